@@ -1,0 +1,329 @@
+// Package driver is the contract between Patchbay and what it connects: three
+// small interfaces, Target, Source and Network, and the structs that go in and
+// out. Package drivertest defines what it means to implement one.
+//
+// What every driver would repeat (time limits, redaction, metrics, traces,
+// injected faults) is added by the wrappers in this package. A driver says what
+// happened, as a [patchbay.Error] with a code, and whether it is worth
+// repeating (Transient); it repeats nothing itself.
+package driver
+
+import (
+	"context"
+	"encoding/json"
+	"net"
+	"net/netip"
+	"time"
+
+	"patchbay.dev/patchbay"
+)
+
+// Dialer opens connections from some vantage point: a source's, or this
+// process's own. [net.Dialer] is one.
+type Dialer interface {
+	DialContext(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// Config is what a resource of the inventory says of itself; a driver is
+// opened with it.
+type Config struct {
+	ID         patchbay.ID
+	Endpoint   string
+	Properties json.RawMessage // the driver's own; unknown ones are an error
+	Admin      Secrets         // the admin credential, by name
+	Dialer     Dialer          // how this process reaches the resource; never nil
+}
+
+// Secrets are named secrets: an admin credential, or what signs in.
+type Secrets map[string]patchbay.Secret
+
+// TargetDriver makes a [Target] of a registered resource.
+type TargetDriver struct {
+	// Kind is the target's kind in the settings table: postgresql, nats…
+	Kind string
+	// Types are the ARM types that it serves; a connection's target id may be a
+	// child of one (…/databases/{db}).
+	Types []string
+	// Child is the type segment that a connection's target must name below the
+	// resource ("databases"), "" when the resource itself is the target.
+	Child        string
+	Capabilities TargetCapabilities
+	// Open checks the configuration strictly and prepares a client. It need not
+	// reach the resource; Inspect does.
+	Open func(ctx context.Context, c Config) (Target, error)
+}
+
+// TargetCapabilities declares what a target driver can do, in place of
+// type switches.
+type TargetCapabilities struct {
+	Auth     []patchbay.AuthType // how a principal may sign in
+	Access   []patchbay.Access
+	Options  []string // names of PrincipalRequest.Options that it knows
+	Sessions bool     // InspectPrincipal counts open sessions
+	Sources  bool     // a principal may be bound to source addresses
+}
+
+// Target administers one target service: makes, inspects and removes the
+// principals that connections own on it. All methods may be called from
+// several goroutines.
+//
+// Errors: TargetUnreachable, NameNotResolved, PortClosed, CertificateInvalid
+// and Timeout when it can't be talked to (Transient where a moment may mend
+// it); AdminRefused and AdminRights when it refuses us; DatabaseMissing;
+// NotOurs when a principal of that name does not bear our mark.
+type Target interface {
+	// Inspect says what is there. Sub is the child that a connection names
+	// (a database), "" for the service as a whole; a missing one is
+	// DatabaseMissing.
+	Inspect(ctx context.Context, sub string) (TargetInfo, error)
+
+	// NewCredential makes what the principal will sign in with. It has no effect
+	// anywhere: the plan is committed, sealed, before EnsurePrincipal is called
+	// with it.
+	NewCredential(ctx context.Context, r PrincipalRequest) (Credential, error)
+
+	// EnsurePrincipal makes or repairs the principal named in the request, with
+	// exactly the access asked for and bearing our mark. It may be called again
+	// after any failure, an unknown one included.
+	EnsurePrincipal(ctx context.Context, r PrincipalRequest) error
+
+	// InspectPrincipal says what the target itself knows of the principal.
+	// Absent is not an error.
+	InspectPrincipal(ctx context.Context, r PrincipalRequest) (PrincipalState, error)
+
+	// RemovePrincipal stops the principal from signing in, ends its sessions,
+	// hands over what it owns and removes it. Absent is success. A principal of
+	// that name without our mark is NotOurs, and left alone.
+	RemovePrincipal(ctx context.Context, r PrincipalRequest) error
+
+	// Probe signs in with the credential through r.Dialer and does what the
+	// access allows, and sees refused what it does not. It changes nothing that
+	// lasts. LoginRefused, RightsMissing and RightsExcess are its findings.
+	Probe(ctx context.Context, r ProbeRequest) (ProbeResult, error)
+
+	// Owned lists every principal there that bears our mark.
+	Owned(ctx context.Context) ([]Owned, error)
+
+	// Close lets go of connections. The target is not used after it.
+	Close() error
+}
+
+// TargetInfo is what a target says of itself.
+type TargetInfo struct {
+	Version string   `json:"version"`
+	Subs    []string `json:"subs,omitempty"` // databases, streams…
+	TLS     string   `json:"tls,omitempty"`  // protocol of the admin connection; "" when in the clear
+	// Values are what a client needs to reach it, under the names of package
+	// settings: host, port, ssl, database, url…
+	Values map[string]string `json:"values"`
+	// Warnings are worth telling the user at registration.
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// Mark is what everything that we make bears.
+type Mark struct {
+	UID        string      `json:"uid"` // the connection's
+	Generation int64       `json:"generation"`
+	Connection patchbay.ID `json:"connection"` // for people; the uid decides
+}
+
+// PrincipalRequest names a principal and says what it may do. The same
+// request, in whole, is what removes it.
+type PrincipalRequest struct {
+	Mark Mark `json:"mark"`
+	// Name is the principal's, made of the connection's uid and generation:
+	// lower-case letters, digits and underscores, at most 40.
+	Name    string            `json:"name"`
+	Sub     string            `json:"sub,omitempty"` // the database… that the connection's target id names
+	Auth    patchbay.AuthType `json:"auth"`
+	Access  patchbay.Access   `json:"access"`
+	Roles   []string          `json:"roles,omitempty"`   // the target's own, in place of Access
+	Options map[string]string `json:"options,omitempty"` // the driver's own
+	Sources []netip.Prefix    `json:"sources,omitempty"` // the only addresses it may sign in from; empty: any
+	// Credential is what NewCredential gave; EnsurePrincipal needs it, the
+	// others do not.
+	Credential Credential `json:"-"`
+}
+
+// Credential is what a principal signs in with.
+type Credential struct {
+	// Public names things that are no secret: user, public keys.
+	Public map[string]string
+	// Secret names what is: password, jwt, seed.
+	Secret Secrets
+}
+
+// Values are both, under the names of package settings.
+func (c Credential) Values() map[string]patchbay.Secret {
+	v := make(map[string]patchbay.Secret, len(c.Public)+len(c.Secret))
+	for name, value := range c.Public {
+		v[name] = patchbay.NewSecret(value)
+	}
+	for name, value := range c.Secret {
+		v[name] = value
+	}
+	return v
+}
+
+// PrincipalState is what a target says of a principal.
+type PrincipalState struct {
+	Exists   bool
+	Ours     bool     // it bears the mark of the request
+	Missing  []string // rights of the request that it lacks, in the target's words
+	Excess   []string // rights that it has and the request does not give
+	Sessions int      // open ones; 0 when the driver can't tell
+	LastUse  time.Time
+}
+
+// ProbeRequest is a sign-in to try.
+type ProbeRequest struct {
+	Credential Credential
+	Dialer     Dialer // the source's vantage point; never nil
+	Sub        string
+	// Access and Options as in PrincipalRequest. Access is "" for a login that
+	// was given: then only signing in is tried.
+	Access  patchbay.Access
+	Options map[string]string
+}
+
+// ProbeResult says what was tried.
+type ProbeResult struct {
+	Allowed []string // what was done, in a few words each
+	Refused []string // what was tried and rightly refused
+	TLS     string   // protocol, "" when in the clear
+	Took    time.Duration
+}
+
+// Owned is one thing that bears our mark.
+type Owned struct {
+	Mark Mark
+	Name string
+}
+
+// SourceDriver makes a [Source] of a registered resource.
+type SourceDriver struct {
+	Types []string // the ARM types that it serves
+	Open  func(ctx context.Context, c Config) (Source, error)
+}
+
+// Source is where an application runs: what holds its settings, restarts it
+// and speaks from its addresses. Errors: SourceNotFound, SettingsUnreadable,
+// SettingsUnwritable, SettingsChanged, RestartFailed, NotSupported.
+type Source interface {
+	// Inspect says what is there.
+	Inspect(ctx context.Context) (SourceInfo, error)
+
+	// ReadSettings reads everything, with a version that changes when anything
+	// does.
+	ReadSettings(ctx context.Context) (Snapshot, error)
+
+	// CheckChange says, without an effect, whether the change can be written:
+	// names and values that the format can't hold are InvalidArgument.
+	CheckChange(ctx context.Context, c Change) error
+
+	// WriteSettings applies the change if the settings still have version
+	// ifVersion, or already are as the change would leave them; otherwise the
+	// error is SettingsChanged. It is atomic: a reader sees all or nothing.
+	// Everything that is not named in the change stays byte for byte. It
+	// returns the new version.
+	WriteSettings(ctx context.Context, c Change, ifVersion string) (version string, err error)
+
+	// RestoreSettings takes a change back, however much of it happened. When
+	// nobody else wrote since, the configuration is then byte for byte what
+	// before holds; otherwise only what still is ours goes: names that hold the
+	// change's value get back what before had, or are removed, and everything
+	// else stays. A source that is gone is success.
+	RestoreSettings(ctx context.Context, c Change, before Snapshot) error
+
+	// Restart makes the application read its settings anew, and returns when it
+	// has been told to (not when it is ready). A source without a way to do so
+	// answers NotSupported.
+	Restart(ctx context.Context) error
+
+	// Egress is the addresses that the application speaks from; empty when that
+	// can't be known.
+	Egress(ctx context.Context) ([]netip.Prefix, error)
+
+	// Dialer speaks from where the application runs.
+	Dialer() Dialer
+
+	// Owned lists the marks of connections that have settings here.
+	Owned(ctx context.Context) ([]Owned, error)
+
+	Close() error
+}
+
+// SourceInfo is what a source says of itself.
+type SourceInfo struct {
+	Location string   `json:"location,omitempty"`
+	Restarts bool     `json:"restarts"` // Restart does something
+	Files    bool     `json:"files"`    // it can hold settings that are files (naming servicebinding)
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// Snapshot is a source's settings at one moment.
+type Snapshot struct {
+	Version  string
+	Settings map[string]patchbay.Secret
+	// Content is the driver's own exact copy, for RestoreSettings. It holds
+	// secrets: it is kept sealed.
+	Content patchbay.Secret
+}
+
+// Change is what a connection does to a source's settings, as one.
+type Change struct {
+	Mark Mark
+	Name string // the connection's name; of the binding directory too
+	// Set are the settings afterwards, in this order. Files (Setting.File) go
+	// into the connection's binding directory.
+	Set []patchbay.Setting
+	// Remove are names that the connection had and no longer has.
+	Remove []string
+}
+
+// NetworkDriver makes a [Network] of a registered resource's guard.
+type NetworkDriver struct {
+	Open func(ctx context.Context, c Config) (Network, error)
+}
+
+// Network guards a target: it lets one source's egress reach one target's
+// port, never wider. Errors: TargetUnreachable, NotOurs, NotSupported.
+type Network interface {
+	// EnsureRule opens r, or repairs it; it may be called again after any
+	// failure. Two connections may need the same opening: each has a rule of
+	// its own mark, and one's removal does not close the other's.
+	EnsureRule(ctx context.Context, r Rule) error
+	// InspectRule says whether r is in force. Absent is not an error.
+	InspectRule(ctx context.Context, r Rule) (RuleState, error)
+	// RemoveRule closes r. Absent is success.
+	RemoveRule(ctx context.Context, r Rule) error
+	// Owned lists every rule that bears our mark.
+	Owned(ctx context.Context) ([]Owned, error)
+	Close() error
+}
+
+// Rule is an opening from a source to a target's port.
+type Rule struct {
+	Mark Mark             `json:"mark"`
+	Name string           `json:"name"` // as PrincipalRequest.Name
+	From []netip.Prefix   `json:"from"`
+	To   []netip.AddrPort `json:"to"`
+	// Principal and Sub narrow the rule where the guard knows logins (pg_hba).
+	Principal string `json:"principal,omitempty"`
+	Sub       string `json:"sub,omitempty"`
+}
+
+// RuleState is what a network says of a rule.
+type RuleState struct {
+	Exists bool
+	Ours   bool
+	Exact  bool // it opens what the request says, no more and no less
+}
+
+// Catalog lists the drivers of a build. It is filled where drivers are listed,
+// in cmd/patchbay, never by an init function.
+type Catalog struct {
+	Targets  map[string]TargetDriver
+	Sources  map[string]SourceDriver
+	Networks map[string]NetworkDriver
+}

@@ -1,0 +1,3 @@
+module patchbay.dev/patchbay
+
+go 1.26

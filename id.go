@@ -1,0 +1,175 @@
+package patchbay
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+)
+
+// Limits on what an id may hold. Azure's own are 260 for a name and 2,048 for
+// a URL; they bound what reaches a log line, an index or a role name.
+const (
+	MaxIDLength      = 2048
+	MaxSegmentLength = 260
+)
+
+// linkerMark separates a source's id from its connection's: a connection is an
+// extension resource, so the last one in an id counts.
+const linkerMark = "/providers/microsoft.servicelinker/"
+
+// ID is the ARM id of a resource, in the casing that its creator wrote:
+//
+//	/subscriptions/{s}/resourceGroups/{rg}/providers/{namespace}/{type}/{name}[/{type}/{name}…]
+//
+// Ids are equal without regard to case; compare them with [ID.Equal], index
+// them by [ID.Key].
+type ID string
+
+// ParseID checks that s has the form of an ARM id below a subscription and
+// returns it with exactly one leading slash, doubled slashes folded, and the
+// literal segments (subscriptions, resourceGroups, providers) in their usual
+// casing. Names keep the caller's. The error's code is InvalidResourceID.
+func ParseID(s string) (ID, error) {
+	if len(s) > MaxIDLength {
+		return "", badID(s[:64]+"…", fmt.Sprintf("is longer than %d bytes", MaxIDLength))
+	}
+	var parts []string
+	for part := range strings.SplitSeq(s, "/") {
+		if part == "" {
+			continue
+		}
+		if err := checkSegment(part); err != "" {
+			return "", badID(s, err)
+		}
+		parts = append(parts, part)
+	}
+	if len(parts) < 2 || !strings.EqualFold(parts[0], "subscriptions") {
+		return "", badID(s, "does not start with /subscriptions/{subscription}")
+	}
+	if len(parts)%2 != 0 {
+		return "", badID(s, "ends in a type without a name")
+	}
+	for i := 0; i < len(parts); i += 2 {
+		switch {
+		case strings.EqualFold(parts[i], "subscriptions"):
+			parts[i] = "subscriptions"
+		case strings.EqualFold(parts[i], "resourceGroups"):
+			parts[i] = "resourceGroups"
+		case strings.EqualFold(parts[i], "providers"):
+			parts[i] = "providers"
+		}
+	}
+	return ID("/" + strings.Join(parts, "/")), nil
+}
+
+func checkSegment(s string) string {
+	switch {
+	case len(s) > MaxSegmentLength:
+		return fmt.Sprintf("has a segment longer than %d bytes", MaxSegmentLength)
+	case s == "." || s == "..":
+		return "has a segment that is a relative path"
+	case strings.ContainsFunc(s, func(r rune) bool {
+		return unicode.IsControl(r) || r == unicode.ReplacementChar || strings.ContainsRune(`<>%&\?#`, r)
+	}):
+		return "has a character that ARM ids may not hold"
+	}
+	return ""
+}
+
+func badID(s, why string) error {
+	return &Error{Code: InvalidResourceID, Subject: s, Message: fmt.Sprintf("the resource id %q %s", s, why)}
+}
+
+// Key is the id in lower case: what two spellings of one id share.
+func (id ID) Key() string { return strings.ToLower(string(id)) }
+
+// Equal reports whether both name the same resource.
+func (id ID) Equal(other ID) bool { return strings.EqualFold(string(id), string(other)) }
+
+func (id ID) String() string { return string(id) }
+
+func (id ID) parts() []string {
+	return strings.Split(strings.TrimPrefix(string(id), "/"), "/")
+}
+
+func (id ID) after(literal string) string {
+	p := id.parts()
+	for i := 0; i+1 < len(p); i += 2 {
+		if strings.EqualFold(p[i], literal) {
+			return p[i+1]
+		}
+	}
+	return ""
+}
+
+// Subscription is the id's subscription.
+func (id ID) Subscription() string { return id.after("subscriptions") }
+
+// ResourceGroup is the id's resource group, "" when it is not in one.
+func (id ID) ResourceGroup() string { return id.after("resourceGroups") }
+
+// Name is the last segment.
+func (id ID) Name() string {
+	p := id.parts()
+	return p[len(p)-1]
+}
+
+// Type is the full type, for example
+// Microsoft.DBforPostgreSQL/flexibleServers/databases; of an extension
+// resource, the extension's. It is "" for a subscription or resource group.
+func (id ID) Type() string {
+	p := id.parts()
+	at := -1
+	for i := 0; i+1 < len(p); i += 2 {
+		if strings.EqualFold(p[i], "providers") {
+			at = i
+		}
+	}
+	if at < 0 {
+		return ""
+	}
+	t := []string{p[at+1]}
+	for i := at + 2; i < len(p); i += 2 {
+		t = append(t, p[i])
+	}
+	return strings.Join(t, "/")
+}
+
+// Parent is the id without its last type and name: of a database, its server;
+// of a top-level resource, its resource group. It is "" for a subscription.
+func (id ID) Parent() ID {
+	p := id.parts()
+	if len(p) <= 2 {
+		return ""
+	}
+	p = p[:len(p)-2]
+	if len(p) >= 2 && strings.EqualFold(p[len(p)-2], "providers") {
+		p = p[:len(p)-2]
+	}
+	return ID("/" + strings.Join(p, "/"))
+}
+
+// Child is the id of a child resource, or of an extension when the type has
+// its namespace (providers/Microsoft.ServiceLinker/linkers).
+func (id ID) Child(typ, name string) ID {
+	return ID(string(id) + "/" + typ + "/" + name)
+}
+
+// Linker is the id of the connection of that name on source id.
+func (id ID) Linker(name string) ID {
+	return id.Child("providers/Microsoft.ServiceLinker/linkers", name)
+}
+
+// LinkerSource splits a connection's id into its source and its name. ok is
+// false when id is not a linker's.
+func (id ID) LinkerSource() (source ID, name string, ok bool) {
+	at := strings.LastIndex(id.Key(), linkerMark)
+	if at <= 0 {
+		return "", "", false
+	}
+	rest := strings.Split(string(id)[at+len(linkerMark):], "/")
+	if len(rest) != 2 || !strings.EqualFold(rest[0], "linkers") || rest[1] == "" {
+		return "", "", false
+	}
+	return id[:at], rest[1], true
+}

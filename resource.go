@@ -1,0 +1,63 @@
+package patchbay
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Resource is an entry of the inventory: what a thing is, where it is and how
+// to administer it.
+type Resource struct {
+	ID       ID                `json:"id"`
+	Location string            `json:"location"`
+	Kind     string            `json:"kind,omitempty"`
+	Tags     map[string]string `json:"tags,omitempty"`
+	// Driver is what the resource really is: envfile, postgres, nats… It
+	// decides whether the resource can be a source, a target or both.
+	Driver   string `json:"driver"`
+	Endpoint string `json:"endpoint,omitempty"` // host:port, URL or path, as the driver says
+	// Properties are the driver's own, checked by it, never secret.
+	Properties json.RawMessage `json:"properties,omitempty"`
+	State      State           `json:"state"`
+	ETag       string          `json:"etag"`
+	Created    time.Time       `json:"created"`
+	CreatedBy  string          `json:"createdBy"`
+	Modified   time.Time       `json:"modified"`
+	ModifiedBy string          `json:"modifiedBy"`
+
+	// Admin is the admin credential, sealed: a driver's named secrets.
+	Admin Sealed `json:"-"`
+}
+
+// Subscription and ResourceGroup are what an id is below; a first start makes
+// one of each.
+type Subscription struct {
+	ID          string `json:"subscriptionId"`
+	TenantID    string `json:"tenantId"`
+	DisplayName string `json:"displayName"`
+}
+
+// ResourceGroup is a named part of a subscription, with a location that is the
+// default of what is made in it.
+type ResourceGroup struct {
+	ID       ID                `json:"id"`
+	Location string            `json:"location"`
+	Tags     map[string]string `json:"tags,omitempty"`
+}
+
+// Leftover is anything on a target, network or source that bears our mark and
+// that no live connection owns. It is retried in the background until gone.
+type Leftover struct {
+	ID         string    `json:"id"`
+	Connection ID        `json:"connection"`
+	Operation  string    `json:"operation"`
+	Resource   ID        `json:"resource"` // where it is
+	What       string    `json:"what"`     // "principal pb_x7k2m9q4_g1", "settings"
+	Why        string    `json:"why"`      // the last error, redacted
+	Attempts   int       `json:"attempts"`
+	Created    time.Time `json:"created"`
+	NextTry    time.Time `json:"nextTry"`
+
+	// Sealed is what package connector needs to remove it.
+	Sealed Sealed `json:"-"`
+}
