@@ -1,0 +1,143 @@
+// Package connector has the use cases: each turns a request into a plan, which
+// package saga runs. It is what the wire and the tests call.
+package connector
+
+import (
+	"context"
+	"time"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/store"
+)
+
+// Caller is who asks. It is stored as the creator and modifier, and is where
+// authorization will hang.
+type Caller struct {
+	Name string
+	Type string // User, Application, Key
+}
+
+// PutRequest makes a connection or replaces its spec.
+type PutRequest struct {
+	ID      patchbay.ID   // the linker's
+	Spec    patchbay.Spec // with the secrets that were given
+	Caller  Caller
+	IfMatch string // the ETag that it must have, "*" for any; "": no condition
+	// OperationID makes a retried request the same operation; "" mints one. A
+	// repeated PUT of an equal spec needs none.
+	OperationID string
+}
+
+// Begun is a request that became an operation. Connection is as a GET answers
+// it at this moment.
+type Begun struct {
+	Connection patchbay.Connection
+	Operation  patchbay.Operation
+	// Created says that there was no such connection before.
+	Created bool
+}
+
+// RotateRequest makes a new credential beside the old one, and then revokes
+// the old one.
+type RotateRequest struct {
+	ID      patchbay.ID
+	Caller  Caller
+	IfMatch string
+	// Name and Secret replace a login that was given; they are needed when the
+	// connection's login is not Patchbay's own, and refused when it is.
+	Name   string
+	Secret patchbay.Secret
+	// RevokeNow ends the old credential without waiting for its sessions.
+	RevokeNow bool
+}
+
+// ResourceRequest registers a resource or changes it.
+type ResourceRequest struct {
+	Resource patchbay.Resource // Admin is ignored
+	// Admin is the admin credential; nil keeps the stored one.
+	Admin   driver.Secrets
+	Caller  Caller
+	IfMatch string
+	// NoCheck skips asking the resource whether what it is told is true.
+	NoCheck bool
+}
+
+// Preview is what an operation would do.
+type Preview struct {
+	Kind     patchbay.OperationKind `json:"kind"`
+	Steps    []PreviewStep          `json:"steps"`
+	Settings []patchbay.Setting     `json:"settings"` // names; values only of what is no secret, the rest as ‹password›
+	Problems []patchbay.Error       `json:"problems,omitempty"`
+}
+
+// PreviewStep is one step of a preview.
+type PreviewStep struct {
+	Name string `json:"name"`
+	Text string `json:"text"` // "create role pb_x7k2m9q4_g1 on orders with writer access"
+}
+
+// SweepResult is what a sweep did.
+type SweepResult struct {
+	Removed []patchbay.Leftover `json:"removed"`
+	Left    []patchbay.Leftover `json:"left"`
+}
+
+// API is what the wire needs of the use cases; [Service] has it. Lists take
+// the last page's next as after.
+type API interface {
+	// Put begins a create or an update. A PUT equal to what is stored, with
+	// nothing running, is answered with the last operation. While another
+	// operation of the connection runs, an equal request is answered with that
+	// operation, another is OperationInProgress.
+	Put(ctx context.Context, r PutRequest) (Begun, error)
+	// Patch merges into the stored spec with merge, and goes on as Put does.
+	Patch(ctx context.Context, r PutRequest, merge func(*patchbay.Spec) error) (Begun, error)
+	Get(ctx context.Context, id patchbay.ID) (patchbay.Connection, error)
+	List(ctx context.Context, source patchbay.ID, after string, limit int) ([]patchbay.Connection, string, error)
+	// Delete begins a delete. Absent is ResourceNotFound.
+	Delete(ctx context.Context, id patchbay.ID, caller Caller, ifMatch string) (Begun, error)
+	// Validate begins a validation; its result is in the ended operation. fix
+	// applies what is safe first.
+	Validate(ctx context.Context, id patchbay.ID, caller Caller, fix bool) (Begun, error)
+	Rotate(ctx context.Context, r RotateRequest) (Begun, error)
+	// Configurations are the settings with their values, as they were written.
+	Configurations(ctx context.Context, id patchbay.ID, caller Caller) ([]patchbay.Setting, error)
+	// Generate computes the settings under another configurationInfo; nothing is
+	// written.
+	Generate(ctx context.Context, id patchbay.ID, info *patchbay.ConfigurationInfo, caller Caller) ([]patchbay.Setting, error)
+	// Preview says what Put would do, and changes nothing.
+	Preview(ctx context.Context, r PutRequest) (Preview, error)
+
+	Operation(ctx context.Context, id string) (patchbay.Operation, error)
+	Operations(ctx context.Context, f store.OperationFilter, after string, limit int) ([]patchbay.Operation, string, error)
+	// Wait answers when the operation's version is above version or it has
+	// ended, or with what is known when ctx ends.
+	Wait(ctx context.Context, id string, version int64) (patchbay.Operation, error)
+	Cancel(ctx context.Context, id string, caller Caller) (patchbay.Operation, error)
+	Retry(ctx context.Context, id string, caller Caller) (patchbay.Operation, error)
+	Abandon(ctx context.Context, id string, caller Caller) (patchbay.Operation, error)
+
+	Leftovers(ctx context.Context, after string, limit int) ([]patchbay.Leftover, string, error)
+	// Sweep tries every leftover now, and looks on every resource for marks that
+	// no connection owns.
+	Sweep(ctx context.Context) (SweepResult, error)
+
+	PutResource(ctx context.Context, r ResourceRequest) (res patchbay.Resource, created bool, warnings []string, err error)
+	Resource(ctx context.Context, id patchbay.ID) (patchbay.Resource, error)
+	Resources(ctx context.Context, scope patchbay.ID, after string, limit int) ([]patchbay.Resource, string, error)
+	DeleteResource(ctx context.Context, id patchbay.ID, ifMatch string) error
+	Subscriptions(ctx context.Context) ([]patchbay.Subscription, error)
+	ResourceGroups(ctx context.Context, subscription string) ([]patchbay.ResourceGroup, error)
+	ResourceGroup(ctx context.Context, id patchbay.ID) (patchbay.ResourceGroup, error)
+	PutResourceGroup(ctx context.Context, g patchbay.ResourceGroup) error
+	DeleteResourceGroup(ctx context.Context, id patchbay.ID) error
+	// Process gives the environment that `patchbay run` starts a process with:
+	// every setting of the source.
+	Process(ctx context.Context, source patchbay.ID, caller Caller) (map[string]patchbay.Secret, error)
+}
+
+// DefaultOverlap is how long an old credential keeps working, at least, after
+// the new one is in place: time for a reader of the old settings to have
+// signed in.
+const DefaultOverlap = 2 * time.Second

@@ -1,0 +1,7 @@
+//go:build !failpoints
+
+package failpoint
+
+import "context"
+
+func hit(context.Context, string) error { return nil }
