@@ -108,6 +108,14 @@ type Target interface {
 	Close() error
 }
 
+// GivenLogins is implemented by a [Target] whose given logins are not a user
+// name and a password. Without it they are: Public "username", Secret
+// "password".
+type GivenLogins interface {
+	// Given makes the credential of a login that the caller gave; name may be "".
+	Given(name string, secret patchbay.Secret) (Credential, error)
+}
+
 // TargetInfo is what a target says of itself.
 type TargetInfo struct {
 	Version string   `json:"version"`
