@@ -1,0 +1,301 @@
+package connector
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+
+	"github.com/google/uuid"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/saga"
+)
+
+// input is what an operation is submitted with.
+type input struct {
+	// Connection is the record as the operation found it, before it was marked
+	// as changing: what is put back when the operation is undone. Zero for a
+	// create.
+	Connection patchbay.Connection `json:"connection"`
+	Sealed     patchbay.Sealed     `json:"sealed,omitempty"` // Connection's
+	Created    bool                `json:"created,omitempty"`
+	// Want is the record as it should become.
+	Want   patchbay.Connection `json:"want"`
+	Rotate bool                `json:"rotate,omitempty"`
+	// RevokeNow ends an old credential whether or not it has sessions.
+	RevokeNow bool `json:"revokeNow,omitempty"`
+	Fix       bool `json:"fix,omitempty"`
+}
+
+// The names of steps. They are stored in plans: never rename one.
+const (
+	stepPlan      = "plan"
+	stepPrincipal = "principal"
+	stepProbe     = "probe"
+	stepSettings  = "settings"
+	stepRestart   = "restart"
+	stepVerify    = "verify"
+	stepRevoke    = "revoke"
+	stepValidate  = "validate"
+)
+
+// Put implements [API].
+func (s *Service) Put(ctx context.Context, r PutRequest) (Begun, error) {
+	return s.Patch(ctx, r, nil)
+}
+
+// Patch implements [API].
+func (s *Service) Patch(ctx context.Context, r PutRequest, merge func(*patchbay.Spec) error) (Begun, error) {
+	old, err := s.records.Connection(ctx, r.ID)
+	exists := err == nil
+	if err != nil && patchbay.CodeOf(err) != patchbay.ResourceNotFound {
+		return Begun{}, err
+	}
+	if !exists && (merge != nil || r.IfMatch != "") {
+		if merge != nil {
+			return Begun{}, err
+		}
+		return Begun{}, patchbay.Errorf(patchbay.PreconditionFailed, "there is no connection %s that could match", r.ID.Name())
+	}
+	spec := r.Spec
+	if merge != nil {
+		spec = cloneSpec(old.Spec)
+		if err := merge(&spec); err != nil {
+			return Begun{}, err
+		}
+	}
+	spec = cloneSpec(spec)
+	p, err := s.newParties(ctx, r.ID, &spec)
+	if err != nil {
+		return Begun{}, err
+	}
+	given := takeSecrets(&spec)
+	kind := patchbay.OpCreate
+	if exists {
+		kind = patchbay.OpUpdate
+		if err := s.keepGiven(old, spec, given); err != nil {
+			return Begun{}, err
+		}
+	}
+	if a := spec.Auth; a != nil && a.Type == patchbay.AuthSecret && a.Name != "" && given[givenValue] == "" && authenticates(spec) {
+		return Begun{}, patchbay.Errorf(patchbay.InvalidArgument, "a login name was given without its secret").
+			WithFix("give both (--secret name=… secret=…), or neither: then Patchbay makes a login of its own")
+	}
+	now := s.now().UTC()
+	want := old
+	if !exists {
+		source, name, _ := r.ID.LinkerSource()
+		want = patchbay.Connection{ID: r.ID, UID: newUID(), Source: source, Name: name, Created: now, CreatedBy: r.Caller.Name}
+	}
+	want.Location = p.source.Location
+	want.Spec, want.State, want.Modified, want.ModifiedBy = spec, patchbay.Accepted, now, r.Caller.Name
+	in := input{Want: want, Created: !exists}
+	if exists {
+		in.Connection, in.Sealed = old, old.Sealed
+	}
+	return s.submit(ctx, kind, in, given, r.OperationID, r.IfMatch, r.Caller)
+}
+
+// keepGiven carries a stored secret over into an update that does not repeat
+// it: a secret left out means keep.
+func (s *Service) keepGiven(old patchbay.Connection, spec patchbay.Spec, given map[string]string) error {
+	if old.Spec.Auth == nil || spec.Auth == nil || old.Spec.Auth.Type != spec.Auth.Type || old.Spec.Auth.Name != spec.Auth.Name ||
+		!old.Spec.Target.ID.Equal(spec.Target.ID) {
+		return nil
+	}
+	h, err := s.openHolding(old)
+	if err != nil {
+		return err
+	}
+	for name, value := range h.Given {
+		if given[name] == "" {
+			given[name] = value
+		}
+	}
+	return nil
+}
+
+// Delete implements [API].
+func (s *Service) Delete(ctx context.Context, id patchbay.ID, caller Caller, ifMatch string) (Begun, error) {
+	old, err := s.records.Connection(ctx, id)
+	if err != nil {
+		return Begun{}, err
+	}
+	want := old
+	want.State, want.Modified, want.ModifiedBy = patchbay.Deleting, s.now().UTC(), caller.Name
+	return s.submit(ctx, patchbay.OpDelete, input{Connection: old, Sealed: old.Sealed, Want: want}, nil, "", ifMatch, caller)
+}
+
+// Rotate implements [API].
+func (s *Service) Rotate(ctx context.Context, r RotateRequest) (Begun, error) {
+	old, err := s.records.Connection(ctx, r.ID)
+	if err != nil {
+		return Begun{}, err
+	}
+	h, err := s.openHolding(old)
+	if err != nil {
+		return Begun{}, err
+	}
+	if !authenticates(old.Spec) {
+		return Begun{}, patchbay.Errorf(patchbay.InvalidArgument, "%s has no credential that could be rotated", old.Name)
+	}
+	want := old
+	want.Spec = cloneSpec(old.Spec)
+	want.State, want.Modified, want.ModifiedBy = patchbay.Accepted, s.now().UTC(), r.Caller.Name
+	given := maps.Clone(h.Given)
+	switch own := len(h.Given) == 0; {
+	case own && !r.Secret.IsZero():
+		return Begun{}, patchbay.Errorf(patchbay.InvalidArgument, "the login of %s is Patchbay's own, which makes the new one itself; leave the secret out", old.Name)
+	case !own && r.Secret.IsZero():
+		return Begun{}, patchbay.Errorf(patchbay.InvalidArgument, "the login of %s was given, so its new secret must be given too", old.Name).
+			WithFix("patchbay connection rotate %s/%s --secret name=… secret=…", old.Source.Name(), old.Name)
+	case !own:
+		given[givenValue] = r.Secret.Reveal()
+		if r.Name != "" {
+			want.Spec.Auth.Name = r.Name
+		}
+	}
+	in := input{Connection: old, Sealed: old.Sealed, Want: want, Rotate: true, RevokeNow: r.RevokeNow}
+	return s.submit(ctx, patchbay.OpRotate, in, given, "", r.IfMatch, r.Caller)
+}
+
+// Validate implements [API].
+func (s *Service) Validate(ctx context.Context, id patchbay.ID, caller Caller, fix bool) (Begun, error) {
+	old, err := s.records.Connection(ctx, id)
+	if err != nil {
+		return Begun{}, err
+	}
+	return s.submit(ctx, patchbay.OpValidate, input{Connection: old, Sealed: old.Sealed, Want: old, Fix: fix}, nil, "", "", caller)
+}
+
+// steps is the plan of an operation, as far as it is known before the world is
+// read: step names, stored with it.
+func steps(kind patchbay.OperationKind, in input) []string {
+	spec := in.Want.Spec
+	switch {
+	case kind == patchbay.OpDelete:
+		plan := []string{stepPlan}
+		if len(in.Connection.Keys) > 0 {
+			plan = append(plan, stepSettings, stepRestart)
+		}
+		if in.Connection.Principal != "" {
+			plan = append(plan, stepRevoke)
+		}
+		return plan
+	case kind == patchbay.OpValidate && !in.Fix:
+		return []string{stepValidate}
+	}
+	plan := []string{stepPlan}
+	if authenticates(spec) {
+		plan = append(plan, stepPrincipal, stepProbe)
+	}
+	if configures(spec) || len(in.Connection.Keys) > 0 {
+		plan = append(plan, stepSettings, stepRestart)
+	}
+	switch {
+	case kind == patchbay.OpValidate:
+		plan = append(plan, stepValidate)
+	case in.Connection.Principal != "":
+		plan = append(plan, stepVerify, stepRevoke)
+	default:
+		plan = append(plan, stepVerify)
+	}
+	return plan
+}
+
+func (s *Service) submit(ctx context.Context, kind patchbay.OperationKind, in input, given map[string]string, opID, ifMatch string, caller Caller) (Begun, error) {
+	if opID == "" {
+		opID = uuid.NewString()
+	}
+	hash, err := s.requestHash(kind, in, given)
+	if err != nil {
+		return Begun{}, err
+	}
+	in.Want.Operation, in.Want.ETag = opID, newETag()
+	body, err := json.Marshal(in)
+	if err != nil {
+		return Begun{}, patchbay.Errorf(patchbay.Internal, "store the request: %w", err)
+	}
+	sealed, err := s.seal(given, "operation "+opID)
+	if err != nil {
+		return Begun{}, err
+	}
+	sub := saga.Submission{
+		ID: opID, RequestHash: hash, Kind: kind,
+		Connection: in.Want.ID, Source: in.Want.Source,
+		Plan: steps(kind, in), Input: body, Sealed: sealed, By: caller.Name,
+		IfMatch: ifMatch,
+	}
+	shown := in.Want
+	if kind == patchbay.OpValidate {
+		shown = in.Connection
+	} else {
+		begin := in.Want
+		begin.Sealed = in.Sealed // what it holds until the operation succeeds
+		sub.Begin.PutConnection = &begin
+		if ifMatch == "" && !in.Created {
+			// The record must still be the one that was read: what is put back
+			// when this fails was decided from it.
+			sub.IfMatch = in.Connection.ETag
+		}
+	}
+	if kind != patchbay.OpValidate && changing(in.Connection) {
+		return s.sameOrBusy(ctx, sub, in.Connection)
+	}
+	op, err := s.engine.Submit(ctx, sub)
+	if err == nil {
+		return Begun{Connection: shown, Operation: op, Created: in.Created}, nil
+	}
+	code := patchbay.CodeOf(err)
+	if kind != patchbay.OpValidate && (code == patchbay.OperationInProgress || code == patchbay.PreconditionFailed && ifMatch == "") {
+		// Another request came in between.
+		if cur, getErr := s.records.Connection(ctx, in.Want.ID); getErr == nil && changing(cur) {
+			return s.sameOrBusy(ctx, sub, cur)
+		}
+	}
+	return Begun{}, err
+}
+
+// changing reports whether an operation that changes c waits or runs: only a
+// connection at rest is a state to go back to.
+func changing(c patchbay.Connection) bool {
+	return c.State == patchbay.Accepted || c.State == patchbay.Deleting
+}
+
+// sameOrBusy answers a request for a connection that is changing: with the
+// running operation when the same request began it, else with 409.
+func (s *Service) sameOrBusy(ctx context.Context, sub saga.Submission, cur patchbay.Connection) (Begun, error) {
+	sub.ID, sub.IfMatch = cur.Operation, ""
+	op, err := s.engine.Submit(ctx, sub) // a duplicate id: the running one, or a conflict
+	if err == nil {
+		return Begun{Connection: cur, Operation: op}, nil
+	}
+	if code := patchbay.CodeOf(err); code != patchbay.Conflict && code != patchbay.OperationInProgress {
+		return Begun{}, err
+	}
+	busy := patchbay.Errorf(patchbay.OperationInProgress, "another operation of the connection %s has not ended (%s)", cur.Name, cur.Operation).
+		WithFix("patchbay operation show %s", cur.Operation)
+	busy.Subject = cur.Operation
+	return Begun{}, busy
+}
+
+// requestHash tells the same request from another. It covers what was asked,
+// not what it was asked of, so a repeated create matches although the
+// connection is there now.
+func (s *Service) requestHash(kind patchbay.OperationKind, in input, given map[string]string) ([]byte, error) {
+	if kind == patchbay.OpCreate {
+		kind = patchbay.OpUpdate
+	}
+	body, err := json.Marshal(struct {
+		Kind      patchbay.OperationKind
+		ID        string
+		Spec      patchbay.Spec
+		RevokeNow bool
+		Fix       bool
+		Given     map[string]string
+	}{kind, in.Want.ID.Key(), in.Want.Spec, in.RevokeNow, in.Fix, given})
+	if err != nil {
+		return nil, patchbay.Errorf(patchbay.Internal, "hash the request: %w", err)
+	}
+	return s.keys.MAC(body), nil
+}

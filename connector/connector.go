@@ -1,0 +1,130 @@
+package connector
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/keyring"
+	"patchbay.dev/patchbay/saga"
+	"patchbay.dev/patchbay/store"
+)
+
+// Engine is what the use cases need of the saga; [saga.Engine] has it.
+type Engine interface {
+	Submit(ctx context.Context, s saga.Submission) (patchbay.Operation, error)
+	Wait(ctx context.Context, id string, version int64) (patchbay.Operation, error)
+	Cancel(ctx context.Context, id string) (patchbay.Operation, error)
+	Retry(ctx context.Context, id string) (patchbay.Operation, error)
+	Abandon(ctx context.Context, id string) (patchbay.Operation, error)
+}
+
+// Options are what a [Service] is made of.
+type Options struct {
+	Records store.Records
+	Keys    *keyring.Keyring
+	Catalog driver.Catalog
+	// Overlap is how long an old credential keeps working after the new one is
+	// in place; 0 means DefaultOverlap.
+	Overlap time.Duration
+	// Dialer is how this process reaches targets; nil means a net.Dialer.
+	Dialer driver.Dialer
+	Clock  patchbay.Clock // nil means time.Now
+	Log    *slog.Logger   // nil means slog.Default
+	// Observe is told of every call of a driver; nil means nobody.
+	Observe func(driver, method string, took time.Duration, code patchbay.Code)
+}
+
+// Service has the use cases. Make one with [New], give its Workflows to an
+// engine, and the engine to Bind.
+type Service struct {
+	records store.Records
+	keys    *keyring.Keyring
+	catalog driver.Catalog
+	engine  Engine
+	overlap time.Duration
+	dialer  driver.Dialer
+	now     patchbay.Clock
+	log     *slog.Logger
+	observe func(driver, method string, took time.Duration, code patchbay.Code)
+	targets pool[driver.Target]
+	sources pool[driver.Source]
+
+	sweeping sync.Mutex // one sweep at a time
+}
+
+var _ API = (*Service)(nil)
+
+// New makes a service without an engine; Bind gives it one.
+func New(o Options) *Service {
+	s := &Service{
+		records: o.Records, keys: o.Keys, catalog: o.Catalog,
+		overlap: o.Overlap, dialer: o.Dialer, now: o.Clock, log: o.Log, observe: o.Observe,
+	}
+	if s.overlap == 0 {
+		s.overlap = DefaultOverlap
+	}
+	if s.dialer == nil {
+		s.dialer = &net.Dialer{Timeout: 10 * time.Second}
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.log == nil {
+		s.log = slog.Default()
+	}
+	s.targets = pool[driver.Target]{open: s.openTarget}
+	s.sources = pool[driver.Source]{open: s.openSource}
+	return s
+}
+
+// Bind gives the service the engine that runs its workflows.
+func (s *Service) Bind(e Engine) { s.engine = e }
+
+// Close lets go of every opened resource. Nothing may run any more.
+func (s *Service) Close() {
+	s.targets.close()
+	s.sources.close()
+}
+
+// Init makes a subscription and a resource group when there is none.
+func (s *Service) Init(ctx context.Context) error {
+	subs, err := s.records.Subscriptions(ctx)
+	if err != nil || len(subs) > 0 {
+		return err
+	}
+	sub := patchbay.Subscription{ID: uuid.NewString(), TenantID: uuid.NewString(), DisplayName: "default"}
+	if err := s.records.PutSubscription(ctx, sub); err != nil {
+		return err
+	}
+	return s.records.PutResourceGroup(ctx, patchbay.ResourceGroup{
+		ID:       patchbay.ID("/subscriptions/" + sub.ID + "/resourceGroups/default"),
+		Location: DefaultLocation,
+	})
+}
+
+// DefaultLocation is where things are when nobody said.
+const DefaultLocation = "local"
+
+const uidAlphabet = "abcdefghijklmnopqrstuvwxyz234567"
+
+// newUID is twelve characters of 32, sixty bits: what everything that a
+// connection owns is named after. Among a million connections two are alike
+// with a chance of one in two million.
+func newUID() string {
+	raw := make([]byte, 12)
+	_, _ = rand.Read(raw) // never fails
+	for i, b := range raw {
+		raw[i] = uidAlphabet[int(b)%len(uidAlphabet)]
+	}
+	return string(raw)
+}
+
+func newETag() string { return `"` + uuid.NewString() + `"` }

@@ -1,0 +1,239 @@
+package connector
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"patchbay.dev/patchbay"
+)
+
+// PutResource implements [API].
+func (s *Service) PutResource(ctx context.Context, r ResourceRequest) (patchbay.Resource, bool, []string, error) {
+	res := r.Resource
+	old, err := s.records.Resource(ctx, res.ID)
+	exists := err == nil
+	if err != nil && patchbay.CodeOf(err) != patchbay.ResourceNotFound {
+		return res, false, nil, err
+	}
+	if err := s.checkPlace(ctx, &res); err != nil {
+		return res, false, nil, err
+	}
+	if err := s.chooseDriver(&res); err != nil {
+		return res, false, nil, err
+	}
+	now := s.now().UTC()
+	res.State, res.ETag = patchbay.Succeeded, newETag()
+	res.Created, res.CreatedBy, res.Modified, res.ModifiedBy = now, r.Caller.Name, now, r.Caller.Name
+	admin := r.Admin
+	if exists {
+		res.ID, res.Created, res.CreatedBy = old.ID, old.Created, old.CreatedBy
+		if admin == nil {
+			if admin, err = s.openAdmin(old); err != nil {
+				return res, false, nil, err
+			}
+		}
+	}
+	if res.Admin, err = s.seal(revealAll(admin), "resource "+res.ID.Key()); err != nil {
+		return res, false, nil, err
+	}
+	warnings, err := s.checkResource(ctx, res, r.NoCheck)
+	if err != nil {
+		return res, false, nil, err
+	}
+	if err := s.records.PutResource(ctx, res, r.IfMatch); err != nil {
+		return res, false, nil, err
+	}
+	return res, !exists, warnings, nil
+}
+
+// checkPlace wants the resource below a subscription and resource group that
+// exist, and of a type that a resource can have.
+func (s *Service) checkPlace(ctx context.Context, r *patchbay.Resource) error {
+	if r.ID.ResourceGroup() == "" || r.ID.Type() == "" {
+		return patchbay.Errorf(patchbay.InvalidResourceID, "%q is not the id of a resource in a resource group", clip(string(r.ID), 200))
+	}
+	if _, _, ok := r.ID.LinkerSource(); ok {
+		return patchbay.Errorf(patchbay.InvalidResourceID, "%q is a connection's id", clip(string(r.ID), 200))
+	}
+	group, err := s.records.ResourceGroup(ctx, patchbay.ID("/subscriptions/"+r.ID.Subscription()+"/resourceGroups/"+r.ID.ResourceGroup()))
+	if err != nil {
+		if patchbay.CodeOf(err) == patchbay.ResourceNotFound {
+			return patchbay.Errorf(patchbay.ResourceNotFound, "there is no resource group %s in subscription %s", r.ID.ResourceGroup(), r.ID.Subscription())
+		}
+		return err
+	}
+	if r.Location == "" {
+		r.Location = group.Location
+	}
+	return nil
+}
+
+// chooseDriver takes the one driver of the resource's type when none is named.
+func (s *Service) chooseDriver(r *patchbay.Resource) error {
+	serves := func(types []string) bool {
+		return slices.ContainsFunc(types, func(t string) bool { return strings.EqualFold(t, r.ID.Type()) })
+	}
+	fitting := map[string]bool{}
+	known := map[string]bool{}
+	for name, d := range s.catalog.Targets {
+		known[name] = true
+		fitting[name] = serves(d.Types)
+	}
+	for name, d := range s.catalog.Sources {
+		known[name] = true
+		fitting[name] = fitting[name] || serves(d.Types)
+	}
+	var names, all []string
+	for name := range known {
+		all = append(all, name)
+		if fitting[name] {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	slices.Sort(all)
+	switch {
+	case r.Driver != "" && !known[r.Driver]:
+		return patchbay.Errorf(patchbay.InvalidArgument, "there is no driver %q; there are %s", clip(r.Driver, 40), list(all))
+	case r.Driver != "" && !fitting[r.Driver]:
+		return patchbay.Errorf(patchbay.InvalidArgument, "the driver %s does not serve resources of type %s", r.Driver, r.ID.Type())
+	case r.Driver != "":
+		return nil
+	case len(names) == 1:
+		r.Driver = names[0]
+		return nil
+	case len(names) == 0:
+		return patchbay.Errorf(patchbay.TargetTypeNotSupported, "no driver serves resources of type %s; there are the drivers %s", r.ID.Type(), list(all))
+	}
+	return patchbay.Errorf(patchbay.InvalidArgument, "name the driver of %s: %s", r.ID.Name(), list(names))
+}
+
+// checkResource opens the resource, which checks its configuration, and asks
+// it whether what it is told is true.
+func (s *Service) checkResource(ctx context.Context, r patchbay.Resource, noCheck bool) ([]string, error) {
+	if _, ok := s.catalog.Targets[r.Driver]; ok {
+		target, err := s.openTarget(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = target.Close() }()
+		if noCheck {
+			return nil, nil
+		}
+		info, err := target.Inspect(ctx, "")
+		return info.Warnings, registering(err)
+	}
+	source, err := s.openSource(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = source.Close() }()
+	if noCheck {
+		return nil, nil
+	}
+	info, err := source.Inspect(ctx)
+	return info.Warnings, registering(err)
+}
+
+// registering adds to a failed check how to register without one.
+func registering(err error) error {
+	if err == nil {
+		return nil
+	}
+	e := *patchbay.AsError(err)
+	if e.Fix == "" {
+		e.Fix = "mend it, or register without asking with --no-check"
+	}
+	return &e
+}
+
+// Resource implements [API]. A child of a registered target (a database) is
+// there when the target says so.
+func (s *Service) Resource(ctx context.Context, id patchbay.ID) (patchbay.Resource, error) {
+	r, err := s.records.Resource(ctx, id)
+	if patchbay.CodeOf(err) != patchbay.ResourceNotFound {
+		return r, err
+	}
+	parent, parentErr := s.records.Resource(ctx, id.Parent())
+	if parentErr != nil {
+		return r, err
+	}
+	d, ok := s.catalog.Targets[parent.Driver]
+	if !ok || d.Child == "" || !strings.EqualFold(id.Type(), parent.ID.Type()+"/"+d.Child) {
+		return r, err
+	}
+	target, done, openErr := s.targets.get(ctx, parent)
+	if openErr != nil {
+		return r, openErr
+	}
+	defer done()
+	if _, inspectErr := target.Inspect(ctx, id.Name()); inspectErr != nil {
+		if patchbay.CodeOf(inspectErr) == patchbay.DatabaseMissing {
+			return r, err
+		}
+		return r, inspectErr
+	}
+	child := parent
+	child.ID, child.Admin, child.Properties = id, nil, nil
+	return child, nil
+}
+
+// Resources implements [API].
+func (s *Service) Resources(ctx context.Context, scope patchbay.ID, after string, limit int) ([]patchbay.Resource, string, error) {
+	return s.records.Resources(ctx, scope, after, limit)
+}
+
+// DeleteResource implements [API].
+func (s *Service) DeleteResource(ctx context.Context, id patchbay.ID, ifMatch string) error {
+	if err := s.records.DeleteResource(ctx, id, ifMatch); err != nil {
+		return err
+	}
+	s.targets.drop(id)
+	s.sources.drop(id)
+	return nil
+}
+
+// Subscriptions implements [API].
+func (s *Service) Subscriptions(ctx context.Context) ([]patchbay.Subscription, error) {
+	return s.records.Subscriptions(ctx)
+}
+
+// ResourceGroups implements [API].
+func (s *Service) ResourceGroups(ctx context.Context, subscription string) ([]patchbay.ResourceGroup, error) {
+	return s.records.ResourceGroups(ctx, subscription)
+}
+
+// ResourceGroup implements [API].
+func (s *Service) ResourceGroup(ctx context.Context, id patchbay.ID) (patchbay.ResourceGroup, error) {
+	return s.records.ResourceGroup(ctx, id)
+}
+
+// PutResourceGroup implements [API].
+func (s *Service) PutResourceGroup(ctx context.Context, g patchbay.ResourceGroup) error {
+	subs, err := s.records.Subscriptions(ctx)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(subs, func(sub patchbay.Subscription) bool {
+		return strings.EqualFold(sub.ID, g.ID.Subscription())
+	}) {
+		return patchbay.Errorf(patchbay.ResourceNotFound, "there is no subscription %s", g.ID.Subscription())
+	}
+	if g.Location == "" {
+		g.Location = DefaultLocation
+	}
+	return s.records.PutResourceGroup(ctx, g)
+}
+
+// DeleteResourceGroup implements [API]. A group with resources stays.
+func (s *Service) DeleteResourceGroup(ctx context.Context, id patchbay.ID) error {
+	page, _, err := s.records.Resources(ctx, id, "", 1)
+	if err != nil {
+		return err
+	}
+	if len(page) > 0 {
+		return patchbay.Errorf(patchbay.Conflict, "the resource group %s still has resources, %s among them", id.Name(), page[0].ID.Name())
+	}
+	return s.records.DeleteResourceGroup(ctx, id)
+}

@@ -1,0 +1,284 @@
+package connector
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/saga"
+)
+
+// work is what it takes to remove a leftover. It is stored sealed.
+type work struct {
+	Principal *driver.PrincipalRequest `json:"principal,omitempty"`
+	Written   *written                 `json:"written,omitempty"`
+	// Idle asks that the login have no open sessions while its connection lives.
+	Idle bool        `json:"idle,omitempty"`
+	UID  string      `json:"uid"`
+	Of   patchbay.ID `json:"source"`
+}
+
+func leftoverContext(id string) string { return "leftover " + id }
+
+func (s *Service) newLeftover(op *saga.Op, step string, on patchbay.ID, what string, cause error, w work) (patchbay.Leftover, error) {
+	if cause == nil {
+		cause = errNothing
+	}
+	now := s.now().UTC()
+	l := patchbay.Leftover{
+		// One step leaves at most one thing, so parking twice is parking once.
+		ID:         op.ID + "." + step,
+		Connection: op.Connection, Operation: op.ID, Resource: on,
+		What: what, Why: patchbay.AsError(cause).Error(),
+		Created: now, NextTry: now.Add(retryAfter(0)),
+	}
+	w.Of = op.Source
+	var err error
+	l.Sealed, err = s.seal(w, leftoverContext(l.ID))
+	return l, err
+}
+
+func (s *Service) parkPrincipal(op *saga.Op, cause error) (patchbay.Leftover, error) {
+	p, err := s.readPlan(op)
+	if err != nil || !p.Made {
+		return patchbay.Leftover{}, err
+	}
+	return s.newLeftover(op, stepPrincipal, p.Target, "principal "+p.Principal.Name, cause, work{Principal: p.Principal, UID: p.Principal.Mark.UID})
+}
+
+func (s *Service) parkOld(op *saga.Op, cause error) (patchbay.Leftover, error) {
+	p, err := s.readPlan(op)
+	if err != nil || p.Old == nil {
+		return patchbay.Leftover{}, err
+	}
+	return s.newLeftover(op, stepRevoke, p.OldTarget, "principal "+p.Old.Name, cause,
+		work{Principal: p.Old, UID: p.Old.Mark.UID, Idle: op.Kind != patchbay.OpDelete})
+}
+
+func (s *Service) parkSettings(op *saga.Op, cause error) (patchbay.Leftover, error) {
+	p, err := s.readPlan(op)
+	if err != nil || p.Write == nil {
+		return patchbay.Leftover{}, err
+	}
+	return s.newLeftover(op, stepSettings, op.Source, "settings", cause, work{Written: p.Write, UID: p.Write.Change.Mark.UID})
+}
+
+// retryAfter backs off from 5 s to 10 min.
+func retryAfter(attempts int) time.Duration {
+	return min(5*time.Second<<min(attempts, 10), 10*time.Minute)
+}
+
+// Run tries leftovers in the background until ctx ends.
+func (s *Service) Run(ctx context.Context) error {
+	tick := time.NewTicker(2 * time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if _, err := s.sweepLeftovers(ctx, false); err != nil && ctx.Err() == nil {
+				s.log.WarnContext(ctx, "sweep failed", "code", patchbay.CodeOf(err))
+			}
+		}
+	}
+}
+
+// Leftovers implements [API].
+func (s *Service) Leftovers(ctx context.Context, after string, limit int) ([]patchbay.Leftover, string, error) {
+	return s.records.Leftovers(ctx, after, limit)
+}
+
+// Sweep implements [API].
+func (s *Service) Sweep(ctx context.Context) (SweepResult, error) {
+	result, err := s.sweepLeftovers(ctx, true)
+	if err != nil {
+		return result, err
+	}
+	strays, err := s.sweepStrays(ctx)
+	result.Removed = append(result.Removed, strays.Removed...)
+	result.Left = append(result.Left, strays.Left...)
+	return result, err
+}
+
+// sweepLeftovers tries those that are due, or all.
+func (s *Service) sweepLeftovers(ctx context.Context, all bool) (SweepResult, error) {
+	s.sweeping.Lock()
+	defer s.sweeping.Unlock()
+	result := SweepResult{Removed: []patchbay.Leftover{}, Left: []patchbay.Leftover{}}
+	for after := ""; ; {
+		page, next, err := s.records.Leftovers(ctx, after, 100)
+		if err != nil {
+			return result, err
+		}
+		for _, l := range page {
+			if !all && s.now().Before(l.NextTry) {
+				continue
+			}
+			if err := s.tryLeftover(ctx, l); err != nil {
+				l.Attempts++
+				l.Why, l.NextTry = patchbay.AsError(err).Error(), s.now().UTC().Add(retryAfter(l.Attempts))
+				if err := s.records.PutLeftover(ctx, l); err != nil {
+					return result, err
+				}
+				result.Left = append(result.Left, l)
+				continue
+			}
+			if err := s.records.DeleteLeftover(ctx, l.ID); err != nil {
+				return result, err
+			}
+			result.Removed = append(result.Removed, l)
+		}
+		if next == "" {
+			return result, nil
+		}
+		after = next
+	}
+}
+
+func (s *Service) tryLeftover(ctx context.Context, l patchbay.Leftover) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	var w work
+	if err := s.unseal(l.Sealed, leftoverContext(l.ID), &w); err != nil {
+		return err
+	}
+	alive, err := s.lives(ctx, l.Connection, w.UID)
+	if err != nil {
+		return err
+	}
+	switch {
+	case w.Principal != nil:
+		if w.Idle && alive {
+			if err := s.unused(ctx, l.Resource, *w.Principal, w.Of); err != nil {
+				return err
+			}
+		}
+		return s.removePrincipal(ctx, l.Resource, *w.Principal)
+	case w.Written != nil:
+		return s.restoreSource(ctx, l.Resource, *w.Written)
+	}
+	return nil
+}
+
+// lives reports whether the connection is there and still the one of that uid.
+func (s *Service) lives(ctx context.Context, id patchbay.ID, uid string) (bool, error) {
+	c, err := s.records.Connection(ctx, id)
+	if patchbay.CodeOf(err) == patchbay.ResourceNotFound {
+		return false, nil
+	}
+	return c.UID == uid, err
+}
+
+// sweepStrays removes principals that bear our mark and that no record knows:
+// what a lost database or a paused process may leave.
+func (s *Service) sweepStrays(ctx context.Context) (SweepResult, error) {
+	var result SweepResult
+	for after := ""; ; {
+		page, next, err := s.records.Resources(ctx, "", after, 100)
+		if err != nil {
+			return result, err
+		}
+		for _, r := range page {
+			if _, ok := s.catalog.Targets[r.Driver]; !ok {
+				continue
+			}
+			if err := s.sweepTarget(ctx, r, &result); err != nil {
+				now := s.now().UTC()
+				result.Left = append(result.Left, patchbay.Leftover{
+					ID: "sweep." + r.ID.Name(), Resource: r.ID, What: "not looked at",
+					Why: patchbay.AsError(err).Error(), Created: now, NextTry: now,
+				})
+			}
+		}
+		if next == "" {
+			return result, nil
+		}
+		after = next
+	}
+}
+
+func (s *Service) sweepTarget(ctx context.Context, r patchbay.Resource, result *SweepResult) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	target, done, err := s.targets.get(ctx, r)
+	if err != nil {
+		return err
+	}
+	defer done()
+	owned, err := target.Owned(ctx)
+	if err != nil {
+		return err
+	}
+	for _, o := range owned {
+		stray, err := s.stray(ctx, o)
+		if err != nil {
+			return err
+		}
+		if !stray {
+			continue
+		}
+		l := patchbay.Leftover{
+			ID: "stray." + o.Name, Connection: o.Mark.Connection, Resource: r.ID,
+			What: "principal " + o.Name, Why: "no connection owns it", Created: s.now().UTC(),
+		}
+		if err := target.RemovePrincipal(ctx, driver.PrincipalRequest{Mark: o.Mark, Name: o.Name}); err != nil {
+			l.Why = patchbay.AsError(err).Error()
+			result.Left = append(result.Left, l)
+			continue
+		}
+		result.Removed = append(result.Removed, l)
+	}
+	return nil
+}
+
+// stray reports whether what bears the mark belongs to nothing: its connection
+// is gone or has another generation, no operation of it is under way, and no
+// leftover waits for it.
+func (s *Service) stray(ctx context.Context, o driver.Owned) (bool, error) {
+	c, err := s.records.Connection(ctx, o.Mark.Connection)
+	switch {
+	case patchbay.CodeOf(err) == patchbay.ResourceNotFound:
+		// Another Patchbay may administer the same target: its connections are
+		// below subscriptions that this one does not have.
+		return s.knows(ctx, o.Mark.Connection.Subscription())
+	case err != nil:
+		return false, err
+	case changing(c):
+		return false, nil
+	case c.UID == o.Mark.UID && c.Principal == o.Name:
+		return false, nil
+	}
+	waiting, err := s.parked(ctx, "principal "+o.Name)
+	return !waiting, err
+}
+
+func (s *Service) knows(ctx context.Context, subscription string) (bool, error) {
+	subs, err := s.records.Subscriptions(ctx)
+	for _, sub := range subs {
+		if strings.EqualFold(sub.ID, subscription) {
+			return true, err
+		}
+	}
+	return false, err
+}
+
+func (s *Service) parked(ctx context.Context, what string) (bool, error) {
+	for after := ""; ; {
+		page, next, err := s.records.Leftovers(ctx, after, 1000)
+		if err != nil {
+			return false, err
+		}
+		for _, l := range page {
+			if l.What == what {
+				return true, nil
+			}
+		}
+		if next == "" {
+			return false, nil
+		}
+		after = next
+	}
+}

@@ -1,0 +1,176 @@
+package connector
+
+import (
+	"context"
+	"sync"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
+)
+
+// pool keeps drivers open: an admin connection is made once, not per step. An
+// entry is bound to the ETag of the resource that it was opened with, so a
+// changed endpoint or credential opens anew and the old one closes when its
+// last user is done.
+type pool[T interface{ Close() error }] struct {
+	open func(ctx context.Context, r patchbay.Resource) (T, error)
+
+	mu      sync.Mutex
+	entries map[string]*entry[T]
+}
+
+type entry[T any] struct {
+	etag  string
+	users int
+	stale bool
+	ready chan struct{} // closed when value or err is set
+	value T
+	err   error
+}
+
+// get gives the opened driver of r and a function that must be called when it
+// is no longer used.
+func (p *pool[T]) get(ctx context.Context, r patchbay.Resource) (T, func(), error) {
+	key := r.ID.Key()
+	p.mu.Lock()
+	if p.entries == nil {
+		p.entries = map[string]*entry[T]{}
+	}
+	e := p.entries[key]
+	if e != nil && e.etag != r.ETag {
+		p.retire(e)
+		e = nil
+	}
+	opener := e == nil
+	if opener {
+		e = &entry[T]{etag: r.ETag, ready: make(chan struct{})}
+		p.entries[key] = e
+	}
+	e.users++
+	p.mu.Unlock()
+
+	if opener {
+		e.value, e.err = p.open(ctx, r)
+		close(e.ready)
+	}
+	var zero T
+	select {
+	case <-e.ready:
+	case <-ctx.Done():
+		p.release(e)
+		return zero, nil, ctx.Err()
+	}
+	if e.err != nil {
+		p.mu.Lock()
+		if p.entries[key] == e {
+			delete(p.entries, key) // the next caller tries again
+		}
+		p.mu.Unlock()
+		p.release(e)
+		return zero, nil, e.err
+	}
+	return e.value, sync.OnceFunc(func() { p.release(e) }), nil
+}
+
+// retire closes e now or when its last user is done. p.mu is held.
+func (p *pool[T]) retire(e *entry[T]) {
+	e.stale = true
+	if e.users == 0 {
+		go closeEntry(e)
+	}
+}
+
+func (p *pool[T]) release(e *entry[T]) {
+	p.mu.Lock()
+	e.users--
+	last := e.stale && e.users == 0
+	p.mu.Unlock()
+	if last {
+		closeEntry(e)
+	}
+}
+
+func closeEntry[T interface{ Close() error }](e *entry[T]) {
+	<-e.ready
+	if e.err == nil {
+		_ = e.value.Close() // nothing is left to be done with it
+	}
+}
+
+// drop closes the driver of a resource that is no longer there.
+func (p *pool[T]) drop(id patchbay.ID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e := p.entries[id.Key()]; e != nil {
+		delete(p.entries, id.Key())
+		p.retire(e)
+	}
+}
+
+func (p *pool[T]) close() {
+	p.mu.Lock()
+	entries := p.entries
+	p.entries = nil
+	p.mu.Unlock()
+	for _, e := range entries {
+		closeEntry(e)
+	}
+}
+
+func (s *Service) config(r patchbay.Resource) (driver.Config, error) {
+	admin, err := s.openAdmin(r)
+	if err != nil {
+		return driver.Config{}, err
+	}
+	return driver.Config{ID: r.ID, Endpoint: r.Endpoint, Properties: r.Properties, Admin: admin, Dialer: s.dialer}, nil
+}
+
+func (s *Service) openTarget(ctx context.Context, r patchbay.Resource) (driver.Target, error) {
+	d, ok := s.catalog.Targets[r.Driver]
+	if !ok {
+		return nil, patchbay.Errorf(patchbay.NotSupported, "the resource %s has driver %q, which is not a target's", r.ID.Name(), r.Driver)
+	}
+	c, err := s.config(r)
+	if err != nil {
+		return nil, err
+	}
+	t, err := d.Open(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return driver.Guard{Name: r.Driver, Admin: c.Admin, Observe: s.observe}.Target(t), nil
+}
+
+func (s *Service) openSource(ctx context.Context, r patchbay.Resource) (driver.Source, error) {
+	d, ok := s.catalog.Sources[r.Driver]
+	if !ok {
+		return nil, patchbay.Errorf(patchbay.NotSupported, "the resource %s has driver %q, which is not a source's", r.ID.Name(), r.Driver)
+	}
+	c, err := s.config(r)
+	if err != nil {
+		return nil, err
+	}
+	source, err := d.Open(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return driver.Guard{Name: r.Driver, Admin: c.Admin, Observe: s.observe}.Source(source), nil
+}
+
+// target gives the opened driver of a registered target.
+func (s *Service) target(ctx context.Context, id patchbay.ID) (driver.Target, func(), error) {
+	r, err := s.records.Resource(ctx, id)
+	if err != nil {
+		return nil, nil, err
+	}
+	return s.targets.get(ctx, r)
+}
+
+// source gives the opened driver of a registered source.
+func (s *Service) source(ctx context.Context, id patchbay.ID) (driver.Source, func(), error) {
+	r, err := s.records.Resource(ctx, id)
+	if err != nil {
+		return nil, nil, err
+	}
+	return s.sources.get(ctx, r)
+}

@@ -1,0 +1,137 @@
+package connector
+
+import (
+	"context"
+	"fmt"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/settings"
+)
+
+// Preview implements [API]. It asks the two ends, but changes neither; of a
+// target kind without a driver, or of a target that is not registered, it
+// shows the names.
+func (s *Service) Preview(ctx context.Context, r PutRequest) (Preview, error) {
+	old, err := s.records.Connection(ctx, r.ID)
+	exists := err == nil
+	if err != nil && patchbay.CodeOf(err) != patchbay.ResourceNotFound {
+		return Preview{}, err
+	}
+	pv := Preview{Kind: patchbay.OpCreate}
+	if exists {
+		pv.Kind = patchbay.OpUpdate
+	}
+	spec := cloneSpec(r.Spec)
+	source, name, ok := r.ID.LinkerSource()
+	if !ok {
+		return pv, patchbay.Errorf(patchbay.InvalidResourceID, "%q is not the id of a connection", clip(string(r.ID), 200))
+	}
+	parties, err := s.newParties(ctx, r.ID, &spec)
+	if err != nil {
+		pv.Problems = append(pv.Problems, *patchbay.AsError(err))
+		kind, known := settings.KindOf(spec.Target.ID.Type())
+		if !known {
+			return pv, nil
+		}
+		parties.kind = kind
+		if spec.Client == "" {
+			spec.Client = "none"
+		}
+	}
+	values := s.previewValues(ctx, &pv, parties, spec)
+	request := settings.Request{
+		Kind: parties.kind, Client: spec.Client, Auth: authType(spec.Auth), Naming: spec.Naming,
+		Connection: name, Values: values,
+	}
+	if i := spec.Configuration; i != nil {
+		request.Customized, request.Additional, request.ConnectionString = i.CustomizedKeys, i.Additional, i.ConnectionString
+	}
+	if src, done, err := s.source(ctx, source); err == nil {
+		if now, err := src.ReadSettings(ctx); err == nil {
+			mine := map[string]bool{}
+			for _, key := range old.Keys {
+				mine[key] = true
+			}
+			request.Taken = func(name string) bool { _, there := now.Settings[name]; return there && !mine[name] }
+		}
+		done()
+	}
+	if configures(spec) {
+		pv.Settings, err = settings.Render(request)
+		if err != nil {
+			pv.Problems = append(pv.Problems, *patchbay.AsError(err))
+		}
+	}
+	pv.Steps = previewSteps(pv, parties, spec, source, old)
+	return pv, nil
+}
+
+// previewValues are the values that are known, and words in capitals for those
+// that are not: the name of the value that will be there.
+func (s *Service) previewValues(ctx context.Context, pv *Preview, p parties, spec patchbay.Spec) settings.Values {
+	values := settings.Values{}
+	for _, k := range settings.Kinds() {
+		if k.Name != p.kind {
+			continue
+		}
+		for _, v := range k.Values {
+			values[v.Name] = patchbay.NewSecret(placeholder(v))
+		}
+	}
+	if spec.Auth != nil && spec.Auth.Name != "" {
+		values["username"] = patchbay.NewSecret(spec.Auth.Name)
+	}
+	if p.target.ID == "" {
+		return values
+	}
+	target, done, err := s.targets.get(ctx, p.target)
+	if err == nil {
+		defer done()
+		info, inspectErr := target.Inspect(ctx, p.sub)
+		for name, value := range info.Values {
+			values[name] = patchbay.NewSecret(value)
+		}
+		err = inspectErr
+	}
+	if err != nil {
+		pv.Problems = append(pv.Problems, *patchbay.AsError(err))
+	}
+	return values
+}
+
+func placeholder(v settings.Value) string {
+	switch {
+	case len(v.Words) > 0:
+		return v.Words[0]
+	case v.Default != "" && !v.Secret:
+		return v.Default
+	}
+	return "{" + v.Name + "}"
+}
+
+// previewSteps says in words what each step of the plan would do.
+func previewSteps(pv Preview, p parties, spec patchbay.Spec, source patchbay.ID, old patchbay.Connection) []PreviewStep {
+	target := spec.Target.ID.Name()
+	if p.sub != "" {
+		target = fmt.Sprintf("%s on %s", p.sub, p.target.ID.Name())
+	}
+	own := spec.Auth != nil && spec.Auth.Name == ""
+	text := map[string]string{
+		stepPlan:     "read both ends and decide everything",
+		stepProbe:    fmt.Sprintf("sign in to %s as the application, from where it runs", target),
+		stepSettings: fmt.Sprintf("write %d settings to %s", len(pv.Settings), source.Name()),
+		stepRestart:  fmt.Sprintf("restart or reload %s, where it has a way to", source.Name()),
+		stepVerify:   "read the settings back and sign in with them",
+		stepRevoke:   "revoke the login " + old.Principal + " when nothing uses it any more, if it is replaced",
+	}
+	if own {
+		text[stepPrincipal] = fmt.Sprintf("make a login with %s access to %s", spec.Access, target)
+	} else {
+		text[stepPrincipal] = "take the login that was given"
+	}
+	var out []PreviewStep
+	for _, name := range steps(pv.Kind, input{Connection: old, Created: pv.Kind == patchbay.OpCreate, Want: patchbay.Connection{Spec: spec}}) {
+		out = append(out, PreviewStep{Name: name, Text: text[name]})
+	}
+	return out
+}

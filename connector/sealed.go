@@ -1,0 +1,175 @@
+package connector
+
+import (
+	"encoding/json"
+	"maps"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
+)
+
+// The structs here are what is stored of secrets: plain inside, and therefore
+// only ever marshalled to be sealed. Everything that is shown uses
+// patchbay.Secret, which does not marshal.
+
+// holding is what a connection knows and nobody may read.
+type holding struct {
+	Given      map[string]string        `json:"given,omitempty"`     // the secrets that the caller gave
+	Principal  *driver.PrincipalRequest `json:"principal,omitempty"` // its own login; nil when it was given
+	Target     patchbay.ID              `json:"target,omitempty"`    // the registered resource that Principal is on
+	Sub        string                   `json:"sub,omitempty"`
+	Kind       string                   `json:"kind"`              // the target's, in the settings table
+	Credential credential               `json:"credential"`        // what the application signs in with
+	Written    *written                 `json:"written,omitempty"` // nil when the settings were left to the caller
+}
+
+// credential is a driver.Credential in the plain.
+type credential struct {
+	Public map[string]string `json:"public,omitempty"`
+	Secret map[string]string `json:"secret,omitempty"`
+}
+
+// written is what a connection did to its source's settings, and what they
+// were before.
+type written struct {
+	Change change   `json:"change"`
+	Before snapshot `json:"before"`
+}
+
+type change struct {
+	Mark   driver.Mark `json:"mark"`
+	Name   string      `json:"name"`
+	Set    []setting   `json:"set"`
+	Remove []string    `json:"remove,omitempty"`
+}
+
+type setting struct {
+	patchbay.Setting
+	Plain string `json:"value"`
+}
+
+type snapshot struct {
+	Version  string            `json:"version"`
+	Settings map[string]string `json:"settings,omitempty"`
+	Content  []byte            `json:"content,omitempty"` // bytes: a file need not be UTF-8
+}
+
+func hideCredential(c driver.Credential) credential {
+	return credential{Public: c.Public, Secret: revealAll(c.Secret)}
+}
+
+func (c credential) open() driver.Credential {
+	return driver.Credential{Public: maps.Clone(c.Public), Secret: driver.Secrets(concealAll(c.Secret))}
+}
+
+func hideChange(c driver.Change) change {
+	h := change{Mark: c.Mark, Name: c.Name, Remove: c.Remove}
+	for _, s := range c.Set {
+		h.Set = append(h.Set, setting{Setting: s, Plain: s.Value.Reveal()})
+	}
+	return h
+}
+
+func (c change) open() driver.Change {
+	o := driver.Change{Mark: c.Mark, Name: c.Name, Remove: c.Remove}
+	for _, s := range c.Set {
+		s.Value = patchbay.NewSecret(s.Plain)
+		o.Set = append(o.Set, s.Setting)
+	}
+	return o
+}
+
+func hideSnapshot(s driver.Snapshot) snapshot {
+	return snapshot{Version: s.Version, Settings: revealAll(s.Settings), Content: []byte(s.Content.Reveal())}
+}
+
+func (s snapshot) open() driver.Snapshot {
+	return driver.Snapshot{Version: s.Version, Settings: concealAll(s.Settings), Content: patchbay.NewSecret(string(s.Content))}
+}
+
+func revealAll[M ~map[string]patchbay.Secret](m M) map[string]string {
+	if m == nil {
+		return nil
+	}
+	plain := make(map[string]string, len(m))
+	for name, value := range m {
+		plain[name] = value.Reveal()
+	}
+	return plain
+}
+
+func concealAll(m map[string]string) map[string]patchbay.Secret {
+	if m == nil {
+		return nil
+	}
+	secrets := make(map[string]patchbay.Secret, len(m))
+	for name, value := range m {
+		secrets[name] = patchbay.NewSecret(value)
+	}
+	return secrets
+}
+
+// seal stores v for one record; context says whose.
+func (s *Service) seal(v any, context string) (patchbay.Sealed, error) {
+	plain, err := json.Marshal(v)
+	if err != nil {
+		return nil, patchbay.Errorf(patchbay.Internal, "seal %s: %w", context, err)
+	}
+	return s.keys.Seal(plain, context), nil
+}
+
+// unseal is the opposite of seal; nothing sealed leaves v as it is.
+func (s *Service) unseal(sealed patchbay.Sealed, context string, v any) error {
+	if len(sealed) == 0 {
+		return nil
+	}
+	plain, err := s.keys.Open(sealed, context)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(plain, v); err != nil {
+		// Not wrapped: a decoder's error can quote what it read.
+		return patchbay.Errorf(patchbay.Internal, "the sealed value of %s is not what this version wrote", context)
+	}
+	return nil
+}
+
+func (s *Service) openHolding(c patchbay.Connection) (holding, error) {
+	var h holding
+	err := s.unseal(c.Sealed, "connection "+c.UID, &h)
+	return h, err
+}
+
+func (s *Service) openAdmin(r patchbay.Resource) (driver.Secrets, error) {
+	var plain map[string]string
+	if err := s.unseal(r.Admin, "resource "+r.ID.Key(), &plain); err != nil {
+		return nil, err
+	}
+	return concealAll(plain), nil
+}
+
+// The names under which a spec's secrets are kept in holding.Given.
+const (
+	givenValue       = "value"
+	givenSecret      = "secret"
+	givenCertificate = "certificate"
+)
+
+// takeSecrets is the secrets that spec holds; afterwards it holds none.
+func takeSecrets(spec *patchbay.Spec) map[string]string {
+	given := map[string]string{}
+	take := func(name string, s *patchbay.Secret) {
+		if !s.IsZero() {
+			given[name] = s.Reveal()
+			*s = patchbay.Secret{}
+		}
+	}
+	if a := spec.Auth; a != nil {
+		if a.SecretInfo != nil {
+			take(givenValue, &a.SecretInfo.Value)
+		}
+		take(givenSecret, &a.Secret)
+		take(givenCertificate, &a.Certificate)
+	}
+	return given
+}

@@ -1,0 +1,405 @@
+package connector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/saga"
+)
+
+func (s *Service) ensurePrincipal(ctx context.Context, op *saga.Op) ([]byte, error) {
+	p, err := s.readPlan(op)
+	if err != nil || p.Principal == nil {
+		return nil, err
+	}
+	target, done, err := s.target(ctx, p.Target)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	r := *p.Principal
+	r.Credential = p.Credential.open()
+	return nil, target.EnsurePrincipal(ctx, r)
+}
+
+func (s *Service) undoPrincipal(ctx context.Context, op *saga.Op) error {
+	p, err := s.readPlan(op)
+	if err != nil || !p.Made {
+		return err
+	}
+	return s.removePrincipal(ctx, p.Target, *p.Principal)
+}
+
+func (s *Service) removePrincipal(ctx context.Context, id patchbay.ID, r driver.PrincipalRequest) error {
+	target, done, err := s.target(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer done()
+	return target.RemovePrincipal(ctx, r)
+}
+
+// probe signs in as the application before its settings change: a login that
+// does not work never reaches a source.
+func (s *Service) probe(ctx context.Context, op *saga.Op) ([]byte, error) {
+	p, err := s.readPlan(op)
+	if err != nil {
+		return nil, err
+	}
+	return nil, s.signIn(ctx, op.Source, p, p.Credential.open())
+}
+
+func (s *Service) signIn(ctx context.Context, sourceID patchbay.ID, p plan, c driver.Credential) error {
+	source, doneSource, err := s.source(ctx, sourceID)
+	if err != nil {
+		return err
+	}
+	defer doneSource()
+	target, doneTarget, err := s.target(ctx, p.Target)
+	if err != nil {
+		return err
+	}
+	defer doneTarget()
+	r := driver.ProbeRequest{Credential: c, Dialer: source.Dialer(), Sub: p.Sub}
+	if p.Principal != nil {
+		r.Access, r.Options = p.Principal.Access, p.Principal.Options
+	}
+	_, err = target.Probe(ctx, r)
+	if err != nil && p.Principal == nil && patchbay.CodeOf(err) == patchbay.LoginRefused {
+		// The caller's own login: Azure's code and words for it (contract 4.10).
+		refused := patchbay.Errorf(patchbay.InvalidDbSecret, "Error in username or password. %w", err)
+		refused.Fix = "check the login that was given with --secret"
+		return refused
+	}
+	return err
+}
+
+func (s *Service) writeSettings(ctx context.Context, op *saga.Op) ([]byte, error) {
+	p, err := s.readPlan(op)
+	if err != nil || p.Write == nil {
+		return nil, err
+	}
+	source, done, err := s.source(ctx, op.Source)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	version := p.Write.Before.Version
+	for try := 0; ; try++ {
+		_, err = source.WriteSettings(ctx, p.Write.Change.open(), version)
+		if patchbay.CodeOf(err) != patchbay.SettingsChanged || try == 3 {
+			return nil, err
+		}
+		// Somebody else wrote between the plan and now. Their edit stays: what we
+		// put back on a failure is then decided name by name.
+		now, readErr := source.ReadSettings(ctx)
+		if readErr != nil {
+			return nil, readErr
+		}
+		version = now.Version
+	}
+}
+
+func (s *Service) undoSettings(ctx context.Context, op *saga.Op) error {
+	p, err := s.readPlan(op)
+	if err != nil || p.Write == nil {
+		return err
+	}
+	source, done, err := s.source(ctx, op.Source)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if err := source.RestoreSettings(ctx, p.Write.Change.open(), p.Write.Before.open()); err != nil {
+		return err
+	}
+	if !p.Restarts {
+		return nil
+	}
+	// The application may have been restarted onto the settings that are gone.
+	// Whether it comes back up is not what undo is about: it did not have to be
+	// up before either.
+	if err := source.Restart(ctx); err != nil {
+		s.log.WarnContext(ctx, "restart after rollback failed", "source", op.Source, "code", patchbay.CodeOf(err))
+	}
+	return nil
+}
+
+func (s *Service) restart(ctx context.Context, op *saga.Op) ([]byte, error) {
+	p, err := s.readPlan(op)
+	if err != nil || !p.Restarts || p.Write == nil {
+		return nil, err
+	}
+	source, done, err := s.source(ctx, op.Source)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return nil, source.Restart(ctx)
+}
+
+// verify is the pivot: the source holds what was planned, and what it holds
+// signs in.
+func (s *Service) verify(ctx context.Context, op *saga.Op) ([]byte, error) {
+	p, err := s.readPlan(op)
+	if err != nil {
+		return nil, err
+	}
+	in, err := readInput(op)
+	if err != nil {
+		return nil, err
+	}
+	held := p.Credential.open()
+	if p.Write != nil {
+		found, _, err := s.settingsHeld(ctx, op.Source, p.Write.Change.open())
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range found {
+			return nil, patchbay.Errorf(f.Code, "%s", f.Message)
+		}
+	}
+	if !authenticates(in.Want.Spec) {
+		return nil, nil
+	}
+	return nil, s.signIn(ctx, op.Source, p, held)
+}
+
+// finding is one setting that is not as it was written.
+type finding struct {
+	Code    patchbay.Code
+	Message string
+}
+
+// settingsHeld compares what the source holds with what was written there.
+func (s *Service) settingsHeld(ctx context.Context, id patchbay.ID, c driver.Change) ([]finding, driver.Snapshot, error) {
+	source, done, err := s.source(ctx, id)
+	if err != nil {
+		return nil, driver.Snapshot{}, err
+	}
+	defer done()
+	now, err := source.ReadSettings(ctx)
+	if err != nil {
+		return nil, now, err
+	}
+	var found []finding
+	for _, want := range c.Set {
+		have, ok := now.Settings[want.Name]
+		switch {
+		case !ok:
+			found = append(found, finding{patchbay.SettingMissing, fmt.Sprintf("the setting %s is not on %s any more", want.Name, id.Name())})
+		case have != want.Value:
+			found = append(found, finding{patchbay.SettingChanged, fmt.Sprintf("the setting %s on %s is not the one that was written", want.Name, id.Name())})
+		}
+	}
+	return found, now, nil
+}
+
+// revokeOld ends the login that the new settings replace, once nothing uses it
+// any more: first the overlap passes, then its sessions end.
+func (s *Service) revokeOld(ctx context.Context, op *saga.Op) ([]byte, error) {
+	p, err := s.readPlan(op)
+	if err != nil || p.Old == nil {
+		return nil, err
+	}
+	in, err := readInput(op)
+	if err != nil {
+		return nil, err
+	}
+	if !in.RevokeNow {
+		if err := s.waitOverlap(ctx, op); err != nil {
+			return nil, err
+		}
+		if err := s.unused(ctx, p.OldTarget, *p.Old, op.Source); err != nil {
+			return nil, err
+		}
+	}
+	return nil, s.removePrincipal(ctx, p.OldTarget, *p.Old)
+}
+
+// waitOverlap waits until the overlap has passed since the new settings were
+// in place: a process that read the old ones just before may sign in with them
+// until then.
+func (s *Service) waitOverlap(ctx context.Context, op *saga.Op) error {
+	since := op.Updated
+	for _, run := range op.Trail {
+		if run.Name == stepVerify && !run.Undo {
+			since = run.Ended
+		}
+	}
+	left := min(s.overlap-s.now().Sub(since), s.overlap)
+	if left <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(left)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return patchbay.Errorf(patchbay.Timeout, "wait for the overlap: %w", ctx.Err()).AsTransient()
+	}
+}
+
+// unused fails with StillInUse while the login has open sessions.
+func (s *Service) unused(ctx context.Context, id patchbay.ID, r driver.PrincipalRequest, source patchbay.ID) error {
+	target, done, err := s.target(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer done()
+	state, err := target.InspectPrincipal(ctx, r)
+	if err != nil || state.Sessions == 0 {
+		return err
+	}
+	return patchbay.Errorf(patchbay.StillInUse, "the old login %s has %d open sessions", r.Name, state.Sessions).
+		AsTransient().WithFix("restart %s, so that it signs in with the new login", source.Name())
+}
+
+func (s *Service) planDelete(_ context.Context, op *saga.Op) ([]byte, error) {
+	in, err := readInput(op)
+	if err != nil {
+		return nil, err
+	}
+	held, err := s.openHolding(in.Connection)
+	if err != nil {
+		return nil, err
+	}
+	return s.sealPlan(op, plan{
+		Generation: in.Connection.Generation, Target: held.Target, Sub: held.Sub,
+		Old: held.Principal, OldTarget: held.Target, Write: held.Written,
+	})
+}
+
+func (s *Service) removeSettings(ctx context.Context, op *saga.Op) ([]byte, error) {
+	p, err := s.readPlan(op)
+	if err != nil || p.Write == nil {
+		return nil, err
+	}
+	return nil, s.restoreSource(ctx, op.Source, *p.Write)
+}
+
+// restoreSource takes the settings back. A source that is gone has none.
+func (s *Service) restoreSource(ctx context.Context, id patchbay.ID, w written) error {
+	source, done, err := s.source(ctx, id)
+	if err != nil {
+		return absentIsSuccess(err)
+	}
+	defer done()
+	return absentIsSuccess(source.RestoreSettings(ctx, w.Change.open(), w.Before.open()))
+}
+
+func absentIsSuccess(err error) error {
+	switch patchbay.CodeOf(err) {
+	case patchbay.SourceNotFound, patchbay.ResourceNotFound:
+		return nil
+	}
+	return err
+}
+
+// restartAfterDelete lets the application see that its settings are gone. That
+// it then does not start is what a delete may do, so it never fails.
+func (s *Service) restartAfterDelete(ctx context.Context, op *saga.Op) ([]byte, error) {
+	source, done, err := s.source(ctx, op.Source)
+	if err != nil {
+		return nil, absentIsSuccess(err)
+	}
+	defer done()
+	if err := source.Restart(ctx); err != nil && patchbay.CodeOf(err) != patchbay.NotSupported {
+		s.log.WarnContext(ctx, "restart after delete failed", "source", op.Source, "code", patchbay.CodeOf(err))
+	}
+	return nil, nil
+}
+
+func (s *Service) revokeOwn(ctx context.Context, op *saga.Op) ([]byte, error) {
+	p, err := s.readPlan(op)
+	if err != nil || p.Old == nil {
+		return nil, err
+	}
+	return nil, s.removePrincipal(ctx, p.OldTarget, *p.Old)
+}
+
+// passedPivot reports whether op's new state holds although it was given up
+// later.
+func passedPivot(op *saga.Op, pivot string) bool {
+	for i, name := range op.Plan {
+		if name == pivot {
+			return op.Step > i
+		}
+	}
+	return false
+}
+
+func (s *Service) finishChange(_ context.Context, op *saga.Op, outcome patchbay.OperationState) (saga.Commit, error) {
+	in, err := readInput(op)
+	if err != nil {
+		return saga.Commit{}, err
+	}
+	if outcome != patchbay.Done && !(outcome == patchbay.Abandoned && passedPivot(op, stepVerify)) {
+		if in.Created {
+			return saga.Commit{DeleteConnection: in.Want.ID}, nil
+		}
+		back := in.Connection
+		back.Operation, back.ETag = op.ID, newETag()
+		return saga.Commit{PutConnection: &back}, nil
+	}
+	p, err := s.readPlan(op)
+	if err != nil {
+		return saga.Commit{}, err
+	}
+	c := in.Want
+	c.State, c.Generation, c.ETag, c.Message = patchbay.Succeeded, p.Generation, newETag(), p.Message
+	h := holding{Given: p.Given, Principal: p.Principal, Target: p.Target, Sub: p.Sub, Kind: p.Kind, Credential: p.Credential}
+	c.Principal = ""
+	if p.Principal != nil {
+		c.Principal = p.Principal.Name
+	}
+	c.Keys = nil
+	if p.Write != nil && len(p.Write.Change.Set) > 0 {
+		w := *p.Write
+		w.Change.Remove = nil
+		if p.Kept != nil {
+			w.Before = p.Kept.Before // a delete goes back to before the first write
+		}
+		h.Written = &w
+		for _, set := range w.Change.Set {
+			c.Keys = append(c.Keys, set.Name)
+		}
+	}
+	c.Sealed, err = s.seal(h, "connection "+c.UID)
+	if err != nil {
+		return saga.Commit{}, err
+	}
+	return saga.Commit{PutConnection: &c, Message: p.Message}, nil
+}
+
+func (s *Service) finishDelete(_ context.Context, op *saga.Op, outcome patchbay.OperationState) (saga.Commit, error) {
+	in, err := readInput(op)
+	if err != nil {
+		return saga.Commit{}, err
+	}
+	if outcome == patchbay.Undone || outcome == patchbay.Abandoned && !passedPivot(op, stepPlan) {
+		back := in.Connection
+		back.Operation, back.ETag = op.ID, newETag()
+		return saga.Commit{PutConnection: &back}, nil
+	}
+	return saga.Commit{DeleteConnection: in.Want.ID}, nil
+}
+
+func (s *Service) finishValidate(_ context.Context, op *saga.Op, outcome patchbay.OperationState) (saga.Commit, error) {
+	if outcome != patchbay.Done {
+		return saga.Commit{}, nil
+	}
+	var report patchbay.Report
+	if err := unmarshalReport(op.Output(stepValidate), &report); err != nil {
+		return saga.Commit{}, err
+	}
+	return saga.Commit{Result: &report}, nil
+}
+
+// errNothing is the cause of a leftover that an operator's abandon makes.
+var errNothing = errors.New("the operation was abandoned")

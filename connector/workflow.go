@@ -1,0 +1,271 @@
+package connector
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/saga"
+	"patchbay.dev/patchbay/settings"
+)
+
+// Workflows are the steps of every kind of operation, for a saga engine.
+//
+//	create, update, rotate   plan → principal → probe → settings → restart → verify (pivot) → revoke
+//	delete                   plan (pivot) → settings → restart → revoke
+//	validate                 validate; with fix: plan → principal → probe → settings → restart → validate
+//
+// A delete goes forward only: what can't be reached is parked, so that neither
+// a dead source nor a dead target blocks it.
+func (s *Service) Workflows() []saga.Workflow {
+	forward := []saga.Step{
+		{Name: stepPlan, Do: s.plan},
+		{Name: stepPrincipal, Where: saga.OnTarget, Do: s.ensurePrincipal, Undo: s.undoPrincipal, Park: s.parkPrincipal},
+		{Name: stepProbe, Do: s.probe},
+		{Name: stepSettings, Where: saga.OnSource, Do: s.writeSettings, Undo: s.undoSettings},
+		{Name: stepRestart, Where: saga.OnSource, Do: s.restart},
+	}
+	change := append(forward[:len(forward):len(forward)],
+		saga.Step{Name: stepVerify, Kind: saga.Pivot, Do: s.verify},
+		saga.Step{Name: stepRevoke, Kind: saga.Retriable, Where: saga.OnTarget, Do: s.revokeOld, Park: s.parkOld, Timeout: time.Minute},
+	)
+	return []saga.Workflow{
+		{Kind: patchbay.OpCreate, Steps: change, Finish: s.finishChange},
+		{Kind: patchbay.OpUpdate, Steps: change, Finish: s.finishChange},
+		{Kind: patchbay.OpRotate, Steps: change, Finish: s.finishChange},
+		{Kind: patchbay.OpDelete, Finish: s.finishDelete, Steps: []saga.Step{
+			{Name: stepPlan, Kind: saga.Pivot, Do: s.planDelete},
+			{Name: stepSettings, Kind: saga.Retriable, Where: saga.OnSource, Do: s.removeSettings, Park: s.parkSettings},
+			{Name: stepRestart, Kind: saga.Retriable, Where: saga.OnSource, Do: s.restartAfterDelete},
+			{Name: stepRevoke, Kind: saga.Retriable, Where: saga.OnTarget, Do: s.revokeOwn, Park: s.parkOld},
+		}},
+		{Kind: patchbay.OpValidate, Finish: s.finishValidate, Steps: append(forward[:len(forward):len(forward)],
+			saga.Step{Name: stepValidate, Kind: saga.Pivot, Do: s.validate, Timeout: time.Minute},
+		)},
+	}
+}
+
+// plan is what an operation decided before its first effect. It is journalled,
+// sealed, as the output of its first step; everything later reads it and
+// decides nothing.
+type plan struct {
+	Generation int64       `json:"generation"`
+	Target     patchbay.ID `json:"target"` // the registered resource
+	Sub        string      `json:"sub,omitempty"`
+	Kind       string      `json:"kind"`
+	// Principal is the login to ensure; nil when the login was given or none is
+	// wanted. Made says that this operation makes it, so undo removes it.
+	Principal *driver.PrincipalRequest `json:"principal,omitempty"`
+	Made      bool                     `json:"made,omitempty"`
+	// Credential is what the application will sign in with.
+	Credential credential `json:"credential"`
+	// Old is the login that is revoked once the new settings are in use.
+	Old       *driver.PrincipalRequest `json:"old,omitempty"`
+	OldTarget patchbay.ID              `json:"oldTarget,omitempty"`
+	// Write is what happens to the source's settings, and what they were; nil
+	// for nothing.
+	Write *written `json:"write,omitempty"`
+	// Kept is what an earlier operation wrote and this one found: the first
+	// state of the source, which a delete goes back to.
+	Kept  *written          `json:"kept,omitempty"`
+	Given map[string]string `json:"given,omitempty"`
+	// Restarts says that the source has a way to restart.
+	Restarts bool   `json:"restarts,omitempty"`
+	Message  string `json:"message,omitempty"` // a warning for the user
+}
+
+func planContext(op *saga.Op) string { return "plan " + op.ID }
+
+func (s *Service) sealPlan(op *saga.Op, p plan) ([]byte, error) {
+	sealed, err := s.seal(p, planContext(op))
+	return sealed, err
+}
+
+func (s *Service) readPlan(op *saga.Op) (plan, error) {
+	var p plan
+	return p, s.unseal(op.Output(stepPlan), planContext(op), &p)
+}
+
+func readInput(op *saga.Op) (input, error) {
+	var in input
+	if err := json.Unmarshal(op.Input, &in); err != nil {
+		return in, patchbay.Errorf(patchbay.Internal, "the operation's input is not what this version wrote: %w", err)
+	}
+	in.Connection.Sealed = in.Sealed
+	return in, nil
+}
+
+func (s *Service) given(op *saga.Op) (map[string]string, error) {
+	var given map[string]string
+	return given, s.unseal(op.Sealed, "operation "+op.ID, &given)
+}
+
+// principalName is made of the connection's uid and generation alone, so it is
+// known before anything is.
+func principalName(m driver.Mark) string { return fmt.Sprintf("pb_%s_g%d", m.UID, m.Generation) }
+
+// plan reads the world and decides everything.
+func (s *Service) plan(ctx context.Context, op *saga.Op) ([]byte, error) {
+	in, err := readInput(op)
+	if err != nil {
+		return nil, err
+	}
+	given, err := s.given(op)
+	if err != nil {
+		return nil, err
+	}
+	want := in.Want
+	parties, err := s.newParties(ctx, want.ID, &want.Spec)
+	if err != nil {
+		return nil, err
+	}
+	held, err := s.openHolding(in.Connection)
+	if err != nil {
+		return nil, err
+	}
+	p := plan{Generation: in.Connection.Generation, Target: parties.target.ID, Sub: parties.sub, Kind: parties.kind, Given: given}
+	source, done, err := s.sources.get(ctx, parties.source)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	target, doneTarget, err := s.targets.get(ctx, parties.target)
+	if err != nil {
+		return nil, err
+	}
+	defer doneTarget()
+
+	info, err := source.Inspect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p.Restarts = info.Restarts
+	facts, err := target.Inspect(ctx, p.Sub)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.planPrincipal(ctx, &p, in, want, held, parties, source, target); err != nil {
+		return nil, err
+	}
+	if err := s.planSettings(ctx, &p, in, want, held, facts.Values, source); err != nil {
+		return nil, err
+	}
+	if p.Write != nil && !p.Restarts && !in.Created {
+		p.Message = fmt.Sprintf("%s has no way to be restarted by Patchbay; restart it so that it reads the new settings", parties.source.ID.Name())
+	}
+	return s.sealPlan(op, p)
+}
+
+// planPrincipal decides which login the connection has afterwards.
+func (s *Service) planPrincipal(ctx context.Context, p *plan, in input, want patchbay.Connection, held holding, parties parties, source driver.Source, target driver.Target) error {
+	spec := want.Spec
+	if held.Principal != nil {
+		p.Old, p.OldTarget = held.Principal, held.Target
+	}
+	switch {
+	case !authenticates(spec):
+	case spec.Auth.Type == patchbay.AuthSecret && p.Given[givenValue] != "":
+		p.Generation++
+		c, err := driver.GivenLogin(target, spec.Auth.Name, patchbay.NewSecret(p.Given[givenValue]))
+		if err != nil {
+			return err
+		}
+		p.Credential = hideCredential(c)
+	default:
+		r := driver.PrincipalRequest{
+			Sub: p.Sub, Auth: spec.Auth.Type, Access: spec.Access, Roles: spec.Auth.Roles, Options: spec.Options,
+		}
+		if parties.targets.Capabilities.Sources {
+			from, err := source.Egress(ctx)
+			if err != nil {
+				return err
+			}
+			r.Sources = from
+		}
+		if p.Old != nil && !in.Rotate && p.OldTarget.Equal(p.Target) && sameRights(*p.Old, r) {
+			// Nothing about the login changes: ensure the one there is, and do
+			// not remove it when something else fails.
+			p.Principal, p.Credential, p.Old = p.Old, held.Credential, nil
+			return nil
+		}
+		p.Generation++
+		p.Made = true
+		r.Mark = driver.Mark{UID: want.UID, Generation: p.Generation, Connection: want.ID}
+		r.Name = principalName(r.Mark)
+		c, err := target.NewCredential(ctx, r)
+		if err != nil {
+			return err
+		}
+		p.Principal, p.Credential = &r, hideCredential(c)
+	}
+	return nil
+}
+
+func sameRights(old, r driver.PrincipalRequest) bool {
+	r.Mark, r.Name, r.Credential = old.Mark, old.Name, old.Credential
+	a, errA := json.Marshal(old)
+	b, errB := json.Marshal(r)
+	return errA == nil && errB == nil && string(a) == string(b)
+}
+
+// planSettings decides what is written to the source.
+func (s *Service) planSettings(ctx context.Context, p *plan, in input, want patchbay.Connection, held holding, facts map[string]string, source driver.Source) error {
+	if !configures(want.Spec) && held.Written == nil {
+		return nil
+	}
+	before, err := source.ReadSettings(ctx)
+	if err != nil {
+		return err
+	}
+	c := driver.Change{Mark: driver.Mark{UID: want.UID, Generation: p.Generation, Connection: want.ID}, Name: want.Name}
+	ours := map[string]bool{}
+	if held.Written != nil {
+		for _, set := range held.Written.Change.Set {
+			ours[set.Name] = true
+		}
+	}
+	if configures(want.Spec) {
+		c.Set, err = settings.Render(s.settingsRequest(*p, want, facts, func(name string) bool {
+			_, there := before.Settings[name]
+			return there && !ours[name]
+		}))
+		if err != nil {
+			return err
+		}
+	}
+	for _, set := range c.Set {
+		delete(ours, set.Name)
+	}
+	for _, name := range in.Connection.Keys { // in a stable order
+		if ours[name] {
+			c.Remove = append(c.Remove, name)
+		}
+	}
+	if err := source.CheckChange(ctx, c); err != nil {
+		return err
+	}
+	p.Write = &written{Change: hideChange(c), Before: hideSnapshot(before)}
+	p.Kept = held.Written
+	return nil
+}
+
+func (s *Service) settingsRequest(p plan, c patchbay.Connection, facts map[string]string, taken func(string) bool) settings.Request {
+	values := settings.Values{}
+	for name, value := range facts {
+		values[name] = patchbay.NewSecret(value)
+	}
+	for name, value := range p.Credential.open().Values() {
+		values[name] = value
+	}
+	r := settings.Request{
+		Kind: p.Kind, Client: c.Spec.Client, Auth: authType(c.Spec.Auth), Naming: c.Spec.Naming,
+		Connection: c.Name, Taken: taken, Values: values,
+	}
+	if i := c.Spec.Configuration; i != nil {
+		r.Customized, r.Additional, r.ConnectionString = i.CustomizedKeys, i.Additional, i.ConnectionString
+	}
+	return r
+}
