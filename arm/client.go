@@ -184,7 +184,9 @@ func (c *Client) send(ctx context.Context, r request, out any) (http.Header, int
 		}
 		pause, again := retryAfter(r.method, status, header, try)
 		if !again || sleep(ctx, pause) != nil {
-			return header, status, answerError(status, answer)
+			e := ParseError(status, answer)
+			e.Err = AnswerStatus(status)
+			return header, status, e
 		}
 	}
 }
@@ -272,58 +274,6 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 		e.Fix = "name the authority's file: --ca ca.crt (it is in the server's data directory)"
 	case errors.As(err, &op):
 		e.Fix = "patchbay serve"
-	}
-	return e
-}
-
-// answerError is the error in an ARM envelope.
-func answerError(status int, body []byte) error {
-	var envelope struct {
-		Error struct {
-			Code           patchbay.Code `json:"code"`
-			Message        string        `json:"message"`
-			Target         string        `json:"target"`
-			Op             string        `json:"op"`
-			Fix            string        `json:"fix"`
-			AdditionalInfo []struct {
-				Info json.RawMessage `json:"info"`
-			} `json:"additionalInfo"`
-		} `json:"error"`
-	}
-	e := &patchbay.Error{Err: AnswerStatus(status)}
-	if json.Unmarshal(body, &envelope) != nil || envelope.Error.Code == "" {
-		e.Code = patchbay.Internal
-		e.Message = fmt.Sprintf("the server answered %s without saying why", AnswerStatus(status))
-		if status == http.StatusUnauthorized {
-			e.Code = patchbay.Unauthenticated
-		}
-		return e
-	}
-	e.Code, e.Message, e.Subject = envelope.Error.Code, envelope.Error.Message, envelope.Error.Target
-	e.Op, e.Fix = envelope.Error.Op, envelope.Error.Fix
-	for _, more := range envelope.Error.AdditionalInfo {
-		var info struct {
-			Fix string `json:"fix"`
-			Op  string `json:"op"`
-		}
-		if json.Unmarshal(more.Info, &info) == nil {
-			if e.Fix == "" {
-				e.Fix = info.Fix
-			}
-			if e.Op == "" {
-				e.Op = info.Op
-			}
-		}
-	}
-	// Clients that know nothing of additionalInfo are given the fix as the
-	// message's last line; it is shown once.
-	if before, after, ok := strings.Cut(e.Message, "\n"); ok {
-		if fix, isFix := strings.CutPrefix(strings.TrimSpace(after), "fix: "); isFix {
-			e.Message = strings.TrimSpace(before)
-			if e.Fix == "" {
-				e.Fix = fix
-			}
-		}
 	}
 	return e
 }

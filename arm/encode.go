@@ -1,0 +1,371 @@
+package arm
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"patchbay.dev/patchbay"
+)
+
+// members is a JSON object that keeps its order and leaves out what its
+// version does not know. Optional members without a value are explicit null,
+// as the live service answers them (contract section 11, 19).
+type members struct {
+	version Version
+	list    []member
+}
+
+type member struct {
+	name  string
+	value any
+}
+
+func (m *members) add(since Version, name string, value any) {
+	if m.version >= since {
+		m.list = append(m.list, member{name, value})
+	}
+}
+
+// MarshalJSON implements [json.Marshaler].
+func (m *members) MarshalJSON() ([]byte, error) {
+	var b bytes.Buffer
+	b.WriteByte('{')
+	for i, f := range m.list {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		name, err := Marshal(f.name)
+		if err != nil {
+			return nil, err
+		}
+		value, err := Marshal(f.value)
+		if err != nil {
+			return nil, err
+		}
+		b.Write(name)
+		b.WriteByte(':')
+		b.Write(value)
+	}
+	b.WriteByte('}')
+	return b.Bytes(), nil
+}
+
+// Marshal is v as JSON, with <, > and & as they are: answers hold connection
+// strings, and people read them.
+func Marshal(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
+func orNull(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
+}
+
+func orNullList(s []string) any {
+	if len(s) == 0 {
+		return nil
+	}
+	return s
+}
+
+func orNullMap(m map[string]string) any {
+	if len(m) == 0 {
+		return nil
+	}
+	return m
+}
+
+func orNullBool(b *bool) any {
+	if b == nil {
+		return nil
+	}
+	return *b
+}
+
+// orNullTime is t as ARM writes it: UTC with seven digits.
+func orNullTime(t time.Time) any {
+	if t.IsZero() {
+		return nil
+	}
+	return t.UTC().Format("2006-01-02T15:04:05.0000000Z")
+}
+
+// Linker is the answer to a GET, PUT or PATCH of a linker: what version v
+// knows of c, without any secret.
+func Linker(v Version, c patchbay.Connection) any {
+	m := &members{version: v}
+	m.add(V20220501, "id", string(c.ID))
+	m.add(V20220501, "name", c.Name)
+	m.add(V20220501, "type", LinkerType)
+	m.add(V20220501, "systemData", systemData(c.Created, c.CreatedBy, c.Modified, c.ModifiedBy))
+	m.add(V20220501, "properties", linkerProperties(v, c))
+	return m
+}
+
+func systemData(created time.Time, createdBy string, modified time.Time, modifiedBy string) any {
+	m := &members{}
+	m.add("", "createdBy", orNull(createdBy))
+	m.add("", "createdByType", "User")
+	m.add("", "createdAt", orNullTime(created))
+	m.add("", "lastModifiedBy", orNull(modifiedBy))
+	m.add("", "lastModifiedByType", "User")
+	m.add("", "lastModifiedAt", orNullTime(modified))
+	return m
+}
+
+func linkerProperties(v Version, c patchbay.Connection) any {
+	s := c.Spec
+	m := &members{version: v}
+	m.add(V20220501, "provisioningState", string(c.State))
+	m.add(V20220501, "targetService", target(v, s.Target))
+	m.add(V20220501, "authInfo", auth(v, s.Auth))
+	m.add(V20220501, "clientType", orNull(string(s.Client)))
+	m.add(V20220501, "vNetSolution", vnet(v, s.VNet))
+	m.add(V20220501, "secretStore", secretStore(v, s.SecretStore))
+	m.add(V20220501, "scope", orNull(s.Scope))
+	m.add(V20221101Preview, "publicNetworkSolution", publicNetwork(v, s.PublicNetwork))
+	m.add(V20221101Preview, "configurationInfo", configuration(v, s.Configuration))
+	m.add(V20261101, "patchbay", own(c))
+	return m
+}
+
+func target(v Version, t patchbay.TargetService) any {
+	m := &members{version: v}
+	m.add(V20220501, "type", string(t.Type))
+	if t.Type != patchbay.AzureResource {
+		m.add(V20220501, "endpoint", orNull(t.Endpoint))
+		return m
+	}
+	m.add(V20220501, "id", orNull(string(t.ID)))
+	var properties any
+	if r := t.Resource; r != nil {
+		p := &members{version: v}
+		p.add(V20220501, "type", r.Type)
+		if r.Type == keyVault {
+			p.add(V20220501, "connectAsKubernetesCsiDriver", orNullBool(r.ConnectAsKubernetesCSIDriver))
+		} else {
+			p.add(V20240701Preview, "connectWithKubernetesExtension", orNullBool(r.ConnectWithKubernetesExtension))
+		}
+		properties = p
+	}
+	m.add(V20220501, "resourceProperties", properties)
+	return m
+}
+
+func auth(v Version, a *patchbay.Auth) any {
+	if a == nil {
+		return nil
+	}
+	m := &members{version: v}
+	m.add(V20220501, "authType", string(a.Type))
+	for _, f := range authFields[a.Type] {
+		if f.write != nil {
+			m.add(f.since, f.name, f.write(v, a))
+		}
+	}
+	m.add(V20230401Preview, "authMode", orNull(a.Mode))
+	return m
+}
+
+// writeSecretInfo answers where the secret is, never what it is. A connection
+// whose secret Patchbay makes or fetches answers as the live service does:
+// rawValue without a value.
+func writeSecretInfo(v Version, a *patchbay.Auth) any {
+	m := &members{version: v}
+	s := a.SecretInfo
+	if s == nil || s.Type == patchbay.RawValue || s.Type == "" {
+		m.add(V20220501, "secretType", patchbay.RawValue)
+		return m
+	}
+	m.add(V20220501, "secretType", s.Type)
+	if s.Type == patchbay.KeyVaultSecretURI {
+		m.add(V20220501, "value", orNull(s.URI))
+	} else {
+		m.add(V20220501, "name", orNull(s.Name))
+		m.add(V20220501, "version", orNull(s.Version))
+	}
+	return m
+}
+
+func vnet(v Version, n *patchbay.VNetSolution) any {
+	if n == nil {
+		return nil
+	}
+	m := &members{version: v}
+	m.add(V20220501, "type", orNull(n.Type))
+	m.add(V20221101Preview, "deleteOrUpdateBehavior", orNull(n.OnChange))
+	return m
+}
+
+// secretStore and configuration are objects full of nulls when nothing was
+// said, as the live service answers the {} that az always sends.
+func secretStore(v Version, s *patchbay.SecretStore) any {
+	if s == nil {
+		s = &patchbay.SecretStore{}
+	}
+	m := &members{version: v}
+	m.add(V20220501, "keyVaultId", orNull(s.KeyVaultID))
+	m.add(V20221101Preview, "keyVaultSecretName", orNull(s.KeyVaultSecretName))
+	return m
+}
+
+func publicNetwork(v Version, n *patchbay.PublicNetworkSolution) any {
+	if n == nil {
+		return nil
+	}
+	m := &members{version: v}
+	m.add(V20221101Preview, "action", orNull(n.Action))
+	m.add(V20221101Preview, "deleteOrUpdateBehavior", orNull(n.OnChange))
+	var rules any
+	if f := n.FirewallRules; f != nil {
+		r := &members{version: v}
+		r.add(V20221101Preview, "ipRanges", orNullList(f.IPRanges))
+		r.add(V20221101Preview, "azureServices", orNull(f.AzureServices))
+		r.add(V20221101Preview, "callerClientIP", orNull(f.CallerClientIP))
+		rules = r
+	}
+	m.add(V20221101Preview, "firewallRules", rules)
+	return m
+}
+
+func configuration(v Version, c *patchbay.ConfigurationInfo) any {
+	if c == nil {
+		c = &patchbay.ConfigurationInfo{}
+	}
+	m := &members{version: v}
+	m.add(V20221101Preview, "action", orNull(c.Action))
+	m.add(V20221101Preview, "deleteOrUpdateBehavior", orNull(c.OnChange))
+	m.add(V20221101Preview, "customizedKeys", orNullMap(c.CustomizedKeys))
+	m.add(V20221101Preview, "additionalConfigurations", orNullMap(c.Additional))
+	m.add(V20230401Preview, "additionalConnectionStringProperties", orNullMap(c.ConnectionString))
+	var store any
+	if c.AppConfiguration != "" {
+		s := &members{version: v}
+		s.add(V20230401Preview, "appConfigurationId", c.AppConfiguration)
+		store = s
+	}
+	m.add(V20230401Preview, "configurationStore", store)
+	m.add(V20221101Preview, "daprProperties", dapr(v, c.Dapr))
+	return m
+}
+
+func dapr(v Version, p *patchbay.DaprProperties) any {
+	if p == nil {
+		return nil
+	}
+	m := &members{version: v}
+	m.add(V20221101Preview, "version", orNull(p.Version))
+	m.add(V20221101Preview, "componentType", orNull(p.ComponentType))
+	m.add(V20221101Preview, "secretStoreComponent", orNull(p.SecretStoreComponent))
+	var list any
+	if len(p.Metadata) > 0 {
+		items := make([]any, len(p.Metadata))
+		for i, x := range p.Metadata {
+			d := &members{version: v}
+			d.add(V20221101Preview, "name", orNull(x.Name))
+			d.add(V20221101Preview, "value", orNull(x.Value))
+			d.add(V20221101Preview, "secretRef", orNull(x.SecretRef))
+			d.add(V20230401Preview, "description", orNull(x.Description))
+			d.add(V20230401Preview, "required", orNull(x.Required))
+			items[i] = d
+		}
+		list = items
+	}
+	m.add(V20221101Preview, "metadata", list)
+	m.add(V20221101Preview, "scopes", orNullList(p.Scopes))
+	m.add(V20230401Preview, "runtimeVersion", nil)
+	m.add(V20230401Preview, "bindingComponentDirection", nil)
+	return m
+}
+
+func own(c patchbay.Connection) any {
+	m := &members{version: V20261101}
+	m.add("", "access", orNull(string(c.Spec.Access)))
+	m.add("", "naming", orNull(string(c.Spec.Naming)))
+	m.add("", "options", orNullMap(c.Spec.Options))
+	m.add("", "generation", c.Generation)
+	m.add("", "principal", orNull(c.Principal))
+	m.add("", "operation", orNull(c.Operation))
+	keys := c.Keys
+	if keys == nil {
+		keys = []string{}
+	}
+	m.add("", "keys", keys)
+	m.add("", "message", orNull(c.Message))
+	return m
+}
+
+// List is a page of a list; nextLink is absent at the end, because some
+// clients follow an empty one.
+func List(items []any, nextLink string) any {
+	if items == nil {
+		items = []any{}
+	}
+	m := &members{}
+	m.add("", "value", items)
+	if nextLink != "" {
+		m.add("", "nextLink", nextLink)
+	}
+	return m
+}
+
+// Configurations is the answer of listConfigurations and
+// generateConfigurations: the one answer that holds secrets.
+func Configurations(v Version, settings []patchbay.Setting) any {
+	items := make([]any, len(settings))
+	for i, s := range settings {
+		m := &members{version: v}
+		m.add(V20220501, "name", s.Name)
+		m.add(V20220501, "value", s.Value.Reveal())
+		typ := s.ConfigType
+		if typ == "" {
+			typ = "Default"
+		}
+		m.add(V20230401Preview, "configType", typ)
+		m.add(V20230401Preview, "keyVaultReferenceIdentity", orNull(s.Identity))
+		m.add(V20230401Preview, "description", orNull(s.Description))
+		items[i] = m
+	}
+	m := &members{}
+	m.add("", "configurations", items)
+	return m
+}
+
+// Display is one entry of the provider's list of operations.
+func display(name, resource, operation, description string) any {
+	d := &members{}
+	d.add("", "provider", Provider)
+	d.add("", "resource", resource)
+	d.add("", "operation", operation)
+	d.add("", "description", description)
+	m := &members{}
+	m.add("", "name", Provider+"/"+name)
+	m.add("", "isDataAction", strings.HasSuffix(name, "/dataAction"))
+	m.add("", "display", d)
+	m.add("", "origin", "user,system")
+	return m
+}
+
+// ProviderOperations is the answer of GET /providers/Microsoft.ServiceLinker/operations.
+func ProviderOperations() any {
+	return List([]any{
+		display("operations/read", "operations", "List operations", "Lists what Microsoft.ServiceLinker can do."),
+		display("locations/operationStatuses/read", "locations/operationStatuses", "Get operation status", "Reads how far a long-running operation is."),
+		display("linkers/read", "linkers", "Get or list connections", "Reads one connection of a source, or lists them."),
+		display("linkers/write", "linkers", "Create or update connection", "Creates a connection, or changes it."),
+		display("linkers/delete", "linkers", "Delete connection", "Deletes a connection and what it made on its source and target."),
+		display("linkers/validateLinker/action", "linkers", "Validate connection", "Checks a connection's existence, network, configuration and authentication."),
+		display("linkers/listConfigurations/action", "linkers", "List configurations", "Lists a connection's settings with their values, secrets included."),
+		display("linkers/generateConfigurations/action", "linkers", "Generate configurations", "Computes a connection's settings and writes nothing."),
+	}, "")
+}

@@ -1,0 +1,280 @@
+package arm
+
+import (
+	"net/url"
+	"regexp"
+	"strings"
+	"unicode"
+
+	"patchbay.dev/patchbay"
+)
+
+// Route is what a path leads to. There is a fixed set of them: a route is a
+// label of metrics and spans, a path is not.
+type Route string
+
+// The routes.
+const (
+	RouteLinkers            Route = "linkers"
+	RouteLinker             Route = "linkers/{name}"
+	RouteLinkerAction       Route = "linkers/{name}/{action}"
+	RouteOwnLinkerAction    Route = "linkers/{name}/Patchbay.Connector/{action}"
+	RouteOperationStatus    Route = "operationStatuses/{id}"
+	RouteProviderOperations Route = "Microsoft.ServiceLinker/operations"
+	RouteEnvironment        Route = "Patchbay.Connector/environment"
+	RouteOperations         Route = "Patchbay.Connector/operations"
+	RouteOperation          Route = "Patchbay.Connector/operations/{id}"
+	RouteOperationAction    Route = "Patchbay.Connector/operations/{id}/{action}"
+	RouteLeftovers          Route = "Patchbay.Connector/leftovers"
+	RouteSweep              Route = "Patchbay.Connector/sweep"
+	RouteSettings           Route = "Patchbay.Connector/settings"
+	RouteAllResources       Route = "Patchbay.Connector/resources"
+	RouteSubscriptions      Route = "subscriptions"
+	RouteSubscription       Route = "subscriptions/{s}"
+	RouteResourceGroups     Route = "resourceGroups"
+	RouteResourceGroup      Route = "resourceGroups/{rg}"
+	RouteResources          Route = "resources"
+	RouteResource           Route = "{resource}"
+	RouteUnknown            Route = "unknown"
+)
+
+// Path is a request path, understood.
+type Path struct {
+	Route Route
+	// Scope is the id that the route hangs on: a linker's source, a resource, a
+	// subscription; "" at the root.
+	Scope patchbay.ID
+	// Linker is the linker's id, with the casing of the request.
+	Linker patchbay.ID
+	// Name is the linker's name, the operation's id or the subscription's.
+	Name string
+	// Action is the last word of an action, in lower case.
+	Action string
+}
+
+// linkerName is what a connection may be called. az takes letters, digits, dot
+// and underscore; a dash is allowed besides, because people ask for it
+// (contract section 9, 7). Sixty leaves room for what is made from it.
+var linkerName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,60}$`)
+
+// CheckLinkerName says whether a connection may have that name.
+func CheckLinkerName(name string) error {
+	if !linkerName.MatchString(name) || name == "." || name == ".." {
+		return patchbay.Errorf(patchbay.InvalidArgument,
+			"the connection name %s is not 1 to 60 letters, digits, dots, underscores and dashes", quote(name))
+	}
+	return nil
+}
+
+// ParsePath understands the path of a request, still percent-encoded. Words of
+// ARM are taken in any case and doubled slashes are folded; a source's id may
+// itself hold /providers/, so the last provider in the path counts. A path that
+// leads nowhere is RouteUnknown with an error of 404 or 400.
+func ParsePath(escaped string) (Path, error) {
+	unknown := Path{Route: RouteUnknown}
+	if len(escaped) > 3*patchbay.MaxIDLength {
+		return unknown, patchbay.Errorf(patchbay.InvalidResourceID, "the path is longer than %d bytes", 3*patchbay.MaxIDLength)
+	}
+	var parts []string
+	for raw := range strings.SplitSeq(escaped, "/") {
+		if raw == "" {
+			continue
+		}
+		part, err := url.PathUnescape(raw)
+		if err != nil || strings.Contains(part, "/") {
+			return unknown, patchbay.Errorf(patchbay.InvalidResourceID, "the path has a segment that is not well encoded: %s", quote(raw))
+		}
+		parts = append(parts, part)
+	}
+	for i := len(parts) - 2; i >= 0; i-- {
+		if !strings.EqualFold(parts[i], "providers") {
+			continue
+		}
+		scope, rest := parts[:i], parts[i+2:]
+		switch {
+		case strings.EqualFold(parts[i+1], Provider):
+			return parseServiceLinker(scope, rest)
+		case strings.EqualFold(parts[i+1], OwnProvider):
+			return parseOwn(scope, rest)
+		}
+	}
+	return parseInventory(parts)
+}
+
+func notFound(what string) (Path, error) {
+	return Path{Route: RouteUnknown}, patchbay.Errorf(InvalidResourceType, "there is nothing at %s", what)
+}
+
+func parseScope(parts []string) (patchbay.ID, error) {
+	return patchbay.ParseID("/" + strings.Join(parts, "/"))
+}
+
+func is(s, word string) bool { return strings.EqualFold(s, word) }
+
+func parseServiceLinker(scope, rest []string) (Path, error) {
+	p := Path{Route: RouteUnknown}
+	if len(scope) == 0 {
+		if len(rest) == 1 && is(rest[0], "operations") {
+			return Path{Route: RouteProviderOperations}, nil
+		}
+		return notFound("/providers/" + Provider + "/" + shown(rest))
+	}
+	id, err := parseScope(scope)
+	if err != nil {
+		return p, err
+	}
+	p.Scope = id
+	if len(scope) == 2 && len(rest) == 4 && is(rest[0], "locations") && is(rest[2], "operationStatuses") {
+		p.Route = RouteOperationStatus
+		name, ok := splitStatusName(id.Subscription(), rest[3])
+		if !ok {
+			return p, patchbay.Errorf(patchbay.ResourceNotFound, "there is no operation %s", quote(rest[3]))
+		}
+		p.Name = name
+		return p, nil
+	}
+	if len(rest) == 0 || len(rest) > 3 || !is(rest[0], "linkers") {
+		return notFound("{source}/providers/" + Provider + "/" + shown(rest))
+	}
+	if len(rest) == 1 {
+		p.Route = RouteLinkers
+		return p, nil
+	}
+	return linkerPath(p, rest)
+}
+
+// linkerPath completes p from linkers/{name}[/{action}].
+func linkerPath(p Path, rest []string) (Path, error) {
+	p.Route = RouteLinker
+	if len(rest) == 3 {
+		p.Route, p.Action = RouteLinkerAction, strings.ToLower(rest[2])
+	}
+	if err := CheckLinkerName(rest[1]); err != nil {
+		return p, err
+	}
+	p.Name = rest[1]
+	p.Linker = p.Scope.Linker(p.Name)
+	switch p.Action {
+	case "", "validatelinker", "listconfigurations", "generateconfigurations":
+		return p, nil
+	}
+	return notFound("{source}/providers/" + Provider + "/linkers/{name}/" + shown(rest[2:]))
+}
+
+func parseOwn(scope, rest []string) (Path, error) {
+	where := "/providers/" + OwnProvider + "/" + shown(rest)
+	if len(scope) == 0 {
+		return parseOwnRoot(where, rest)
+	}
+	id, err := parseScope(scope)
+	if err != nil {
+		return Path{Route: RouteUnknown}, err
+	}
+	if len(rest) != 1 {
+		return notFound("{id}" + where)
+	}
+	action := strings.ToLower(rest[0])
+	if source, name, ok := id.LinkerSource(); ok {
+		p := Path{Route: RouteOwnLinkerAction, Scope: source, Linker: source.Linker(name), Name: name, Action: action}
+		if err := CheckLinkerName(name); err != nil {
+			return p, err
+		}
+		switch action {
+		case "rotate", "validate", "preview":
+			return p, nil
+		}
+		return notFound("{linker}" + where)
+	}
+	if action == "environment" {
+		return Path{Route: RouteEnvironment, Scope: id, Action: action}, nil
+	}
+	return notFound("{id}" + where)
+}
+
+func parseOwnRoot(where string, rest []string) (Path, error) {
+	if len(rest) == 0 {
+		return notFound(where)
+	}
+	switch word := strings.ToLower(rest[0]); {
+	case word == "operations" && len(rest) == 1:
+		return Path{Route: RouteOperations}, nil
+	case word == "operations" && len(rest) == 2:
+		return Path{Route: RouteOperation, Name: rest[1]}, checkOperationID(rest[1])
+	case word == "operations" && len(rest) == 3:
+		p := Path{Route: RouteOperationAction, Name: rest[1], Action: strings.ToLower(rest[2])}
+		switch p.Action {
+		case "cancel", "retry", "abandon":
+			return p, checkOperationID(rest[1])
+		}
+	case word == "leftovers" && len(rest) == 1:
+		return Path{Route: RouteLeftovers}, nil
+	case word == "sweep" && len(rest) == 1:
+		return Path{Route: RouteSweep}, nil
+	case word == "settings" && len(rest) == 1:
+		return Path{Route: RouteSettings}, nil
+	case word == "resources" && len(rest) == 1:
+		return Path{Route: RouteAllResources}, nil
+	}
+	return notFound(where)
+}
+
+var operationID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,100}$`)
+
+func checkOperationID(id string) error {
+	if operationID.MatchString(id) {
+		return nil
+	}
+	return patchbay.Errorf(patchbay.ResourceNotFound, "there is no operation %s", quote(id))
+}
+
+func parseInventory(parts []string) (Path, error) {
+	if len(parts) == 0 || !is(parts[0], "subscriptions") {
+		return notFound("/" + shown(parts))
+	}
+	p := Path{Route: RouteUnknown}
+	last := parts[len(parts)-1]
+	switch {
+	case len(parts) == 1:
+		return Path{Route: RouteSubscriptions}, nil
+	case len(parts) == 3 && is(last, "resourceGroups"), len(parts) == 3 && is(last, "resources"),
+		len(parts) == 5 && is(last, "resources") && is(parts[2], "resourceGroups"):
+		id, err := parseScope(parts[:len(parts)-1])
+		p.Route, p.Scope = RouteResources, id
+		if is(last, "resourceGroups") {
+			p.Route = RouteResourceGroups
+		}
+		return p, err
+	}
+	id, err := parseScope(parts)
+	if err != nil {
+		return p, err
+	}
+	p.Scope = id
+	switch {
+	case len(parts) == 2:
+		p.Route, p.Name = RouteSubscription, id.Subscription()
+	case len(parts) == 4 && is(parts[2], "resourceGroups"):
+		p.Route = RouteResourceGroup
+	case id.Type() != "" && strings.Contains(id.Type(), "/"):
+		p.Route = RouteResource
+	default:
+		return notFound(quote(string(id)))
+	}
+	return p, nil
+}
+
+// shown is what was asked for, shortened, for a message.
+func shown(parts []string) string {
+	const limit = 120
+	s := strings.ToValidUTF8(strings.Join(parts, "/"), "")
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return -1
+		}
+		return r
+	}, s)
+	if len(s) > limit {
+		s = strings.ToValidUTF8(s[:limit], "") + "…"
+	}
+	return s
+}
