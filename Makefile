@@ -1,0 +1,137 @@
+# What a developer of Patchbay does, one word each; `make` lists them. Everything
+# works without CI, and .ci/run does nothing else.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.DEFAULT_GOAL := help
+.SUFFIXES:
+
+# How much is built and tested at once. The tests start real servers: more than
+# two packages at a time want more than a small machine has.
+JOBS ?= 2
+export JOBS
+# How long each fuzz target runs.
+FUZZTIME ?= 30s
+# Arguments of the benchmark, as in make bench BENCH='-only engine'.
+BENCH ?=
+
+GO ?= go
+LINT = $(GO) tool -modfile=tools/go.mod golangci-lint
+
+# A checkout without git, or of somebody else's, still builds.
+GIT = git -c safe.directory='*'
+VERSION ?= $(shell $(GIT) describe --tags --match 'v*' --dirty 2>/dev/null || echo v0.0.0-$$($(GIT) describe --always --dirty --abbrev=12 2>/dev/null || echo unknown))
+COMMIT ?= $(shell $(GIT) rev-parse HEAD 2>/dev/null)$(shell $(GIT) diff --quiet HEAD 2>/dev/null || echo -dirty)
+STAMP = patchbay.dev/patchbay/internal/version
+# The time of the commit, so that an archive's bytes don't depend on the day.
+export SOURCE_DATE_EPOCH ?= $(shell $(GIT) log -1 --format=%ct 2>/dev/null || echo 0)
+
+GOFILES = find . -name '*.go' -not -path '*/node_modules/*' -not -path '*/testdata/*'
+
+##@ Every day
+
+.PHONY: help
+help: ## list the targets
+	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: test
+test: deps ## all tests, against real servers; fetches what they need
+	$(GO) test -p $(JOBS) -timeout 10m ./...
+
+.PHONY: build
+build: ## bin/patchbay, for this machine
+	CGO_ENABLED=0 $(GO) build -p $(JOBS) -trimpath -buildvcs=false \
+		-ldflags '-X $(STAMP).version=$(VERSION) -X $(STAMP).commit=$(COMMIT)' -o bin/patchbay ./cmd/patchbay
+
+.PHONY: quick
+quick: fmt-check vet house ## what finds most mistakes in seconds
+
+.PHONY: docs
+docs: ## write the generated parts of the documentation anew
+	$(GO) generate ./...
+
+.PHONY: fmt
+fmt: ## gofmt everything
+	@$(GOFILES) -exec gofmt -s -w {} +
+
+.PHONY: deps
+deps: ## Debian and npm packages that the tests need, where they are missing
+	@tools/deps.sh postgres npm
+	@$(GO) mod download
+
+##@ Before a change goes in
+
+.PHONY: lint
+lint: fmt-check vet tidy-check docs-check golangci vuln ## all that reads the code
+
+.PHONY: race
+race: ## the race detector on the engine and the stores
+	@tools/deps.sh cc
+	CGO_ENABLED=1 $(GO) test -race -p $(JOBS) -timeout 20m ./saga/... ./store/...
+
+.PHONY: crash
+crash: deps ## kill -9 at every step and instant, with real servers; prints a table
+	$(GO) test -tags failpoints -count=1 -v -timeout 90m ./internal/crashtest/...
+
+.PHONY: crash-short
+crash-short: deps ## a share of the same, for CI
+	$(GO) test -tags failpoints -count=1 -v -short -timeout 20m ./internal/crashtest/...
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME
+	@tools/fuzz.sh $(FUZZTIME)
+
+.PHONY: fuzz-short
+fuzz-short: ## every fuzz target for a moment, for CI
+	@tools/fuzz.sh 5s
+
+.PHONY: bench
+bench: deps ## the measurements of docs/performance.md; BENCH has arguments
+	$(GO) run ./internal/bench $(BENCH)
+
+.PHONY: release
+release: ## archives for linux and darwin, amd64 and arm64, into dist/
+	@tools/release.sh '$(VERSION)' '$(COMMIT)'
+
+.PHONY: clean
+clean: ## remove what was built and fetched
+	rm -rf bin dist internal/testenv/npm/node_modules
+
+##@ Parts of them
+
+.PHONY: fmt-check
+fmt-check: ## nothing is left to gofmt; scripts parse
+	@list=$$($(GOFILES) -exec gofmt -s -l {} +); \
+		[ -z "$$list" ] || { printf 'not gofmt-ed, see make fmt:\n%s\n' "$$list"; exit 1; }
+	@for script in .ci/run tools/*.sh; do bash -n "$$script"; done
+
+# Both builds of the failpoints, and the platform that CI does not run on.
+.PHONY: vet
+vet: ## go vet, all variants
+	$(GO) vet -p $(JOBS) ./...
+	$(GO) vet -p $(JOBS) -tags failpoints ./...
+	GOOS=darwin $(GO) vet -p $(JOBS) ./...
+
+.PHONY: house
+house: ## the rules of the repository
+	$(GO) test ./internal/house
+
+.PHONY: tidy-check
+tidy-check: ## go.mod and go.sum are as go mod tidy would leave them
+	$(GO) mod tidy -diff
+
+.PHONY: docs-check
+docs-check: ## the generated documentation is what would be generated
+	@sums() { find . \( -name .git -o -name node_modules -o -name dist -o -name bin \) -prune -o -type f -exec cksum {} + | sort; }; \
+		before=$$(sums); $(GO) generate ./...; after=$$(sums); [ "$$before" = "$$after" ] || \
+		{ diff <(echo "$$before") <(echo "$$after") || true; echo 'generated files were old; they are new now: commit them'; exit 1; }
+
+.PHONY: golangci
+golangci: ## golangci-lint, with staticcheck in it
+	$(LINT) run -j $(JOBS) ./...
+
+.PHONY: vuln
+vuln: ## known vulnerabilities in what the code calls
+	@tools/vuln.sh

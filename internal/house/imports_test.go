@@ -1,0 +1,271 @@
+package house
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// room is a package, or with a trailing /… a family of packages, and what of
+// this module its code (not its tests) may import.
+type room struct {
+	pkg string
+	may []string
+	// why is said when an import isn't allowed.
+	why string
+	// scaffold is test and demonstration code: only tests, scaffold and the
+	// command import it.
+	scaffold bool
+}
+
+// everything lets a package import any other.
+var everything = []string{"…"}
+
+// driverMay is what a driver is built on.
+var driverMay = []string{"", "driver", "hosts/…", "internal/failpoint"}
+
+const driverWhy = "a driver knows the driver contract, the domain and hosts: then a new one is one new package, and none depends on the engine or the records"
+
+// rooms is the plan of the house; every package is in it. "" is the domain.
+var rooms = []room{
+	{pkg: "", why: "the domain is plain Go: everything else may depend on it because it depends on nothing"},
+	{pkg: "arm", may: []string{""}, why: "the wire's words are known to server and cli only, and know the domain only"},
+	{pkg: "keyring", may: []string{""}, why: "sealing knows secrets, not what they are for"},
+	{pkg: "settings/…", may: []string{"", "settings/…"}, why: "the settings table is data: docs and previews use it without an engine"},
+	{pkg: "saga", may: []string{"", "internal/failpoint"}, why: "the engine runs plans; what they do is not its business"},
+	{pkg: "store", may: []string{"", "saga"}, why: "the records' contract is independent of who keeps them"},
+	{pkg: "store/sqlite", may: []string{"", "saga", "store", "internal/failpoint"}, why: "a store keeps records; it calls nobody"},
+	{pkg: "store/postgres", may: []string{"", "saga", "store", "internal/failpoint"}, why: "a store keeps records; it calls nobody"},
+	{pkg: "driver", may: []string{"", "internal/failpoint"}, why: "the driver contract is what outsiders build on"},
+	{pkg: "hosts/…", may: []string{"", "hosts/…"}, why: "hosts run commands and move files; they know no product"},
+	{pkg: "targets/…", may: driverMay, why: driverWhy},
+	{pkg: "sources/…", may: driverMay, why: driverWhy},
+	{pkg: "networks/…", may: driverMay, why: driverWhy},
+	{pkg: "connector", may: []string{"", "driver", "keyring", "saga", "settings", "store", "internal/failpoint", "internal/version"},
+		why: "the use cases know contracts, never a product, a database or the wire"},
+	{pkg: "server", may: []string{"", "arm", "connector", "settings", "store", "internal/version"},
+		why: "the server translates between the wire and the use cases; what it needs of drivers, the use cases ask"},
+	{pkg: "cli", may: []string{"", "arm", "internal/version"},
+		why: "the command line is a client like any other: what it can do, the wire can do"},
+	{pkg: "cmd/patchbay", may: everything},
+
+	{pkg: "internal/failpoint", may: []string{""}, why: "failpoints are everywhere, so they depend on nearly nothing"},
+	{pkg: "internal/version", why: "a version is a string"},
+	{pkg: "internal/house", scaffold: true, why: "the rules import nothing that they judge"},
+
+	// The suites are exported: whoever writes a driver or a store runs them.
+	{pkg: "driver/drivertest", may: []string{"", "driver", "hosts/…"}, scaffold: true,
+		why: "an outsider's driver passes this suite without our engine"},
+	{pkg: "store/storetest", may: []string{"", "saga", "store"}, scaffold: true, why: "one suite for every store"},
+	{pkg: "internal/testenv/…", may: []string{"", "driver", "hosts/…", "internal/natsserver", "internal/testenv/…"}, scaffold: true,
+		why: "test servers are started for the product, not by it"},
+	{pkg: "internal/natsserver", may: []string{""}, scaffold: true, why: "an embedded NATS is for the demonstration and the tests"},
+	{pkg: "internal/demo/…", may: everything, scaffold: true},
+	{pkg: "internal/bench/…", may: everything, scaffold: true},
+	{pkg: "internal/crashtest/…", may: everything, scaffold: true},
+}
+
+// matches reports whether pattern, a package or a family, has pkg in it.
+func matches(pattern, pkg string) bool {
+	switch base, family := strings.CutSuffix(pattern, "…"); {
+	case family && base == "":
+		return true
+	case family:
+		return under(pkg, strings.TrimSuffix(base, "/"))
+	default:
+		return pkg == pattern
+	}
+}
+
+// roomOf is the most particular room that has pkg.
+func roomOf(pkg string) (room, bool) {
+	var best room
+	found := false
+	for _, r := range rooms {
+		if matches(r.pkg, pkg) && (!found || len(r.pkg) > len(best.pkg)) {
+			best, found = r, true
+		}
+	}
+	return best, found
+}
+
+// local is the package of this module that an import path names.
+func local(importPath string) (pkg string, ok bool) {
+	if importPath == module {
+		return "", true
+	}
+	return strings.CutPrefix(importPath, module+"/")
+}
+
+func called(pkg string) string {
+	if pkg == "" {
+		return "the domain"
+	}
+	return pkg
+}
+
+// refused says why a package's code may not import another of this module; ""
+// when it may.
+func refused(from, to string) string {
+	r, ok := roomOf(from)
+	if !ok {
+		return "it has no room in internal/house/imports_test.go: say there what it may import"
+	}
+	dest, _ := roomOf(to)
+	switch {
+	case from == to, r.pkg == dest.pkg && r.scaffold:
+		return ""
+	case dest.scaffold && !r.scaffold && from != "cmd/patchbay":
+		return "test and demonstration code has no place in the product"
+	case slices.ContainsFunc(r.may, func(p string) bool { return matches(p, to) }):
+		return ""
+	default:
+		return r.why
+	}
+}
+
+func TestImportsFollowTheArrows(t *testing.T) {
+	for _, s := range mustSources(t) {
+		if _, ok := roomOf(s.pkg); !ok {
+			t.Errorf("%s: %s", s.path, refused(s.pkg, ""))
+			continue
+		}
+		if s.test {
+			continue
+		}
+		for _, p := range s.imports() {
+			if to, ok := local(p); ok {
+				if why := refused(s.pkg, to); why != "" {
+					t.Errorf("%s: %s may not import %s: %s", s.path, called(s.pkg), called(to), why)
+				}
+			}
+		}
+	}
+}
+
+// The rule above is only worth what it refuses.
+func TestTheArrowsRefuseTheWrongWay(t *testing.T) {
+	tests := []struct {
+		from, to string
+		allowed  bool
+	}{
+		{"", "driver", false},
+		{"saga", "store", false},
+		{"saga", "", true},
+		{"targets/postgres", "driver", true},
+		{"targets/postgres", "targets/nats", false},
+		{"targets/postgres", "saga", false},
+		{"sources/envfile", "hosts/ssh", true},
+		{"sources/envfile", "settings", false},
+		{"connector", "targets/nats", false},
+		{"connector", "store/sqlite", false},
+		{"connector", "internal/testenv", false},
+		{"server", "driver", false},
+		{"cli", "connector", false},
+		{"cli", "arm", true},
+		{"arm", "server", false},
+		{"store/sqlite", "store", true},
+		{"cmd/patchbay", "internal/demo", true},
+		{"cmd/patchbay", "targets/postgres", true},
+		{"driver", "driver/drivertest", false},
+		{"somewhere/new", "", false},
+	}
+	for _, tt := range tests {
+		if got := refused(tt.from, tt.to) == ""; got != tt.allowed {
+			t.Errorf("%s -> %s allowed = %t, want %t", called(tt.from), called(tt.to), got, tt.allowed)
+		}
+	}
+}
+
+// ban is an import that has no place in the product, or only in some rooms.
+type ban struct {
+	path   string   // an import path, or one with a trailing /… for a family
+	only   []string // rooms that may; nil: nobody
+	tests  bool     // whether tests and scaffold may not either
+	reason string
+}
+
+var bans = []ban{
+	{path: "log", tests: true, reason: "log/slog is the one log: structured, with levels, and it redacts secrets"},
+	{path: "io/ioutil", tests: true, reason: "io and os have had its functions since Go 1.16"},
+	{path: "gopkg.in/yaml.v2", tests: true, reason: "go.yaml.in/yaml/v4 is the one YAML library; two disagree about the same file"},
+	{path: "gopkg.in/yaml.v3", tests: true, reason: "go.yaml.in/yaml/v4 is the one YAML library; two disagree about the same file"},
+	{path: "sigs.k8s.io/yaml", tests: true, reason: "go.yaml.in/yaml/v4 is the one YAML library; two disagree about the same file"},
+	{path: "github.com/pkg/errors", tests: true, reason: "errors and %w do it"},
+	{path: "math/rand", tests: true, reason: "math/rand/v2 has no global seed to get wrong; for secrets, crypto/rand"},
+	{path: "math/rand/v2", only: []string{"saga"}, reason: "what it makes can be guessed: only the engine's jitter may be; secrets and ids come from crypto/rand"},
+	{path: "os/exec", only: []string{"hosts/…", "sources/…", "cli", "cmd/patchbay"},
+		reason: "commands are run by hosts, with an argument list and without secrets in it; by a source's reload; and by patchbay run"},
+	{path: "net/http/pprof", reason: "its import alone serves profiles on the default mux"},
+	{path: "expvar", reason: "its import alone serves variables on the default mux"},
+	{path: "testing", reason: "the flags of testing end up in the binary"},
+	{path: "unsafe", tests: true, reason: "nothing here needs it"},
+	{path: "C", tests: true, reason: "one static binary, cross-built without a C compiler"},
+	{path: "modernc.org/…", only: []string{"store/sqlite"}, reason: "only the SQLite store knows SQLite"},
+	{path: "github.com/jackc/…", only: []string{"targets/postgres", "store/postgres"}, reason: "only what speaks to PostgreSQL knows its client"},
+	{path: "github.com/nats-io/nats-server/…", reason: "a NATS server is for the demonstration and the tests"},
+	{path: "github.com/nats-io/…", only: []string{"targets/nats"}, reason: "only what speaks to NATS knows its client"},
+	{path: "github.com/spf13/…", only: []string{"cli", "cmd/patchbay"}, reason: "only the command line has flags"},
+}
+
+// about reports whether b is about that import path.
+func (b ban) about(p string) bool {
+	if base, family := strings.CutSuffix(b.path, "/…"); family {
+		return under(p, base)
+	}
+	return p == b.path
+}
+
+func (b ban) allows(s source) bool {
+	if s.test || s.scaffold() {
+		return !b.tests
+	}
+	return slices.ContainsFunc(b.only, func(p string) bool { return matches(p, s.pkg) })
+}
+
+// scaffold reports whether the file is of test or demonstration code.
+func (s source) scaffold() bool {
+	r, _ := roomOf(s.pkg)
+	return r.scaffold
+}
+
+// pins reports whether the file exists only to hold a version in go.mod: its
+// tag is never set.
+func (s source) pins() bool {
+	for _, group := range s.ast.Comments {
+		for _, c := range group.List {
+			if c.Text == "//go:build depsonly" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func TestTheDomainImportsTheStandardLibraryOnly(t *testing.T) {
+	for _, s := range mustSources(t) {
+		if s.pkg != "" || s.test || s.pins() {
+			continue
+		}
+		for _, p := range s.imports() {
+			if first, _, _ := strings.Cut(p, "/"); strings.Contains(first, ".") {
+				t.Errorf("%s imports %s: the domain is what everybody depends on, so it depends on nobody", s.path, p)
+			}
+		}
+	}
+}
+
+func TestForbiddenImportsStayOut(t *testing.T) {
+	for _, s := range mustSources(t) {
+		if s.pins() {
+			continue
+		}
+		for _, p := range s.imports() {
+			for _, b := range bans {
+				if b.about(p) && !b.allows(s) {
+					t.Errorf("%s imports %s: %s", s.path, p, b.reason)
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,106 @@
+#!/usr/bin/env bash
+# Fetches what the tests need and this machine lacks:
+#
+#   tools/deps.sh postgres npm cc make
+#
+#   postgres  PostgreSQL's server and client, as Debian has it
+#   npm       npm, and with it the other PostgreSQL versions (internal/testenv/npm)
+#   cc        a C compiler, which the race detector wants
+#
+# Nothing is installed that is there already. Debian packages are installed by
+# root or through sudo; elsewhere this says what is missing and fails.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+missing=()
+
+need() { # need PACKAGE what it is for: nothing of it was found
+	missing+=("$1")
+	printf 'deps: %s is missing (%s)\n' "$1" "$2" >&2
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# Debian keeps initdb and postgres out of PATH, one directory a version.
+have_postgres() {
+	have initdb && have postgres && return
+	compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null
+}
+
+as_root() {
+	if [ "$(id -u)" = 0 ]; then
+		"$@"
+	elif [ -t 0 ]; then
+		sudo "$@"
+	else
+		sudo -n "$@"
+	fi
+}
+
+install_missing() {
+	[ "${#missing[@]}" = 0 ] && return
+	local by_hand="apt-get install --no-install-recommends ${missing[*]}"
+	if ! have apt-get; then
+		printf 'deps: this is no Debian; install what is named above with its own package manager\n' >&2
+		exit 1
+	fi
+	if [ "$(id -u)" != 0 ] && ! { have sudo && { [ -t 0 ] || sudo -n true 2>/dev/null; }; }; then
+		printf 'deps: neither root nor sudo without a password; as root:\n  %s\n' "$by_hand" >&2
+		exit 1
+	fi
+	case " ${missing[*]} " in *' postgresql '*)
+		# The tests start servers of their own; a cluster that Debian makes and
+		# starts at installation would be a surprise.
+		if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+			as_root mkdir -p /etc/postgresql-common
+			as_root sh -c 'echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.conf'
+		fi
+		;;
+	esac
+	local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=500 -o Acquire::Retries=3)
+	as_root "${apt[@]}" update -qq
+	as_root "${apt[@]}" install -y -qq --no-install-recommends "${missing[@]}" >&2
+}
+
+# The packages of internal/testenv/npm, when its lock file says other than what
+# was fetched last.
+fetch_npm() {
+	local dir=internal/testenv/npm stamp
+	[ -f "$dir/package-lock.json" ] || return 0
+	stamp="$dir/node_modules/.fetched"
+	if cmp -s "$dir/package-lock.json" "$stamp"; then
+		return
+	fi
+	if (cd "$dir" && npm ci --no-audit --no-fund --no-progress --loglevel=error) >&2; then
+		cp "$dir/package-lock.json" "$stamp"
+		return
+	fi
+	# Without them the tests run against Debian's version alone, and say so.
+	printf 'deps: NOT CHECKED: the PostgreSQL versions of %s could not be fetched; their tests are skipped\n' "$dir" >&2
+}
+
+npm=false
+for group in "$@"; do
+	case "$group" in
+	postgres) have_postgres || need postgresql 'the server that connections are made to' ;;
+	npm)
+		npm=true
+		have npm || need npm 'fetches the other PostgreSQL versions'
+		;;
+	cc)
+		have "${CC:-cc}" || {
+			need gcc 'the race detector'
+			need libc6-dev 'the race detector'
+		}
+		;;
+	make) have make || need make 'runs everything' ;;
+	*)
+		printf 'deps: unknown group %s\n' "$group" >&2
+		exit 2
+		;;
+	esac
+done
+install_missing
+if $npm; then
+	fetch_npm
+fi
