@@ -1,0 +1,435 @@
+package nats
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+	natsgo "github.com/nats-io/nats.go"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
+)
+
+const (
+	// requestLimit bounds a request whose context has no deadline.
+	requestLimit = 10 * time.Second
+	// stragglers is how long the other servers of a cluster may take behind
+	// the first one's answer.
+	stragglers = 2 * time.Second
+
+	claimsUpdate  = "$SYS.REQ.CLAIMS.UPDATE"
+	accountUpdate = "$SYS.REQ.ACCOUNT.%s.CLAIMS.UPDATE"
+	accountLookup = "$SYS.REQ.ACCOUNT.%s.CLAIMS.LOOKUP"
+	accountConns  = "$SYS.REQ.ACCOUNT.%s.CONNZ"
+	accountStream = "$SYS.REQ.ACCOUNT.%s.JSZ"
+	serverPing    = "$SYS.REQ.SERVER.PING"
+	serverVars    = "$SYS.REQ.SERVER.PING.VARZ"
+)
+
+// errNoResponder says that nobody listens on a subject of a request.
+var errNoResponder = errors.New("nobody answers")
+
+// admin keeps one connection to the system account warm. A lost one is dialed
+// anew by the next call, so that a call knows at once whether the server can
+// be reached, instead of waiting for a reconnect of unknown length.
+type admin struct {
+	config
+	turn chan struct{} // holds the right to look at the fields below
+	c    *session
+	done bool
+}
+
+// session is one connection to the system account.
+type session struct {
+	nc      *natsgo.Conn
+	account string
+	vars    vars
+	trusted map[string]bool // operator keys that the server accepts accounts of
+	// suspect says that an answer did not come in time: the server may have
+	// gone without a word.
+	suspect atomic.Bool
+}
+
+// vars is what we read of a server's VARZ.
+type vars struct {
+	Version   string `json:"version"`
+	System    string `json:"system_account"`
+	Operators []struct {
+		Subject string `json:"sub"`
+		Nats    struct {
+			SigningKeys []string `json:"signing_keys"`
+			Strict      bool     `json:"strict_signing_key_usage"`
+		} `json:"nats"`
+	} `json:"trusted_operators_claim"`
+	JetStream struct {
+		Config *struct{} `json:"config"`
+	} `json:"jetstream"`
+}
+
+func newAdmin(c config) *admin { return &admin{config: c, turn: make(chan struct{}, 1)} }
+
+func (a *admin) close() {
+	a.turn <- struct{}{}
+	defer func() { <-a.turn }()
+	a.done = true
+	if a.c != nil {
+		a.c.nc.Close()
+		a.c = nil
+	}
+}
+
+// session returns a connection that was open a moment ago.
+func (a *admin) session(ctx context.Context) (*session, error) {
+	const what = "administer the NATS server"
+	select {
+	case a.turn <- struct{}{}:
+		defer func() { <-a.turn }()
+	case <-ctx.Done():
+		return nil, fault(ctx, what, ctx.Err(), nil, patchbay.AdminRefused)
+	}
+	if ctx.Err() != nil {
+		return nil, fault(ctx, what, ctx.Err(), nil, patchbay.AdminRefused)
+	}
+	if a.done {
+		return nil, patchbay.Errorf(patchbay.Internal, "%s: the target was closed", what)
+	}
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	if a.c != nil && a.c.alive(ctx) {
+		return a.c, nil
+	}
+	nc, err := a.connect(ctx, what, a.servers, a.dialer, a.system, patchbay.AdminRefused, natsgo.NoEcho())
+	if err != nil {
+		return nil, err
+	}
+	c := &session{nc: nc, account: a.account}
+	if err := c.meet(ctx, a.issuer); err != nil {
+		nc.Close()
+		return nil, err
+	}
+	a.c = c
+	return c, nil
+}
+
+// connect signs in. The connection does not come back by itself when it is
+// lost.
+func (c *config) connect(ctx context.Context, what string, servers []string, d driver.Dialer, l login, refusal patchbay.Code, more ...natsgo.Option) (*natsgo.Conn, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	if ctx.Err() != nil {
+		return nil, fault(ctx, what, ctx.Err(), nil, refusal)
+	}
+	deadline, _ := ctx.Deadline()
+	dialer := &contextDialer{ctx: ctx, next: d}
+	defer dialer.release()
+	options := []natsgo.Option{
+		natsgo.Name("patchbay"), natsgo.NoReconnect(), natsgo.IgnoreDiscoveredServers(), natsgo.DontRandomize(),
+		natsgo.Timeout(max(time.Until(deadline), time.Millisecond)),
+		natsgo.SetCustomDialer(dialer), natsgo.SkipHostLookup(),
+		// Without a handler of ours the library prints to the standard error.
+		natsgo.ErrorHandler(func(*natsgo.Conn, *natsgo.Subscription, error) {}),
+		func(o *natsgo.Options) error { o.TLSConfig = c.tls.Clone(); return nil },
+	}
+	if c.secure {
+		options = append(options, natsgo.Secure(c.tls.Clone()))
+	}
+	if c.tlsFirst {
+		options = append(options, natsgo.TLSHandshakeFirst())
+	}
+	switch {
+	case l.jwt != "":
+		options = append(options, natsgo.UserJWTAndSeed(l.jwt, l.seed))
+	case l.token != "":
+		options = append(options, natsgo.Token(l.token))
+	default:
+		options = append(options, natsgo.UserInfo(l.username, l.password))
+	}
+	nc, err := natsgo.Connect(strings.Join(servers, ","), append(options, more...)...)
+	if err != nil {
+		return nil, fault(ctx, what, err, dialer.failure(), refusal)
+	}
+	return nc, nil
+}
+
+// bounded gives ctx a deadline if it has none.
+func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, requestLimit)
+}
+
+// contextDialer gives the client library a dialer that ends with a context, and
+// the handshake behind it too, and remembers what the dialer said.
+type contextDialer struct {
+	ctx  context.Context
+	next driver.Dialer
+	mu   sync.Mutex
+	stop []func() bool
+	err  error
+}
+
+func (d *contextDialer) Dial(network, address string) (net.Conn, error) {
+	conn, err := d.next.DialContext(d.ctx, network, address)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.err = err; err != nil {
+		return nil, err
+	}
+	d.stop = append(d.stop, context.AfterFunc(d.ctx, func() { _ = conn.Close() }))
+	return conn, nil
+}
+
+// release lets the connections live on when the context ends.
+func (d *contextDialer) release() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, stop := range d.stop {
+		stop()
+	}
+}
+
+func (d *contextDialer) failure() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.err
+}
+
+// meet asks the server which operators it trusts: what is signed with any
+// other key it stores, and then refuses, until the account is gone with the
+// next restart. So that is checked before anything is signed.
+func (s *session) meet(ctx context.Context, issuer string) error {
+	const what = "ask the NATS server about itself"
+	replies, err := s.gather(ctx, what, serverVars, nil, 1)
+	if err != nil {
+		if errors.Is(err, errNoResponder) {
+			return patchbay.Errorf(patchbay.AdminRights, "%s is not of a user of the system account", adminSystem).
+				WithFix("nsc generate creds --account SYS --name patchbay")
+		}
+		return err
+	}
+	if err := replies[0].into(&s.vars); err != nil {
+		return patchbay.Errorf(patchbay.TargetUnreachable, "%s: the answer can't be read: %w", what, err)
+	}
+	if len(s.vars.Operators) == 0 {
+		return patchbay.Errorf(patchbay.NotSupported, "the NATS server is not in operator mode: it has no trusted operator")
+	}
+	s.trusted = map[string]bool{}
+	for _, operator := range s.vars.Operators {
+		if !operator.Nats.Strict {
+			s.trusted[operator.Subject] = true
+		}
+		for _, key := range operator.Nats.SigningKeys {
+			s.trusted[key] = true
+		}
+	}
+	if !s.trusted[issuer] {
+		return patchbay.Errorf(patchbay.AdminRefused, "the server does not accept accounts signed with the registered operator key %s: it is neither its operator's nor one of that operator's signing keys", issuer).
+			WithFix("nsc describe operator")
+	}
+	return nil
+}
+
+// reply is the envelope of the monitoring subjects, or for the others the
+// message itself.
+type reply struct {
+	raw    []byte
+	Data   json.RawMessage `json:"data"`
+	Statsz json.RawMessage `json:"statsz"`
+	Error  *struct {
+		Code        int    `json:"code"`
+		Description string `json:"description"`
+	} `json:"error"`
+}
+
+func (r reply) into(v any) error {
+	if r.Error != nil {
+		return errors.New(r.Error.Description)
+	}
+	return json.Unmarshal(r.Data, v)
+}
+
+// request is gather for a subject that one server's answer is enough for.
+func (s *session) request(ctx context.Context, what, subject string, body []byte) ([]byte, error) {
+	replies, err := s.gather(ctx, what, subject, body, 1)
+	if err != nil {
+		return nil, err
+	}
+	return replies[0].raw, nil
+}
+
+// gather sends a request that every server of a cluster answers, and waits for
+// n answers; when some came, the rest may be missing. Nobody there to answer
+// is errNoResponder.
+func (s *session) gather(ctx context.Context, what, subject string, body []byte, n int) ([]reply, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	inbox := s.nc.NewRespInbox()
+	answers, err := s.nc.SubscribeSync(inbox)
+	if err != nil {
+		return nil, s.lost(ctx, what, err)
+	}
+	defer func() { _ = answers.Unsubscribe() }()
+	if err := s.nc.PublishRequest(subject, inbox, body); err != nil {
+		return nil, s.lost(ctx, what, err)
+	}
+	var replies []reply
+	wait := ctx
+	for len(replies) < n {
+		m, err := answers.NextMsgWithContext(wait)
+		if err != nil {
+			if len(replies) > 0 && ctx.Err() == nil && s.nc.IsConnected() {
+				break
+			}
+			return nil, s.lost(ctx, what, err)
+		}
+		if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
+			return nil, fmt.Errorf("%s: %w", what, errNoResponder)
+		}
+		r := reply{raw: m.Data}
+		_ = json.Unmarshal(m.Data, &r) // a JWT is no JSON
+		replies = append(replies, r)
+		if len(replies) == 1 && n > 1 {
+			var stop context.CancelFunc
+			wait, stop = context.WithTimeout(ctx, stragglers)
+			defer stop()
+		}
+	}
+	return replies, nil
+}
+
+// lost says why a request got no answer.
+func (s *session) lost(ctx context.Context, what string, err error) error {
+	s.suspect.Store(true)
+	return fault(ctx, what, err, nil, patchbay.AdminRefused)
+}
+
+// alive reports whether the connection can be used, and asks the server when
+// the last answer did not come.
+func (s *session) alive(ctx context.Context) bool {
+	if s.suspect.Load() && s.nc.IsConnected() {
+		ctx, cancel := context.WithTimeout(ctx, stragglers)
+		defer cancel()
+		if s.nc.FlushWithContext(ctx) == nil {
+			s.suspect.Store(false)
+		} else {
+			s.nc.Close()
+		}
+	}
+	return s.nc.IsConnected()
+}
+
+// servers is how many servers the cluster has now.
+func (s *session) servers(ctx context.Context) (int, error) {
+	replies, err := s.gather(ctx, "count the NATS servers", serverPing, nil, 1)
+	if err != nil {
+		return 0, err
+	}
+	var stats struct {
+		Active int `json:"active_servers"`
+	}
+	if err := json.Unmarshal(replies[0].Statsz, &stats); err != nil {
+		return 1, nil // an old server does not say
+	}
+	return max(stats.Active, 1), nil
+}
+
+// lookup is the account's JWT.
+func (s *session) lookup(ctx context.Context) (string, error) {
+	const what = "read the account"
+	subject := fmt.Sprintf(accountLookup, s.account)
+	token, err := s.request(ctx, what, subject, nil)
+	if errors.Is(err, errNoResponder) {
+		return "", patchbay.Errorf(patchbay.NotSupported, "the NATS server does not take account updates: its account resolver is not the full one").
+			WithFix("set resolver { type: full, dir: … } in the server's configuration")
+	}
+	if err != nil {
+		return "", err
+	}
+	if len(token) == 0 {
+		// A server that has just joined its cluster may not have it yet.
+		n, err := s.servers(ctx)
+		if err != nil {
+			return "", err
+		}
+		replies, err := s.gather(ctx, what, subject, nil, n)
+		if err != nil {
+			return "", err
+		}
+		for _, r := range replies {
+			if len(r.raw) > 0 {
+				token = r.raw
+			}
+		}
+	}
+	if len(token) == 0 {
+		return "", patchbay.Errorf(patchbay.TargetNotFound, "the NATS server has no account %s", s.account).
+			WithFix("nsc push --account NAME")
+	}
+	return string(token), nil
+}
+
+// open is the account of a token, if somebody signed it whom the server
+// trusts: what we sign again must have been valid before.
+func (s *session) open(token string) (*account, error) {
+	a, err := parseAccount(token, s.account)
+	if err != nil {
+		return nil, patchbay.Errorf(patchbay.NotSupported, "the account %s can't be edited: %w", s.account, err)
+	}
+	if !s.trusted[a.issuer] {
+		return nil, patchbay.Errorf(patchbay.AdminRights, "the account %s is signed by %s, whom the server does not trust", s.account, a.issuer)
+	}
+	return a, nil
+}
+
+// read is the account as it is.
+func (t *target) read(ctx context.Context) (*session, *account, error) {
+	s, err := t.admin.session(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	token, err := s.lookup(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	a, err := s.open(token)
+	return s, a, err
+}
+
+// limit is how large an account's JWT may be, in bytes.
+func (s *session) limit() int64 { return min(s.nc.MaxPayload(), jwt.MaxTokenSize) }
+
+// push replaces the account's JWT on every server. It returns when all have
+// applied it: connections that it refuses are closed by then.
+func (s *session) push(ctx context.Context, token string) error {
+	const what = "push the account"
+	if limit := s.limit(); int64(len(token)) > limit {
+		return patchbay.Errorf(patchbay.Conflict, "the account's JWT would have %d bytes, and the server takes at most %d in one message: the account has as many principals as it can hold", len(token), limit).
+			WithFix("raise max_payload in the server's configuration, or connect to another account")
+	}
+	n, err := s.servers(ctx)
+	if err != nil {
+		return err
+	}
+	replies, err := s.gather(ctx, what, claimsUpdate, []byte(token), n)
+	if err != nil {
+		if errors.Is(err, errNoResponder) {
+			return patchbay.Errorf(patchbay.NotSupported, "the NATS server does not take account updates")
+		}
+		return err
+	}
+	for _, r := range replies {
+		if r.Error != nil {
+			return patchbay.Errorf(patchbay.AdminRefused, "the NATS server refuses the account's update: %s", r.Error.Description)
+		}
+	}
+	return nil
+}

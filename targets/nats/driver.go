@@ -1,0 +1,105 @@
+// Package nats administers NATS servers in operator mode as targets.
+//
+// A principal is a scoped signing key of the account. NewCredential makes that
+// key and a user key, signs the user's JWT with it and forgets its private
+// half, so that nobody can ever sign a second user. EnsurePrincipal adds the
+// key to the account's JWT, with a scope that names the principal (role), bears
+// our mark (description) and holds exactly its permissions and source addresses
+// (template), signs the account with the operator's key and pushes it to the
+// server. RemovePrincipal takes the key out again: the server refuses the user
+// from then on and closes its connections. So the server itself can be asked
+// which principals there are and what each may do, and nothing grows with time:
+// no revocation outlives a principal.
+//
+// # Registration
+//
+// The endpoint is host:port or nats://host:port, several separated by commas.
+// The admin credential is operatorSeed, the seed of the operator's identity or
+// of a signing key of it, and systemCreds, the content of a creds file of a
+// user of the system account. The server needs the full (directory) account
+// resolver: others take no updates. [Driver] documents the properties.
+//
+// # Access
+//
+// Access is to subjects and streams, named at registration or in a request
+// (options subjects and streams, comma-separated; a request that names any
+// replaces both defaults, and stays within them).
+//
+//	reader  subscribes to the subjects; consumes the streams
+//	writer  and publishes to the subjects and to the subjects of the streams,
+//	        and may answer requests that it received
+//	owner   and creates, changes, purges and deletes the streams
+//
+// A consumer belongs to whoever may read its stream: NATS can't tell whose it
+// is. An owner of a stream decides which subjects it captures and which streams
+// it copies, so an owner can read what is published in its account; give it to
+// applications that may know that. Answers to requests arrive below _INBOX,
+// where every principal that may ask anything can listen; with the property
+// inbox "private" each may listen below its own prefix alone (inboxPrefix of the
+// credential), which its client must then be told.
+//
+// # Bounds
+//
+// All principals of an account are in its JWT, which must fit into one message
+// (max_payload, one megabyte by default: some 700 principals of one stream
+// each). A server's account store has no compare-and-swap: an edit that
+// somebody pushes in the same instant is noticed and merged, but a push from an
+// outdated copy (nsc push without nsc pull) takes our keys away, which
+// validation finds and its fix repairs.
+package nats
+
+import (
+	"context"
+	"time"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
+)
+
+// Driver serves NATS servers. Its properties are
+//
+//	account   public key of the account that principals are made in (A…); required
+//	subjects  what principals may use, a list
+//	streams   what principals may use, a list
+//	url       what clients are told to connect to; default the endpoint
+//	tls       auto (TLS when the server asks for it; the default), require, or
+//	          first (TLS before the server's greeting)
+//	ca        certificates that the server's may be signed by, as PEM; default the
+//	          system's
+//	inbox     shared (the default) or private
+func Driver() driver.TargetDriver {
+	return driver.TargetDriver{
+		Kind:  "nats",
+		Types: []string{"Patchbay.Services/natsServers"},
+		Capabilities: driver.TargetCapabilities{
+			Auth:     []patchbay.AuthType{patchbay.AuthSecret},
+			Access:   []patchbay.Access{patchbay.Reader, patchbay.Writer, patchbay.Owner},
+			Options:  []string{optionSubjects, optionStreams},
+			Sessions: true,
+			Sources:  true,
+		},
+		Open: open,
+	}
+}
+
+// target is one account of one server.
+type target struct {
+	config
+	admin *admin
+	now   func() time.Time
+	turns *turns
+}
+
+func open(_ context.Context, c driver.Config) (driver.Target, error) {
+	cfg, err := parseConfig(c)
+	if err != nil {
+		return nil, err
+	}
+	return &target{config: cfg, admin: newAdmin(cfg), now: time.Now, turns: turnsOf(cfg.account)}, nil
+}
+
+// Close implements [driver.Target].
+func (t *target) Close() error {
+	t.admin.close()
+	return nil
+}
