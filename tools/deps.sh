@@ -57,7 +57,7 @@ install_missing() {
 		fi
 		;;
 	esac
-	local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=500 -o Acquire::Retries=3)
+	local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=500 -o Acquire::Retries=3 -o Dpkg::Options::=--force-confold)
 	as_root "${apt[@]}" update -qq
 	as_root "${apt[@]}" install -y -qq --no-install-recommends "${missing[@]}" >&2
 }
