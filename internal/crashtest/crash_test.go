@@ -1,0 +1,373 @@
+package crashtest
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"text/tabwriter"
+
+	"github.com/joho/godotenv"
+)
+
+var every = flag.Int("every", 20, "run every n-th scenario; 1 runs all")
+
+// original is a file with things that must not change.
+const original = "# kept\nexport A='1 # 2'\nB=\"x y\"   \n\nLAST=no newline"
+
+// operation is one that is interrupted, with what comes before it.
+type operation struct {
+	name   string
+	exists bool // it needs a connection
+	begin  func(s *server, w *world) (status int)
+	// access is what the login has after it has succeeded.
+	access string
+}
+
+var operations = []operation{
+	{"create", false, func(s *server, w *world) int { return s.put(w, "writer") }, "writer"},
+	{"update", true, func(s *server, w *world) int { return s.put(w, "reader") }, "reader"},
+	{"rotate", true, func(s *server, w *world) int {
+		status, _ := s.call("POST", w.linker+"/providers/Patchbay.Connector/rotate", own, map[string]any{})
+		return status
+	}, "writer"},
+	{"delete", true, func(s *server, w *world) int {
+		status, _ := s.call("DELETE", w.linker, own, nil)
+		return status
+	}, ""},
+}
+
+func (s *server) put(w *world, access string) int {
+	status, _ := s.call("PUT", w.linker, own, map[string]any{"properties": map[string]any{
+		"targetService": map[string]any{"type": "AzureResource", "id": w.group + "/providers/" + w.target.id()},
+		"authInfo":      map[string]any{"authType": "secret"},
+		"clientType":    "go",
+		"patchbay":      map[string]any{"access": access},
+	}})
+	return status
+}
+
+// world is one scenario's data directory and settings file.
+type world struct {
+	t      *testing.T
+	target target
+	dir    string
+	env    string
+	group  string
+	linker string
+}
+
+func newWorld(t *testing.T, tg target) *world {
+	w := &world{t: t, target: tg, dir: t.TempDir()}
+	w.env = filepath.Join(w.dir, "app", "web.env")
+	if err := os.Mkdir(filepath.Dir(w.env), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(w.env, []byte(original), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// register tells the server of both ends.
+func (w *world) register(s *server) {
+	w.t.Helper()
+	status, subs := s.call("GET", "/subscriptions", own, nil)
+	if status != 200 {
+		w.t.Fatalf("GET /subscriptions = %d %v", status, subs)
+	}
+	sub := subs["value"].([]any)[0].(map[string]any)["subscriptionId"].(string)
+	w.group = "/subscriptions/" + sub + "/resourceGroups/default"
+	path, body := w.target.resource()
+	if status, answer := s.call("PUT", w.group+"/providers/"+path, own, body); status != 201 {
+		w.t.Fatalf("register the target: %d %v", status, answer)
+	}
+	source := w.group + "/providers/Microsoft.Web/sites/web"
+	if status, answer := s.call("PUT", source, own, map[string]any{"properties": map[string]any{
+		"driver": "envfile", "endpoint": w.env, "dialect": "dotenv",
+	}}); status != 201 {
+		w.t.Fatalf("register the source: %d %v", status, answer)
+	}
+	w.linker = source + "/providers/Microsoft.ServiceLinker/linkers/orders"
+}
+
+func (w *world) settings() map[string]string {
+	w.t.Helper()
+	m, err := godotenv.Read(w.env)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return m
+}
+
+func (w *world) file() []byte {
+	w.t.Helper()
+	data, err := os.ReadFile(w.env)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return data
+}
+
+// scenario is one place to die at.
+type scenario struct {
+	target string
+	op     operation
+	fail   string // a step that is made to fail, "" for none
+	at     string // the failpoint
+}
+
+func (c scenario) String() string {
+	s := c.target + ": " + c.op.name
+	if c.fail != "" {
+		s += ", undone after " + c.fail
+	}
+	return s + ", killed at " + c.at
+}
+
+func (c scenario) failpoints() string {
+	if c.fail == "" {
+		return c.at + "=kill"
+	}
+	return c.fail + "=error," + c.at + "=kill"
+}
+
+// prepare makes the connection that the operation needs.
+func (w *world) prepare(op operation) {
+	w.t.Helper()
+	s := boot(w.t, w.dir, "", "")
+	w.register(s)
+	if op.exists {
+		if status := s.put(w, "writer"); status != 201 {
+			w.t.Fatalf("PUT = %d", status)
+		}
+		if done := s.settle(); done["state"] != "done" {
+			w.t.Fatalf("the create before the %s: %v", op.name, done)
+		}
+	}
+	s.kill()
+}
+
+// instants runs the operation without dying and lists the failpoints that it
+// comes by.
+func instants(t *testing.T, tg target, op operation, fail string) []string {
+	t.Helper()
+	w := newWorld(t, tg)
+	w.prepare(op)
+	record := filepath.Join(w.dir, "instants")
+	points := ""
+	if fail != "" {
+		points = fail + "=error"
+	}
+	s := boot(t, w.dir, points, record)
+	if status := op.begin(s, w); status/100 != 2 {
+		t.Fatalf("%s = %d", op.name, status)
+	}
+	s.settle()
+	s.kill()
+	data, err := os.ReadFile(record)
+	if err != nil {
+		t.Fatalf("no failpoint was hit: %v", err)
+	}
+	var names []string
+	reached := fail == ""
+	for name := range strings.Lines(string(data)) {
+		name = strings.TrimSpace(name)
+		if name == fail {
+			reached = true
+			continue
+		}
+		// Before the failure it is the same run as without one.
+		if reached && name != "" && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	w.cleanUp()
+	return names
+}
+
+// cleanUp removes what a scenario left of its connection, as a user would.
+func (w *world) cleanUp() {
+	w.t.Helper()
+	s := boot(w.t, w.dir, "", "")
+	s.settle()
+	if status, _ := s.call("GET", w.linker, own, nil); status == 200 {
+		if status, answer := s.call("DELETE", w.linker, own, nil); status/100 != 2 {
+			w.t.Errorf("DELETE = %d %v", status, answer)
+		}
+		s.settle()
+	}
+	s.kill()
+	if left := w.target.remains(); len(left) > 0 {
+		w.t.Errorf("I1: after the delete there still is %v", left)
+	}
+	if got := w.file(); string(got) != original {
+		w.t.Errorf("I3: after the delete the file is\n%q, was\n%q", got, original)
+	}
+}
+
+func TestAKillAtEveryInstantLosesNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: it starts the program hundreds of times")
+	}
+	counts := map[string][2]int{} // ran, failed
+	n := 0
+	for _, start := range []func(*testing.T) target{startPostgres, startNATS} {
+		tg := start(t)
+		for _, op := range operations {
+			fails := []string{""}
+			if op.name != "delete" {
+				fails = append(fails, op.name+"/verify/before-do", op.name+"/settings/after-do", op.name+"/principal/after-do")
+			}
+			for _, fail := range fails {
+				for _, at := range instants(t, tg, op, fail) {
+					n++
+					if n%*every != 0 {
+						continue
+					}
+					c := scenario{tg.name(), op, fail, at}
+					ok := t.Run(strings.ReplaceAll(c.String(), "/", "."), func(t *testing.T) { interrupted(t, tg, c) })
+					key := tg.name() + "\t" + op.name
+					count := counts[key]
+					count[0]++
+					if !ok {
+						count[1]++
+					}
+					counts[key] = count
+				}
+			}
+		}
+	}
+	var table bytes.Buffer
+	tw := tabwriter.NewWriter(&table, 0, 4, 2, ' ', 0)
+	_, _ = fmt.Fprintln(tw, "target\toperation\tkilled\twrong afterwards")
+	for _, key := range slices.Sorted(maps.Keys(counts)) {
+		_, _ = fmt.Fprintf(tw, "%s\t%d\t%d\n", key, counts[key][0], counts[key][1])
+	}
+	_ = tw.Flush()
+	t.Logf("%d instants found; every %d. was tried\n%s", n, *every, table.String())
+}
+
+// interrupted kills the program at one instant of one operation, starts it
+// again, and checks what is there.
+func interrupted(t *testing.T, tg target, c scenario) {
+	w := newWorld(t, tg)
+	for _, m := range []target{tg} {
+		if p, ok := m.(*postgresTarget); ok {
+			p.t = t
+		}
+		if n, ok := m.(*natsTarget); ok {
+			n.t = t
+		}
+	}
+	w.prepare(c.op)
+	before, oldSettings := w.file(), w.settings()
+
+	s := boot(t, w.dir, c.failpoints(), "")
+	status := c.op.begin(s, w)
+	s.eventually("the program dies at "+c.at, s.dead)
+
+	s = boot(t, w.dir, "", "")
+	last := s.settle()
+	w.check(s, c, status, last, before, oldSettings)
+	s.kill()
+	w.cleanUp()
+	w.silent(append(tg.secrets(oldSettings), tg.secrets(w.settings())...))
+}
+
+// check holds the world against the invariants.
+func (w *world) check(s *server, c scenario, status int, last map[string]any, before []byte, old map[string]string) {
+	t := w.t
+	got, linker := s.call("GET", w.linker, own, nil)
+	now := w.settings()
+	marked := w.target.marked()
+	state, kind := last["state"], last["kind"]
+	accepted := kind == c.op.name
+	if !accepted && status/100 == 2 {
+		t.Errorf("the operation was answered %d and is not on record", status)
+	}
+	succeeded := accepted && state == "done"
+	switch {
+	case succeeded && c.op.name == "delete", !succeeded && !c.op.exists:
+		if got != 404 {
+			t.Errorf("I9: GET = %d, and there should be no connection", got)
+		}
+		if len(marked) > 0 {
+			t.Errorf("I1: there is no connection, and there are %v", marked)
+		}
+		if !bytes.Equal(w.file(), []byte(original)) {
+			t.Errorf("I3: the file is\n%s", w.file())
+		}
+	default:
+		properties, _ := linker["properties"].(map[string]any)
+		if got != 200 || properties["provisioningState"] != "Succeeded" {
+			t.Fatalf("I9: GET = %d %v", got, linker)
+		}
+		access := "writer"
+		if succeeded {
+			access = c.op.access
+		} else if !bytes.Equal(w.file(), before) {
+			t.Errorf("I3: the operation did not succeed, and the file changed from\n%s\nto\n%s", before, w.file())
+		}
+		who, err := w.target.signsIn(now)
+		if err != nil {
+			t.Fatalf("I2: what the source holds does not sign in: %v", err)
+		}
+		if len(marked) != 1 || marked[0] != who {
+			t.Errorf("I1, I4: the source signs in as %s, and there are %v", who, marked)
+		}
+		if err := w.target.exact(now, access); err != nil {
+			t.Errorf("I8: %s access: %v", access, err)
+		}
+		if succeeded && c.op.exists {
+			if _, err := w.target.signsIn(old); err == nil {
+				t.Error("the old login still signs in")
+			}
+		}
+		if !bytes.HasPrefix(w.file(), []byte(original)) {
+			t.Errorf("I10: what was in the file is not any more:\n%s", w.file())
+		}
+	}
+	if _, list := s.call("GET", "/providers/Patchbay.Connector/leftovers", own, nil); list != nil {
+		if left, _ := list["value"].([]any); len(left) > 0 {
+			t.Errorf("leftovers: %v", left)
+		}
+	}
+	if err := w.target.untouched(); err != nil {
+		t.Errorf("I10: %v", err)
+	}
+	entries, err := os.ReadDir(filepath.Dir(w.env))
+	if err != nil || len(entries) != 1 {
+		t.Errorf("I7: beside the settings file there are %v (%v)", entries, err)
+	}
+	info, err := os.Stat(w.env)
+	if err != nil || info.Mode().Perm() != 0o640 {
+		t.Errorf("the file's mode is %v (%v)", info.Mode(), err)
+	}
+}
+
+// silent looks for secrets in everything that the program wrote.
+func (w *world) silent(secrets []string) {
+	w.t.Helper()
+	err := filepath.WalkDir(w.dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || path == w.env {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		for _, secret := range secrets {
+			if secret != "" && bytes.Contains(data, []byte(secret)) {
+				w.t.Errorf("I7: %s holds a secret", filepath.Base(path))
+			}
+		}
+		return err
+	})
+	if err != nil {
+		w.t.Error(err)
+	}
+}

@@ -1,0 +1,77 @@
+package crashtest
+
+import (
+	"context"
+	"flag"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/joho/godotenv"
+)
+
+var rotations = flag.Int("rotations", 5, "how often each target's credential is rotated")
+
+// A client that reads the settings and signs in with them, without a pause, is
+// never refused.
+func TestRotationHasNoGap(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: it starts the program")
+	}
+	for _, start := range []func(*testing.T) target{startPostgres, startNATS} {
+		tg := start(t)
+		t.Run(tg.name(), func(t *testing.T) {
+			w := newWorld(t, tg)
+			s := boot(t, w.dir, "", "", "--rotation-overlap", "1s")
+			w.register(s)
+			if status := s.put(w, "writer"); status != 201 {
+				t.Fatalf("PUT = %d", status)
+			}
+			s.settle()
+
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			var wg sync.WaitGroup
+			users, signIns := map[string]bool{}, 0
+			wg.Go(func() {
+				for ctx.Err() == nil {
+					env, err := godotenv.Read(w.env)
+					if err != nil {
+						t.Errorf("a reader saw a broken file: %v", err)
+						return
+					}
+					who, err := tg.signsIn(env)
+					if err != nil {
+						t.Errorf("I6: refused after %d sign-ins: %v", signIns, err)
+						return
+					}
+					users[who] = true
+					signIns++
+				}
+			})
+			for range *rotations {
+				status, _ := s.call("POST", w.linker+"/providers/Patchbay.Connector/rotate", own, map[string]any{})
+				if status != 202 {
+					t.Fatalf("rotate = %d", status)
+				}
+				if op := s.settle(); op["state"] != "done" {
+					t.Fatalf("rotate: %v", op)
+				}
+			}
+			cancel()
+			wg.Wait()
+			t.Logf("%d sign-ins with %d logins during %d rotations, none refused", signIns, len(users), *rotations)
+			if len(users) < *rotations {
+				t.Errorf("the client saw %d logins in %d rotations", len(users), *rotations)
+			}
+			if marked := tg.marked(); len(marked) != 1 {
+				t.Errorf("I1: after the last rotation there are %v", marked)
+			}
+			s.kill()
+			w.cleanUp()
+			if left, err := filepath.Glob(filepath.Join(filepath.Dir(w.env), ".*")); err != nil || len(left) > 0 {
+				t.Errorf("beside the settings file there are %v (%v)", left, err)
+			}
+		})
+	}
+}

@@ -1,0 +1,213 @@
+package crashtest
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// binary is the program with the failpoints built in.
+var binary = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "patchbay-crash-")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "patchbay")
+	out, err := exec.Command("go", "build", "-tags", "failpoints", "-o", path, "patchbay.dev/patchbay/cmd/patchbay").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("build: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+// server is one life of the program.
+type server struct {
+	t      *testing.T
+	dir    string
+	cmd    *exec.Cmd
+	exited chan struct{}
+	client *http.Client
+	url    string
+	token  string
+}
+
+// boot starts the program on dir, with failpoints, and waits until it answers
+// or has died. What it prints is appended to dir/log.
+func boot(t *testing.T, dir, failpoints, record string, flags ...string) *server {
+	t.Helper()
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := filepath.Join(dir, "data")
+	log, err := os.OpenFile(filepath.Join(dir, "log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = os.Remove(filepath.Join(data, "server.json")) // of a life that was killed
+	args := append([]string{"serve", "--data", data, "--listen", "127.0.0.1:0", "--rotation-overlap", "50ms", "--log-level", "debug"}, flags...)
+	cmd := exec.Command(path, args...)
+	cmd.Env = append(os.Environ(), "PATCHBAY_FAILPOINT="+failpoints, "PATCHBAY_FAILPOINT_LOG="+record)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = dieWithParent()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s := &server{t: t, dir: dir, cmd: cmd, exited: make(chan struct{})}
+	go func() {
+		_ = cmd.Wait() // that it died is what is tested
+		_ = log.Close()
+		close(s.exited)
+	}()
+	t.Cleanup(s.kill)
+	s.connect(data)
+	return s
+}
+
+func (s *server) connect(data string) {
+	s.t.Helper()
+	var found struct {
+		URL string `json:"url"`
+	}
+	s.eventually("the server answers", func() bool {
+		text, err := os.ReadFile(filepath.Join(data, "server.json"))
+		return err == nil && json.Unmarshal(text, &found) == nil && found.URL != "" || s.dead()
+	})
+	if s.dead() {
+		return
+	}
+	ca, err := os.ReadFile(filepath.Join(data, "ca.crt"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	token, err := os.ReadFile(filepath.Join(data, "admin.token"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(ca)
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, DisableKeepAlives: true}
+	s.client = &http.Client{Transport: transport, Timeout: 40 * time.Second}
+	s.url, s.token = found.URL, strings.TrimSpace(string(token))
+}
+
+func (s *server) dead() bool {
+	select {
+	case <-s.exited:
+		return true
+	default:
+		return false
+	}
+}
+
+// kill ends it as a power cut would.
+func (s *server) kill() {
+	_ = s.cmd.Process.Signal(syscall.SIGKILL)
+	<-s.exited
+}
+
+// call answers status 0 when the server died meanwhile.
+func (s *server) call(method, path, version string, body any) (int, map[string]any) {
+	s.t.Helper()
+	if s.dead() {
+		return 0, nil
+	}
+	var content io.Reader
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		content = bytes.NewReader(text)
+	}
+	sep := "?"
+	if strings.Contains(path, "?") {
+		sep = "&"
+	}
+	req, err := http.NewRequest(method, s.url+path+sep+"api-version="+url.QueryEscape(version), content)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+s.token)
+	req.Header.Set("Content-Type", "application/json")
+	answer, err := s.client.Do(req)
+	if err != nil {
+		return 0, nil
+	}
+	defer func() { _ = answer.Body.Close() }()
+	var out map[string]any
+	if err := json.NewDecoder(answer.Body).Decode(&out); err != nil && !errors.Is(err, io.EOF) {
+		return 0, nil
+	}
+	return answer.StatusCode, out
+}
+
+// eventually polls: the other side is another process, which sends no event.
+func (s *server) eventually(what string, holds func() bool) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !holds() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			log, _ := os.ReadFile(filepath.Join(s.dir, "log"))
+			s.t.Fatalf("not within a minute: %s\n%s", what, tail(string(log), 3000))
+		}
+	}
+}
+
+func tail(s string, n int) string {
+	if len(s) > n {
+		return s[len(s)-n:]
+	}
+	return s
+}
+
+const own = "2026-11-01"
+
+// settle waits until no operation is active, and gives the newest.
+func (s *server) settle() map[string]any {
+	s.t.Helper()
+	var newest map[string]any
+	s.eventually("every operation ends", func() bool {
+		if s.dead() {
+			return true
+		}
+		status, list := s.call("GET", "/providers/Patchbay.Connector/operations", own, nil)
+		if status != 200 {
+			return false
+		}
+		value, _ := list["value"].([]any)
+		for i, item := range value {
+			op, _ := item.(map[string]any)
+			if i == 0 {
+				newest = op
+			}
+			switch op["state"] {
+			case "done", "undone", "abandoned":
+			default:
+				return false
+			}
+		}
+		return true
+	})
+	return newest
+}
