@@ -4,6 +4,14 @@
 package settings
 
 import (
+	"maps"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
 	"patchbay.dev/patchbay"
 )
 
@@ -15,8 +23,8 @@ type Values map[string]patchbay.Secret
 
 // Request asks for the settings of one connection.
 type Request struct {
-	Kind       string // of the target: postgresql, redis, nats…
-	Client     patchbay.ClientType
+	Kind       string              // of the target: postgresql, redis, nats…
+	Client     patchbay.ClientType // "" is none: separate keys
 	Auth       patchbay.AuthType
 	Naming     patchbay.Naming // "": the kind's default
 	Connection string          // the connection's name, inserted on a collision
@@ -29,7 +37,8 @@ type Request struct {
 	// SecretURI is the Key Vault secret that holds the password; composite
 	// strings are then split, so that only the password is a reference.
 	SecretURI string
-	Values    Values
+	// Values that the kind does not know are ignored.
+	Values Values
 }
 
 // Kind is what the table knows of one kind of target.
@@ -66,38 +75,325 @@ type Name struct {
 	File        bool
 }
 
-// Render gives the settings of a connection, in the order of the table.
-func Render(r Request) ([]patchbay.Setting, error) {
-	return nil, patchbay.Errorf(patchbay.NotSupported, "the settings table is not loaded yet")
-}
+// What a setting's ConfigType says.
+const (
+	Default        = "Default"
+	KeyVaultSecret = "KeyVaultSecret"
+)
 
-// Parse is the reverse of [Render]: given the request (its Values are not
-// looked at) and what a source holds under the settings' names, it recovers
-// the values.
-func Parse(r Request, have map[string]patchbay.Secret) (Values, error) {
-	return nil, patchbay.Errorf(patchbay.NotSupported, "the settings table is not loaded yet")
-}
+// KeyVaultReference is the value of a setting that the platform resolves to
+// that Key Vault secret.
+func KeyVaultReference(uri string) string { return "@Microsoft.KeyVault(SecretUri=" + uri + ")" }
 
 // Names are the settings that a connection of that kind, client type and auth
-// type may have, with the naming; "" is the kind's default.
+// type may have with the naming; "" is the kind's default. What is not
+// supported is InvalidArgument, and the message lists what is.
 func Names(kind string, client patchbay.ClientType, auth patchbay.AuthType, naming patchbay.Naming) ([]Name, error) {
-	return nil, patchbay.Errorf(patchbay.NotSupported, "the settings table is not loaded yet")
+	k, naming, err := find(kind, naming)
+	if err != nil {
+		return nil, err
+	}
+	set, err := k.settings(naming, client, auth)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]Name, len(set))
+	for i, s := range set {
+		_, always, secret := k.here(s, auth)
+		names[i] = Name{Name: s.name, Description: s.about, Secret: secret, Optional: !always, File: s.file}
+	}
+	return names, nil
 }
 
-// Kinds are all kinds, sorted by name.
-func Kinds() []Kind { return nil }
+// Render gives the settings of a connection, in the order of the table, with
+// the additional ones at the end. Errors are InvalidArgument: something that
+// the target does not support (the message lists what it does), a value that is
+// missing, or one that the form of a setting can't hold; and Conflict when a
+// name stays taken. None of them shows a value.
+func Render(r Request) ([]patchbay.Setting, error) {
+	p, err := r.plan()
+	if err != nil {
+		return nil, err
+	}
+	f, err := p.filling(r)
+	if err != nil {
+		return nil, err
+	}
+	var out []patchbay.Setting
+	var kept []setting
+	strings := 0
+	for _, s := range p.set {
+		v, left, err := p.render(s, f)
+		if err != nil {
+			return nil, err
+		}
+		if left {
+			continue
+		}
+		if s.syntax.sep != "" {
+			strings++
+		}
+		out, kept = append(out, v), append(kept, s)
+	}
+	if len(f.missing) > 0 {
+		return nil, patchbay.Errorf(patchbay.InvalidArgument, "the settings of %s need a value for %s",
+			p.kind.title, list(slices.Sorted(maps.Keys(f.missing))))
+	}
+	if len(p.properties) > 0 && strings == 0 {
+		return nil, patchbay.Errorf(patchbay.InvalidArgument,
+			"client type %s has no connection string that properties could be appended to", canonical(r.Client))
+	}
+	if err := p.name(r, out, kept); err != nil {
+		return nil, err
+	}
+	return p.additional(r, out)
+}
 
-// KindOf is the kind of a target of that ARM type, with its sub-resource
-// (Microsoft.DBforPostgreSQL/flexibleServers/databases), or target service
-// type (ConfluentBootstrapServer). Case does not matter.
-func KindOf(resourceType string) (kind string, ok bool) { return "", false }
+// plan is a request that was looked up in the table.
+type plan struct {
+	kind       *kind
+	auth       patchbay.AuthType
+	set        []setting
+	properties map[string]string // to append
+	brought    Values            // values that came as properties
+	vaulted    string            // the value that is in Key Vault
+	reference  string
+}
 
-// Variant is the kind for a resource whose own kind property is resourceKind:
-// an account of Cognitive Services of kind OpenAI has names of its own.
-func Variant(kind, resourceKind string) string { return kind }
+func (r Request) plan() (*plan, error) {
+	k, naming, err := find(r.Kind, r.Naming)
+	if err != nil {
+		return nil, err
+	}
+	p := &plan{kind: k, auth: r.Auth, properties: make(map[string]string), brought: make(Values)}
+	if p.set, err = k.settings(naming, r.Client, r.Auth); err != nil {
+		return nil, err
+	}
+	if err := p.takeProperties(r.ConnectionString); err != nil {
+		return nil, err
+	}
+	if r.SecretURI == "" {
+		return p, nil
+	}
+	return p, p.split(naming, r.SecretURI)
+}
 
-// DefaultNaming is the naming of connections that do not choose one.
-func DefaultNaming(kind string) patchbay.Naming { return patchbay.NamingAzure }
+var propertyName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.\- ]*$`)
 
-// Markdown is the whole table as a page of the documentation.
-func Markdown() string { return "" }
+// takeProperties sorts the properties into those to append and those that
+// bring a value: a Neon or Atlas target id names an organization, and the server
+// comes along with the connection string.
+func (p *plan) takeProperties(all map[string]string) error {
+	for name, value := range all {
+		brings := ""
+		for v, property := range p.kind.property {
+			if strings.EqualFold(property, name) {
+				brings = v
+			}
+		}
+		if brings != "" {
+			p.brought[brings] = patchbay.NewSecret(value)
+			continue
+		}
+		if !propertyName.MatchString(name) || strings.HasSuffix(name, " ") {
+			return patchbay.Errorf(patchbay.InvalidArgument, "%q can't be the name of a connection string property", name)
+		}
+		p.properties[name] = value
+	}
+	return nil
+}
+
+// split makes the one secret a reference. Where the client type has it inside
+// a connection string, the connection gets separate keys instead, those of
+// client type none.
+func (p *plan) split(naming patchbay.Naming, uri string) error {
+	u, err := url.Parse(uri)
+	if err != nil || u.Scheme != "https" || u.Host == "" || strings.ContainsAny(uri, "() \t\r\n") {
+		return patchbay.Errorf(patchbay.InvalidArgument, "the secret's URI is not an https URL of a Key Vault secret")
+	}
+	p.reference = KeyVaultReference(uri)
+	for _, v := range p.kind.values {
+		if !v.Secret || !p.kind.exists(p.auth)(v.Name) || !p.uses(v.Name) {
+			continue
+		}
+		if p.vaulted != "" {
+			return patchbay.Errorf(patchbay.InvalidArgument,
+				"a connection to %s has more than one secret, and one Key Vault secret can't hold them", p.kind.title)
+		}
+		p.vaulted = v.Name
+	}
+	if p.vaulted == "" {
+		return patchbay.Errorf(patchbay.InvalidArgument,
+			"a connection to %s with auth type %s has no secret that could be in Key Vault", p.kind.title, p.auth)
+	}
+	if p.composite() {
+		if p.set, err = p.kind.settings(naming, "none", p.auth); err != nil {
+			return err
+		}
+	}
+	if p.composite() {
+		return patchbay.Errorf(patchbay.InvalidArgument,
+			"the connection string of %s can't be split, so its secret can't be a Key Vault reference", p.kind.title)
+	}
+	return nil
+}
+
+func (p *plan) uses(value string) (used bool) {
+	for _, s := range p.set {
+		s.template.holes(func(h part, _ bool) { used = used || h.value == value })
+	}
+	return used
+}
+
+// composite reports whether the secret is only a part of some setting.
+func (p *plan) composite() (found bool) {
+	for _, s := range p.set {
+		s.template.holes(func(h part, _ bool) {
+			found = found || h.value == p.vaulted && s.template.alone() == ""
+		})
+	}
+	return found
+}
+
+var hostName = regexp.MustCompile(`^[\p{L}\p{N}._:%/\\-]+$`)
+
+// filling checks the values and adds the defaults.
+func (p *plan) filling(r Request) (*filling, error) {
+	f := &filling{
+		kind: p.kind, exists: p.kind.exists(p.auth),
+		values: make(map[string]string), regular: make(map[string]string), missing: make(map[string]bool),
+	}
+	for _, v := range p.kind.values {
+		s := r.Values[v.Name]
+		if s.IsZero() {
+			s = p.brought[v.Name]
+		}
+		if s.IsZero() || !f.exists(v.Name) {
+			continue
+		}
+		value := s.Reveal()
+		if why := v.refuse(value); why != "" {
+			return nil, patchbay.Errorf(patchbay.InvalidArgument, "the value %s of %s %s", v.Name, p.kind.title, why)
+		}
+		f.values[v.Name] = value
+	}
+	if p.vaulted != "" {
+		f.values[p.vaulted] = p.reference
+	}
+	f.defaults()
+	if len(p.kind.need) == 0 {
+		return f, nil
+	}
+	var sets []string
+	for _, set := range p.kind.need {
+		if !slices.ContainsFunc(set, func(name string) bool { return f.values[name] == "" }) {
+			return f, nil
+		}
+		sets = append(sets, strings.Join(set, " and "))
+	}
+	return nil, patchbay.Errorf(patchbay.InvalidArgument, "the settings of %s need %s", p.kind.title, strings.Join(sets, ", or "))
+}
+
+// defaults works out the default of each value, and puts it where there is
+// none.
+func (f *filling) defaults() {
+	put := func(v Value) {
+		t, _ := parseTemplate(v.Default)
+		var b strings.Builder
+		if v.Default == "" || f.fill(t, syntaxes["text"], &b) || len(f.missing) > 0 {
+			clear(f.missing)
+			return
+		}
+		f.regular[v.Name] = b.String()
+		if _, ok := f.values[v.Name]; !ok && f.exists(v.Name) {
+			f.values[v.Name] = b.String()
+		}
+	}
+	// Constants first: what refers to others refers to constants or to what was
+	// given.
+	for _, derived := range []bool{false, true} {
+		for _, v := range f.kind.values {
+			if strings.Contains(v.Default, "{") == derived {
+				put(v)
+			}
+		}
+	}
+}
+
+// refuse says why a value can't be one of v, without showing it.
+func (v Value) refuse(value string) string {
+	switch {
+	case strings.ContainsRune(value, 0):
+		return "has a NUL, which no setting can hold"
+	case !utf8.ValidString(value):
+		return "is not UTF-8"
+	case len(v.Words) > 0 && !slices.Contains(v.Words, value):
+		return "is not one of " + list(v.Words)
+	case v.Name == "host" && !hostName.MatchString(value):
+		return "is not a host name, an address or the path of a socket"
+	case v.Name == "port" && !isPort(value):
+		return "is not a port from 1 to 65535"
+	}
+	return ""
+}
+
+func isPort(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n > 0 && strconv.FormatUint(n, 10) == s
+}
+
+// render makes one setting, and reads it back: what the syntax can't hold is
+// an error, never a string that means something else.
+func (p *plan) render(s setting, f *filling) (_ patchbay.Setting, left bool, _ error) {
+	var b strings.Builder
+	if f.fill(s.template, s.syntax, &b) {
+		return patchbay.Setting{}, true, nil
+	}
+	if len(f.missing) > 0 {
+		return patchbay.Setting{}, false, nil // Render says so, once all are known
+	}
+	text := b.String() + s.syntax.end
+	if s.syntax.sep != "" {
+		for _, name := range slices.Sorted(maps.Keys(p.properties)) {
+			if v := p.properties[name]; !s.syntax.holds(v) || strings.ContainsRune(v, 0) {
+				return patchbay.Setting{}, false, patchbay.Errorf(patchbay.InvalidArgument,
+					"the connection string property %s has a value that %s can't hold", name, s.syntax.title)
+			}
+			text = s.syntax.with(text, name, p.properties[name])
+		}
+	}
+	if wrong := p.unlike(s, f, text); wrong != "" {
+		return patchbay.Setting{}, false, patchbay.Errorf(patchbay.InvalidArgument,
+			"the value %s has characters that %s can't hold (setting %s)", wrong, s.syntax.title, s.name)
+	}
+	_, _, secret := p.kind.here(s, p.auth)
+	out := patchbay.Setting{
+		Name: s.name, Value: patchbay.NewSecret(text), Secret: secret,
+		ConfigType: Default, Description: s.about, File: s.file,
+	}
+	if p.vaulted != "" && s.template.alone() == p.vaulted {
+		out.ConfigType, out.Description = KeyVaultSecret, "Key vault secret."
+	}
+	return out, false, nil
+}
+
+// unlike reads text as s, and gives the first value that is not what went in.
+func (p *plan) unlike(s setting, f *filling, text string) string {
+	if s.template.alone() != "" && s.syntax == syntaxes["text"] {
+		return ""
+	}
+	found, ok := p.kind.read(s, text)
+	first := ""
+	s.template.holes(func(h part, _ bool) {
+		if first != "" || !f.exists(h.value) {
+			return
+		}
+		all, there := found[h.value]
+		value, given := f.values[h.value]
+		switch {
+		case !ok, there && !given, there && !slices.Contains(all, value):
+			first = h.value
+		}
+	})
+	return first
+}
