@@ -163,7 +163,7 @@ func (a *account) put(m driver.Mark, want jwt.UserScope) (bool, error) {
 	if len(ours) == 1 && sameScope(*ours[0].scope, want) {
 		return false, nil
 	}
-	raw, err := compact(want)
+	raw, err := compact(&want) // its kind is written by a method of the pointer
 	if err != nil {
 		return false, err
 	}
