@@ -29,9 +29,9 @@ const ServerUnreachable patchbay.Code = "ServerUnreachable"
 const (
 	// clientVersion is the api-version of every request: the one that knows
 	// everything.
-	clientVersion = "2026-11-01"
+	clientVersion = string(V20261101)
 
-	ownProvider = "/providers/Patchbay.Connector"
+	ownProvider = "/providers/" + OwnProvider
 
 	// maxAnswer bounds what one answer may make the client hold, in bytes.
 	maxAnswer = 64 << 20
@@ -382,7 +382,7 @@ func (c *Client) Connection(ctx context.Context, id patchbay.ID) (ConnectionView
 
 // Connections lists those of a source.
 func (c *Client) Connections(ctx context.Context, source patchbay.ID) ([]ConnectionView, error) {
-	return all[ConnectionView](ctx, c, string(source)+"/providers/Microsoft.ServiceLinker/linkers", nil)
+	return all[ConnectionView](ctx, c, string(source)+"/providers/"+Provider+"/linkers", nil)
 }
 
 // PutConnection begins to make or to replace a connection; properties are the

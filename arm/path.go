@@ -48,6 +48,8 @@ type Path struct {
 	Linker patchbay.ID
 	// Name is the linker's name, the operation's id or the subscription's.
 	Name string
+	// Location is the location segment of an operation's status.
+	Location string
 	// Action is the last word of an action, in lower case.
 	Action string
 }
@@ -125,7 +127,7 @@ func parseServiceLinker(scope, rest []string) (Path, error) {
 	}
 	p.Scope = id
 	if len(scope) == 2 && len(rest) == 4 && is(rest[0], "locations") && is(rest[2], "operationStatuses") {
-		p.Route = RouteOperationStatus
+		p.Route, p.Location = RouteOperationStatus, rest[1]
 		name, ok := splitStatusName(id.Subscription(), rest[3])
 		if !ok {
 			return p, patchbay.Errorf(patchbay.ResourceNotFound, "there is no operation %s", quote(rest[3]))

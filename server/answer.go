@@ -1,0 +1,347 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/arm"
+	"patchbay.dev/patchbay/store"
+)
+
+// exchange is one request being answered.
+type exchange struct {
+	ctx     context.Context
+	server  *Server
+	w       http.ResponseWriter
+	r       *http.Request
+	path    arm.Path
+	version arm.Version // of Microsoft.ServiceLinker's routes
+	caller  caller
+}
+
+// route is how one method of one route is answered.
+type route struct {
+	action string // for authorize, in ARM's words
+	answer func(*exchange) error
+}
+
+// versions says which api-version a route wants.
+type versions int
+
+const (
+	anyVersion    versions = iota // any, or none: the inventory and operation statuses
+	linkerVersion                 // one of Microsoft.ServiceLinker's
+	ownVersion                    // Patchbay.Connector's
+)
+
+// routes are all there are, by route, then by method; of actions by method and
+// action.
+type routes map[arm.Route]struct {
+	version versions
+	methods map[string]route
+}
+
+// answer signs the caller in and answers one request that is no probe.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
+	switch r.URL.Path {
+	case pathHealth:
+		s.health(w)
+		return
+	case pathReady:
+		s.ready(w, r)
+		return
+	case pathMetrics:
+		s.scrape.ServeHTTP(w, r)
+		return
+	}
+	if err := s.dispatch(w, r); err != nil {
+		s.answerError(w, r, err)
+	}
+}
+
+func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) error {
+	v := visitOf(r.Context())
+	who, err := s.door.signIn(r)
+	if err != nil {
+		return err
+	}
+	v.caller = who.Name
+	if v.err != nil {
+		return v.err
+	}
+	known, ok := s.routes[v.path.Route]
+	if !ok {
+		return patchbay.Errorf(arm.InvalidResourceType, "there is nothing here")
+	}
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	key := method
+	if v.path.Action != "" {
+		key += " " + v.path.Action
+	}
+	route, ok := known.methods[key]
+	if !ok {
+		allow := allowed(known.methods, v.path.Action)
+		w.Header().Set("Allow", allow)
+		return patchbay.Errorf(arm.MethodNotAllowed, "the method %s is not for this; %s is", methodLabel(r.Method), allow)
+	}
+	x := &exchange{server: s, w: w, r: r, path: v.path, caller: who}
+	switch asked := x.query("api-version"); known.version {
+	case linkerVersion:
+		if x.version, err = arm.ParseVersion(asked); err != nil {
+			return err
+		}
+	case ownVersion:
+		if err := arm.CheckOwnVersion(asked); err != nil {
+			return err
+		}
+	}
+	if r.ContentLength > arm.MaxBody {
+		return tooLarge()
+	}
+	scope := v.path.Linker
+	if scope == "" {
+		scope = v.path.Scope
+	}
+	if err := authorize(who, route.action, scope); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), s.opts.Timeout)
+	defer cancel()
+	x.ctx = ctx
+	return route.answer(x)
+}
+
+func allowed(methods map[string]route, action string) string {
+	var list []string
+	for key := range methods {
+		method, of, _ := strings.Cut(key, " ")
+		if of == action {
+			list = append(list, method)
+		}
+	}
+	slices.Sort(list)
+	return strings.Join(list, ", ")
+}
+
+// query is a query parameter; ARM takes their names in any case.
+func (x *exchange) query(name string) string {
+	for k, v := range x.r.URL.Query() {
+		if strings.EqualFold(k, name) && len(v) > 0 {
+			return v[0]
+		}
+	}
+	return ""
+}
+
+func tooLarge() error {
+	return patchbay.Errorf(arm.BodyTooLarge, "the body is larger than %d bytes", arm.MaxBody)
+}
+
+// body is the request's body, bounded.
+func (x *exchange) body() ([]byte, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, arm.MaxBody))
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return nil, tooLarge()
+	case err != nil && x.ctx.Err() == nil:
+		return nil, patchbay.Errorf(patchbay.InvalidRequestContent, "the body did not arrive whole")
+	case err != nil:
+		return nil, x.ctx.Err()
+	}
+	return body, nil
+}
+
+// ifMatch is the condition of a write: an ETag with its quotes, "*", or "" for
+// none.
+func (x *exchange) ifMatch() (string, error) {
+	if x.r.Header.Get("If-None-Match") != "" {
+		return "", patchbay.Errorf(patchbay.InvalidArgument, "the header If-None-Match is not supported for writes; If-Match is")
+	}
+	tag := strings.TrimSpace(x.r.Header.Get("If-Match"))
+	switch {
+	case tag == "" || tag == "*":
+		return tag, nil
+	case strings.Contains(tag, ",") || strings.HasPrefix(tag, "W/") || len(tag) > 200:
+		return "", patchbay.Errorf(patchbay.InvalidArgument, "the header If-Match has to hold one strong ETag, or *")
+	case !strings.HasPrefix(tag, `"`):
+		tag = `"` + tag + `"`
+	}
+	return tag, nil
+}
+
+// base is what absolute URLs in the answer begin with: what the client calls
+// this server.
+func (x *exchange) base() string {
+	s := x.server
+	if s.public != "" {
+		return s.public
+	}
+	scheme, host := "http", x.r.Host
+	if x.r.TLS != nil {
+		scheme = "https"
+	}
+	if s.opts.TrustForwarded {
+		if p := strings.ToLower(firstOf(x.r.Header.Get("X-Forwarded-Proto"))); p == "http" || p == "https" {
+			scheme = p
+		}
+		if h := firstOf(x.r.Header.Get("X-Forwarded-Host")); h != "" {
+			host = h
+		}
+	}
+	u := url.URL{Scheme: scheme, Host: host}
+	return u.String()
+}
+
+// firstOf is what the outermost proxy said of a list that each one appends to.
+func firstOf(list string) string {
+	first, _, _ := strings.Cut(list, ",")
+	return strings.TrimSpace(first)
+}
+
+// json answers a body.
+func (x *exchange) json(status int, body any) error {
+	text, err := arm.Marshal(body)
+	if err != nil {
+		return patchbay.Errorf(patchbay.Internal, "encode the answer: %w", err)
+	}
+	h := x.w.Header()
+	h.Set("Content-Type", "application/json; charset=utf-8")
+	h.Set("Content-Length", strconv.Itoa(len(text)))
+	x.w.WriteHeader(status)
+	_, _ = x.w.Write(text) // the client has gone
+	return nil
+}
+
+func (x *exchange) empty(status int) error {
+	x.w.WriteHeader(status)
+	return nil
+}
+
+func (x *exchange) etag(tag string) {
+	if tag != "" {
+		x.w.Header().Set("ETag", tag)
+	}
+}
+
+// Pages of lists.
+const (
+	defaultPage = 100
+	maxPage     = store.MaxPage
+)
+
+// page is where a list goes on and how many items it gives.
+func (x *exchange) page() (after string, limit int, err error) {
+	limit = defaultPage
+	if top := x.query("$top"); top != "" {
+		if limit, err = strconv.Atoi(top); err != nil || limit < 1 {
+			return "", 0, patchbay.Errorf(patchbay.InvalidArgument, "the query parameter $top has to be a number from 1 to %d", maxPage)
+		}
+		limit = min(limit, maxPage)
+	}
+	after = x.query("$skipToken")
+	if len(after) > patchbay.MaxIDLength {
+		return "", 0, patchbay.Errorf(patchbay.InvalidArgument, "the query parameter $skipToken is not one that this server gave")
+	}
+	return after, limit, nil
+}
+
+// list answers one page; the link to the next is the request's own URL, with
+// the place to go on.
+func (x *exchange) list(items []any, next string) error {
+	link := ""
+	if next != "" {
+		q := x.r.URL.Query()
+		for k := range q {
+			if strings.EqualFold(k, "$skipToken") {
+				delete(q, k)
+			}
+		}
+		q.Set("$skipToken", next)
+		link = x.base() + x.r.URL.EscapedPath() + "?" + q.Encode()
+	}
+	return x.json(http.StatusOK, arm.List(items, link))
+}
+
+// answerError answers err in ARM's envelope. What went wrong inside goes to the
+// log, not to the client.
+func (s *Server) answerError(w http.ResponseWriter, r *http.Request, err error) {
+	v := visitOf(r.Context())
+	if r.Context().Err() != nil && errors.Is(err, context.Canceled) {
+		v.status = 499 // nobody is there to answer
+		return
+	}
+	var known *patchbay.Error
+	switch {
+	case errors.As(err, &known):
+	case errors.Is(err, context.DeadlineExceeded):
+		known = patchbay.Errorf(patchbay.Timeout, "the request took longer than %s; what it began may go on", s.opts.Timeout)
+	case errors.Is(err, context.Canceled):
+		known = patchbay.Errorf(arm.ServiceUnavailable, "the server stops")
+	default:
+		known = patchbay.AsError(err)
+	}
+	status := arm.Status(known.Code)
+	if status == http.StatusInternalServerError {
+		s.log.LogAttrs(r.Context(), slog.LevelError, "a request failed inside",
+			slog.String("request", v.id), slog.String("route", string(v.path.Route)), slog.String("error", err.Error()))
+		known = patchbay.Errorf(known.Code, "something went wrong inside the server; its log says what, under request %s", v.id)
+	}
+	h := w.Header()
+	switch status {
+	case http.StatusUnauthorized:
+		h.Set("WWW-Authenticate", `Bearer realm="patchbay"`)
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		if h.Get("Retry-After") == "" {
+			h.Set("Retry-After", "1")
+		}
+	case http.StatusRequestEntityTooLarge:
+		h.Set("Connection", "close")
+	}
+	x := &exchange{w: w, r: r}
+	if err := x.json(status, arm.ErrorBody(known)); err != nil {
+		w.WriteHeader(http.StatusInternalServerError)
+	}
+}
+
+func (s *Server) health(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = io.WriteString(w, "ok\n")
+}
+
+// ready says whether requests can be served: the store answers and the engine
+// runs. It fails as soon as a stop began, so that a balancer looks elsewhere.
+func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+	defer cancel()
+	what := "stopping"
+	err := s.stopping.Err()
+	if err == nil {
+		what = "store"
+		_, err = s.api.Subscriptions(ctx)
+	}
+	if err == nil && s.opts.Ready != nil {
+		what = "engine"
+		err = s.opts.Ready(ctx)
+	}
+	x := &exchange{w: w, r: r}
+	if err != nil {
+		s.log.LogAttrs(ctx, slog.LevelWarn, "not ready", slog.String("because", what), slog.String("error", err.Error()))
+		w.Header().Set("Retry-After", "1")
+		_ = x.json(http.StatusServiceUnavailable, map[string]string{"status": "not ready", "because": what})
+		return
+	}
+	_ = x.json(http.StatusOK, map[string]string{"status": "ready"})
+}

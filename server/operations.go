@@ -1,0 +1,169 @@
+package server
+
+import (
+	"context"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/arm"
+	"patchbay.dev/patchbay/connector"
+	"patchbay.dev/patchbay/store"
+)
+
+// maxWait is the longest that a waiting request is held.
+const maxWait = 30 * time.Second
+
+// operationStatus answers what every SDK polls.
+func (s *Server) operationStatus(x *exchange) error {
+	op, err := s.api.Operation(x.ctx, x.path.Name)
+	if err != nil {
+		return err
+	}
+	if !strings.EqualFold(op.Connection.Subscription(), x.path.Scope.Subscription()) {
+		return patchbay.Errorf(patchbay.ResourceNotFound, "there is no operation %s in this subscription", op.ID)
+	}
+	if err := authorize(x.caller, "Microsoft.ServiceLinker/locations/operationStatuses/read", op.Connection); err != nil {
+		return err
+	}
+	status := arm.StatusCode(op)
+	path := arm.StatusPath(op, x.path.Location)
+	switch {
+	case status == http.StatusAccepted:
+		x.poll(x.base()+path, true)
+	case !op.State.Ended():
+		x.w.Header().Set("Retry-After", "1")
+	}
+	return x.json(status, arm.OperationStatus(op, path))
+}
+
+func (s *Server) listOperations(x *exchange) error {
+	f, err := x.operationFilter()
+	if err != nil {
+		return err
+	}
+	after, limit, err := x.page()
+	if err != nil {
+		return err
+	}
+	page, next, err := s.api.Operations(x.ctx, f, after, limit)
+	if err != nil {
+		return err
+	}
+	items := make([]any, len(page))
+	for i, op := range page {
+		items[i] = op
+	}
+	return x.list(items, next)
+}
+
+func (x *exchange) operationFilter() (store.OperationFilter, error) {
+	var f store.OperationFilter
+	for name, at := range map[string]*patchbay.ID{"connection": &f.Connection, "source": &f.Source} {
+		if s := x.query(name); s != "" {
+			id, err := patchbay.ParseID(s)
+			if err != nil {
+				return f, err
+			}
+			*at = id
+		}
+	}
+	if s := x.query("active"); s != "" {
+		b, err := strconv.ParseBool(s)
+		if err != nil {
+			return f, patchbay.Errorf(patchbay.InvalidArgument, "the query parameter active has to be true or false")
+		}
+		f.Active = b
+	}
+	return f, nil
+}
+
+func (s *Server) getOperation(x *exchange) error {
+	wait, version, err := x.waiting()
+	if err != nil {
+		return err
+	}
+	if wait == 0 {
+		op, err := s.api.Operation(x.ctx, x.path.Name)
+		if err != nil {
+			return err
+		}
+		return x.json(http.StatusOK, op)
+	}
+	ctx, cancel := context.WithTimeout(x.ctx, wait)
+	defer cancel()
+	// A stop ends the wait, so that draining is not held up by watchers.
+	release := context.AfterFunc(s.stopping, cancel)
+	defer release()
+	op, err := s.api.Wait(ctx, x.path.Name, version)
+	if err != nil {
+		return err
+	}
+	return x.json(http.StatusOK, op)
+}
+
+// waiting is how long to wait for a version above which one.
+func (x *exchange) waiting() (time.Duration, int64, error) {
+	w := x.query("wait")
+	if w == "" {
+		return 0, 0, nil
+	}
+	seconds, err := strconv.ParseFloat(w, 64)
+	if err != nil || seconds < 0 || math.IsNaN(seconds) {
+		return 0, 0, patchbay.Errorf(patchbay.InvalidArgument, "the query parameter wait has to be a number of seconds")
+	}
+	wait := maxWait
+	if seconds < maxWait.Seconds() {
+		wait = time.Duration(seconds * float64(time.Second))
+	}
+	version := int64(-1)
+	if v := x.query("version"); v != "" {
+		if version, err = strconv.ParseInt(v, 10, 64); err != nil {
+			return 0, 0, patchbay.Errorf(patchbay.InvalidArgument, "the query parameter version has to be a whole number")
+		}
+	}
+	return wait, version, nil
+}
+
+func (s *Server) operationAction(do func(context.Context, string, connector.Caller) (patchbay.Operation, error)) func(*exchange) error {
+	return func(x *exchange) error {
+		op, err := do(x.ctx, x.path.Name, x.caller.Caller)
+		if err != nil {
+			return err
+		}
+		return x.json(http.StatusOK, op)
+	}
+}
+
+func (s *Server) listLeftovers(x *exchange) error {
+	after, limit, err := x.page()
+	if err != nil {
+		return err
+	}
+	page, next, err := s.api.Leftovers(x.ctx, after, limit)
+	if err != nil {
+		return err
+	}
+	items := make([]any, len(page))
+	for i, l := range page {
+		items[i] = l
+	}
+	return x.list(items, next)
+}
+
+func (s *Server) sweep(x *exchange) error {
+	r, err := s.api.Sweep(x.ctx)
+	if err != nil {
+		return err
+	}
+	if r.Removed == nil {
+		r.Removed = []patchbay.Leftover{}
+	}
+	if r.Left == nil {
+		r.Left = []patchbay.Leftover{}
+	}
+	return x.json(http.StatusOK, r)
+}
