@@ -1,7 +1,7 @@
 # The server, alone in an image: no shell, no package manager, not root.
 #
 #   docker build -t patchbay --build-arg VERSION=v1.2.3 .
-#   docker run -d --name patchbay -p 8443:8443 -v patchbay:/data patchbay
+#   docker run -d --name patchbay -p 7443:7443 -v patchbay:/data patchbay
 #   docker exec patchbay /patchbay resource list
 
 FROM --platform=$BUILDPLATFORM golang:1.26-bookworm AS build
@@ -29,10 +29,10 @@ COPY LICENSE NOTICE /
 USER 65532:65532
 ENV PATCHBAY_DATA=/data HOME=/data
 VOLUME /data
-EXPOSE 8443
+EXPOSE 7443
 STOPSIGNAL SIGTERM
 # Asks the server as its administrator would: it answers, its records are read.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s \
   CMD ["/patchbay", "operation", "list", "--active", "--output", "none"]
 ENTRYPOINT ["/patchbay"]
-CMD ["serve", "--listen", "0.0.0.0:8443"]
+CMD ["serve", "--listen", "0.0.0.0:7443"]
