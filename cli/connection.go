@@ -1,0 +1,655 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/arm"
+)
+
+func (a *app) connectionCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "connection",
+		Short: "Make, check, change and remove connections",
+		Long: `A connection links a source (an application) to a target (a service that it
+uses). Wherever a connection is named, SOURCE/NAME, its full id, or its name
+alone where that is unique, will do.`,
+		Args: noCommand,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(
+		a.connectGroup(createVerb), a.connectGroup(updateVerb), a.connectGroup(previewVerb),
+		a.connectionList(), a.connectionShow(), a.connectionConfigurations(), a.connectionValidate(),
+		a.connectionRotate(), a.connectionDelete(), a.connectionWait(),
+		a.connectionSettings(), a.connectionTypes(),
+	)
+	return cmd
+}
+
+// start is what every command that talks to the server does first.
+func (a *app) start(cmd *cobra.Command) (*arm.Client, error) {
+	if err := a.checkOutput(); err != nil {
+		return nil, usageError{err, cmd.CommandPath()}
+	}
+	return a.client()
+}
+
+// one declares a command about one connection.
+func (a *app) one(use, short, long, example string, run func(cmd *cobra.Command, c *arm.Client, ref connectionRef, arg string) error) (*cobra.Command, *connectionRef) {
+	ref := &connectionRef{}
+	cmd := &cobra.Command{
+		Use: use + " [SOURCE/NAME]", Short: short, Long: long, Example: example,
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: a.completeConnections,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.start(cmd)
+			if err != nil {
+				return err
+			}
+			return run(cmd, c, *ref, argument(args))
+		},
+	}
+	a.sourceFlags(cmd, ref)
+	cmd.Flags().StringVar(&ref.connection, "connection", "", "name of the connection")
+	cmd.Flags().StringVar(&ref.id, "id", "", "id of the connection")
+	return cmd, ref
+}
+
+func (a *app) connectionList() *cobra.Command {
+	ref := &connectionRef{}
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List connections",
+		Long:  "Lists the connections of a source, or of every source in the inventory.",
+		Example: `  patchbay connection list -o table
+  patchbay connection list --source web`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := cmd.Context()
+			c, err := a.start(cmd)
+			if err != nil {
+				return err
+			}
+			var found []arm.ConnectionView
+			if ref.source == "" && ref.sourceID == "" {
+				found, err = a.connections(ctx)
+			} else {
+				var source patchbay.ID
+				if source, err = a.source(ctx, ref.source, ref.sourceID, ref.group); err == nil {
+					found, err = c.Connections(ctx, source)
+				}
+			}
+			if err != nil {
+				return err
+			}
+			flat := make([]map[string]any, len(found))
+			for i, v := range found {
+				if flat[i], err = flatten(v.Raw); err != nil {
+					return err
+				}
+			}
+			return a.print(flat, func() rows { return connectionRows(found) })
+		},
+	}
+	a.sourceFlags(cmd, ref)
+	return cmd
+}
+
+func (a *app) printConnection(v arm.ConnectionView) error {
+	flat, err := flatten(v.Raw)
+	if err != nil {
+		return err
+	}
+	return a.print(flat, func() rows { return connectionRows([]arm.ConnectionView{v}) })
+}
+
+func connectionRows(found []arm.ConnectionView) rows {
+	r := rows{head: []string{"Name", "Source", "Target", "ClientType", "AuthType", "Access", "State"}}
+	for _, v := range found {
+		p := v.Properties
+		auth, access := "", ""
+		if p.Auth != nil {
+			auth = string(p.Auth.Type)
+		}
+		if p.Patchbay != nil {
+			access = string(p.Patchbay.Access)
+		}
+		target := p.Target.Endpoint
+		if p.Target.ID != "" {
+			target = targetShort(p.Target.ID)
+		}
+		r.add(v.Name, v.Source().Name(), target, string(p.Client), auth, access, string(p.State))
+	}
+	return r
+}
+
+// flatten gives a resource the shape that az prints: properties beside id and
+// name, and the resource group by itself.
+func flatten(raw json.RawMessage) (map[string]any, error) {
+	var doc map[string]any
+	if err := json.Unmarshal(raw, &doc); err != nil {
+		return nil, patchbay.Errorf(patchbay.Internal, "the server's answer is not what this version expects: %w", err)
+	}
+	properties, _ := doc["properties"].(map[string]any)
+	delete(doc, "properties")
+	for name, value := range properties {
+		// az spells the one name in which the wire has two capitals in its own way.
+		if name == "vNetSolution" {
+			name = "vnetSolution"
+		}
+		if _, taken := doc[name]; !taken {
+			doc[name] = value
+		}
+	}
+	if id, ok := doc["id"].(string); ok {
+		if group := patchbay.ID(id).ResourceGroup(); group != "" {
+			doc["resourceGroup"] = group
+		}
+	}
+	return doc, nil
+}
+
+func (a *app) connectionShow() *cobra.Command {
+	cmd, _ := a.one("show", "Show a connection",
+		"Shows a connection. It has no secret in it: list-configuration shows the settings with their values.",
+		"  patchbay connection show web/orders",
+		func(cmd *cobra.Command, c *arm.Client, ref connectionRef, arg string) error {
+			id, err := a.resolve(cmd.Context(), ref, arg)
+			if err != nil {
+				return err
+			}
+			v, err := c.Connection(cmd.Context(), id)
+			if err != nil {
+				return err
+			}
+			return a.printConnection(v)
+		})
+	return cmd
+}
+
+func (a *app) connectionConfigurations() *cobra.Command {
+	cmd, _ := a.one("list-configuration", "Show the settings of a connection, with their values",
+		"Shows the settings that a connection has put on its source, with their values: also the secret ones.",
+		"  patchbay connection list-configuration web/orders -o table",
+		func(cmd *cobra.Command, c *arm.Client, ref connectionRef, arg string) error {
+			id, err := a.resolve(cmd.Context(), ref, arg)
+			if err != nil {
+				return err
+			}
+			settings, err := c.Configurations(cmd.Context(), id)
+			if err != nil {
+				return err
+			}
+			if settings == nil {
+				settings = []arm.SettingView{}
+			}
+			return a.print(map[string]any{"configurations": settings}, func() rows {
+				r := rows{head: []string{"Name", "Value", "Secret"}}
+				for _, s := range settings {
+					secret := ""
+					if s.Secret {
+						secret = "yes"
+					}
+					r.add(s.Name, s.Value, secret)
+				}
+				return r
+			})
+		})
+	return cmd
+}
+
+func (a *app) connectionValidate() *cobra.Command {
+	var fix bool
+	cmd, _ := a.one("validate", "Check that a connection works",
+		`Checks a connection in four groups: both ends exist, the network between them,
+the settings on the source, and signing in with what the source holds. Nothing
+is changed, unless --fix mends what is safe to mend. The exit status is 4 when a
+check fails.`,
+		`  patchbay connection validate web/orders -o table
+  patchbay connection validate web/orders --fix`,
+		func(cmd *cobra.Command, c *arm.Client, ref connectionRef, arg string) error {
+			id, err := a.resolve(cmd.Context(), ref, arg)
+			if err != nil {
+				return err
+			}
+			begun, err := c.ValidateConnection(cmd.Context(), id, fix)
+			if err != nil {
+				return during(err, "validate %s", shortName(id))
+			}
+			op, err := a.follow(cmd.Context(), begun)
+			if err != nil {
+				return err
+			}
+			return a.printReport(id, op.Result)
+		})
+	cmd.Flags().BoolVar(&fix, "fix", false, "mend what is safe to mend, then check")
+	return cmd
+}
+
+// checkView is a check as az prints it, and more.
+type checkView struct {
+	Name         string               `json:"name"`
+	Group        patchbay.CheckGroup  `json:"group"`
+	Result       patchbay.CheckResult `json:"result"`
+	Description  string               `json:"description,omitempty"`
+	ErrorCode    patchbay.Code        `json:"errorCode,omitempty"`
+	ErrorMessage string               `json:"errorMessage,omitempty"`
+	Fix          string               `json:"fix,omitempty"`
+}
+
+func (a *app) printReport(id patchbay.ID, report *patchbay.Report) error {
+	if report == nil {
+		return patchbay.Errorf(patchbay.Internal, "the validation ended without a report")
+	}
+	views := []checkView{}
+	failed := 0
+	for _, c := range report.Checks {
+		v := checkView{Name: c.Name, Group: c.Group, Result: c.Result, Description: c.Message, Fix: c.Fix}
+		if c.Result == patchbay.Failure {
+			failed++
+			v.ErrorCode, v.ErrorMessage = c.Code, c.Message
+		}
+		views = append(views, v)
+	}
+	err := a.print(views, func() rows {
+		r := rows{head: []string{"Group", "Check", "Result", "Finding"}}
+		for _, c := range report.Checks {
+			finding := c.Message
+			if c.Code != "" {
+				finding = string(c.Code) + ": " + finding
+			}
+			r.add(string(c.Group), c.Name, string(c.Result), finding)
+		}
+		return r
+	})
+	if err != nil {
+		return err
+	}
+	if len(report.Fixed) > 0 {
+		a.notef("patchbay: mended: %s", clean(strings.Join(report.Fixed, ", ")))
+	}
+	if failed == 0 {
+		return nil
+	}
+	a.errorf("patchbay: %d of %d checks of %s failed\n", failed, len(report.Checks), clean(shortName(id)))
+	var fixes []string
+	for _, c := range report.Checks {
+		if c.Result == patchbay.Failure && c.Fix != "" && !slices.Contains(fixes, c.Fix) {
+			fixes = append(fixes, c.Fix)
+			a.errorf("  fix: %s\n", clean(c.Fix))
+		}
+	}
+	return statusError{nil, exitCheckFailed}
+}
+
+func (a *app) connectionRotate() *cobra.Command {
+	var secret []string
+	var file string
+	var now, noWait bool
+	cmd, _ := a.one("rotate", "Replace a connection's credential",
+		`Makes a new credential beside the old one, writes it to the source, and revokes
+the old one when nothing uses it any more: at no moment is there no working
+credential. A connection whose login was given with --secret needs the new one.`,
+		`  patchbay connection rotate web/orders
+  patchbay connection rotate web/orders --secret name=app2 secret=@app2.password`,
+		func(cmd *cobra.Command, c *arm.Client, ref connectionRef, arg string) error {
+			m, err := pairs("--secret", secret, []string{"name", "secret"})
+			if err != nil {
+				return usageError{err, cmd.CommandPath()}
+			}
+			if m["secret"] != "" && file != "" {
+				return usagef(cmd, "give the secret once: secret= or --secret-file")
+			}
+			r := arm.Rotation{Name: m["name"], RevokeNow: now}
+			if len(m) > 0 || file != "" {
+				if r.Secret, err = a.givenSecret(cmd, m["name"], m["secret"], file); err != nil {
+					return err
+				}
+			}
+			id, err := a.resolve(cmd.Context(), ref, arg)
+			if err != nil {
+				return err
+			}
+			op, err := c.RotateConnection(cmd.Context(), id, r)
+			if err != nil {
+				return during(err, "rotate %s", shortName(id))
+			}
+			v, err := c.Connection(cmd.Context(), id)
+			if err != nil {
+				return err
+			}
+			return a.finish(cmd.Context(), v, op, noWait)
+		})
+	f := cmd.Flags()
+	f.StringArrayVar(&secret, "secret", nil, "the new login, where it was given: name=USER secret=@FILE (or @-, or the value)")
+	f.StringVar(&file, "secret-file", "", "file of the new password; - is standard input")
+	f.BoolVar(&now, "revoke-now", false, "end the old credential without waiting for its sessions")
+	f.BoolVar(&noWait, "no-wait", false, "do not wait for the end")
+	must(cmd.MarkFlagFilename("secret-file"))
+	return cmd
+}
+
+func (a *app) connectionDelete() *cobra.Command {
+	var yes, noWait bool
+	cmd, ref := a.one("delete", "Remove a connection and everything that it made",
+		`Takes the settings from the source, ends the login's sessions and removes it. A
+source or target that is gone does not stop it: what can't be reached is left
+for later, and patchbay leftovers lists it.`,
+		"  patchbay connection delete web/orders --yes",
+		func(cmd *cobra.Command, c *arm.Client, ref connectionRef, arg string) error {
+			id, err := a.resolve(cmd.Context(), ref, arg)
+			if err != nil {
+				return err
+			}
+			if err := a.confirm(cmd, yes, "Delete the connection "+shortName(id)+"?"); err != nil {
+				return err
+			}
+			op, err := c.DeleteConnection(cmd.Context(), id)
+			if err != nil {
+				return during(err, "delete %s", shortName(id))
+			}
+			switch {
+			case op == "":
+				a.notef("patchbay: there is no connection %s", clean(shortName(id)))
+				return nil
+			case noWait:
+				a.notef("patchbay: it goes on in the background: patchbay operation show %s", clean(op))
+				return nil
+			}
+			done, err := a.follow(cmd.Context(), op)
+			if err == nil && done.Message != "" {
+				a.notef("patchbay: warning: %s", clean(done.Message))
+			}
+			if err == nil {
+				a.notePark(done)
+			}
+			return err
+		})
+	ref.exact = true
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	cmd.Flags().BoolVar(&noWait, "no-wait", false, "do not wait for the end")
+	return cmd
+}
+
+// notePark says that an operation that is done has left something for later.
+func (a *app) notePark(op patchbay.Operation) {
+	for _, run := range op.Trail {
+		if run.Parked {
+			a.notef("patchbay: warning: something could not be removed yet: patchbay leftovers")
+			return
+		}
+	}
+}
+
+// confirm asks before something that can't be taken back.
+func (a *app) confirm(cmd *cobra.Command, yes bool, question string) error {
+	if yes {
+		return nil
+	}
+	if !a.interactive() {
+		return usagef(cmd, "there is nobody to ask: say --yes")
+	}
+	sure, err := a.asker.confirm(cmd.Context(), question)
+	if err == nil && !sure {
+		return statusError{nil, exitError}
+	}
+	return err
+}
+
+func (a *app) connectionWait() *cobra.Command {
+	var created, updated, deleted, exists bool
+	var timeout, interval int
+	cmd, _ := a.one("wait", "Wait until a connection is in a state",
+		"Waits until a connection is made, changed, deleted, or there. The exit status is 8 when that takes longer than --timeout.",
+		"  patchbay connection wait web/orders --created --timeout 60",
+		func(cmd *cobra.Command, c *arm.Client, ref connectionRef, arg string) error {
+			if !created && !updated && !deleted && !exists {
+				return usagef(cmd, "what to wait for? --created, --updated, --deleted or --exists")
+			}
+			if interval < 1 || timeout < 1 {
+				return usagef(cmd, "--timeout and --interval are seconds, 1 or more")
+			}
+			ctx, cancel := context.WithTimeout(cmd.Context(), time.Duration(timeout)*time.Second)
+			defer cancel()
+			id, err := a.resolveExpected(ctx, ref, arg)
+			if err != nil {
+				return err
+			}
+			for {
+				v, err := c.Connection(ctx, id)
+				switch missing := patchbay.CodeOf(err) == patchbay.ResourceNotFound; {
+				case missing && deleted:
+					return nil
+				case missing:
+				case err != nil:
+					return err
+				case exists, (created || updated) && v.Properties.State == patchbay.Succeeded:
+					return nil
+				case (created || updated) && v.Properties.State == patchbay.Failed:
+					return patchbay.Errorf(patchbay.Conflict, "%s is in the state Failed", shortName(id)).
+						WithFix("patchbay operation list --connection %s --source %s", id.Name(), sourceName(id))
+				}
+				pause := time.NewTimer(time.Duration(interval) * time.Second)
+				select {
+				case <-pause.C:
+				case <-ctx.Done():
+					pause.Stop()
+					return ctx.Err()
+				}
+			}
+		})
+	f := cmd.Flags()
+	f.BoolVar(&created, "created", false, "until it is made (provisioningState Succeeded)")
+	f.BoolVar(&updated, "updated", false, "until it is changed (provisioningState Succeeded)")
+	f.BoolVar(&deleted, "deleted", false, "until it is gone")
+	f.BoolVar(&exists, "exists", false, "until it is there, whatever its state")
+	f.IntVar(&timeout, "timeout", 3600, "give up after so many seconds")
+	f.IntVar(&interval, "interval", 2, "look every so many seconds")
+	return cmd
+}
+
+// resolveExpected is resolve for a connection that need not be there (yet, or
+// any more): it then has to be named with its source.
+func (a *app) resolveExpected(ctx context.Context, ref connectionRef, arg string) (patchbay.ID, error) {
+	ref.exact = true
+	if ref.id == "" && ref.source == "" && ref.sourceID == "" && !strings.Contains(arg, "/") {
+		return "", patchbay.Errorf(patchbay.InvalidArgument, "a connection that may not be there is named with its source: SOURCE/NAME")
+	}
+	return a.resolve(ctx, ref, arg)
+}
+
+func (a *app) connectionSettings() *cobra.Command {
+	var client, auth, naming string
+	cmd := &cobra.Command{
+		Use:   "preview-configuration KIND",
+		Short: "Show the names of the settings of a kind of target",
+		Long:  "Shows the table of settings of a kind of target: the names, and the form of the values. There need not be a driver for it.",
+		Example: `  patchbay connection preview-configuration postgres --client-type go
+  patchbay connection preview-configuration redis --client-type python -o yaml`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: cobra.FixedCompletions(targetKindNames(), cobra.ShellCompDirectiveNoFileComp),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.start(cmd)
+			if err != nil {
+				return err
+			}
+			raw, err := c.SettingsTable(cmd.Context(), settingsKind(args[0]), client, auth, naming)
+			if err != nil {
+				return err
+			}
+			return a.print(raw, func() rows { return settingRows(raw) })
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&client, "client-type", "", "only of this client type")
+	f.StringVar(&auth, "auth-type", "", "only of this way to sign in: secret, systemAssignedIdentity…")
+	f.StringVar(&naming, "naming", "", "azure, native or servicebinding")
+	return cmd
+}
+
+// settingsKind is a target kind in the words of the settings table, which
+// knows products: what az calls postgres-flexible is postgresql there.
+func settingsKind(name string) string {
+	switch name {
+	case "postgres", "postgres-flexible":
+		return "postgresql"
+	case "mysql-flexible":
+		return "mysql"
+	}
+	return name
+}
+
+func settingRows(raw json.RawMessage) rows {
+	r := rows{head: []string{"Kind", "ClientType", "AuthType", "Naming", "Name", "Value"}}
+	var doc any
+	if json.Unmarshal(raw, &doc) != nil {
+		return r
+	}
+	addSettings(&r, doc, map[string]string{})
+	return r
+}
+
+// addSettings walks the table whatever its nesting: what is known of an outer
+// object holds for the inner ones.
+func addSettings(r *rows, node any, known map[string]string) {
+	switch n := node.(type) {
+	case []any:
+		for _, item := range n {
+			addSettings(r, item, known)
+		}
+	case map[string]any:
+		here := map[string]string{}
+		for k, v := range known {
+			here[k] = v
+		}
+		for _, k := range []string{"kind", "client", "clientType", "auth", "authType", "naming"} {
+			if s, ok := n[k].(string); ok {
+				here[k] = s
+			}
+		}
+		if name, ok := n["name"].(string); ok && n["settings"] == nil {
+			value := ""
+			for _, k := range []string{"value", "template", "form"} {
+				if s, ok := n[k].(string); ok && value == "" {
+					value = s
+				}
+			}
+			r.add(here["kind"], first(here["client"], here["clientType"]), first(here["auth"], here["authType"]), here["naming"], name, value)
+			return
+		}
+		keys := make([]string, 0, len(n))
+		for k := range n {
+			keys = append(keys, k)
+		}
+		slices.Sort(keys)
+		for _, k := range keys {
+			addSettings(r, n[k], here)
+		}
+	}
+}
+
+func (a *app) connectionTypes() *cobra.Command {
+	var only string
+	cmd := &cobra.Command{
+		Use:     "list-support-types",
+		Short:   "List the kinds of target and their client types",
+		Long:    "Lists the kinds of target that a connection can name, the flags that name one, and the client types that have settings of their own. It asks no server.",
+		Example: "  patchbay connection list-support-types -o table\n  patchbay connection list-support-types --target-type redis",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := a.checkOutput(); err != nil {
+				return usageError{err, cmd.CommandPath()}
+			}
+			type supported struct {
+				Target      string   `json:"target"`
+				Product     string   `json:"product"`
+				Types       []string `json:"types"`
+				Flags       []string `json:"flags"`
+				ClientTypes []string `json:"clientTypes"`
+			}
+			found := []supported{}
+			for _, k := range targetKinds {
+				if only == "" || k.name == only {
+					found = append(found, supported{k.name, k.product, k.types, k.flags(), k.client})
+				}
+			}
+			if len(found) == 0 {
+				return unknownKind(cmd, []string{only})
+			}
+			return a.print(found, func() rows {
+				r := rows{head: []string{"Target", "Product", "Flags", "ClientTypes"}}
+				for _, s := range found {
+					r.add(s.Target, s.Product, strings.Join(s.Flags, " "), strings.Join(s.ClientTypes, ", "))
+				}
+				return r
+			})
+		},
+	}
+	cmd.Flags().StringVarP(&only, "target-type", "t", "", "only this kind")
+	must(cmd.RegisterFlagCompletionFunc("target-type", cobra.FixedCompletions(targetKindNames(), cobra.ShellCompDirectiveNoFileComp)))
+	return cmd
+}
+
+// completionTime is how long a completion may ask the server: nobody waits
+// longer for a key.
+const completionTime = 2 * time.Second
+
+// offer completes with what list gives; a server that does not answer is no error
+// at that moment.
+func (a *app) offer(cmd *cobra.Command, list func(ctx context.Context) []string) ([]string, cobra.ShellCompDirective) {
+	parent := cmd.Context()
+	if parent == nil {
+		parent = context.Background()
+	}
+	ctx, cancel := context.WithTimeout(parent, completionTime)
+	defer cancel()
+	return list(ctx), cobra.ShellCompDirectiveNoFileComp
+}
+
+func (a *app) completeConnections(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return a.offer(cmd, func(ctx context.Context) []string {
+		found, _ := a.connections(ctx)
+		names := make([]string, len(found))
+		for i, v := range found {
+			names[i] = fmt.Sprintf("%s\t%s", clean(shortName(v.ID)), clean(targetShort(v.Properties.Target.ID)))
+		}
+		return names
+	})
+}
+
+func (a *app) completeSources(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	return a.offer(cmd, func(ctx context.Context) []string {
+		found, _ := a.sources(ctx)
+		names := make([]string, len(found))
+		for i, id := range found {
+			names[i] = clean(id.Name())
+		}
+		return names
+	})
+}
+
+// completeTargets offers the targets of a kind, of every kind for nil.
+func (a *app) completeTargets(cmd *cobra.Command, k *targetKind) {
+	must(cmd.RegisterFlagCompletionFunc("target", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		return a.offer(cmd, func(ctx context.Context) []string {
+			found, _ := a.resources(ctx)
+			var names []string
+			for _, r := range found {
+				if k == nil && isTargetType(r.ID.Type()) || k != nil && k.serves(r.ID.Type()) {
+					names = append(names, clean(r.ID.Name()))
+				}
+			}
+			return names
+		})
+	}))
+}

@@ -1,0 +1,201 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/arm"
+)
+
+// serverUnknown is the code of a command line that nothing says a server to.
+const serverUnknown patchbay.Code = "ServerUnknown"
+
+// The files of a data directory that the command line reads.
+const (
+	serverFile = "server.json" // {"url": …}, there while the server runs
+	tokenFile  = "admin.token"
+	caFile     = "ca.crt"
+)
+
+// DefaultDataDir is where a server keeps its records when it is not told:
+// $PATCHBAY_DATA, or the user's state directory. It is "" when the user has
+// none.
+func DefaultDataDir(getenv func(string) string) string {
+	if dir := getenv("PATCHBAY_DATA"); dir != "" {
+		return dir
+	}
+	home := getenv("HOME")
+	if runtime.GOOS == "darwin" {
+		if home == "" {
+			return ""
+		}
+		return filepath.Join(home, "Library", "Application Support", "patchbay")
+	}
+	if state := getenv("XDG_STATE_HOME"); filepath.IsAbs(state) {
+		return filepath.Join(state, "patchbay")
+	}
+	if home == "" {
+		return ""
+	}
+	return filepath.Join(home, ".local", "state", "patchbay")
+}
+
+func (a *app) data() string {
+	if a.dataDir != "" {
+		return a.dataDir
+	}
+	return DefaultDataDir(a.Getenv)
+}
+
+// client finds the server and is ready to sign in to it. The token of a data
+// directory goes to the server of that directory and nowhere else.
+func (a *app) client() (*arm.Client, error) {
+	if a.connected != nil {
+		return a.connected, nil
+	}
+	config := arm.ClientConfig{
+		URL:       first(a.server, a.Getenv("PATCHBAY_URL")),
+		UserAgent: "patchbay/" + a.Version.Version + " (" + runtime.GOOS + "/" + runtime.GOARCH + ")",
+	}
+	dir := a.data()
+	ca := first(a.caFile, a.Getenv("PATCHBAY_CA"))
+	token := a.tokenFile
+	local, localErr := localServer(dir)
+	switch {
+	case config.URL == "" && localErr != nil:
+		return nil, localErr
+	case config.URL == "":
+		config.URL = local
+		fallthrough
+	case strings.TrimSuffix(config.URL, "/") == strings.TrimSuffix(local, "/"):
+		if ca == "" && strings.HasPrefix(local, "https://") {
+			ca = filepath.Join(dir, caFile)
+		}
+		if token == "" && a.Getenv("PATCHBAY_TOKEN") == "" {
+			token = filepath.Join(dir, tokenFile)
+		}
+	}
+	switch {
+	case token != "":
+		text, err := os.ReadFile(token)
+		if err != nil {
+			return nil, patchbay.Errorf(patchbay.Unauthenticated, "the token can't be read: %w", err)
+		}
+		config.Token = patchbay.NewSecret(strings.TrimSpace(string(text)))
+	case a.Getenv("PATCHBAY_TOKEN") != "":
+		config.Token = patchbay.NewSecret(a.Getenv("PATCHBAY_TOKEN"))
+	default:
+		return nil, patchbay.Errorf(patchbay.Unauthenticated, "there is no token to sign in to %s with", config.URL).
+			WithFix("set PATCHBAY_TOKEN, or name a file with --token-file")
+	}
+	if config.Token.IsZero() {
+		return nil, patchbay.Errorf(patchbay.Unauthenticated, "the token to sign in with is empty")
+	}
+	// It becomes a header: net/http's complaint about one that can't would
+	// not show it, but would not say which header either.
+	if strings.ContainsFunc(config.Token.Reveal(), func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return nil, patchbay.Errorf(patchbay.Unauthenticated, "the token has a character that tokens do not have")
+	}
+	if ca != "" {
+		pem, err := os.ReadFile(ca)
+		if err != nil {
+			return nil, patchbay.Errorf(patchbay.CertificateInvalid, "the authority of the server can't be read: %w", err)
+		}
+		config.CA = pem
+	}
+	c, err := arm.NewClient(config)
+	if err != nil {
+		return nil, err
+	}
+	a.connected = c
+	return c, nil
+}
+
+// localServer is the URL in the data directory's server file.
+func localServer(dir string) (string, error) {
+	if dir == "" {
+		return "", patchbay.Errorf(serverUnknown, "no server is named, and there is no HOME to look for one in").
+			WithFix("name one: --server https://host:7443")
+	}
+	text, err := os.ReadFile(filepath.Join(dir, serverFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", patchbay.Errorf(serverUnknown, "no server runs on the data directory %s", dir).
+			WithFix("start it: patchbay serve   (or name one elsewhere: --server https://host:7443)")
+	}
+	if err != nil {
+		return "", patchbay.Errorf(serverUnknown, "the server's file can't be read: %w", err)
+	}
+	var v struct {
+		URL string `json:"url"`
+	}
+	if err := json.Unmarshal(text, &v); err != nil || v.URL == "" {
+		return "", patchbay.Errorf(serverUnknown, "%s does not say where the server is", filepath.Join(dir, serverFile)).
+			WithFix("start it anew: patchbay serve")
+	}
+	return v.URL, nil
+}
+
+func first(values ...string) string {
+	for _, v := range values {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+// scope is the subscription and resource group of something new: what was
+// named, or the only one that there is.
+func (a *app) scope(ctx context.Context, group string) (patchbay.ID, error) {
+	c, err := a.client()
+	if err != nil {
+		return "", err
+	}
+	sub := first(a.subscription, a.Getenv("PATCHBAY_SUBSCRIPTION"))
+	if sub == "" {
+		subs, err := c.Subscriptions(ctx)
+		if err != nil {
+			return "", err
+		}
+		names := make([]string, len(subs))
+		for i, s := range subs {
+			names[i] = s.ID
+		}
+		if sub, err = theOnly("subscription", "--subscription", names); err != nil {
+			return "", err
+		}
+	}
+	group = first(group, a.Getenv("PATCHBAY_RESOURCE_GROUP"))
+	if group == "" {
+		groups, err := c.ResourceGroups(ctx, sub)
+		if err != nil {
+			return "", err
+		}
+		names := make([]string, len(groups))
+		for i, g := range groups {
+			names[i] = g.ID.Name()
+		}
+		if group, err = theOnly("resource group", "--resource-group", names); err != nil {
+			return "", err
+		}
+	}
+	return patchbay.ParseID("/subscriptions/" + sub + "/resourceGroups/" + group)
+}
+
+func theOnly(what, flag string, names []string) (string, error) {
+	switch len(names) {
+	case 1:
+		return names[0], nil
+	case 0:
+		return "", patchbay.Errorf(patchbay.ResourceNotFound, "the server has no %s", what)
+	}
+	return "", patchbay.Errorf(patchbay.InvalidArgument, "there are %d of them: %s", len(names), strings.Join(names, ", ")).
+		WithFix("name the %s with %s", what, flag)
+}

@@ -1,0 +1,166 @@
+package cli
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"patchbay.dev/patchbay"
+)
+
+func (a *app) serveCommand() *cobra.Command {
+	var o ServeOptions
+	var level string
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the server",
+		Long: `Runs the server: HTTPS, with a certificate of a local authority that is made at
+first start, over a data directory that has the records, the key that seals
+secrets, and the admin token (mode 0600) that the command line on this machine
+picks up by itself. SIGTERM and SIGINT let what is in flight end, and stop.`,
+		Example: `  patchbay serve
+  patchbay serve --data /var/lib/patchbay --listen 0.0.0.0:7443 --public-url https://patchbay.example:7443`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.DataDir = a.data()
+			if o.DataDir == "" {
+				return usagef(cmd, "there is no HOME for the data directory: name one with --data")
+			}
+			if _, _, err := net.SplitHostPort(o.Listen); err != nil {
+				return usagef(cmd, "--listen takes HOST:PORT")
+			}
+			if o.HTTP != "" && !isLoopback(o.HTTP) {
+				return usagef(cmd, "--http takes HOST:PORT of a loopback address only: tokens are not sent in the clear")
+			}
+			if o.PublicURL != "" {
+				if u, err := url.Parse(o.PublicURL); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+					return usagef(cmd, "--public-url takes https://HOST[:PORT]")
+				}
+			}
+			if o.OTLPEndpoint != "" {
+				if u, err := url.Parse(o.OTLPEndpoint); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+					return usagef(cmd, "--otlp-endpoint takes http://HOST:PORT or https://HOST:PORT")
+				}
+			}
+			if o.LogFormat != "text" && o.LogFormat != "json" {
+				return usagef(cmd, "--log-format has no %q; it takes text or json", clean(o.LogFormat))
+			}
+			if err := o.LogLevel.UnmarshalText([]byte(level)); err != nil {
+				return usagef(cmd, "--log-level has no %q; it takes debug, info, warn or error", clean(level))
+			}
+			if o.Drain < 0 {
+				return usagef(cmd, "--drain is not negative")
+			}
+			if a.Serve == nil {
+				return notInThisBuild("serve")
+			}
+			o.Stdout, o.Stderr = a.Stdout, a.Stderr
+			return a.Serve(cmd.Context(), o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.Listen, "listen", "127.0.0.1:7443", "HOST:PORT of HTTPS")
+	f.StringVar(&o.HTTP, "http", "", "HOST:PORT of plain HTTP too, on a loopback address")
+	f.StringVar(&o.PublicURL, "public-url", "", "what URLs in answers begin with, behind a proxy (default: what the client used)")
+	f.StringSliceVar(&o.Names, "tls-name", nil, "further host names and addresses of the certificate (several)")
+	f.StringVar(&o.LogFormat, "log-format", "text", "text or json")
+	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
+	f.StringVar(&o.OTLPEndpoint, "otlp-endpoint", "", "URL of an OpenTelemetry collector, for traces (OTLP over HTTP)")
+	f.DurationVar(&o.Drain, "drain", 20*time.Second, "how long a stop waits for what is in flight")
+	must(cmd.RegisterFlagCompletionFunc("log-format", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp)))
+	must(cmd.RegisterFlagCompletionFunc("log-level", cobra.FixedCompletions([]string{
+		strings.ToLower(slog.LevelDebug.String()), strings.ToLower(slog.LevelInfo.String()),
+		strings.ToLower(slog.LevelWarn.String()), strings.ToLower(slog.LevelError.String()),
+	}, cobra.ShellCompDirectiveNoFileComp)))
+	return cmd
+}
+
+func isLoopback(hostport string) bool {
+	host, _, err := net.SplitHostPort(hostport)
+	if err != nil {
+		return false
+	}
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
+}
+
+func notInThisBuild(name string) error {
+	return patchbay.Errorf(patchbay.NotSupported, "this build has no %s", name)
+}
+
+func (a *app) demoCommand() *cobra.Command {
+	var o DemoOptions
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "See it work: a server, a NATS server and an application, in a temporary directory",
+		Long: `Starts the server, a NATS server and a small application in a temporary directory,
+connects them, breaks and mends the connection, rotates it and deletes it, and
+shows each step. It ends by itself, leaves nothing behind, and its exit status is
+not 0 if anything was not as it said.`,
+		Example: `  patchbay demo
+  patchbay demo --keep
+  patchbay demo --postgres @admin.url`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.Postgres != "" {
+				if file, ok := strings.CutPrefix(o.Postgres, "@"); ok {
+					s, err := a.secretFile("URL", file)
+					if err != nil {
+						return err
+					}
+					o.Postgres = s.Reveal()
+				}
+				if u, err := url.Parse(o.Postgres); err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
+					return usagef(cmd, "--postgres takes postgres://USER@HOST:PORT/DATABASE, or @FILE with that in it")
+				}
+			}
+			if a.Demo == nil {
+				return notInThisBuild("demo")
+			}
+			o.Terminal = a.IsTerminal(a.Stdout)
+			o.Stdin, o.Stdout, o.Stderr = a.Stdin, a.Stdout, a.Stderr
+			return a.Demo(cmd.Context(), o)
+		},
+	}
+	cmd.Flags().BoolVar(&o.Keep, "keep", false, "stay up afterwards, until interrupted")
+	cmd.Flags().StringVar(&o.Postgres, "postgres", "", "do the same with this PostgreSQL: postgres:// URL of an administrator, or @FILE with it")
+	return cmd
+}
+
+func (a *app) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "version",
+		Short:   "Show which build this is",
+		Long:    "Shows the version, the commit and the toolchain of this build. It asks no server.",
+		Example: "  patchbay version\n  patchbay version -o json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := a.checkOutput(); err != nil {
+				return usageError{err, cmd.CommandPath()}
+			}
+			if a.output == "" {
+				parts := []string{a.Version.Version}
+				for _, s := range []string{a.Version.Commit, a.Version.Go, a.Version.Platform} {
+					if s != "" {
+						parts = append(parts, s)
+					}
+				}
+				_, err := fmt.Fprintln(a.Stdout, "patchbay "+strings.Join(parts, " "))
+				return err
+			}
+			return a.print(a.Version, func() rows {
+				return rows{head: []string{"Version", "Commit", "Go", "Platform"},
+					lines: [][]string{{a.Version.Version, a.Version.Commit, a.Version.Go, a.Version.Platform}}}
+			})
+		},
+	}
+}
