@@ -271,16 +271,17 @@ func (p *plan) filling(r Request) (*filling, error) {
 		if s.IsZero() || !f.exists(v.Name) {
 			continue
 		}
-		value := s.Reveal()
-		if why := v.refuse(value); why != "" {
+		f.values[v.Name] = s.Reveal()
+	}
+	f.defaults()
+	for _, v := range p.kind.values {
+		if why := v.refuse(f.values[v.Name]); why != "" && f.values[v.Name] != "" {
 			return nil, patchbay.Errorf(patchbay.InvalidArgument, "the value %s of %s %s", v.Name, p.kind.title, why)
 		}
-		f.values[v.Name] = value
 	}
 	if p.vaulted != "" {
 		f.values[p.vaulted] = p.reference
 	}
-	f.defaults()
 	if len(p.kind.need) == 0 {
 		return f, nil
 	}
@@ -299,14 +300,14 @@ func (p *plan) filling(r Request) (*filling, error) {
 func (f *filling) defaults() {
 	put := func(v Value) {
 		t, _ := parseTemplate(v.Default)
-		var b strings.Builder
-		if v.Default == "" || f.fill(t, syntaxes["text"], &b) || len(f.missing) > 0 {
+		text, _, left := f.fill(t, syntaxes["text"])
+		if v.Default == "" || left || len(f.missing) > 0 {
 			clear(f.missing)
 			return
 		}
-		f.regular[v.Name] = b.String()
+		f.regular[v.Name] = text
 		if _, ok := f.values[v.Name]; !ok && f.exists(v.Name) {
-			f.values[v.Name] = b.String()
+			f.values[v.Name] = text
 		}
 	}
 	// Constants first: what refers to others refers to constants or to what was
@@ -345,24 +346,24 @@ func isPort(s string) bool {
 // render makes one setting, and reads it back: what the syntax can't hold is
 // an error, never a string that means something else.
 func (p *plan) render(s setting, f *filling) (_ patchbay.Setting, left bool, _ error) {
-	var b strings.Builder
-	if f.fill(s.template, s.syntax, &b) {
+	text, wrote, left := f.fill(s.template, s.syntax)
+	if left {
 		return patchbay.Setting{}, true, nil
 	}
 	if len(f.missing) > 0 {
 		return patchbay.Setting{}, false, nil // Render says so, once all are known
 	}
-	text := b.String() + s.syntax.end
+	text += s.syntax.end
 	if s.syntax.sep != "" {
 		for _, name := range slices.Sorted(maps.Keys(p.properties)) {
-			if v := p.properties[name]; !s.syntax.holds(v) || strings.ContainsRune(v, 0) {
+			if v := p.properties[name]; !s.syntax.holds("", v) || strings.ContainsRune(v, 0) {
 				return patchbay.Setting{}, false, patchbay.Errorf(patchbay.InvalidArgument,
 					"the connection string property %s has a value that %s can't hold", name, s.syntax.title)
 			}
 			text = s.syntax.with(text, name, p.properties[name])
 		}
 	}
-	if wrong := p.unlike(s, f, text); wrong != "" {
+	if wrong := p.unlike(s, f, text, wrote); wrong != "" {
 		return patchbay.Setting{}, false, patchbay.Errorf(patchbay.InvalidArgument,
 			"the value %s has characters that %s can't hold (setting %s)", wrong, s.syntax.title, s.name)
 	}
@@ -377,23 +378,28 @@ func (p *plan) render(s setting, f *filling) (_ patchbay.Setting, left bool, _ e
 	return out, false, nil
 }
 
-// unlike reads text as s, and gives the first value that is not what went in.
-func (p *plan) unlike(s setting, f *filling, text string) string {
-	if s.template.alone() != "" && s.syntax == syntaxes["text"] {
+// unlike reads text as s, and gives the first value that is not what was
+// written.
+func (p *plan) unlike(s setting, f *filling, text string, wrote []string) string {
+	if s.template.alone() != "" && s.syntax == syntaxes["text"] || len(wrote) == 0 {
 		return ""
 	}
 	found, ok := p.kind.read(s, text)
-	first := ""
-	s.template.holes(func(h part, _ bool) {
-		if first != "" || !f.exists(h.value) {
-			return
+	if !ok {
+		if at := slices.IndexFunc(wrote, func(v string) bool { return !s.syntax.holds(v, f.values[v]) }); at >= 0 {
+			return wrote[at]
 		}
-		all, there := found[h.value]
-		value, given := f.values[h.value]
-		switch {
-		case !ok, there && !given, there && !slices.Contains(all, value):
-			first = h.value
+		return wrote[0]
+	}
+	for _, v := range wrote {
+		if !slices.Contains(found[v], f.values[v]) {
+			return v
 		}
-	})
-	return first
+	}
+	for v := range found {
+		if f.exists(v) && !slices.Contains(wrote, v) {
+			return v // one value ran over into the place of another
+		}
+	}
+	return ""
 }

@@ -97,7 +97,10 @@ var syntaxes = map[string]*syntax{
 	},
 
 	// The connection strings of the Azure SDKs, which know no quotes.
-	"pairs": {title: "a connection string of the Azure SDKs", pattern: `[^;]*`, sep: ";"},
+	"pairs": {
+		title:   "a connection string of the Azure SDKs",
+		pattern: `[^;]*`, host: bracketed + `[^;:/]*`, sep: ";",
+	},
 
 	// StackExchange.Redis, which knows no quotes either.
 	"stackexchange": {
@@ -131,7 +134,9 @@ var syntaxes = map[string]*syntax{
 
 var uri = &syntax{
 	title:   "a URL",
-	pattern: `[^:/?#&@\[\]\s]*`, host: bracketed + `[^:/?#&@\[\]\s]*`,
+	pattern: `[^:/?#&@\[\]\s]*`,
+	// Parsers refuse escapes in a host name, but for those of other scripts.
+	host:   bracketed + `(?:[^:/?#&@\[\]\s%]|%[89A-Fa-f][0-9A-Fa-f])*`,
 	escape: percent, unescape: unpercent, sep: "&",
 }
 
@@ -210,10 +215,11 @@ func (x *syntax) accepts(name string) string {
 	return x.pattern
 }
 
-// holds reports whether the value can be a further property's.
-func (x *syntax) holds(value string) bool {
-	s := x.encode("", value)
-	return x.decode("", s) == value && regexp.MustCompile(`(?s)\A(?:`+x.pattern+`)\z`).MatchString(s)
+// holds reports whether a string can have that value by itself, as a further
+// property's or between two literals.
+func (x *syntax) holds(name, value string) bool {
+	s := x.encode(name, value)
+	return x.decode(name, s) == value && regexp.MustCompile(`(?s)\A(?:`+x.accepts(name)+`)\z`).MatchString(s)
 }
 
 // with is s with a further property at its end.

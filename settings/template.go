@@ -128,34 +128,37 @@ type filling struct {
 	missing map[string]bool // values that were needed and not there
 }
 
-// fill writes t. left says that it is left out.
-func (f *filling) fill(t template, x *syntax, b *strings.Builder) (left bool) {
+// fill gives t with its values, and which ones it wrote. left says that it is
+// left out.
+func (f *filling) fill(t template, x *syntax) (text string, wrote []string, left bool) {
+	var b strings.Builder
 	for _, p := range t {
 		switch {
 		case p.segment != nil:
-			var s strings.Builder
-			if !f.fill(p.segment, x, &s) {
-				b.WriteString(s.String())
+			if s, w, left := f.fill(p.segment, x); !left {
+				b.WriteString(s)
+				wrote = append(wrote, w...)
 			}
 		case p.value == "":
 			b.WriteString(p.text)
 		case !f.exists(p.value):
-			return true
+			return "", nil, true
 		default:
 			value, ok := f.values[p.value]
 			switch {
 			case !ok && f.kind.value(p.value).Optional:
-				return true
+				return "", nil, true
 			case !ok:
 				f.missing[p.value] = true
 			case p.special && value == f.regular[p.value]:
-				return true
+				return "", nil, true
 			default:
 				b.WriteString(f.kind.encode(p, x, value))
+				wrote = append(wrote, p.value)
 			}
 		}
 	}
-	return false
+	return b.String(), wrote, false
 }
 
 // encode is a value as it stands in p's place.
