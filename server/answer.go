@@ -94,7 +94,7 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		allow := allowed(known.methods, v.path.Action)
 		w.Header().Set("Allow", allow)
-		return patchbay.Errorf(arm.MethodNotAllowed, "the method %s is not for this; %s is", methodLabel(r.Method), allow)
+		return patchbay.Errorf(arm.MethodNotAllowed, "%s is not allowed here; allowed: %s", methodLabel(r.Method), allow)
 	}
 	x := &exchange{server: s, w: w, r: r, path: v.path, caller: who}
 	switch asked := x.query("api-version"); known.version {
