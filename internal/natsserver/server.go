@@ -35,8 +35,11 @@ type Config struct {
 	Port int
 	// MaxPayload is in bytes; 0 for the product's default of one megabyte.
 	MaxPayload int32
-	// TLS makes the server require it.
-	TLS *tls.Config
+	// TLS makes the server require it; TLSFirst before its greeting.
+	TLS      *tls.Config
+	TLSFirst bool
+	// Features are the product's feature flags, by name.
+	Features map[string]bool
 }
 
 // Server is a running NATS server.
@@ -108,7 +111,8 @@ func (s *Server) start(ctx context.Context, c Config) error {
 		JetStreamMaxMemory: 64 << 20, JetStreamMaxStore: 256 << 20,
 		TrustedOperators: []*jwt.OperatorClaims{operator},
 		AccountResolver:  resolver, SystemAccount: operator.SystemAccount,
-		TLSConfig: c.TLS, TLS: c.TLS != nil, TLSTimeout: 5,
+		TLSConfig: c.TLS, TLS: c.TLS != nil, TLSTimeout: 5, TLSHandshakeFirst: c.TLSFirst,
+		FeatureFlags: c.Features,
 	})
 	if err != nil {
 		resolver.Close()

@@ -260,7 +260,11 @@ func (a *account) sign(operator nkeys.KeyPair, now time.Time) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return text + "." + encode(signature), nil
+	token := text + "." + encode(signature)
+	if _, err := jwt.DecodeAccountClaims(token); err != nil && !errors.Is(err, jwt.ErrTokenTooLarge) {
+		return "", err
+	}
+	return token, nil
 }
 
 // compact is v as JSON without the escapes that are for web pages: a subject's

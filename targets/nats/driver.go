@@ -16,8 +16,9 @@
 // The endpoint is host:port or nats://host:port, several separated by commas.
 // The admin credential is operatorSeed, the seed of the operator's identity or
 // of a signing key of it, and systemCreds, the content of a creds file of a
-// user of the system account. The server needs the full (directory) account
-// resolver: others take no updates. [Driver] documents the properties.
+// user of the system account. A signing key made for Patchbay is best: it can be
+// taken back alone. The server needs the full (directory) account resolver:
+// others take no updates. [Driver] documents the properties.
 //
 // # Access
 //
@@ -33,7 +34,9 @@
 // A consumer belongs to whoever may read its stream: NATS can't tell whose it
 // is. An owner of a stream decides which subjects it captures and which streams
 // it copies, so an owner can read what is published in its account; give it to
-// applications that may know that. Answers to requests arrive below _INBOX,
+// applications that may know that. A stream's subjects are those that it has
+// when the principal is ensured; an owner who makes the stream later names them
+// in subjects too, or has the connection validated with its fix. Answers to requests arrive below _INBOX,
 // where every principal that may ask anything can listen; with the property
 // inbox "private" each may listen below its own prefix alone (inboxPrefix of the
 // credential), which its client must then be told.
