@@ -111,12 +111,16 @@ func (t template) alone() string {
 	return ""
 }
 
-// last is the literal that a template ends in.
+// last is the literal that a template ends in, "" when it ends in a value.
 func (t template) last() string {
-	if n := len(t); n > 0 {
-		return t[n-1].text
+	if len(t) == 0 {
+		return ""
 	}
-	return ""
+	p := t[len(t)-1]
+	if p.segment != nil {
+		return p.segment.last()
+	}
+	return p.text
 }
 
 // filling is what goes into templates: the values of one request.
