@@ -70,7 +70,9 @@ type Workflow struct {
 	Steps []Step
 	// Finish says what the records become when the operation ends in outcome
 	// (Done, Undone or Abandoned). It is stored in the same transaction as the
-	// end. It must not have effects: it may run again.
+	// end. It must not have effects: it may run again. An operation that is
+	// canceled while it waits in the queue ends Undone without any output. Its
+	// error counts as the error of the step that it ends. nil changes nothing.
 	Finish func(ctx context.Context, op *Op, outcome patchbay.OperationState) (Commit, error)
 }
 
@@ -96,6 +98,11 @@ type Op struct {
 	RequestHash []byte
 	// Owner is the process life that drives it.
 	Owner string
+	// Reason is why it is being undone, kept apart from Error, which may say
+	// what the undo itself is stuck on.
+	Reason *patchbay.Error
+	// Abandon says that an operator has given it up.
+	Abandon bool
 }
 
 // Output is what the step of that name returned, nil if it has not ended.

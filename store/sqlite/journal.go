@@ -1,0 +1,392 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"time"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/saga"
+)
+
+const opColumns = `id, request_hash, kind, connection, source, plan, state, step, attempt, cancel, abandon,
+	attention, owner, version, input, sealed, outputs, trail, error, reason, result, message, by, created, updated, ended`
+
+// scanner is a row of [database/sql].
+type scanner interface{ Scan(dest ...any) error }
+
+// scanOp reads opColumns, and into more what the query has behind them.
+func scanOp(row scanner, more ...any) (saga.Op, error) {
+	var op saga.Op
+	var plan, outputs, trail, errorText, reason, result, created, updated, ended string
+	err := row.Scan(append([]any{
+		&op.ID, &op.RequestHash, &op.Kind, &op.Connection, &op.Source, &plan, &op.State, &op.Step, &op.Attempt,
+		&op.Cancel, &op.Abandon, &op.Attention, &op.Owner, &op.Version, &op.Input, (*[]byte)(&op.Sealed),
+		&outputs, &trail, &errorText, &reason, &result, &op.Message, &op.By, &created, &updated, &ended,
+	}, more...)...)
+	if err != nil {
+		return op, err
+	}
+	for _, f := range []struct {
+		text string
+		into any
+	}{
+		{plan, &op.Plan}, {outputs, &op.Outputs}, {trail, &op.Trail},
+		{errorText, &op.Error}, {reason, &op.Reason}, {result, &op.Result},
+	} {
+		if f.text == "" {
+			continue
+		}
+		if err := json.Unmarshal([]byte(f.text), f.into); err != nil {
+			return op, unreadable("operation "+op.ID, err)
+		}
+	}
+	for _, f := range []struct {
+		text string
+		into *time.Time
+	}{{created, &op.Created}, {updated, &op.Updated}, {ended, &op.Ended}} {
+		if *f.into, err = parseTime(f.text); err != nil {
+			return op, unreadable("operation "+op.ID, err)
+		}
+	}
+	return op, nil
+}
+
+func unreadable(what string, err error) error {
+	return &patchbay.Error{Code: patchbay.Internal, Subject: what, Message: "the stored " + what + " can't be read: " + err.Error(), Err: err}
+}
+
+const timeFormat = "2006-01-02T15:04:05.000000000Z"
+
+func formatTime(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(timeFormat)
+}
+
+func parseTime(s string) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	return time.Parse(timeFormat, s)
+}
+
+// asJSON is "" for what is not there, so that an empty column looks empty.
+func asJSON[T any](v *T) (string, error) {
+	if v == nil {
+		return "", nil
+	}
+	b, err := json.Marshal(v)
+	return string(b), err
+}
+
+func asJSONList[T any](v []T) (string, error) {
+	if len(v) == 0 {
+		return "", nil
+	}
+	b, err := json.Marshal(v)
+	return string(b), err
+}
+
+// Submit implements [saga.Store].
+func (s *Store) Submit(ctx context.Context, life saga.Life, sub saga.Submission, maxQueued int, now time.Time) (op saga.Op, fresh bool, err error) {
+	err = s.lane.do(ctx, func(tx *txn) error {
+		op, fresh = saga.Op{}, false
+		found, err := tx.op(&op, sub.ID)
+		if err != nil {
+			return err
+		}
+		if found {
+			return sub.Same(op)
+		}
+		if saga.Changes(sub.Kind) {
+			var other string
+			var kind patchbay.OperationKind
+			busy, err := tx.row([]any{&other, &kind},
+				`SELECT id, kind FROM operation WHERE connection_key = ? AND kind <> 'validate' AND state IN ('queued', 'running', 'undoing')`,
+				sub.Connection.Key())
+			if err != nil {
+				return err
+			}
+			if busy {
+				return saga.InProgress(sub.Connection, other, kind)
+			}
+		}
+		if sub.IfMatch != "" {
+			var etag string
+			found, err := tx.row([]any{&etag}, `SELECT etag FROM connection WHERE key = ?`, sub.Connection.Key())
+			if err != nil {
+				return err
+			}
+			if err := saga.MatchETag(sub.Connection, sub.IfMatch, etag, found); err != nil {
+				return err
+			}
+		}
+		var active bool
+		var waiting int
+		if _, err := tx.row([]any{&active, &waiting},
+			`SELECT EXISTS (SELECT 1 FROM operation WHERE source_key = ?1 AND state IN ('running', 'undoing')),
+				(SELECT count(*) FROM operation WHERE source_key = ?1 AND state = 'queued')`, sub.Source.Key()); err != nil {
+			return err
+		}
+		state := patchbay.Running
+		if active || waiting > 0 {
+			state = patchbay.Queued
+			if waiting >= maxQueued {
+				return saga.QueueFull(sub.Source, maxQueued)
+			}
+		}
+		op, fresh = saga.NewOp(life, sub, state, now), true
+		if err := tx.insertOp(op); err != nil {
+			return err
+		}
+		return tx.commit(sub.Begin)
+	})
+	if err != nil {
+		return saga.Op{}, false, err
+	}
+	return op, fresh, nil
+}
+
+func (tx *txn) op(op *saga.Op, id string) (found bool, err error) {
+	stmt, err := tx.l.stmt(`SELECT ` + opColumns + ` FROM operation WHERE id = ?`)
+	if err != nil {
+		return false, err
+	}
+	switch o, err := scanOp(stmt.QueryRowContext(context.Background(), id)); err {
+	case nil:
+		*op = o
+		return true, nil
+	case sql.ErrNoRows:
+		return false, nil
+	default:
+		return false, err
+	}
+}
+
+func (tx *txn) insertOp(op saga.Op) error {
+	plan, err := asJSONList(op.Plan)
+	if err != nil {
+		return err
+	}
+	result, err := asJSON(op.Result)
+	if err != nil {
+		return err
+	}
+	hash := op.RequestHash
+	if hash == nil {
+		hash = []byte{}
+	}
+	_, err = tx.exec(`INSERT INTO operation (id, request_hash, kind, connection, connection_key, source, source_key, plan, state,
+			step, attempt, cancel, abandon, attention, owner, version, input, sealed, outputs, trail, error, reason, result, message, by, created, updated, ended)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0, ?, ?, ?, ?, '', '', '', '', ?, ?, ?, ?, ?, '')`,
+		op.ID, hash, string(op.Kind), string(op.Connection), op.Connection.Key(), string(op.Source), op.Source.Key(), plan, string(op.State),
+		op.Owner, op.Version, op.Input, []byte(op.Sealed), result, op.Message, op.By, formatTime(op.Created), formatTime(op.Updated))
+	return err
+}
+
+// Advance implements [saga.Store].
+func (s *Store) Advance(ctx context.Context, life saga.Life, a saga.Advance) (promoted string, err error) {
+	op := a.Op
+	outputs, err := asJSONList(op.Outputs)
+	if err != nil {
+		return "", err
+	}
+	trail, err := asJSONList(op.Trail)
+	if err != nil {
+		return "", err
+	}
+	errorText, err := asJSON(op.Error)
+	if err != nil {
+		return "", err
+	}
+	reason, err := asJSON(op.Reason)
+	if err != nil {
+		return "", err
+	}
+	result, err := asJSON(op.Result)
+	if err != nil {
+		return "", err
+	}
+	kinds, err := json.Marshal(life.Kinds)
+	if err != nil {
+		return "", err
+	}
+	err = s.lane.do(ctx, func(tx *txn) error {
+		promoted = ""
+		n, err := tx.exec(`UPDATE operation SET state = ?, step = ?, attempt = ?, cancel = ?, abandon = ?, attention = ?,
+				version = version + 1, sealed = ?, outputs = ?, trail = ?, error = ?, reason = ?, result = ?, message = ?, updated = ?, ended = ?
+			WHERE id = ? AND version = ? AND owner = ?`,
+			string(op.State), op.Step, op.Attempt, op.Cancel, op.Abandon, op.Attention,
+			[]byte(op.Sealed), outputs, trail, errorText, reason, result, op.Message, formatTime(op.Updated), formatTime(op.Ended),
+			op.ID, op.Version, op.Owner)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			tx.wrote = false // nothing: the transaction may go on
+			return saga.ErrStale
+		}
+		if err := tx.commit(a.Commit); err != nil {
+			return err
+		}
+		if op.State.Ended() && op.Owner != "" {
+			ids, err := tx.promote(life, string(kinds), op.Source.Key(), op.Updated)
+			if err != nil {
+				return err
+			}
+			for _, id := range ids {
+				promoted = id
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	return promoted, nil
+}
+
+// promote makes the source's longest waiting operation Running.
+func (tx *txn) promote(life saga.Life, kinds, sourceKey string, now time.Time) ([]string, error) {
+	return tx.changed(`UPDATE operation SET state = 'running', owner = ?, version = version + 1, updated = ?
+		WHERE seq = (SELECT seq FROM operation WHERE source_key = ? AND state = 'queued' ORDER BY seq LIMIT 1)
+			AND kind IN (SELECT value FROM json_each(?)) RETURNING id`,
+		life.ID, formatTime(now), sourceKey, kinds)
+}
+
+// commit applies what an operation's begin or end makes of the records.
+func (tx *txn) commit(c saga.Commit) error {
+	if c.PutConnection != nil {
+		if err := tx.putConnection(*c.PutConnection); err != nil {
+			return err
+		}
+	}
+	if c.DeleteConnection != "" {
+		if _, err := tx.exec(`DELETE FROM connection WHERE key = ?`, c.DeleteConnection.Key()); err != nil {
+			return err
+		}
+	}
+	for _, l := range c.Leftovers {
+		if err := tx.putLeftover(l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Load implements [saga.Store].
+func (s *Store) Load(ctx context.Context, id string) (saga.Op, error) {
+	var op saga.Op
+	found := false
+	err := s.rows(ctx, func(r *sql.Rows) (err error) {
+		op, err = scanOp(r)
+		found = true
+		return err
+	}, `SELECT `+opColumns+` FROM operation WHERE id = ?`, id)
+	if err == nil && !found {
+		err = saga.NoOperation(id)
+	}
+	return op, err
+}
+
+// Renew implements [saga.Store]. The lock on the database is the lease: no
+// other process can have it.
+func (s *Store) Renew(context.Context, saga.Life, time.Duration) error { return nil }
+
+// Release implements [saga.Store]; [Store.Close] gives the lock back.
+func (s *Store) Release(context.Context, saga.Life) error { return nil }
+
+// Claim implements [saga.Store]. Every other life is over, since the lock
+// admits one.
+func (s *Store) Claim(ctx context.Context, life saga.Life, limit int) (ids []string, err error) {
+	const orphans = `FROM operation WHERE state IN ('running', 'undoing') AND owner <> ? AND kind IN (SELECT value FROM json_each(?))`
+	kinds, err := json.Marshal(life.Kinds)
+	if err != nil {
+		return nil, err
+	}
+	any := false
+	err = s.rows(ctx, func(*sql.Rows) error { any = true; return nil }, `SELECT 1 `+orphans+` LIMIT 1`, life.ID, string(kinds))
+	if err != nil || !any {
+		return nil, err
+	}
+	err = s.lane.do(ctx, func(tx *txn) (err error) {
+		ids, err = tx.changed(`UPDATE operation SET owner = ?, version = version + 1
+			WHERE seq IN (SELECT seq `+orphans+` ORDER BY seq LIMIT ?) RETURNING id`, life.ID, life.ID, string(kinds), limit)
+		return err
+	})
+	return ids, err
+}
+
+// Promote implements [saga.Store].
+func (s *Store) Promote(ctx context.Context, life saga.Life, now time.Time, limit int) (ids []string, err error) {
+	kinds, err := json.Marshal(life.Kinds)
+	if err != nil {
+		return nil, err
+	}
+	var idle []string
+	const idleSources = `SELECT DISTINCT source_key FROM operation AS q WHERE state = 'queued' AND NOT EXISTS
+		(SELECT 1 FROM operation AS a WHERE a.source_key = q.source_key AND a.state IN ('running', 'undoing')) LIMIT ?`
+	err = s.rows(ctx, func(r *sql.Rows) error {
+		var key string
+		err := r.Scan(&key)
+		idle = append(idle, key)
+		return err
+	}, idleSources, limit)
+	if err != nil || len(idle) == 0 {
+		return nil, err
+	}
+	for _, key := range idle {
+		var got []string
+		err := s.lane.do(ctx, func(tx *txn) error {
+			busy, err := tx.row([]any{new(int)}, `SELECT 1 FROM operation WHERE source_key = ? AND state IN ('running', 'undoing')`, key)
+			if err != nil || busy {
+				return err
+			}
+			got, err = tx.promote(life, string(kinds), key, now)
+			return err
+		})
+		if err != nil {
+			return ids, err
+		}
+		ids = append(ids, got...)
+	}
+	return ids, nil
+}
+
+// Mine implements [saga.Store].
+func (s *Store) Mine(ctx context.Context, life saga.Life) (map[string]int64, error) {
+	mine := map[string]int64{}
+	err := s.rows(ctx, func(r *sql.Rows) error {
+		var id string
+		var version int64
+		err := r.Scan(&id, &version)
+		mine[id] = version
+		return err
+	}, `SELECT id, version FROM operation WHERE state IN ('running', 'undoing') AND owner = ?`, life.ID)
+	return mine, err
+}
+
+// Waiting implements [saga.Store].
+func (s *Store) Waiting(ctx context.Context) (n int, err error) {
+	err = s.rows(ctx, func(r *sql.Rows) error { return r.Scan(&n) }, `SELECT count(*) FROM operation WHERE state = 'queued'`)
+	return n, err
+}
+
+// Retire implements [saga.Store].
+func (s *Store) Retire(ctx context.Context, before time.Time, limit int) (n int, err error) {
+	const old = `SELECT seq FROM operation WHERE ended <> '' AND ended < ? ORDER BY ended LIMIT ?`
+	any := false
+	err = s.rows(ctx, func(*sql.Rows) error { any = true; return nil }, old, formatTime(before), 1)
+	if err != nil || !any {
+		return 0, err
+	}
+	err = s.lane.do(ctx, func(tx *txn) error {
+		deleted, err := tx.exec(`DELETE FROM operation WHERE seq IN (`+old+`)`, formatTime(before), limit)
+		n = int(deleted)
+		return err
+	})
+	return n, err
+}

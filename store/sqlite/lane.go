@@ -1,0 +1,221 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"sync"
+
+	"patchbay.dev/patchbay"
+)
+
+// maxBatch bounds how many writes share one commit.
+const maxBatch = 256
+
+// lane does all writes, on one connection, one transaction after the other.
+// Whatever waits when a transaction begins shares it, and its one fsync.
+type lane struct {
+	conn  *sql.Conn
+	stmts map[string]*sql.Stmt
+	jobs  chan *job
+	ended chan struct{}
+
+	mu     sync.RWMutex // writers hold it while they hand over a job
+	closed bool
+}
+
+// job is one caller's write. apply may be called again, in another
+// transaction, when the first did not commit.
+type job struct {
+	apply func(*txn) error
+	err   error
+	done  chan struct{}
+}
+
+// txn is the open transaction as one job sees it.
+type txn struct {
+	l *lane
+	// wrote says that the job has changed something: its error then spoils the
+	// transaction. Before, an error is a plain refusal.
+	wrote bool
+}
+
+func startLane(ctx context.Context, db *sql.DB) (*lane, error) {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return nil, storeError(err)
+	}
+	l := &lane{conn: conn, stmts: map[string]*sql.Stmt{}, jobs: make(chan *job, 4*maxBatch), ended: make(chan struct{})}
+	go l.run()
+	return l, nil
+}
+
+// do applies a write durably. When ctx ends first the outcome is unknown.
+func (l *lane) do(ctx context.Context, apply func(*txn) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	j := &job{apply: apply, done: make(chan struct{})}
+	l.mu.RLock()
+	if l.closed {
+		l.mu.RUnlock()
+		return errClosed
+	}
+	select {
+	case l.jobs <- j:
+		l.mu.RUnlock()
+	case <-ctx.Done():
+		l.mu.RUnlock()
+		return ctx.Err()
+	}
+	select {
+	case <-j.done:
+		return storeError(j.err)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (l *lane) close() error {
+	l.mu.Lock()
+	if !l.closed {
+		l.closed = true
+		close(l.jobs)
+	}
+	l.mu.Unlock()
+	<-l.ended
+	var errs []error
+	for _, s := range l.stmts {
+		errs = append(errs, s.Close())
+	}
+	l.stmts = map[string]*sql.Stmt{}
+	return errors.Join(append(errs, l.conn.Close())...)
+}
+
+func (l *lane) run() {
+	defer close(l.ended)
+	batch := make([]*job, 0, maxBatch)
+	for j := range l.jobs {
+		batch = append(batch[:0], j)
+	gather:
+		for len(batch) < maxBatch {
+			select {
+			case j, ok := <-l.jobs:
+				if !ok {
+					break gather
+				}
+				batch = append(batch, j)
+			default:
+				break gather
+			}
+		}
+		if !l.transact(batch) {
+			for _, j := range batch { // whoever spoils a transaction fails alone
+				if one := []*job{j}; !l.transact(one) && j.err == nil {
+					j.err = patchbay.Errorf(patchbay.Internal, "the store: the write was rolled back")
+				}
+			}
+		}
+		for _, j := range batch {
+			close(j.done)
+		}
+	}
+}
+
+// transact applies the jobs in one transaction. It is false when nothing was
+// kept; a job that stands for it then has its error.
+func (l *lane) transact(batch []*job) bool {
+	ctx := context.Background()
+	fail := func(err error) bool {
+		// Of a transaction that SQLite has rolled back by itself there is nothing
+		// to roll back; that is no error.
+		_, _ = l.conn.ExecContext(ctx, "ROLLBACK")
+		if len(batch) == 1 {
+			batch[0].err = err
+		}
+		return false
+	}
+	if err := l.exec("BEGIN IMMEDIATE"); err != nil {
+		return fail(err)
+	}
+	for _, j := range batch {
+		tx := &txn{l: l}
+		if j.err = j.apply(tx); j.err != nil && tx.wrote {
+			return fail(j.err)
+		}
+	}
+	if err := l.exec("COMMIT"); err != nil {
+		return fail(err)
+	}
+	return true
+}
+
+func (l *lane) stmt(query string) (*sql.Stmt, error) {
+	if s := l.stmts[query]; s != nil {
+		return s, nil
+	}
+	s, err := l.conn.PrepareContext(context.Background(), query)
+	if err == nil {
+		l.stmts[query] = s
+	}
+	return s, err
+}
+
+func (l *lane) exec(query string) error {
+	s, err := l.stmt(query)
+	if err != nil {
+		return err
+	}
+	_, err = s.ExecContext(context.Background())
+	return err
+}
+
+// exec changes something, and says how many rows.
+func (tx *txn) exec(query string, args ...any) (int64, error) {
+	s, err := tx.l.stmt(query)
+	if err != nil {
+		return 0, err
+	}
+	tx.wrote = true
+	r, err := s.ExecContext(context.Background(), args...)
+	if err != nil {
+		return 0, err
+	}
+	return r.RowsAffected()
+}
+
+// row reads one row within the transaction; found is false when there is none.
+func (tx *txn) row(dest []any, query string, args ...any) (found bool, err error) {
+	s, err := tx.l.stmt(query)
+	if err != nil {
+		return false, err
+	}
+	err = s.QueryRowContext(context.Background(), args...).Scan(dest...)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// changed is row for a statement that changes something and returns one value
+// for each row that it changed.
+func (tx *txn) changed(query string, args ...any) (values []string, err error) {
+	s, err := tx.l.stmt(query)
+	if err != nil {
+		return nil, err
+	}
+	tx.wrote = true
+	rows, err := s.QueryContext(context.Background(), args...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var v string
+		if err := rows.Scan(&v); err != nil {
+			return nil, err
+		}
+		values = append(values, v)
+	}
+	return values, rows.Err()
+}
