@@ -641,7 +641,6 @@ type ResourceView struct {
 		Driver   string         `json:"driver"`
 		Endpoint string         `json:"endpoint"`
 		State    patchbay.State `json:"provisioningState"`
-		Database string         `json:"database"`
 		Warnings []string       `json:"warnings"`
 	} `json:"properties"`
 	Raw json.RawMessage `json:"-"`
@@ -696,16 +695,44 @@ func (c *Client) ResourceGroups(ctx context.Context, subscription string) ([]pat
 	return all[patchbay.ResourceGroup](ctx, c, "/subscriptions/"+subscription+"/resourceGroups", nil)
 }
 
+// SettingsKind is a kind of target that the settings table has names for.
+type SettingsKind struct {
+	Name  string   `json:"name"`
+	Title string   `json:"title"`
+	CLI   []string `json:"cli"` // az's words for it
+}
+
+// SettingsKinds lists what the settings table knows.
+func (c *Client) SettingsKinds(ctx context.Context) ([]SettingsKind, error) {
+	return all[SettingsKind](ctx, c, ownProvider+"/settings", nil)
+}
+
+// SettingsView is the settings of one kind, for one client type, one way to
+// sign in and one naming.
+type SettingsView struct {
+	Kind     string `json:"kind"`
+	Client   string `json:"client"`
+	Auth     string `json:"auth"`
+	Naming   string `json:"naming"`
+	Settings []struct {
+		Name        string `json:"name"`
+		Description string `json:"description"`
+		Secret      bool   `json:"secret"`
+		Optional    bool   `json:"optional"`
+		File        bool   `json:"file"`
+	} `json:"settings"`
+}
+
 // SettingsTable is what the settings table has for a kind of target; "" for
-// the others asks for all. The answer is as the server gives it.
-func (c *Client) SettingsTable(ctx context.Context, kind, client, auth, naming string) (json.RawMessage, error) {
+// the others is the kind's default.
+func (c *Client) SettingsTable(ctx context.Context, kind, client, auth, naming string) (SettingsView, error) {
 	query := url.Values{}
 	for name, value := range map[string]string{"kind": kind, "client": client, "auth": auth, "naming": naming} {
 		if value != "" {
 			query.Set(name, value)
 		}
 	}
-	var raw json.RawMessage
-	_, _, err := c.send(ctx, request{method: http.MethodGet, path: ownProvider + "/settings", query: query}, &raw)
-	return raw, err
+	var v SettingsView
+	_, _, err := c.send(ctx, request{method: http.MethodGet, path: ownProvider + "/settings", query: query}, &v)
+	return v, err
 }

@@ -53,17 +53,20 @@ type Version struct {
 
 // ServeOptions is what `patchbay serve` was told.
 type ServeOptions struct {
-	DataDir      string // exists or is made, mode 0700
-	Listen       string // host:port of HTTPS
-	HTTP         string // host:port of plain HTTP, on loopback; "": none
-	PublicURL    string // what answers' URLs begin with; "": what the client used
-	Names        []string
-	LogFormat    string // text or json
-	LogLevel     slog.Level
-	OTLPEndpoint string        // URL of an OpenTelemetry collector; "": no traces
-	Drain        time.Duration // how long SIGTERM waits for what is in flight
-	Stdout       io.Writer
-	Stderr       io.Writer
+	DataDir   string // exists or is made, mode 0700
+	Listen    string // host:port of HTTPS
+	HTTP      string // host:port of plain HTTP, on loopback; "": none
+	PublicURL string // what answers' URLs begin with; "": what the client used
+	Names     []string
+	LogFormat string // text or json
+	LogLevel  slog.Level
+	// RotationOverlap is how long an old credential keeps working, at least,
+	// after the new one is in place; 0: the server's default.
+	RotationOverlap time.Duration
+	OTLPEndpoint    string        // URL of an OpenTelemetry collector; "": no traces
+	Drain           time.Duration // how long SIGTERM waits for what is in flight
+	Stdout          io.Writer
+	Stderr          io.Writer
 }
 
 // DemoOptions is what `patchbay demo` was told.

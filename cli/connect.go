@@ -207,7 +207,7 @@ func (a *app) connectFlags(cmd *cobra.Command, v connectVerb, k *targetKind) *co
 			if p.name != "" {
 				about += " (default " + p.name + ")"
 			} else if p.own {
-				about += " (default: the one that was registered, or of the target's own name)"
+				about += " (default: the one of the target's own name)"
 			}
 			f.parts[p.flag] = fs.String(p.flag, "", about)
 		}

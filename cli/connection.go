@@ -193,11 +193,7 @@ func (a *app) connectionConfigurations() *cobra.Command {
 			return a.print(map[string]any{"configurations": settings}, func() rows {
 				r := rows{head: []string{"Name", "Value", "Secret"}}
 				for _, s := range settings {
-					secret := ""
-					if s.Secret {
-						secret = "yes"
-					}
-					r.add(s.Name, s.Value, secret)
+					r.add(s.Name, s.Value, yes(s.Secret))
 				}
 				return r
 			})
@@ -470,89 +466,60 @@ func (a *app) connectionSettings() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "preview-configuration KIND",
 		Short: "Show the names of the settings of a kind of target",
-		Long:  "Shows the table of settings of a kind of target: the names, and the form of the values. There need not be a driver for it.",
-		Example: `  patchbay connection preview-configuration postgres --client-type go
-  patchbay connection preview-configuration redis --client-type python -o yaml`,
+		Long:  "Shows the settings that a connection to a kind of target would have. There need not be a driver for it.",
+		Example: `  patchbay connection preview-configuration postgres --client-type go -o table
+  patchbay connection preview-configuration redis --client-type python --naming native`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: cobra.FixedCompletions(targetKindNames(), cobra.ShellCompDirectiveNoFileComp),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx := cmd.Context()
 			c, err := a.start(cmd)
 			if err != nil {
 				return err
 			}
-			raw, err := c.SettingsTable(cmd.Context(), settingsKind(args[0]), client, auth, naming)
+			kinds, err := c.SettingsKinds(ctx)
 			if err != nil {
 				return err
 			}
-			return a.print(raw, func() rows { return settingRows(raw) })
+			var names []string
+			var kind string
+			for _, k := range kinds {
+				names = append(append(names, k.CLI...), k.Name)
+				if kind == "" && slices.Contains(k.CLI, args[0]) || strings.EqualFold(k.Name, args[0]) {
+					kind = k.Name
+				}
+			}
+			if kind == "" {
+				slices.Sort(names)
+				names = slices.Compact(names)
+				return usagef(cmd, "there are no settings for the kind %q; there are some for %s%s",
+					clean(args[0]), clean(strings.Join(names, ", ")), clean(didYouMean(args[0], names)))
+			}
+			v, err := c.SettingsTable(ctx, kind, client, auth, naming)
+			if err != nil {
+				return err
+			}
+			return a.print(v, func() rows {
+				r := rows{head: []string{"Name", "Secret", "Description"}}
+				for _, s := range v.Settings {
+					r.add(s.Name, yes(s.Secret), s.Description)
+				}
+				return r
+			})
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&client, "client-type", "", "only of this client type")
-	f.StringVar(&auth, "auth-type", "", "only of this way to sign in: secret, systemAssignedIdentity…")
-	f.StringVar(&naming, "naming", "", "azure, native or servicebinding")
+	f.StringVar(&client, "client-type", "", "what reads the settings (default none)")
+	f.StringVar(&auth, "auth-type", "", "how it signs in: secret, systemAssignedIdentity… (default secret)")
+	f.StringVar(&naming, "naming", "", "azure, native or servicebinding (default by kind)")
 	return cmd
 }
 
-// settingsKind is a target kind in the words of the settings table, which
-// knows products: what az calls postgres-flexible is postgresql there.
-func settingsKind(name string) string {
-	switch name {
-	case "postgres", "postgres-flexible":
-		return "postgresql"
-	case "mysql-flexible":
-		return "mysql"
+func yes(b bool) string {
+	if b {
+		return "yes"
 	}
-	return name
-}
-
-func settingRows(raw json.RawMessage) rows {
-	r := rows{head: []string{"Kind", "ClientType", "AuthType", "Naming", "Name", "Value"}}
-	var doc any
-	if json.Unmarshal(raw, &doc) != nil {
-		return r
-	}
-	addSettings(&r, doc, map[string]string{})
-	return r
-}
-
-// addSettings walks the table whatever its nesting: what is known of an outer
-// object holds for the inner ones.
-func addSettings(r *rows, node any, known map[string]string) {
-	switch n := node.(type) {
-	case []any:
-		for _, item := range n {
-			addSettings(r, item, known)
-		}
-	case map[string]any:
-		here := map[string]string{}
-		for k, v := range known {
-			here[k] = v
-		}
-		for _, k := range []string{"kind", "client", "clientType", "auth", "authType", "naming"} {
-			if s, ok := n[k].(string); ok {
-				here[k] = s
-			}
-		}
-		if name, ok := n["name"].(string); ok && n["settings"] == nil {
-			value := ""
-			for _, k := range []string{"value", "template", "form"} {
-				if s, ok := n[k].(string); ok && value == "" {
-					value = s
-				}
-			}
-			r.add(here["kind"], first(here["client"], here["clientType"]), first(here["auth"], here["authType"]), here["naming"], name, value)
-			return
-		}
-		keys := make([]string, 0, len(n))
-		for k := range n {
-			keys = append(keys, k)
-		}
-		slices.Sort(keys)
-		for _, k := range keys {
-			addSettings(r, n[k], here)
-		}
-	}
+	return ""
 }
 
 func (a *app) connectionTypes() *cobra.Command {

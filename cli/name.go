@@ -263,7 +263,7 @@ func (a *app) target(ctx context.Context, k targetKind, t targetRef) (patchbay.I
 		}
 		if k.serves(id.Type()) {
 			// The resource alone: what is below it is found as for a name.
-			return a.complete(ctx, k, id, t.parts, "")
+			return a.complete(ctx, k, id, t.parts)
 		}
 		if !k.fits(id) {
 			return "", patchbay.Errorf(patchbay.TargetTypeNotSupported, "%q is not the id of a %s target", t.id, k.name).
@@ -296,7 +296,7 @@ func (a *app) target(ctx context.Context, k targetKind, t targetRef) (patchbay.I
 	if err != nil {
 		return "", err
 	}
-	return a.complete(ctx, k, r.ID, parts, r.Properties.Database)
+	return a.complete(ctx, k, r.ID, parts)
 }
 
 // targetRef is how a command line names a target.
@@ -308,16 +308,13 @@ type targetRef struct {
 }
 
 // complete adds to a resource's id what the kind needs below it.
-func (a *app) complete(ctx context.Context, k targetKind, id patchbay.ID, parts map[string]string, known string) (patchbay.ID, error) {
+func (a *app) complete(ctx context.Context, k targetKind, id patchbay.ID, parts map[string]string) (patchbay.ID, error) {
 	for _, p := range k.parts {
 		value := parts[p.flag]
 		switch {
 		case p.flag == "":
 			value = p.name
 		case value != "":
-		case known != "" && p.flag == "database":
-			value = known
-			a.notef("using the %s %s of %s", p.flag, clean(value), clean(id.Name()))
 		case p.name != "":
 			value = p.name
 		case a.interactive():

@@ -322,7 +322,7 @@ terminal it is asked for.`,
 					return "", usagef(cmd, "say where it is once: --endpoint or --url")
 				}
 				var err error
-				if endpoint, err = a.postgresURL(cmd, dsn, &sslmode, admin); err != nil {
+				if endpoint, err = a.postgresURL(cmd, dsn, &sslmode, p, admin); err != nil {
 					return "", err
 				}
 			}
@@ -366,20 +366,20 @@ terminal it is asked for.`,
 	f := cmd.Flags()
 	f.StringVar(&endpoint, "endpoint", "", "HOST:PORT")
 	f.StringVar(&dsn, "url", "", "postgres://USER@HOST:PORT/?sslmode=…, in place of --endpoint and --admin; @FILE reads it from a file")
-	f.StringVar(&sslmode, "sslmode", "", "disable, require, verify-ca or verify-full (default verify-full)")
+	f.StringVar(&sslmode, "sslmode", "", "disable, prefer, require, verify-ca or verify-full (default prefer)")
 	f.StringVar(&ca, "ca-file", "", "file of the authority of the server's certificate")
 	f.StringVar(&cert, "admin-cert-file", "", "file of the administrator's client certificate")
 	f.StringVar(&key, "admin-key-file", "", "file of its key")
 	for _, name := range []string{"ca-file", "admin-cert-file", "admin-key-file"} {
 		must(cmd.MarkFlagFilename(name))
 	}
-	must(cmd.RegisterFlagCompletionFunc("sslmode", cobra.FixedCompletions([]string{"disable", "require", "verify-ca", "verify-full"}, cobra.ShellCompDirectiveNoFileComp)))
+	must(cmd.RegisterFlagCompletionFunc("sslmode", cobra.FixedCompletions([]string{"disable", "prefer", "require", "verify-ca", "verify-full"}, cobra.ShellCompDirectiveNoFileComp)))
 	return cmd
 }
 
 // postgresURL takes a postgres:// URL apart. Its errors never show it: it may
 // hold a password.
-func (a *app) postgresURL(cmd *cobra.Command, dsn string, sslmode *string, admin map[string]any) (string, error) {
+func (a *app) postgresURL(cmd *cobra.Command, dsn string, sslmode *string, p, admin map[string]any) (string, error) {
 	if file, ok := strings.CutPrefix(dsn, "@"); ok {
 		s, err := a.secretFile("URL", file)
 		if err != nil {
@@ -409,6 +409,10 @@ func (a *app) postgresURL(cmd *cobra.Command, dsn string, sslmode *string, admin
 			*sslmode = values[0]
 		}
 	}
+	// The database is where the administrator works, not what is connected.
+	if name := strings.Trim(u.Path, "/"); name != "" && p["database"] == nil {
+		p["database"] = name
+	}
 	return u.Host, nil
 }
 
@@ -426,7 +430,7 @@ func (a *app) addNATS() *cobra.Command {
 	cmd := a.addCommand("nats", "Register a NATS server",
 		`Registers a NATS server in operator mode. Its users are signed with the seed, and
 the system account's credentials are what revokes them.`,
-		`  patchbay resource add nats events --endpoint nats://10.0.0.6:4222 --account SHOP \
+		`  patchbay resource add nats events --endpoint nats://10.0.0.6:4222 --account ABJ… \
     --subject 'orders.>' --operator-seed-file operator.nk --system-creds-file sys.creds`,
 		r, func(cmd *cobra.Command, _ *patchbay.ID, p, admin map[string]any) (string, error) {
 			if endpoint == "" {
@@ -458,7 +462,7 @@ the system account's credentials are what revokes them.`,
 	r.adminFlags(cmd)
 	f := cmd.Flags()
 	f.StringVar(&endpoint, "endpoint", "", "nats://HOST:PORT or tls://HOST:PORT")
-	f.StringVar(&account, "account", "", "the account that connections are made in: its name or public key")
+	f.StringVar(&account, "account", "", "the account that connections are made in: its public key (A…)")
 	f.StringSliceVar(&subjects, "subject", nil, "subjects that connections may use, unless they ask for others (several)")
 	f.StringSliceVar(&streams, "stream", nil, "streams that connections may use, unless they ask for others (several)")
 	f.StringVar(&seed, "operator-seed-file", "", "file of the operator's seed (SO…)")

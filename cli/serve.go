@@ -54,8 +54,8 @@ picks up by itself. SIGTERM and SIGINT let what is in flight end, and stop.`,
 			if err := o.LogLevel.UnmarshalText([]byte(level)); err != nil {
 				return usagef(cmd, "--log-level has no %q; it takes debug, info, warn or error", clean(level))
 			}
-			if o.Drain < 0 {
-				return usagef(cmd, "--drain is not negative")
+			if o.Drain < 0 || o.RotationOverlap < 0 {
+				return usagef(cmd, "--drain and --rotation-overlap are not negative")
 			}
 			if a.Serve == nil {
 				return notInThisBuild("serve")
@@ -72,6 +72,7 @@ picks up by itself. SIGTERM and SIGINT let what is in flight end, and stop.`,
 	f.StringVar(&o.LogFormat, "log-format", "text", "text or json")
 	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&o.OTLPEndpoint, "otlp-endpoint", "", "URL of an OpenTelemetry collector, for traces (OTLP over HTTP)")
+	f.DurationVar(&o.RotationOverlap, "rotation-overlap", 0, "how long a replaced credential keeps working, at least (default 2s)")
 	f.DurationVar(&o.Drain, "drain", 20*time.Second, "how long a stop waits for what is in flight")
 	must(cmd.RegisterFlagCompletionFunc("log-format", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp)))
 	must(cmd.RegisterFlagCompletionFunc("log-level", cobra.FixedCompletions([]string{
