@@ -22,7 +22,7 @@ LINT = $(GO) tool -modfile=tools/go.mod golangci-lint
 # A checkout without git, or of somebody else's, still builds.
 GIT = git -c safe.directory='*'
 VERSION ?= $(shell $(GIT) describe --tags --match 'v*' --dirty 2>/dev/null || echo v0.0.0-$$($(GIT) describe --always --dirty --abbrev=12 2>/dev/null || echo unknown))
-COMMIT ?= $(shell $(GIT) rev-parse HEAD 2>/dev/null)$(shell $(GIT) diff --quiet HEAD 2>/dev/null || echo -dirty)
+COMMIT ?= $(shell h=$$($(GIT) rev-parse HEAD 2>/dev/null) && printf %s "$$h" && { $(GIT) diff --quiet HEAD || printf %s -dirty; })
 STAMP = patchbay.dev/patchbay/internal/version
 # The time of the commit, so that an archive's bytes don't depend on the day.
 export SOURCE_DATE_EPOCH ?= $(shell $(GIT) log -1 --format=%ct 2>/dev/null || echo 0)
@@ -109,12 +109,13 @@ fmt-check: ## nothing is left to gofmt; scripts parse
 		[ -z "$$list" ] || { printf 'not gofmt-ed, see make fmt:\n%s\n' "$$list"; exit 1; }
 	@for script in .ci/run tools/*.sh; do bash -n "$$script"; done
 
-# Both builds of the failpoints, and the platform that CI does not run on.
+# Both builds of the failpoints, and the platform that CI does not run on, in the
+# way that its release is built: what is compiled here is not compiled again.
 .PHONY: vet
 vet: ## go vet, all variants
 	$(GO) vet -p $(JOBS) ./...
 	$(GO) vet -p $(JOBS) -tags failpoints ./...
-	GOOS=darwin $(GO) vet -p $(JOBS) ./...
+	GOOS=darwin CGO_ENABLED=0 $(GO) vet -trimpath -p $(JOBS) ./...
 
 .PHONY: house
 house: ## the rules of the repository

@@ -47,6 +47,7 @@ var rooms = []room{
 		why: "the server translates between the wire and the use cases; what it needs of drivers, the use cases ask"},
 	{pkg: "cli", may: []string{"", "arm", "internal/version"},
 		why: "the command line is a client like any other: what it can do, the wire can do"},
+	{pkg: "internal/controlplane", may: everything},
 	{pkg: "cmd/patchbay", may: everything},
 
 	{pkg: "internal/failpoint", may: []string{""}, why: "failpoints are everywhere, so they depend on nearly nothing"},
@@ -166,6 +167,8 @@ func TestTheArrowsRefuseTheWrongWay(t *testing.T) {
 		{"arm", "server", false},
 		{"store/sqlite", "store", true},
 		{"cmd/patchbay", "internal/demo", true},
+		{"internal/controlplane", "store/sqlite", true},
+		{"internal/controlplane", "internal/demo", false},
 		{"cmd/patchbay", "targets/postgres", true},
 		{"driver", "driver/drivertest", false},
 		{"somewhere/new", "", false},
