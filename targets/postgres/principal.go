@@ -1,0 +1,461 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/internal/failpoint"
+)
+
+var principalName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,39}$`)
+
+// check refuses a request that can't be carried out whatever the server says.
+// A removal needs less than a making.
+func check(r driver.PrincipalRequest, making bool) error {
+	switch {
+	case !principalName.MatchString(r.Name) || strings.HasPrefix(r.Name, "pg_"):
+		return invalid("the principal's name %.60q is not of lower-case letters, digits and underscores, at most 40", r.Name)
+	case r.Sub == "" || strings.ContainsRune(r.Sub, 0) || len(r.Sub) > 63:
+		return invalid("the database's name %.80q can't be one of PostgreSQL", r.Sub)
+	case r.Mark.UID == "":
+		return invalid("the principal has no mark")
+	case !making:
+		return nil
+	case r.Auth != patchbay.AuthSecret:
+		return patchbay.Errorf(patchbay.NotSupported, "a PostgreSQL principal signs in with a secret, not by %s", r.Auth)
+	case len(r.Roles) > 0:
+		return patchbay.Errorf(patchbay.NotSupported, "roles of the server's own are not given to PostgreSQL principals").
+			WithFix("ask for access reader, writer or owner")
+	case !slices.Contains(accesses, r.Access):
+		return invalid("access %q is not one of reader, writer, owner", r.Access)
+	case len(r.Sources) > 0:
+		return patchbay.Errorf(patchbay.NotSupported, "a PostgreSQL principal is not bound to addresses").WithFix("use pg_hba.conf")
+	}
+	for name := range r.Options {
+		return invalid("PostgreSQL principals have no option %q", name)
+	}
+	return nil
+}
+
+func (t *target) NewCredential(_ context.Context, r driver.PrincipalRequest) (driver.Credential, error) {
+	if err := check(r, true); err != nil {
+		return driver.Credential{}, err
+	}
+	return driver.Credential{
+		Public: map[string]string{"username": r.Name},
+		Secret: driver.Secrets{"password": newPassword()},
+	}, nil
+}
+
+// look reads the catalogue in a transaction that holds the lock.
+func (s *session) look(ctx context.Context, principal, database string, needed []patchbay.Access) (*catalogue, error) {
+	c := &catalogue{}
+	if err := s.begin(ctx, true, c.queries(principal, database, s.version(), needed)); err != nil {
+		return nil, err
+	}
+	return c, c.checkGroups(database)
+}
+
+// version is the server's major version.
+func (s *session) version() int {
+	text := s.conn.PgConn().ParameterStatus("server_version")
+	end := strings.IndexFunc(text, func(r rune) bool { return r < '0' || r > '9' })
+	if end < 0 {
+		end = len(text)
+	}
+	n, _ := strconv.Atoi(text[:end])
+	return n
+}
+
+// checkGroups fails when a group role of ours has a namesake.
+func (c *catalogue) checkGroups(database string) error {
+	for _, a := range accesses {
+		name := groupName(a, database)
+		if g := c.roles[name]; g != nil && g.comment != groupComment(a, database) {
+			return patchbay.Errorf(patchbay.NotOurs, "the role %s is there and does not bear Patchbay's mark", name).
+				WithFix("rename it: ALTER ROLE %s RENAME TO …", ident(name))
+		}
+	}
+	return nil
+}
+
+// owner is the principal's role when it bears the request's mark, nil when
+// there is none.
+func (c *catalogue) owned(r driver.PrincipalRequest) (*role, error) {
+	p := c.roles[r.Name]
+	if p == nil {
+		return nil, nil
+	}
+	if m, ok := parsePrincipal(p.comment); !ok || m.UID != r.Mark.UID || m.Generation != r.Mark.Generation {
+		return nil, patchbay.Errorf(patchbay.NotOurs, "the role %s is there and does not bear this connection's mark", r.Name).
+			WithFix("look at it: \\du+ %s", r.Name)
+	}
+	return p, nil
+}
+
+// elsewhere are the other databases in which the role has something, each once.
+func (c *catalogue) elsewhere(name string) []string {
+	var all []string
+	for _, d := range c.depends {
+		if d.role == name && d.database != "" && !slices.Contains(all, d.database) {
+			all = append(all, d.database)
+		}
+	}
+	return all
+}
+
+// owns reports whether the role owns something here or on the whole server.
+func (c *catalogue) owns(name string) bool {
+	return slices.ContainsFunc(c.depends, func(d dependency) bool { return d.role == name && d.database == "" && d.owns })
+}
+
+func (t *target) EnsurePrincipal(ctx context.Context, r driver.PrincipalRequest) error {
+	if err := check(r, true); err != nil {
+		return err
+	}
+	password := r.Credential.Secret["password"]
+	if password.IsZero() {
+		return invalid("the principal %s has no password to sign in with", r.Name)
+	}
+	secret, err := verifier(password)
+	if err != nil {
+		return err
+	}
+	// What it has in other databases is taken away first: that needs sessions
+	// there, and may touch rights on shared objects.
+	for range 3 {
+		var others map[string][]string
+		err := t.change(ctx, r.Sub, func(s *session) (string, error) {
+			statements, o, err := s.ensure(ctx, r, secret)
+			others = o
+			return statements, err
+		})
+		if err != nil {
+			return redacted(err, password, secret)
+		}
+		if len(others) == 0 {
+			return failpoint.Hit(ctx, "postgres/ensure/after-commit")
+		}
+		for role, databases := range others {
+			for _, database := range databases {
+				if err := t.strip(ctx, database, role); err != nil {
+					return redacted(err, password, secret)
+				}
+			}
+		}
+	}
+	return patchbay.Errorf(patchbay.Conflict, "somebody keeps giving %s rights in other databases", r.Name).AsTransient()
+}
+
+// redacted takes secrets out of an error that shows the server's words.
+func redacted(err error, secrets ...patchbay.Secret) error {
+	if e := patchbay.AsError(err); e != nil {
+		e.Message = redact(e.Message, secrets...)
+	}
+	return err
+}
+
+// ensure decides what makes the principal whole, and does all but the
+// committing. others are databases where a role of ours must lose something
+// first.
+func (s *session) ensure(ctx context.Context, r driver.PrincipalRequest, secret patchbay.Secret) (statements string, others map[string][]string, err error) {
+	needed := []patchbay.Access{r.Access}
+	c, err := s.look(ctx, r.Name, r.Sub, needed)
+	if err != nil {
+		return "", nil, err
+	}
+	p, err := c.owned(r)
+	if err != nil {
+		return "", nil, err
+	}
+	others = map[string][]string{}
+	handOver := c.owns(r.Name)
+	names := []string{r.Name}
+	for _, a := range accesses {
+		name := groupName(a, r.Sub)
+		if c.roles[name] == nil {
+			continue
+		}
+		names = append(names, name)
+		handOver = handOver || a != patchbay.Owner && c.owns(name)
+	}
+	for _, name := range names {
+		// What the owner role owns elsewhere was given to it by somebody.
+		if o := c.elsewhere(name); len(o) > 0 && name != groupName(patchbay.Owner, r.Sub) {
+			others[name] = o
+		}
+	}
+	if len(others) > 0 {
+		return "", others, nil
+	}
+	if handOver && r.Access != patchbay.Owner {
+		needed = append(needed, patchbay.Owner)
+		if c, err = s.again(ctx, r, needed); err != nil {
+			return "", nil, err
+		}
+	}
+
+	var b script
+	b.groups(c, r.Sub, needed)
+	group := groupName(r.Access, r.Sub)
+	name := ident(r.Name)
+	if p == nil {
+		b.add("create role %s login inherit password %s", name, literal(secret.Reveal()))
+		b.add("comment on role %s is %s", name, literal(principalComment(r.Mark)))
+	} else {
+		b.add("alter role %s login inherit %s password %s%s", name, unlimited(p.limited), literal(secret.Reveal()), noFlags(p.flags))
+		if p.comment != principalComment(r.Mark) {
+			b.add("comment on role %s is %s", name, literal(principalComment(r.Mark)))
+		}
+	}
+	member := false
+	for _, m := range c.members {
+		switch {
+		case m.member != r.Name:
+		case m.group == group && c.rightMembership(m, r.Access) && !member:
+			member = true
+		default:
+			b.revokeMembership(m)
+		}
+	}
+	if !member {
+		b.add("grant %s to %s%s", ident(group), name, membershipOptions(c.version, r.Access))
+	}
+	b.workAs(c, r, group)
+	for _, n := range names {
+		if c.owns(n) && n != groupName(patchbay.Owner, r.Sub) {
+			b.handOver(c, n, r.Sub)
+		}
+	}
+	b.repair(c.differs)
+	if len(c.differs) == 0 || c.super && !slices.ContainsFunc(c.differs, func(d difference) bool { return !d.missing }) {
+		return b.String(), nil, nil
+	}
+	// What an administrator of limited rights may not give, PostgreSQL passes
+	// over with a warning: look whether it is there.
+	if err := s.exec(ctx, b.String()); err != nil {
+		return "", nil, err
+	}
+	if c, err = s.again(ctx, r, nil); err != nil {
+		return "", nil, err
+	}
+	if len(c.differs) > 0 {
+		return "", nil, patchbay.Errorf(patchbay.AdminRights, "the administrator %q can't bring about: %s", s.t.settings.admin.username, list(c.differs)).
+			WithFix("make it a member of the roles that own these objects: GRANT {owner} TO %s", ident(s.t.settings.admin.username))
+	}
+	return "", nil, nil
+}
+
+// again reads the catalogue anew within the transaction.
+func (s *session) again(ctx context.Context, r driver.PrincipalRequest, needed []patchbay.Access) (*catalogue, error) {
+	c := &catalogue{}
+	err := s.conn.SendBatch(ctx, c.queries(r.Name, r.Sub, s.version(), needed)).Close()
+	return c, s.t.adminError(ctx, "", err)
+}
+
+func list(differs []difference) string {
+	const most = 5
+	var all []string
+	for i, d := range differs {
+		if i == most {
+			all = append(all, fmt.Sprintf("and %d more", len(differs)-most))
+			break
+		}
+		verb := "keep from "
+		if d.missing {
+			verb = "give "
+		}
+		all = append(all, verb+d.role+" "+d.String())
+	}
+	return strings.Join(all, ", ")
+}
+
+// rightMembership says whether m is how a principal should be a member.
+func (c *catalogue) rightMembership(m membership, access patchbay.Access) bool {
+	if m.admin || !m.inherit {
+		return false
+	}
+	// Before version 16 every member may SET ROLE.
+	return c.version < 16 || m.set == (access == patchbay.Owner)
+}
+
+func membershipOptions(version int, access patchbay.Access) string {
+	switch {
+	case version < 16:
+		return ""
+	case access == patchbay.Owner:
+		return " with inherit true, set true"
+	}
+	return " with inherit true, set false"
+}
+
+func unlimited(limited bool) string {
+	if limited {
+		return "connection limit -1 valid until 'infinity'"
+	}
+	return ""
+}
+
+// noFlags takes attributes away. They are named only if they are there: to
+// name some of them at all takes a superuser.
+func noFlags(flags []string) string {
+	s := ""
+	for _, f := range flags {
+		s += " no" + strings.ToLower(f)
+	}
+	return s
+}
+
+func (t *target) InspectPrincipal(ctx context.Context, r driver.PrincipalRequest) (driver.PrincipalState, error) {
+	if err := check(r, false); err != nil {
+		return driver.PrincipalState{}, err
+	}
+	c, err := t.inspect(ctx, r.Sub, r)
+	if absent(err) {
+		// Its database is gone; it may still be there.
+		c, err = t.inspect(ctx, "", r)
+	}
+	if err != nil {
+		return driver.PrincipalState{}, err
+	}
+	p := c.roles[r.Name]
+	if p == nil {
+		return driver.PrincipalState{}, nil
+	}
+	state := driver.PrincipalState{Exists: true, Sessions: c.sessions}
+	if _, err := c.owned(r); err != nil {
+		return state, nil
+	}
+	state.Ours = true
+	c.compare(r, p, &state)
+	return state, nil
+}
+
+// inspect reads the catalogue, from the database home, without changing
+// anything.
+func (t *target) inspect(ctx context.Context, home string, r driver.PrincipalRequest) (*catalogue, error) {
+	c := &catalogue{}
+	return c, t.read(ctx, home, func(s *session) *pgx.Batch { return c.queries(r.Name, r.Sub, s.version(), nil) })
+}
+
+// compare says in what the principal is not as the request has it.
+func (c *catalogue) compare(r driver.PrincipalRequest, p *role, state *driver.PrincipalState) {
+	missing := func(format string, args ...any) { state.Missing = append(state.Missing, fmt.Sprintf(format, args...)) }
+	excess := func(format string, args ...any) { state.Excess = append(state.Excess, fmt.Sprintf(format, args...)) }
+	group := groupName(r.Access, r.Sub)
+
+	if c.database != r.Sub {
+		missing("database %s", r.Sub)
+		c.differs = nil
+	}
+	if !p.login {
+		missing("LOGIN")
+	}
+	if !p.inherit {
+		missing("INHERIT")
+	}
+	if p.limited {
+		missing("sign-in without a limit of connections or time")
+	}
+	for _, f := range p.flags {
+		excess("%s", f)
+	}
+	if g := c.roles[group]; g != nil {
+		if g.login {
+			excess("LOGIN of the group role %s", group)
+		}
+		for _, f := range g.flags {
+			excess("%s of the group role %s", f, group)
+		}
+	}
+	member := false
+	for _, m := range c.members {
+		switch {
+		case m.member == r.Name && m.group == group && c.rightMembership(m, r.Access):
+			member = true
+		case m.member == r.Name && m.group == group && !m.inherit:
+			// It does not help; that it is missing is said below.
+		case m.member == r.Name && m.group == group && m.admin:
+			member = true
+			excess("member of %s with admin option", m.group)
+		case m.member == r.Name && m.group == group && m.set:
+			member = true
+			excess("SET ROLE %s", m.group)
+		case m.member == r.Name && m.group != group, m.member == group:
+			excess("member of %s", m.group)
+		}
+	}
+	if !member {
+		missing("member of %s", group)
+	}
+	for database, role := range c.roleConfig {
+		if r.Access != patchbay.Owner || database != r.Sub || role != group {
+			excess("works as role %s in %s", role, cmpOr(database, "every database"))
+		}
+	}
+	if r.Access == patchbay.Owner && c.roleConfig[r.Sub] != group {
+		missing("works as role %s", group)
+	}
+	for _, d := range c.differs {
+		switch {
+		case d.role != r.Name && d.role != group:
+		case d.missing:
+			missing("%s", d)
+		default:
+			excess("%s", d)
+		}
+	}
+	for _, d := range c.depends {
+		if d.role != r.Name && (d.role != group || r.Access == patchbay.Owner) {
+			continue
+		}
+		switch {
+		case d.database != "" && d.owns:
+			excess("owns something in database %s", d.database)
+		case d.database != "":
+			excess("has rights in database %s", d.database)
+		case d.owns:
+			excess("owns %s", d.what)
+		}
+	}
+}
+
+func cmpOr(s, otherwise string) string {
+	if s != "" {
+		return s
+	}
+	return otherwise
+}
+
+func (t *target) Owned(ctx context.Context) ([]driver.Owned, error) {
+	c, err := t.acquire(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	defer c.Release()
+	rows, err := c.Query(ctx, `select r.rolname, d.description from pg_catalog.pg_shdescription d join pg_catalog.pg_roles r on r.oid = d.objoid
+		where d.classoid = 'pg_catalog.pg_authid'::pg_catalog.regclass and pg_catalog.starts_with(d.description, $1) order by 1`, principalMark)
+	if err != nil {
+		return nil, t.adminError(ctx, "", err)
+	}
+	var owned []driver.Owned
+	err = each(rows, func() error {
+		var name, comment string
+		if err := rows.Scan(&name, &comment); err != nil {
+			return err
+		}
+		if m, ok := parsePrincipal(comment); ok {
+			owned = append(owned, driver.Owned{Mark: m, Name: name})
+		}
+		return nil
+	})
+	return owned, t.adminError(ctx, "", err)
+}

@@ -1,0 +1,173 @@
+package postgres
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"syscall"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"patchbay.dev/patchbay"
+)
+
+// SQLSTATEs that mean something to us (PostgreSQL manual, appendix A).
+const (
+	invalidPassword       = "28P01"
+	invalidAuthorization  = "28000" // no such login, NOLOGIN, pg_hba.conf
+	invalidCatalogName    = "3D000" // no such database
+	insufficientPrivilege = "42501"
+	readOnlyTransaction   = "25006"
+	divisionByZero        = "22012"
+	dependentObjects      = "2BP01"
+)
+
+// passing are the SQLSTATEs of what a moment may mend.
+var passing = map[string]patchbay.Code{
+	"53300": patchbay.TargetUnreachable, // too many connections
+	"53200": patchbay.TargetUnreachable, // out of memory
+	"57P01": patchbay.TargetUnreachable, // admin shutdown
+	"57P02": patchbay.TargetUnreachable, // crash shutdown
+	"57P03": patchbay.TargetUnreachable, // starting up
+	"57P05": patchbay.TargetUnreachable, // idle session timeout
+	"40001": patchbay.Conflict,          // serialization failure
+	"40P01": patchbay.Conflict,          // deadlock
+	"42710": patchbay.Conflict,          // somebody made the role meanwhile
+	"23505": patchbay.Conflict,          // the same, seen by the index
+	"42704": patchbay.Conflict,          // somebody dropped an object meanwhile
+	"42P01": patchbay.Conflict,          // a table
+	"42883": patchbay.Conflict,          // a function
+	"3F000": patchbay.Conflict,          // a schema
+	"55006": patchbay.Conflict,          // object in use
+	"55P03": patchbay.Timeout,           // lock timeout
+	"57014": patchbay.Timeout,           // statement timeout
+}
+
+// adminError says what err means when the administrator met it.
+func (t *target) adminError(ctx context.Context, what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if e := (*patchbay.Error)(nil); errors.As(err, &e) {
+		return err
+	}
+	if e := t.settings.lost(ctx, err); e != nil {
+		return e
+	}
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) {
+		return t.settings.unreachable(err)
+	}
+	admin := t.settings.admin
+	text := redact(pg.Message, admin.password)
+	if what != "" {
+		text = what + ": " + text
+	}
+	switch pg.Code {
+	case invalidPassword, invalidAuthorization:
+		return patchbay.Errorf(patchbay.AdminRefused, "%s does not let the administrator %q in: %s", t.settings.address(), admin.username, text).
+			WithFix("%s", hbaFix(pg, admin.username, "register the server again with an admin credential that signs in"))
+	case invalidCatalogName:
+		return patchbay.Errorf(patchbay.DatabaseMissing, "%s: %s", t.settings.address(), text)
+	case insufficientPrivilege, dependentObjects:
+		return patchbay.Errorf(patchbay.AdminRights, "the administrator %q may not do what is needed on %s: %s", admin.username, t.settings.address(), text).
+			WithFix("use a superuser, or a role with CREATEROLE that owns the database and is a member of the roles that own its objects")
+	case readOnlyTransaction:
+		return patchbay.Errorf(patchbay.TargetUnreachable, "%s is read-only: %s", t.settings.address(), text).
+			WithFix("register the primary, not a standby").AsTransient()
+	}
+	return t.settings.said(pg, text)
+}
+
+// said is for what no rule is about: the server's own words, without secrets.
+func (s *settings) said(pg *pgconn.PgError, text string) error {
+	code, ok := passing[pg.Code]
+	if !ok && strings.HasPrefix(pg.Code, "08") {
+		code, ok = patchbay.TargetUnreachable, true
+	}
+	// Two writers of one catalogue row; it has no SQLSTATE of its own.
+	if !ok && pg.Code == "XX000" && strings.HasPrefix(pg.Message, "tuple concurrently") {
+		code, ok = patchbay.Conflict, true
+	}
+	if !ok {
+		return patchbay.Errorf(patchbay.Internal, "%s: %s (SQLSTATE %s)", s.address(), text, pg.Code)
+	}
+	return patchbay.Errorf(code, "%s: %s", s.address(), text).AsTransient()
+}
+
+// lost is about the caller's own context: who canceled wants to hear that, and
+// who ran out of time does not know what happened.
+func (s *settings) lost(ctx context.Context, err error) error {
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return &patchbay.Error{Code: patchbay.Canceled, Message: "canceled while talking to " + s.address(), Err: context.Canceled}
+	case ctx.Err() != nil, errors.Is(err, context.DeadlineExceeded):
+		e := patchbay.Errorf(patchbay.Timeout, "%s did not answer in time", s.address()).AsTransient()
+		e.Err = context.DeadlineExceeded
+		return e
+	}
+	return nil
+}
+
+// unreachable says why there is no talking to the server.
+func (s *settings) unreachable(err error) error {
+	var dns *net.DNSError
+	var verify *tls.CertificateVerificationError
+	var alert tls.AlertError
+	var authority x509.UnknownAuthorityError
+	var name x509.HostnameError
+	var expired x509.CertificateInvalidError
+	var record tls.RecordHeaderError
+	var network net.Error
+	switch {
+	case errors.As(err, &dns):
+		return patchbay.Errorf(patchbay.NameNotResolved, "no address is found for %s", s.host).
+			WithFix("look it up where the connection is made from: getent hosts %s", s.host).AsTransient()
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return patchbay.Errorf(patchbay.PortClosed, "nothing listens on %s", s.address()).
+			WithFix("see that the server runs, and its listen_addresses and port").AsTransient()
+	case errors.As(err, &verify), errors.As(err, &authority), errors.As(err, &name), errors.As(err, &expired):
+		return patchbay.Errorf(patchbay.CertificateInvalid, "the certificate of %s is not to be trusted: %s", s.address(), certificateWhy(err)).
+			WithFix("give its authority as the property ca, and its name as tlsServerName when it is not %s", s.host)
+	case errors.As(err, &alert), errors.As(err, &record):
+		return patchbay.Errorf(patchbay.CertificateInvalid, "%s does not agree on TLS", s.address())
+	case strings.Contains(err.Error(), "server refused TLS"):
+		return patchbay.Errorf(patchbay.CertificateInvalid, "%s does not speak TLS, and sslmode %s insists on it", s.address(), s.sslmode).
+			WithFix("turn ssl on in postgresql.conf, or register the server with sslmode prefer")
+	case errors.As(err, &network) && network.Timeout():
+		return patchbay.Errorf(patchbay.Timeout, "%s did not answer in time", s.address()).AsTransient()
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		return patchbay.Errorf(patchbay.TargetUnreachable, "there is no route to %s", s.address()).AsTransient()
+	}
+	return patchbay.Errorf(patchbay.TargetUnreachable, "the connection to %s was lost", s.address()).AsTransient()
+}
+
+func certificateWhy(err error) string {
+	var verify *tls.CertificateVerificationError
+	if errors.As(err, &verify) {
+		return verify.Err.Error()
+	}
+	return "it can't be verified"
+}
+
+// hbaFix is what to do about a refused sign-in.
+func hbaFix(pg *pgconn.PgError, username, otherwise string) string {
+	if strings.Contains(pg.Message, "pg_hba.conf") {
+		return fmt.Sprintf("let it in, in pg_hba.conf: hostssl %s %s <address> scram-sha-256, then: select pg_reload_conf()", "<database>", username)
+	}
+	return otherwise
+}
+
+// redact takes secrets out of the server's own words.
+func redact(text string, secrets ...patchbay.Secret) string {
+	for _, s := range secrets {
+		if v := s.Reveal(); v != "" {
+			text = strings.ReplaceAll(text, v, "[redacted]")
+		}
+	}
+	return text
+}

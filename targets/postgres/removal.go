@@ -1,0 +1,274 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/internal/failpoint"
+)
+
+// RemovePrincipal works in steps of one transaction each, and each of them
+// finds done what an earlier call did: no sign-in any more; end the sessions;
+// hand over and revoke in other databases; hand over, revoke and drop here.
+func (t *target) RemovePrincipal(ctx context.Context, r driver.PrincipalRequest) error {
+	if err := check(r, false); err != nil {
+		return err
+	}
+	home := r.Sub
+	for range 3 {
+		err := t.remove(ctx, home, r)
+		if absent(err) && home == r.Sub {
+			home = "" // the database is gone; the role is the server's
+			err = t.remove(ctx, home, r)
+		}
+		if !errors.Is(err, errElsewhere) {
+			return err
+		}
+	}
+	return patchbay.Errorf(patchbay.Conflict, "somebody keeps giving %s rights in other databases", r.Name).AsTransient()
+}
+
+// errElsewhere says that a role has got something in another database since
+// it was looked for.
+var errElsewhere = errors.New("has something in another database")
+
+func (t *target) remove(ctx context.Context, home string, r driver.PrincipalRequest) error {
+	var p *role
+	var others map[string][]string
+	err := t.change(ctx, home, func(s *session) (string, error) {
+		c, err := s.look(ctx, r.Name, r.Sub, nil)
+		if err != nil {
+			return "", err
+		}
+		if p, err = c.owned(r); err != nil {
+			return "", err
+		}
+		if p == nil {
+			// A crash can't leave groups without principals, but a person can.
+			return s.dropGroups(ctx, c, r)
+		}
+		others = map[string][]string{}
+		for name := range c.roles {
+			if o := c.elsewhere(name); len(o) > 0 && (name == r.Name || c.unused(name, r)) {
+				others[name] = o
+			}
+		}
+		var b script
+		b.add("alter role %s nologin", ident(r.Name))
+		if !p.usable {
+			b.join(c, r.Name)
+		}
+		return b.String(), nil
+	})
+	if err != nil || p == nil {
+		return err
+	}
+	if err := failpoint.Hit(ctx, "postgres/remove/after-nologin"); err != nil {
+		return err
+	}
+	if err := t.endSessions(ctx, home, p.oid); err != nil {
+		return err
+	}
+	if err := failpoint.Hit(ctx, "postgres/remove/after-sessions"); err != nil {
+		return err
+	}
+	for name, databases := range others {
+		for _, database := range databases {
+			if err := t.strip(ctx, database, name); err != nil {
+				return err
+			}
+			if err := failpoint.Hit(ctx, "postgres/remove/after-other-database"); err != nil {
+				return err
+			}
+		}
+	}
+	err = t.change(ctx, home, func(s *session) (string, error) { return s.drop(ctx, r) })
+	if err != nil {
+		return err
+	}
+	return failpoint.Hit(ctx, "postgres/remove/after-drop")
+}
+
+// drop hands over what the principal owns and drops it, and with the last
+// principal of a group the group.
+func (s *session) drop(ctx context.Context, r driver.PrincipalRequest) (string, error) {
+	c, err := s.look(ctx, r.Name, r.Sub, nil)
+	if err != nil {
+		return "", err
+	}
+	p, err := c.owned(r)
+	if err != nil {
+		return "", err
+	}
+	if p == nil {
+		return s.dropGroups(ctx, c, r)
+	}
+	if len(c.prepared) > 0 {
+		// Its outcome is its coordinator's to decide.
+		return "", patchbay.Errorf(patchbay.StillInUse, "%s has prepared transactions: %s", r.Name, strings.Join(c.prepared, ", ")).
+			WithFix("end them in their database: COMMIT PREPARED or ROLLBACK PREPARED")
+	}
+	if len(c.elsewhere(r.Name)) > 0 {
+		return "", errElsewhere
+	}
+	var b script
+	if c.owns(r.Name) {
+		if c, err = s.needOwner(ctx, c, r, &b); err != nil {
+			return "", err
+		}
+		b.handOver(c, r.Name, c.database)
+	}
+	b.add("drop owned by %s", ident(r.Name))
+	b.add("drop role %s", ident(r.Name))
+	if err := s.exec(ctx, b.String()); err != nil {
+		return "", err
+	}
+	if c, err = s.again(ctx, r, nil); err != nil {
+		return "", err
+	}
+	return s.dropGroups(ctx, c, r)
+}
+
+// needOwner makes the owner role of the session's database, with its rights,
+// unless it is there.
+func (s *session) needOwner(ctx context.Context, c *catalogue, r driver.PrincipalRequest, b *script) (*catalogue, error) {
+	if c.roles[groupName(patchbay.Owner, c.database)] != nil {
+		return c, nil
+	}
+	here := r
+	here.Sub = c.database
+	c, err := s.again(ctx, here, []patchbay.Access{patchbay.Owner})
+	if err != nil {
+		return nil, err
+	}
+	if err := c.checkGroups(here.Sub); err != nil {
+		return nil, err
+	}
+	b.groups(c, here.Sub, []patchbay.Access{patchbay.Owner})
+	b.repair(c.differs)
+	return c, nil
+}
+
+// unused reports whether a group role has no members but administrators, the
+// principal that goes aside.
+func (c *catalogue) unused(name string, r driver.PrincipalRequest) bool {
+	var admins []string
+	for _, m := range c.members {
+		if m.group == name && m.admin {
+			admins = append(admins, m.member)
+		}
+	}
+	return name != r.Name && !slices.ContainsFunc(c.members, func(m membership) bool {
+		return m.group == name && m.member != r.Name && m.member != c.admin && !slices.Contains(admins, m.member)
+	})
+}
+
+// dropGroups drops the group roles that nobody is a member of any more; the
+// owner role stays while it owns something.
+func (s *session) dropGroups(ctx context.Context, c *catalogue, r driver.PrincipalRequest) (string, error) {
+	var b script
+	var drop []string
+	handOver := false
+	for _, a := range accesses {
+		name := groupName(a, r.Sub)
+		switch {
+		case c.roles[name] == nil, !c.unused(name, r), a == patchbay.Owner && (handOver || c.owns(name)):
+		case len(c.elsewhere(name)) > 0:
+			// Its database has another name now, or somebody gave it something
+			// there: that is theirs to clear.
+		default:
+			if c.owns(name) {
+				handOver = true
+				var err error
+				if c, err = s.needOwner(ctx, c, r, &b); err != nil {
+					return "", err
+				}
+				b.handOver(c, name, c.database)
+			}
+			drop = append(drop, name)
+		}
+	}
+	for _, name := range drop {
+		b.add("drop owned by %s", ident(name))
+		b.add("drop role %s", ident(name))
+	}
+	return b.String(), nil
+}
+
+// strip takes from a role of ours all that it has in a database: what it owns
+// goes to that database's owner role, its rights go. A database that is gone
+// has nothing.
+func (t *target) strip(ctx context.Context, database, name string) error {
+	err := t.change(ctx, database, func(s *session) (string, error) {
+		c, err := s.look(ctx, name, database, nil)
+		if err != nil || c.roles[name] == nil {
+			return "", err
+		}
+		var b script
+		if !c.roles[name].usable {
+			b.join(c, name)
+		}
+		if c.owns(name) {
+			if c, err = s.needOwner(ctx, c, driver.PrincipalRequest{Name: name, Sub: database}, &b); err != nil {
+				return "", err
+			}
+			b.handOver(c, name, database)
+		}
+		b.add("drop owned by %s", ident(name))
+		return b.String(), nil
+	})
+	if absent(err) {
+		return nil
+	}
+	return err
+}
+
+// sessionQuery ends a role's sessions, and lists the server processes that
+// have not said yet whose they are: one of them may have passed the check for
+// LOGIN an instant before it went. A session in its start has a transaction,
+// seen in pg_locks, and is not in pg_stat_activity under a name.
+const sessionQuery = `
+select (select count(pg_catalog.pg_terminate_backend(pid)) from pg_catalog.pg_stat_activity where usesysid = $1 and backend_type in ('client backend', 'walsender')),
+	array(select l.pid from pg_catalog.pg_locks l left join pg_catalog.pg_stat_activity a on a.pid = l.pid
+		where l.locktype = 'virtualxid' and l.mode = 'ExclusiveLock' and (a.pid is null or a.usesysid is null and a.backend_type = 'client backend'))`
+
+// startLimit is how long a session that starts is waited for. One that takes
+// longer waits for its client's password, and finds NOLOGIN after it.
+const startLimit = time.Second
+
+// endSessions ends the role's sessions, and returns when they are gone.
+func (t *target) endSessions(ctx context.Context, database string, oid uint32) error {
+	c, err := t.acquire(ctx, database)
+	if err != nil {
+		return err
+	}
+	defer c.Release()
+	var starting []int32 // when we first looked
+	deadline := time.Now().Add(startLimit)
+	wait := time.Millisecond
+	for first := true; ; first = false {
+		var sessions int
+		var now []int32
+		if err := c.QueryRow(ctx, sessionQuery, oid).Scan(&sessions, &now); err != nil {
+			return t.adminError(ctx, "end its sessions", err)
+		}
+		if first {
+			starting = now
+		}
+		starting = slices.DeleteFunc(starting, func(pid int32) bool { return !slices.Contains(now, pid) })
+		if sessions == 0 && (len(starting) == 0 || time.Now().After(deadline)) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return t.adminError(ctx, "end its sessions", ctx.Err())
+		case <-time.After(wait):
+			wait = min(2*wait, 50*time.Millisecond)
+		}
+	}
+}

@@ -1,0 +1,147 @@
+package postgres
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
+)
+
+// script is statements that are sent as one.
+type script struct{ b strings.Builder }
+
+func (s *script) add(format string, args ...any) {
+	fmt.Fprintf(&s.b, format, args...)
+	s.b.WriteString(";\n")
+}
+
+func (s *script) String() string { return s.b.String() }
+
+// groups makes the group roles in needed that are not there, and takes from
+// those that are what no group role has.
+func (s *script) groups(c *catalogue, database string, needed []patchbay.Access) {
+	for _, a := range accesses {
+		name := groupName(a, database)
+		g := c.roles[name]
+		switch {
+		case g == nil && slices.Contains(needed, a):
+			s.add("create role %s nologin", ident(name))
+			s.add("comment on role %s is %s", ident(name), literal(groupComment(a, database)))
+			s.join(c, name)
+		case g != nil && (g.login || len(g.flags) > 0):
+			s.add("alter role %s nologin%s", ident(name), noFlags(g.flags))
+		}
+	}
+	for _, m := range c.members {
+		if slices.ContainsFunc(accesses, func(a patchbay.Access) bool { return groupName(a, database) == m.member }) {
+			s.revokeMembership(m)
+		}
+	}
+}
+
+// join gives an administrator who is no superuser the privileges of a role
+// that it made: to change the role's default privileges, end its sessions,
+// hand over what it owns.
+func (s *script) join(c *catalogue, name string) {
+	switch {
+	case c.super:
+	case c.version >= 16:
+		s.add("grant %s to current_user with inherit true, set true", ident(name))
+	default:
+		s.add("grant %s to current_user", ident(name))
+	}
+}
+
+func (s *script) revokeMembership(m membership) {
+	by := ""
+	if m.grantor != "" {
+		by = " granted by " + ident(m.grantor)
+	}
+	s.add("revoke %s from %s%s cascade", ident(m.group), ident(m.member), by)
+}
+
+// workAs has an owner's sessions act as the owner role, so that what they make
+// belongs to it; nobody else's act as another role.
+func (s *script) workAs(c *catalogue, r driver.PrincipalRequest, group string) {
+	for database, role := range c.roleConfig {
+		switch {
+		case database == "":
+			s.add("alter role %s reset role", ident(r.Name))
+		case r.Access != patchbay.Owner || database != r.Sub || role != group:
+			s.add("alter role %s in database %s reset role", ident(r.Name), ident(database))
+		}
+	}
+	if r.Access == patchbay.Owner && c.roleConfig[r.Sub] != group {
+		s.add("alter role %s in database %s set role = %s", ident(r.Name), ident(r.Sub), literal(group))
+	}
+}
+
+// handOver gives what a role owns to the database's owner role.
+func (s *script) handOver(c *catalogue, name, database string) {
+	if p := c.roles[name]; p != nil && !p.usable {
+		s.join(c, name)
+	}
+	s.add("reassign owned by %s to %s", ident(name), ident(groupName(patchbay.Owner, database)))
+}
+
+// repair gives the rights that are missing, and takes those that are too much.
+// What can be said of many objects at once is one statement.
+func (s *script) repair(differs []difference) {
+	type key struct {
+		missing, grantable         bool
+		role, kind, detail, rights string
+		maker                      string // of default privileges
+	}
+	type object struct {
+		missing, grantable         bool
+		role, kind, object, detail string
+	}
+	rights := map[object][]string{}
+	var order []object
+	for _, d := range differs {
+		o := object{d.missing, d.grantable, d.role, d.kind, d.object, d.detail}
+		if rights[o] == nil {
+			order = append(order, o)
+		}
+		rights[o] = append(rights[o], d.right)
+	}
+	objects := map[key][]string{}
+	var keys []key
+	for _, o := range order {
+		k := key{missing: o.missing, grantable: o.grantable, role: o.role, kind: o.kind, detail: o.detail, rights: strings.Join(rights[o], ", ")}
+		if o.kind != onDatabase && strings.HasPrefix(o.kind, "d") {
+			k.maker = o.object
+		}
+		if objects[k] == nil {
+			keys = append(keys, k)
+		}
+		objects[k] = append(objects[k], o.object)
+	}
+	const most = 500
+	for _, k := range keys {
+		verb, to, end := "grant "+k.rights, "to", ""
+		if k.kind == "c" {
+			verb = "grant " + strings.ReplaceAll(k.rights, ", ", " ("+k.detail+"), ") + " (" + k.detail + ")"
+		}
+		if !k.missing {
+			option := ""
+			if k.grantable {
+				option = "grant option for "
+			}
+			verb, to, end = "revoke "+option+strings.TrimPrefix(verb, "grant "), "from", " cascade"
+		}
+		if k.maker != "" {
+			in := ""
+			if k.detail != "" {
+				in = " in schema " + k.detail
+			}
+			s.add("alter default privileges for role %s%s %s on %s %s %s%s", k.maker, in, verb, kindWords[k.kind], to, ident(k.role), end)
+			continue
+		}
+		for chunk := range slices.Chunk(objects[k], most) {
+			s.add("%s on %s %s %s %s%s", verb, kindWords[k.kind], strings.Join(chunk, ", "), to, ident(k.role), end)
+		}
+	}
+}
