@@ -192,6 +192,9 @@ func TestWhoeverSkipsSaysWhy(t *testing.T) {
 		ast.Inspect(s.ast, func(n ast.Node) bool {
 			if call, ok := n.(*ast.CallExpr); ok {
 				if sel, ok := call.Fun.(*ast.SelectorExpr); ok {
+					if sel.Sel.Name == "Fuzz" {
+						return false // there it is one input that is skipped
+					}
 					if why := badSkip(sel.Sel.Name, call.Args); why != "" {
 						t.Errorf("%s: %s", s.at(call), why)
 					}
