@@ -481,7 +481,9 @@ func (k *kind) rule(f ruleFile, naming patchbay.Naming, shared []valueFile) (rul
 		if err != nil {
 			return r, err
 		}
-		s.about = k.describe(r, s)
+		if s.about = k.describe(r, s); s.about == "" {
+			return r, fmt.Errorf("%s: nothing says what it is", s.name)
+		}
 		if naming == patchbay.NamingAzure && strings.ToUpper(s.name) == s.name {
 			s.name = k.prefix + s.name
 		}
@@ -491,7 +493,7 @@ func (k *kind) rule(f ruleFile, naming patchbay.Naming, shared []valueFile) (rul
 	return r, nil
 }
 
-// describe says what a setting is.
+// describe says what a setting is, "" when the table does not.
 func (k *kind) describe(r rule, s setting) string {
 	switch text, value := k.about[s.name], s.template.alone(); {
 	case r.about != "":
@@ -502,8 +504,10 @@ func (k *kind) describe(r rule, s setting) string {
 		return k.value(value).Text
 	case len(s.template) == 1:
 		return "Always " + s.template[0].text
+	case s.syntax == syntaxes["text"]:
+		return ""
 	}
-	return k.title + ": " + s.syntax.title
+	return strings.ToUpper(s.syntax.title[:1]) + s.syntax.title[1:]
 }
 
 // check looks for what a rule alone can't show.
