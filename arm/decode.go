@@ -424,3 +424,30 @@ func orNil[T comparable](p *T) *T {
 	}
 	return p
 }
+
+// Carry adds to a spec that was PUT under version v what v has no words for
+// and the stored spec has. A client of an older version replaces what it can
+// say; it must not, unknowing, take back the access that a newer one asked for.
+func Carry(v Version, s *patchbay.Spec, stored patchbay.Spec) {
+	if v < V20261101 {
+		s.Access, s.Naming, s.Options = stored.Access, stored.Naming, stored.Options
+	}
+	if v < V20221101Preview {
+		s.PublicNetwork, s.Configuration = stored.PublicNetwork, stored.Configuration
+	}
+	if a, old := s.Auth, stored.Auth; a != nil && old != nil && a.Type == old.Type {
+		if v < V20230401Preview {
+			a.Mode = old.Mode
+		}
+		if v < V20221101Preview {
+			a.Roles, a.UserName, a.OnChange = old.Roles, old.UserName, old.OnChange
+		}
+	}
+	if v == V20221101Preview && stored.Configuration != nil {
+		c := clone(s.Configuration)
+		c.ConnectionString, c.AppConfiguration = stored.Configuration.ConnectionString, stored.Configuration.AppConfiguration
+		if s.Configuration != nil || len(c.ConnectionString) > 0 || c.AppConfiguration != "" {
+			s.Configuration = c
+		}
+	}
+}

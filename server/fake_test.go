@@ -214,9 +214,15 @@ func (f *fake) report(op *patchbay.Operation) *patchbay.Report {
 func (f *fake) Patch(_ context.Context, r connector.PutRequest, merge func(*patchbay.Spec) error) (connector.Begun, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.panicking {
+		panic("the use case is broken")
+	}
 	k := f.connections[r.ID.Key()]
 	if k == nil {
 		return connector.Begun{}, notFound("connection " + r.ID.Name())
+	}
+	if f.failing != nil {
+		return connector.Begun{}, f.failing
 	}
 	r.Spec = copySpec(k.Spec)
 	if err := merge(&r.Spec); err != nil {

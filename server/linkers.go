@@ -46,7 +46,23 @@ func (s *Server) putLinker(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	begun, err := s.api.Put(x.ctx, r)
+	if x.version == arm.V20261101 {
+		begun, err := s.api.Put(x.ctx, r)
+		if err != nil {
+			return err
+		}
+		return x.wrote(begun)
+	}
+	// An older version replaces what it has words for.
+	begun, err := s.api.Patch(x.ctx, r, func(stored *patchbay.Spec) error {
+		want := spec
+		arm.Carry(x.version, &want, *stored)
+		*stored = want
+		return nil
+	})
+	if patchbay.CodeOf(err) == patchbay.ResourceNotFound {
+		begun, err = s.api.Put(x.ctx, r)
+	}
 	if err != nil {
 		return err
 	}

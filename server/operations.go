@@ -55,9 +55,25 @@ func (s *Server) listOperations(x *exchange) error {
 	}
 	items := make([]any, len(page))
 	for i, op := range page {
-		items[i] = op
+		items[i] = shown(op)
 	}
 	return x.list(items, next)
+}
+
+// shown is an operation as it is answered: its lists are never null.
+func shown(op patchbay.Operation) patchbay.Operation {
+	if op.Plan == nil {
+		op.Plan = []string{}
+	}
+	if op.Trail == nil {
+		op.Trail = []patchbay.StepRun{}
+	}
+	if op.Result != nil && op.Result.Checks == nil {
+		report := *op.Result
+		report.Checks = []patchbay.Check{}
+		op.Result = &report
+	}
+	return op
 }
 
 func (x *exchange) operationFilter() (store.OperationFilter, error) {
@@ -91,7 +107,7 @@ func (s *Server) getOperation(x *exchange) error {
 		if err != nil {
 			return err
 		}
-		return x.json(http.StatusOK, op)
+		return x.json(http.StatusOK, shown(op))
 	}
 	ctx, cancel := context.WithTimeout(x.ctx, wait)
 	defer cancel()
@@ -102,7 +118,7 @@ func (s *Server) getOperation(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	return x.json(http.StatusOK, op)
+	return x.json(http.StatusOK, shown(op))
 }
 
 // waiting is how long to wait for a version above which one.
@@ -134,7 +150,7 @@ func (s *Server) operationAction(do func(context.Context, string, connector.Call
 		if err != nil {
 			return err
 		}
-		return x.json(http.StatusOK, op)
+		return x.json(http.StatusOK, shown(op))
 	}
 }
 
