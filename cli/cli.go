@@ -143,7 +143,7 @@ func New(deps Deps) *cobra.Command {
 
 func build(deps Deps) (*app, *cobra.Command) {
 	a := &app{Deps: deps.withDefaults()}
-	a.asker = &formAsker{app: a}
+	a.asker = a.newAsker()
 	root := &cobra.Command{
 		Use:   "patchbay",
 		Short: "Connect applications to the services that they use",
@@ -160,6 +160,7 @@ it by its data directory; elsewhere, name it:
   PATCHBAY_TOKEN            the token to sign in with, or --token-file
   PATCHBAY_DATA, --data     the data directory, in place of the default
   PATCHBAY_OUTPUT           the default of --output
+  ACCESSIBLE                ask in plain lines, which a screen reader can follow
 
 Results go to standard output, everything for people to standard error.`,
 		Example: `  patchbay serve
@@ -224,7 +225,7 @@ func noCommand(cmd *cobra.Command, args []string) error {
 }
 
 // Main runs one command line (without the program's name) and gives the exit
-// status: see [Exit codes] in the documentation. When ctx ends, it stops
+// status: docs/cli.md lists them. When ctx ends, it stops
 // waiting; what the server has begun goes on.
 func Main(ctx context.Context, deps Deps, args []string) int {
 	a, root := build(deps)

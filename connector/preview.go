@@ -3,6 +3,7 @@ package connector
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/settings"
@@ -62,7 +63,7 @@ func (s *Service) Preview(ctx context.Context, r PutRequest) (Preview, error) {
 			pv.Problems = append(pv.Problems, *patchbay.AsError(err))
 		}
 	}
-	pv.Steps = previewSteps(pv, parties, spec, source, old)
+	pv.Steps = previewSteps(pv, spec, source, old)
 	return pv, nil
 }
 
@@ -103,6 +104,8 @@ func placeholder(v settings.Value) string {
 	switch {
 	case len(v.Words) > 0:
 		return v.Words[0]
+	case v.Example != "" && !v.Secret:
+		return v.Example
 	case v.Default != "" && !v.Secret:
 		return v.Default
 	}
@@ -110,10 +113,14 @@ func placeholder(v settings.Value) string {
 }
 
 // previewSteps says in words what each step of the plan would do.
-func previewSteps(pv Preview, p parties, spec patchbay.Spec, source patchbay.ID, old patchbay.Connection) []PreviewStep {
+func previewSteps(pv Preview, spec patchbay.Spec, source patchbay.ID, old patchbay.Connection) []PreviewStep {
 	target := spec.Target.ID.Name()
-	if p.sub != "" {
-		target = fmt.Sprintf("%s on %s", p.sub, p.target.ID.Name())
+	if strings.Count(spec.Target.ID.Type(), "/") > 1 { // a database of a server
+		target += " on " + spec.Target.ID.Parent().Name()
+	}
+	access := spec.Access
+	if access == "" {
+		access = patchbay.Writer
 	}
 	own := spec.Auth != nil && spec.Auth.Name == ""
 	text := map[string]string{
@@ -125,7 +132,7 @@ func previewSteps(pv Preview, p parties, spec patchbay.Spec, source patchbay.ID,
 		stepRevoke:   "revoke the login " + old.Principal + " when nothing uses it any more, if it is replaced",
 	}
 	if own {
-		text[stepPrincipal] = fmt.Sprintf("make a login with %s access to %s", spec.Access, target)
+		text[stepPrincipal] = fmt.Sprintf("make a login with %s access to %s", access, target)
 	} else {
 		text[stepPrincipal] = "take the login that was given"
 	}

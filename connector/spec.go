@@ -95,10 +95,18 @@ func (s *Service) resolveTarget(ctx context.Context, p *parties, t patchbay.Targ
 	}
 	if !found {
 		return patchbay.Errorf(patchbay.TargetNotFound, "the target %s is not in the inventory", t.ID).
-			WithFix("patchbay resource add KIND %s --endpoint HOST:PORT", t.ID.Name())
+			WithFix("patchbay resource add KIND %s --endpoint HOST:PORT", topLevel(t.ID).Name())
 	}
 	p.kind = p.targets.Kind
 	return nil
+}
+
+// topLevel is the resource that id is or is a child of.
+func topLevel(id patchbay.ID) patchbay.ID {
+	for strings.Count(id.Type(), "/") > 1 {
+		id = id.Parent()
+	}
+	return id
 }
 
 // checkSpec fills spec's defaults and refuses what the two ends can't do.

@@ -25,7 +25,7 @@ func (s *Service) Workflows() []saga.Workflow {
 		{Name: stepPlan, Do: s.plan},
 		{Name: stepPrincipal, Where: saga.OnTarget, Do: s.ensurePrincipal, Undo: s.undoPrincipal, Park: s.parkPrincipal},
 		{Name: stepProbe, Do: s.probe},
-		{Name: stepSettings, Where: saga.OnSource, Do: s.writeSettings, Undo: s.undoSettings},
+		{Name: stepSettings, Where: saga.OnSource, Do: s.writeSettings, Undo: s.undoSettings, Park: s.parkSettings},
 		{Name: stepRestart, Where: saga.OnSource, Do: s.restart},
 	}
 	change := append(forward[:len(forward):len(forward)],
@@ -38,8 +38,10 @@ func (s *Service) Workflows() []saga.Workflow {
 		{Kind: patchbay.OpRotate, Steps: change, Finish: s.finishChange},
 		{Kind: patchbay.OpDelete, Finish: s.finishDelete, Steps: []saga.Step{
 			{Name: stepPlan, Kind: saga.Pivot, Do: s.planDelete},
-			{Name: stepSettings, Kind: saga.Retriable, Where: saga.OnSource, Do: s.removeSettings, Park: s.parkSettings},
-			{Name: stepRestart, Kind: saga.Retriable, Where: saga.OnSource, Do: s.restartAfterDelete},
+			// Not OnSource: then a source that lets nobody write would hold the
+			// delete for ever, and its login would stay.
+			{Name: stepSettings, Kind: saga.Retriable, Do: s.removeSettings, Park: s.parkSettings},
+			{Name: stepRestart, Kind: saga.Retriable, Do: s.restartAfterDelete},
 			{Name: stepRevoke, Kind: saga.Retriable, Where: saga.OnTarget, Do: s.revokeOwn, Park: s.parkOld},
 		}},
 		{Kind: patchbay.OpValidate, Finish: s.finishValidate, Steps: append(forward[:len(forward):len(forward)],

@@ -1,0 +1,89 @@
+// Command patchbay connects applications to the services that they use: it is
+// the server and its command line.
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"patchbay.dev/patchbay/cli"
+	"patchbay.dev/patchbay/internal/controlplane"
+	"patchbay.dev/patchbay/internal/demo"
+	"patchbay.dev/patchbay/internal/version"
+	"patchbay.dev/patchbay/server"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if len(os.Args) > 1 && os.Args[1] == demo.AppCommand {
+		os.Exit(demo.App(ctx, os.Args[2:], os.Stdout))
+	}
+	os.Exit(cli.Main(ctx, deps(), os.Args[1:]))
+}
+
+func deps() cli.Deps {
+	build := version.Get()
+	return cli.Deps{
+		Serve:   serve,
+		Demo:    showDemo,
+		Version: cli.Version{Version: build.Version, Commit: build.Commit, Go: build.Go},
+	}
+}
+
+func serve(ctx context.Context, o cli.ServeOptions) error {
+	return controlplane.Run(ctx, controlplane.Options{
+		Server: server.Options{
+			Dir: o.DataDir, Address: o.Listen, HTTPAddress: o.HTTP, PublicURL: o.PublicURL, Names: o.Names, Drain: o.Drain,
+		},
+		Overlap: o.RotationOverlap,
+		Traces:  o.OTLPEndpoint,
+		Log:     logger(o.Stderr, o.LogFormat, o.LogLevel),
+	})
+}
+
+func logger(to io.Writer, format string, level slog.Level) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
+	if format == "json" {
+		return slog.New(slog.NewJSONHandler(to, options))
+	}
+	return slog.New(slog.NewTextHandler(to, options))
+}
+
+func showDemo(ctx context.Context, o cli.DemoOptions) error {
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	return demo.Run(ctx, demo.Options{
+		Keep: o.Keep, Postgres: o.Postgres, Out: o.Stdout, Executable: exe,
+		Serve: func(ctx context.Context, dir string, log io.Writer, ready func()) error {
+			return controlplane.Run(ctx, controlplane.Options{
+				Server: server.Options{Dir: dir, Address: "127.0.0.1:0"},
+				Log:    logger(log, "text", slog.LevelInfo),
+				Ready:  func(*server.Server) { ready() },
+			})
+		},
+		Command: func(ctx context.Context, dir string, args []string, stdout, stderr io.Writer) int {
+			d := deps()
+			d.Stdout, d.Stderr = stdout, stderr
+			d.Stdin = noInput{}
+			d.Getenv = func(name string) string {
+				if name == "PATCHBAY_DATA" {
+					return dir
+				}
+				return ""
+			}
+			return cli.Main(ctx, d, args)
+		},
+	})
+}
+
+// noInput is a terminal that nobody sits at.
+type noInput struct{}
+
+func (noInput) Read([]byte) (int, error) { return 0, io.EOF }

@@ -1,0 +1,355 @@
+package connector
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/keyring"
+	"patchbay.dev/patchbay/saga"
+	"patchbay.dev/patchbay/store/sqlite"
+)
+
+// broker is a target in memory: what happens to it is what is tested, not
+// whether a product does it.
+type broker struct {
+	listener net.Listener
+
+	mu         sync.Mutex
+	principals map[string]driver.PrincipalRequest
+	passwords  map[string]string
+	sessions   map[string]int
+	down       error // every call fails with it
+	failProbe  error
+	ensured    int
+}
+
+func (b *broker) lock() func() {
+	b.mu.Lock()
+	return b.mu.Unlock
+}
+
+func (b *broker) fail(err error) {
+	defer b.lock()()
+	b.down = err
+}
+
+func (b *broker) names() []string {
+	defer b.lock()()
+	return slices.Sorted(maps.Keys(b.principals))
+}
+
+func (b *broker) Inspect(_ context.Context, sub string) (driver.TargetInfo, error) {
+	defer b.lock()()
+	if sub == "missing" {
+		return driver.TargetInfo{}, patchbay.Errorf(patchbay.DatabaseMissing, "there is no database missing")
+	}
+	host, port, _ := net.SplitHostPort(b.listener.Addr().String())
+	return driver.TargetInfo{Version: "1", Values: map[string]string{"host": host, "port": port, "database": sub, "sslmode": "disable"}}, b.down
+}
+
+func (b *broker) NewCredential(_ context.Context, r driver.PrincipalRequest) (driver.Credential, error) {
+	return driver.Credential{
+		Public: map[string]string{"username": r.Name},
+		Secret: driver.Secrets{"password": patchbay.NewSecret("secret of " + r.Name)},
+	}, nil
+}
+
+func (b *broker) EnsurePrincipal(_ context.Context, r driver.PrincipalRequest) error {
+	defer b.lock()()
+	if b.down != nil {
+		return b.down
+	}
+	b.ensured++
+	b.passwords[r.Name] = r.Credential.Secret["password"].Reveal()
+	r.Credential = driver.Credential{}
+	b.principals[r.Name] = r
+	return nil
+}
+
+func (b *broker) InspectPrincipal(_ context.Context, r driver.PrincipalRequest) (driver.PrincipalState, error) {
+	defer b.lock()()
+	have, ok := b.principals[r.Name]
+	state := driver.PrincipalState{Exists: ok, Ours: ok, Sessions: b.sessions[r.Name]}
+	if ok && have.Access != r.Access {
+		state.Excess = []string{string(have.Access)}
+	}
+	return state, b.down
+}
+
+func (b *broker) RemovePrincipal(_ context.Context, r driver.PrincipalRequest) error {
+	defer b.lock()()
+	if b.down != nil {
+		return b.down
+	}
+	delete(b.principals, r.Name)
+	return nil
+}
+
+func (b *broker) Probe(_ context.Context, r driver.ProbeRequest) (driver.ProbeResult, error) {
+	defer b.lock()()
+	user, password := r.Credential.Public["username"], r.Credential.Secret["password"].Reveal()
+	switch {
+	case b.down != nil:
+		return driver.ProbeResult{}, b.down
+	case b.failProbe != nil:
+		return driver.ProbeResult{}, b.failProbe
+	case b.passwords[user] != password:
+		return driver.ProbeResult{}, patchbay.Errorf(patchbay.LoginRefused, "%s with %s is refused", user, password)
+	}
+	if _, ok := b.principals[user]; !ok && r.Access != "" {
+		return driver.ProbeResult{}, patchbay.Errorf(patchbay.LoginRefused, "%s is refused", user)
+	}
+	return driver.ProbeResult{}, nil
+}
+
+func (b *broker) Owned(context.Context) ([]driver.Owned, error) {
+	defer b.lock()()
+	var owned []driver.Owned
+	for name, r := range b.principals {
+		owned = append(owned, driver.Owned{Mark: r.Mark, Name: name})
+	}
+	return owned, b.down
+}
+
+func (b *broker) Close() error { return nil }
+
+// app is a source in memory.
+type app struct {
+	mu         sync.Mutex
+	settings   map[string]patchbay.Secret
+	version    int
+	down       error
+	failWrite  error
+	restartErr error
+	restarts   int
+}
+
+func (a *app) lock() func() {
+	a.mu.Lock()
+	return a.mu.Unlock
+}
+
+func (a *app) read() map[string]string {
+	defer a.lock()()
+	return revealAll(a.settings)
+}
+
+func (a *app) Inspect(context.Context) (driver.SourceInfo, error) {
+	defer a.lock()()
+	return driver.SourceInfo{Restarts: true}, a.down
+}
+
+func (a *app) ReadSettings(context.Context) (driver.Snapshot, error) {
+	defer a.lock()()
+	return driver.Snapshot{Version: fmt.Sprint(a.version), Settings: maps.Clone(a.settings)}, a.down
+}
+
+func (a *app) CheckChange(context.Context, driver.Change) error { return nil }
+
+func (a *app) WriteSettings(_ context.Context, c driver.Change, ifVersion string) (string, error) {
+	defer a.lock()()
+	if a.failWrite != nil {
+		return "", a.failWrite
+	}
+	done := true
+	for _, s := range c.Set {
+		done = done && a.settings[s.Name] == s.Value
+	}
+	if done {
+		return fmt.Sprint(a.version), nil
+	}
+	if ifVersion != fmt.Sprint(a.version) {
+		return "", patchbay.Errorf(patchbay.SettingsChanged, "version %d", a.version)
+	}
+	for _, s := range c.Set {
+		a.settings[s.Name] = s.Value
+	}
+	for _, name := range c.Remove {
+		delete(a.settings, name)
+	}
+	a.version++
+	return fmt.Sprint(a.version), nil
+}
+
+func (a *app) RestoreSettings(_ context.Context, c driver.Change, before driver.Snapshot) error {
+	defer a.lock()()
+	if a.down != nil {
+		return a.down
+	}
+	for _, s := range c.Set {
+		if a.settings[s.Name] == s.Value {
+			delete(a.settings, s.Name)
+			if old, ok := before.Settings[s.Name]; ok {
+				a.settings[s.Name] = old
+			}
+		}
+	}
+	for _, name := range c.Remove {
+		if old, ok := before.Settings[name]; ok {
+			a.settings[name] = old
+		}
+	}
+	a.version++
+	return nil
+}
+
+func (a *app) Restart(context.Context) error {
+	defer a.lock()()
+	a.restarts++
+	return a.restartErr
+}
+
+func (a *app) Egress(context.Context) ([]netip.Prefix, error) { return nil, nil }
+func (a *app) Dialer() driver.Dialer                          { return &net.Dialer{} }
+func (a *app) Owned(context.Context) ([]driver.Owned, error)  { return nil, nil }
+func (a *app) Close() error                                   { return nil }
+func (a *app) set(name, value string) {
+	defer a.lock()()
+	a.settings[name] = patchbay.NewSecret(value)
+	a.version++
+}
+
+// world is a service over a real store and engine, with both ends in memory.
+type world struct {
+	*Service
+	t      *testing.T
+	broker *broker
+	app    *app
+	group  patchbay.ID
+	linker patchbay.ID
+	caller Caller
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	dir := t.TempDir()
+	records, err := sqlite.Open(t.Context(), filepath.Join(dir, "db"), sqlite.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = records.Close() })
+	keys, err := keyring.Load(filepath.Join(dir, "key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	w := &world{
+		t:      t,
+		broker: &broker{listener: listener, principals: map[string]driver.PrincipalRequest{}, passwords: map[string]string{}, sessions: map[string]int{}},
+		app:    &app{settings: map[string]patchbay.Secret{"THEIRS": patchbay.NewSecret("kept")}},
+		caller: Caller{Name: "tester"},
+	}
+	w.Service = New(Options{
+		Records: records, Keys: keys, Overlap: time.Millisecond, Log: slog.New(slog.DiscardHandler),
+		Catalog: driver.Catalog{
+			Targets: map[string]driver.TargetDriver{"memory": {
+				Kind: "postgresql", Types: []string{"Microsoft.DBforPostgreSQL/flexibleServers"}, Child: "databases",
+				Capabilities: driver.TargetCapabilities{
+					Auth:   []patchbay.AuthType{patchbay.AuthSecret},
+					Access: []patchbay.Access{patchbay.Reader, patchbay.Writer}, Sessions: true,
+				},
+				Open: func(context.Context, driver.Config) (driver.Target, error) { return w.broker, nil },
+			}},
+			Sources: map[string]driver.SourceDriver{"memoryApp": {
+				Types: []string{"Microsoft.Web/sites"},
+				Open:  func(context.Context, driver.Config) (driver.Source, error) { return w.app, nil },
+			}},
+		},
+	})
+	engine, err := saga.New(records, w.Workflows(), saga.Options{
+		ParkAfter: 2, Backoff: func(int) time.Duration { return time.Millisecond },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Bind(engine)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- engine.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		w.Service.Close()
+	})
+	if err := w.Init(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	subs, err := w.Subscriptions(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.group = patchbay.ID("/subscriptions/" + subs[0].ID + "/resourceGroups/default")
+	for _, id := range []patchbay.ID{w.group + "/providers/Microsoft.DBforPostgreSQL/flexibleServers/db", w.group + "/providers/Microsoft.Web/sites/web"} {
+		if _, _, _, err := w.PutResource(t.Context(), ResourceRequest{
+			Resource: patchbay.Resource{ID: id}, Admin: driver.Secrets{"password": patchbay.NewSecret("admin's")}, Caller: w.caller,
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.linker = (w.group + "/providers/Microsoft.Web/sites/web").Linker("orders")
+	return w
+}
+
+func (w *world) spec() patchbay.Spec {
+	return patchbay.Spec{
+		Target: patchbay.TargetService{Type: patchbay.AzureResource, ID: w.group + "/providers/Microsoft.DBforPostgreSQL/flexibleServers/db/databases/shop"},
+		Auth:   &patchbay.Auth{Type: patchbay.AuthSecret},
+		Client: "go",
+	}
+}
+
+// end waits for what was begun to end.
+func (w *world) end(b Begun, err error) patchbay.Operation {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	op := b.Operation
+	ctx, cancel := context.WithTimeout(w.t.Context(), 30*time.Second)
+	defer cancel()
+	for !op.State.Ended() {
+		if op, err = w.Wait(ctx, op.ID, op.Version); err != nil {
+			w.t.Fatal(err)
+		}
+		if ctx.Err() != nil {
+			w.t.Fatalf("the operation does not end: %+v", op)
+		}
+	}
+	return op
+}
+
+func (w *world) put(spec patchbay.Spec) patchbay.Operation {
+	w.t.Helper()
+	return w.end(w.Put(w.t.Context(), PutRequest{ID: w.linker, Spec: spec, Caller: w.caller}))
+}
+
+func (w *world) want(op patchbay.Operation, state patchbay.OperationState, code patchbay.Code) {
+	w.t.Helper()
+	if op.State != state || patchbay.CodeOf(errOf(op)) != code {
+		w.t.Fatalf("the %s is %s (%v), and should be %s (%s)", op.Kind, op.State, op.Error, state, code)
+	}
+}
+
+func errOf(op patchbay.Operation) error {
+	if op.Error == nil {
+		return nil
+	}
+	return op.Error
+}

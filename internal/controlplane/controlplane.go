@@ -1,0 +1,189 @@
+// Package controlplane puts the parts of a server together: the records, the
+// saga engine, the use cases, the drivers and the wire, on one data directory.
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/sdk/resource"
+	"go.opentelemetry.io/otel/sdk/trace"
+	semconv "go.opentelemetry.io/otel/semconv/v1.42.0"
+	"golang.org/x/sync/errgroup"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/connector"
+	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/internal/version"
+	"patchbay.dev/patchbay/keyring"
+	"patchbay.dev/patchbay/saga"
+	"patchbay.dev/patchbay/server"
+	"patchbay.dev/patchbay/sources/envfile"
+	"patchbay.dev/patchbay/store/sqlite"
+	"patchbay.dev/patchbay/targets/nats"
+	"patchbay.dev/patchbay/targets/postgres"
+)
+
+// The files of a data directory, besides those of package server.
+const (
+	DatabaseFile = "patchbay.db"
+	KeyFile      = "sealing.key"
+)
+
+// Options say how a control plane is run. Server.Dir is the data directory.
+type Options struct {
+	Server server.Options
+	// Overlap is how long an old credential keeps working after a rotation; 0 is
+	// connector.DefaultOverlap.
+	Overlap time.Duration
+	// Traces is the URL of an OpenTelemetry collector (OTLP over HTTP); "" is
+	// none.
+	Traces string
+	Log    *slog.Logger
+	// Ready is called with the server when requests are answered; it may be nil.
+	Ready func(*server.Server)
+}
+
+// Catalog is the drivers of this build: a new one is one line here.
+func Catalog() driver.Catalog {
+	return driver.Catalog{
+		Targets: map[string]driver.TargetDriver{
+			"postgres": postgres.Driver(),
+			"nats":     nats.Driver(),
+		},
+		Sources: map[string]driver.SourceDriver{
+			"envfile": envfile.Driver(),
+		},
+	}
+}
+
+// Run serves until ctx ends, and then drains: requests and steps that are in
+// flight end, and what has not ended goes on at the next start.
+func Run(ctx context.Context, o Options) (err error) {
+	dir := o.Server.Dir
+	if err := prepare(dir); err != nil {
+		return err
+	}
+	stopTraces, err := traces(ctx, o.Traces)
+	if err != nil {
+		return err
+	}
+	defer stopTraces(o.Log)
+
+	records, err := sqlite.Open(ctx, filepath.Join(dir, DatabaseFile), sqlite.Options{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, records.Close()) }()
+	keys, err := keyring.Load(filepath.Join(dir, KeyFile))
+	if err != nil {
+		return err
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	watch := newMetrics(registry)
+	service := connector.New(connector.Options{
+		Records: records, Keys: keys, Catalog: Catalog(), Overlap: o.Overlap, Log: o.Log, Observe: watch.driverCalled,
+	})
+	defer service.Close()
+	if err := service.Init(ctx); err != nil {
+		return err
+	}
+	engine, err := saga.New(records, service.Workflows(), saga.Options{Logger: o.Log, Observer: watch})
+	if err != nil {
+		return err
+	}
+	service.Bind(engine)
+
+	var running atomic.Bool
+	o.Server.Registry, o.Server.Log = registry, o.Log
+	o.Server.Ready = func(context.Context) error {
+		if !running.Load() {
+			return patchbay.Errorf(patchbay.Internal, "the engine does not run")
+		}
+		return nil
+	}
+	web, err := server.New(service, o.Server)
+	if err != nil {
+		return err
+	}
+	if err := web.Listen(); err != nil {
+		return err
+	}
+	// Requests end first, then the steps: a request that waits for its operation
+	// must not outlive the engine.
+	steps, stopSteps := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopSteps()
+	g, serving := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		defer running.Store(false)
+		running.Store(true)
+		return engine.Run(steps)
+	})
+	g.Go(func() error { return service.Run(steps) })
+	g.Go(func() error {
+		defer stopSteps()
+		if o.Ready != nil {
+			o.Ready(web)
+		}
+		return web.Serve(serving)
+	})
+	return g.Wait()
+}
+
+// prepare makes the data directory, for its owner alone.
+func prepare(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make the data directory: %w", err)
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return fmt.Errorf("the data directory: %w", err)
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return patchbay.Errorf(patchbay.Internal, "the data directory %s has mode %04o: others can read it", dir, info.Mode().Perm()).
+			WithFix("chmod 700 %s", dir)
+	}
+	if _, err := os.Stat(filepath.Join(dir, DatabaseFile)); err == nil {
+		if _, err := os.Stat(filepath.Join(dir, KeyFile)); errors.Is(err, fs.ErrNotExist) {
+			return patchbay.Errorf(patchbay.Internal, "%s holds records, but their key file %s is gone; without it no secret in them can be read", dir, KeyFile).
+				WithFix("put %s back from the backup", KeyFile)
+		}
+	}
+	return nil
+}
+
+// traces sends spans to a collector, where there is one.
+func traces(ctx context.Context, endpoint string) (stop func(*slog.Logger), err error) {
+	if endpoint == "" {
+		return func(*slog.Logger) {}, nil
+	}
+	exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(endpoint))
+	if err != nil {
+		return nil, fmt.Errorf("traces to %s: %w", endpoint, err)
+	}
+	provider := trace.NewTracerProvider(
+		trace.WithBatcher(exporter),
+		trace.WithResource(resource.NewWithAttributes(semconv.SchemaURL,
+			semconv.ServiceName("patchbay"), semconv.ServiceVersion(version.Get().Version))),
+	)
+	otel.SetTracerProvider(provider)
+	return func(log *slog.Logger) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		if err := provider.Shutdown(ctx); err != nil {
+			log.WarnContext(ctx, "the last traces were not sent", "error", err)
+		}
+	}, nil
+}

@@ -1,0 +1,74 @@
+package controlplane
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"patchbay.dev/patchbay"
+)
+
+// metrics counts what the engine and the drivers do. No label holds a name
+// that a caller chose.
+type metrics struct {
+	steps      *prometheus.HistogramVec
+	operations *prometheus.HistogramVec
+	leftovers  *prometheus.CounterVec
+	calls      *prometheus.HistogramVec
+	active     prometheus.Gauge
+	queued     prometheus.Gauge
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	make := promauto.With(r)
+	buckets := prometheus.ExponentialBuckets(0.001, 4, 9) // 1 ms to 65 s
+	return &metrics{
+		steps: make.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "patchbay_step_duration_seconds", Help: "One attempt of a step.", Buckets: buckets,
+		}, []string{"operation", "step", "direction", "outcome"}),
+		operations: make.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "patchbay_operation_duration_seconds", Help: "From submission to end, time in line included.", Buckets: buckets,
+		}, []string{"operation", "state"}),
+		leftovers: make.NewCounterVec(prometheus.CounterOpts{
+			Name: "patchbay_leftovers_parked_total", Help: "What could not be removed and is retried in the background.",
+		}, []string{"operation", "step"}),
+		calls: make.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "patchbay_driver_call_duration_seconds", Help: "One call of a driver.", Buckets: buckets,
+		}, []string{"driver", "method", "code"}),
+		active: make.NewGauge(prometheus.GaugeOpts{Name: "patchbay_operations_active", Help: "Operations that this process drives."}),
+		queued: make.NewGauge(prometheus.GaugeOpts{Name: "patchbay_operations_queued", Help: "Operations that wait for an earlier one of their source."}),
+	}
+}
+
+// StepEnded implements saga.Observer.
+func (m *metrics) StepEnded(kind patchbay.OperationKind, step string, undo bool, outcome string, took time.Duration) {
+	direction := "do"
+	if undo {
+		direction = "undo"
+	}
+	m.steps.WithLabelValues(string(kind), step, direction, outcome).Observe(took.Seconds())
+}
+
+// OperationEnded implements saga.Observer.
+func (m *metrics) OperationEnded(kind patchbay.OperationKind, state patchbay.OperationState, took time.Duration) {
+	m.operations.WithLabelValues(string(kind), string(state)).Observe(took.Seconds())
+}
+
+// LeftoverParked implements saga.Observer.
+func (m *metrics) LeftoverParked(kind patchbay.OperationKind, step string) {
+	m.leftovers.WithLabelValues(string(kind), step).Inc()
+}
+
+// Load implements saga.Observer.
+func (m *metrics) Load(active, queued int) {
+	m.active.Set(float64(active))
+	m.queued.Set(float64(queued))
+}
+
+func (m *metrics) driverCalled(driver, method string, took time.Duration, code patchbay.Code) {
+	if code == "" {
+		code = "ok"
+	}
+	m.calls.WithLabelValues(driver, method, string(code)).Observe(took.Seconds())
+}
