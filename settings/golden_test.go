@@ -89,9 +89,8 @@ func TestGolden(t *testing.T) {
 						show(&b, k, Request{Kind: name, Naming: naming, Auth: auth, Values: values}, "")
 					}
 				}
-				if auth := k.authsOf(naming, "")[0]; true {
-					show(&b, k, Request{Kind: name, Naming: naming, Auth: auth, Values: elsewhere(k)}, ", elsewhere")
-				}
+				r := Request{Kind: name, Naming: naming, Auth: k.authsOf(naming, "")[0], Values: elsewhere(k)}
+				show(&b, k, r, ", elsewhere")
 			}
 			file := filepath.Join("testdata", name+".golden")
 			if *update {

@@ -220,10 +220,9 @@ func TestASecretInKeyVaultIsTheOnlyReference(t *testing.T) {
 	}
 	for _, bad := range []string{"http://shop.vault.azure.net/secrets/db", "https://", "x", "https://v/secrets/a)b", "https://v/ x"} {
 		r := postgres("", "go")
-		if r.SecretURI = bad; true {
-			if _, err := Render(r); patchbay.CodeOf(err) != patchbay.InvalidArgument {
-				t.Errorf("%s: %v", bad, err)
-			}
+		r.SecretURI = bad
+		if _, err := Render(r); patchbay.CodeOf(err) != patchbay.InvalidArgument {
+			t.Errorf("%s: %v", bad, err)
 		}
 	}
 }
@@ -265,10 +264,9 @@ func TestPropertiesAreAppendedInTheSyntaxOfTheString(t *testing.T) {
 	}
 	for _, bad := range []string{"", "a=b", "a;b", " a", "a ", "a&b", "é", "a\n"} {
 		r := postgres("", "go")
-		if r.ConnectionString = map[string]string{bad: "x"}; true {
-			if _, err := Render(r); patchbay.CodeOf(err) != patchbay.InvalidArgument {
-				t.Errorf("%q: %v", bad, err)
-			}
+		r.ConnectionString = map[string]string{bad: "x"}
+		if _, err := Render(r); patchbay.CodeOf(err) != patchbay.InvalidArgument {
+			t.Errorf("%q: %v", bad, err)
 		}
 	}
 }
@@ -286,6 +284,63 @@ func TestPropertiesCanBringTheServer(t *testing.T) {
 	const want = "host=ep-x.eastus2.azure.neon.tech dbname=neondb sslmode=require user=u password=p application_name=web"
 	if got := set[0].Value.Reveal(); got != want {
 		t.Errorf("\n got %s\nwant %s", got, want)
+	}
+}
+
+func TestAPreviewNeedsNoValues(t *testing.T) {
+	everyRequest(func(k *kind, r Request) {
+		r.Preview = true
+		set, err := Render(r)
+		if err != nil || len(set) == 0 {
+			t.Errorf("%s %s %s %s: %v", r.Kind, r.Naming, r.Client, r.Auth, err)
+		}
+		names, err := Names(r.Kind, r.Client, r.Auth, r.Naming)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range names {
+			there := slices.ContainsFunc(set, func(s patchbay.Setting) bool { return s.Name == n.Name })
+			if !there && !n.Optional {
+				t.Errorf("%s %s %s %s: no %s", r.Kind, r.Naming, r.Client, r.Auth, n.Name)
+			}
+		}
+	})
+	for _, c := range []struct {
+		r    Request
+		want string
+	}{
+		{Request{Kind: "postgresql", Client: "java", Auth: "secret", Values: Values{"host": patchbay.NewSecret("db"), "username": patchbay.NewSecret("a b")}},
+			"jdbc:postgresql://db:5432/‹database›?sslmode=require&user=a%20b&password=‹password›"},
+		{Request{Kind: "cosmos-mongo", Client: "go", Auth: "secret"},
+			"mongodb://‹account›:‹password›@‹account›.mongo.cosmos.azure.com:10255/?ssl=true&replicaSet=globaldb&retrywrites=false&maxIdleTimeMS=120000&appName=@‹account›@"},
+		{Request{Kind: "nats", Client: "go", Auth: "secret"}, "‹url›"},
+	} {
+		c.r.Preview = true
+		set, err := Render(c.r)
+		if err != nil || set[0].Value.Reveal() != c.want {
+			t.Errorf("%s: %q, %v", c.r.Kind, reveal(held(set)), err)
+		}
+	}
+}
+
+func TestParseLeavesSettingsOfOthersAlone(t *testing.T) {
+	r := postgres("", "go")
+	theirs, err := Render(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Taken = taken(namesOf(theirs)...)
+	r.Values["password"] = patchbay.NewSecret("ours")
+	ours, err := Render(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := Parse(r, held(append(theirs, ours...)))
+	if err != nil || v["password"].Reveal() != "ours" {
+		t.Errorf("%v, %v", reveal(v), err)
+	}
+	if _, err := Parse(r, held(theirs)); patchbay.CodeOf(err) != patchbay.SettingMissing {
+		t.Errorf("theirs were taken for ours: %v", err)
 	}
 }
 
@@ -370,13 +425,11 @@ func TestBadValuesAreRefusedByName(t *testing.T) {
 		"password": {"a\x00b", "\xff"},
 		"host":     {"a b", "h;x", "h,1", "a\nb", "h@x", "h?x", "'h'"},
 		"port":     {"0", "65536", "5432x", "-1", "05432", " 1"},
-		"sslmode":  {"prefer", "Require", ""},
+		"sslmode":  {"prefer", "Require"},
 	} {
 		for _, value := range bad {
 			r := postgres("", "go")
-			if r.Values[name] = patchbay.NewSecret(value); value == "" {
-				continue
-			}
+			r.Values[name] = patchbay.NewSecret(value)
 			_, err := Render(r)
 			if patchbay.CodeOf(err) != patchbay.InvalidArgument || !strings.Contains(err.Error(), "the value "+name+" of PostgreSQL") {
 				t.Errorf("%s=%q: %v", name, value, err)

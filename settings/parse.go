@@ -10,8 +10,8 @@ import (
 // what a source holds under the names that the connection owns, it recovers the
 // values, so that one can sign in with exactly what the application would.
 //
-// have must not hold settings of others, since a connection has either its
-// default names or those with its own name in them. A value that no setting
+// A connection has either its default names or those with its own name in
+// them, so settings of others must not be in have, or be Taken. A value that no setting
 // shows (sslmode of Django, a password in Key Vault) is not in the answer; one
 // that a library's words blur (SSL is true) is the weakest that fits.
 //
@@ -27,8 +27,13 @@ func Parse(r Request, have map[string]patchbay.Secret) (Values, error) {
 	if err != nil {
 		return nil, err
 	}
-	insert := slices.ContainsFunc(p.set, func(s setting) bool {
-		_, ok := have[p.kind.inserted(s.name, r.Connection)]
+	files := len(p.set) > 0 && p.set[0].file
+	held := func(name string) (patchbay.Secret, bool) {
+		v, ok := have[name]
+		return v, ok && (files || r.Taken == nil || !r.Taken(name))
+	}
+	insert := !files && slices.ContainsFunc(p.set, func(s setting) bool {
+		_, ok := held(p.kind.inserted(s.name, r.Connection))
 		return ok && custom[fold(s.name)] == ""
 	})
 	found := make(map[string][]string)
@@ -36,10 +41,10 @@ func Parse(r Request, have map[string]patchbay.Secret) (Values, error) {
 		name := s.name
 		if c := custom[fold(s.name)]; c != "" {
 			name = c
-		} else if insert && !s.file {
+		} else if insert {
 			name = p.kind.inserted(s.name, r.Connection)
 		}
-		value, ok := have[name]
+		value, ok := held(name)
 		if !ok {
 			if _, always, _ := p.kind.here(s, p.auth); always {
 				return nil, finding(patchbay.SettingMissing, name, "the source has no setting %s", name)
@@ -81,10 +86,7 @@ func common(a, b []string) []string {
 // values are what was found, and the defaults of what is written only when it
 // is not the default.
 func (p *plan) values(found map[string][]string) Values {
-	f := &filling{
-		kind: p.kind, exists: p.kind.exists(p.auth),
-		values: make(map[string]string), regular: make(map[string]string), missing: make(map[string]bool),
-	}
+	f := newFilling(p.kind, p.kind.exists(p.auth))
 	for v, all := range found {
 		f.values[v] = all[0]
 	}

@@ -279,10 +279,7 @@ func FuzzParse(f *testing.F) {
 			if !ok {
 				continue
 			}
-			fill := &filling{
-				kind: k, exists: func(string) bool { return true },
-				values: make(map[string]string), regular: make(map[string]string), missing: make(map[string]bool),
-			}
+			fill := newFilling(k, func(string) bool { return true })
 			valid := true
 			for v, all := range found {
 				fill.values[v] = all[0]

@@ -39,6 +39,9 @@ type Request struct {
 	SecretURI string
 	// Values that the kind does not know are ignored.
 	Values Values
+	// Preview has a value that is not there written as ‹password›, where
+	// otherwise it would be an error.
+	Preview bool
 }
 
 // Kind is what the table knows of one kind of target.
@@ -121,7 +124,7 @@ func Render(r Request) ([]patchbay.Setting, error) {
 	}
 	var out []patchbay.Setting
 	var kept []setting
-	strings := 0
+	composites := 0
 	for _, s := range p.set {
 		v, left, err := p.render(s, f)
 		if err != nil {
@@ -131,7 +134,7 @@ func Render(r Request) ([]patchbay.Setting, error) {
 			continue
 		}
 		if s.syntax.sep != "" {
-			strings++
+			composites++
 		}
 		out, kept = append(out, v), append(kept, s)
 	}
@@ -139,7 +142,7 @@ func Render(r Request) ([]patchbay.Setting, error) {
 		return nil, patchbay.Errorf(patchbay.InvalidArgument, "the settings of %s need a value for %s",
 			p.kind.title, list(slices.Sorted(maps.Keys(f.missing))))
 	}
-	if len(p.properties) > 0 && strings == 0 {
+	if len(p.properties) > 0 && composites == 0 {
 		return nil, patchbay.Errorf(patchbay.InvalidArgument,
 			"client type %s has no connection string that properties could be appended to", canonical(r.Client))
 	}
@@ -259,41 +262,61 @@ var hostName = regexp.MustCompile(`^[\p{L}\p{N}._:%/\\-]+$`)
 
 // filling checks the values and adds the defaults.
 func (p *plan) filling(r Request) (*filling, error) {
-	f := &filling{
-		kind: p.kind, exists: p.kind.exists(p.auth),
-		values: make(map[string]string), regular: make(map[string]string), missing: make(map[string]bool),
-	}
+	f := newFilling(p.kind, p.kind.exists(p.auth))
 	for _, v := range p.kind.values {
 		s := r.Values[v.Name]
 		if s.IsZero() {
 			s = p.brought[v.Name]
 		}
-		if s.IsZero() || !f.exists(v.Name) {
-			continue
+		if !s.IsZero() && f.exists(v.Name) {
+			f.values[v.Name] = s.Reveal()
 		}
-		f.values[v.Name] = s.Reveal()
+	}
+	met, sets := f.needMet()
+	if r.Preview {
+		f.blank(met)
 	}
 	f.defaults()
 	for _, v := range p.kind.values {
-		if why := v.refuse(f.values[v.Name]); why != "" && f.values[v.Name] != "" {
+		value, ok := f.values[v.Name]
+		if why := v.refuse(value); ok && why != "" && !f.isBlank(value) {
 			return nil, patchbay.Errorf(patchbay.InvalidArgument, "the value %s of %s %s", v.Name, p.kind.title, why)
 		}
 	}
 	if p.vaulted != "" {
 		f.values[p.vaulted] = p.reference
 	}
-	if len(p.kind.need) == 0 {
-		return f, nil
+	if !met && !r.Preview {
+		return nil, patchbay.Errorf(patchbay.InvalidArgument, "the settings of %s need %s", p.kind.title, sets)
 	}
-	var sets []string
-	for _, set := range p.kind.need {
-		if !slices.ContainsFunc(set, func(name string) bool { return f.values[name] == "" }) {
-			return f, nil
-		}
-		sets = append(sets, strings.Join(set, " and "))
-	}
-	return nil, patchbay.Errorf(patchbay.InvalidArgument, "the settings of %s need %s", p.kind.title, strings.Join(sets, ", or "))
+	return f, nil
 }
+
+// needMet reports whether one of the sets of values that the kind needs is
+// there in whole, and which sets there are.
+func (f *filling) needMet() (met bool, sets string) {
+	var all []string
+	for _, set := range f.kind.need {
+		met = met || !slices.ContainsFunc(set, func(name string) bool { return f.values[name] == "" })
+		all = append(all, strings.Join(set, " and "))
+	}
+	return met || len(all) == 0, strings.Join(all, ", or ")
+}
+
+// blank puts ‹name› for each value that is needed and not there, and for the
+// first set of those of which one is.
+func (f *filling) blank(met bool) {
+	for _, v := range f.kind.values {
+		needed := !v.Optional || !met && slices.Contains(f.kind.need[0], v.Name)
+		if f.values[v.Name] == "" && f.exists(v.Name) && needed && v.Default == "" {
+			f.values[v.Name] = "‹" + v.Name + "›"
+			f.blanks = true
+		}
+	}
+}
+
+// isBlank reports whether value is a ‹name› or has one from its default in it.
+func (f *filling) isBlank(value string) bool { return f.blanks && strings.Contains(value, "‹") }
 
 // defaults works out the default of each value, and puts it where there is
 // none.
@@ -363,7 +386,7 @@ func (p *plan) render(s setting, f *filling) (_ patchbay.Setting, left bool, _ e
 			text = s.syntax.with(text, name, p.properties[name])
 		}
 	}
-	if wrong := p.unlike(s, f, text, wrote); wrong != "" {
+	if wrong := p.unlike(s, f, text, wrote); wrong != "" && !f.blanks {
 		return patchbay.Setting{}, false, patchbay.Errorf(patchbay.InvalidArgument,
 			"the value %s has characters that %s can't hold (setting %s)", wrong, s.syntax.title, s.name)
 	}

@@ -242,17 +242,17 @@ func (x *syntax) with(s, key, value string) string {
 // tail matches the further properties that may follow a string that ends in
 // the literal last.
 func (x *syntax) tail(last string) string {
-	any := `.*`
+	rest := `.*`
 	if x.params != nil {
-		any = `[^/]*` // a later slash would move the start of the database's name
+		rest = `[^/]*` // a later slash would move the start of the database's name
 	}
 	switch {
 	case x.sep == "":
 		return ""
 	case strings.HasSuffix(last, x.sep):
-		return any
+		return rest
 	case x.sep == "&":
-		return `(?:[?&]` + any + `)?`
+		return `(?:[?&]` + rest + `)?`
 	}
-	return `(?:` + regexp.QuoteMeta(x.sep) + any + `)?` + regexp.QuoteMeta(x.end)
+	return `(?:` + regexp.QuoteMeta(x.sep) + rest + `)?` + regexp.QuoteMeta(x.end)
 }

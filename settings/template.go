@@ -130,6 +130,14 @@ type filling struct {
 	regular map[string]string // the defaults
 	exists  func(name string) bool
 	missing map[string]bool // values that were needed and not there
+	blanks  bool            // some values are only ‹names›
+}
+
+func newFilling(k *kind, exists func(name string) bool) *filling {
+	return &filling{
+		kind: k, exists: exists,
+		values: make(map[string]string), regular: make(map[string]string), missing: make(map[string]bool),
+	}
 }
 
 // fill gives t with its values, and which ones it wrote. left says that it is
@@ -156,6 +164,8 @@ func (f *filling) fill(t template, x *syntax) (text string, wrote []string, left
 				f.missing[p.value] = true
 			case p.special && value == f.regular[p.value]:
 				return "", nil, true
+			case f.isBlank(value):
+				b.WriteString(value)
 			default:
 				b.WriteString(f.kind.encode(p, x, value))
 				wrote = append(wrote, p.value)
