@@ -278,6 +278,18 @@ type Snapshot struct {
 	Content patchbay.Secret
 }
 
+// FileSetting is the name that a file of a connection's binding directory has
+// in [Snapshot].Settings: no environment variable can be called so.
+func FileSetting(connection, entry string) string { return connection + "/" + entry }
+
+// Key is the name that one of the change's settings has in [Snapshot].Settings.
+func (c Change) Key(s patchbay.Setting) string {
+	if s.File {
+		return FileSetting(c.Name, s.Name)
+	}
+	return s.Name
+}
+
 // Change is what a connection does to a source's settings, as one.
 type Change struct {
 	Mark Mark

@@ -125,8 +125,10 @@ type Replacement struct {
 type Published struct {
 	// Tag says whose it is: lower-case letters, digits, dots, dashes and
 	// underscores.
-	Tag   string
-	Files map[string][]byte // by name; a name holds no slash and does not begin with ".."
+	Tag string
+	// Generation is a number that its owner chose, to be read again.
+	Generation int64
+	Files      map[string][]byte // by name; a name holds no slash and does not begin with ".."
 	// Mode is that of the files; a directory has the execute bits beside its read
 	// bits. ReadPublished does not set it.
 	Mode fs.FileMode

@@ -12,7 +12,9 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -494,23 +496,23 @@ func (l *Local) ListDir(ctx context.Context, dir string) ([]string, error) {
 // The published form is the one that the kubelet gives projected volumes, and
 // that readers of such directories know:
 //
-//	orders/..data -> ..{tag}-{digest}   replaced by a rename: the instant
-//	orders/..{tag}-{digest}/password    the files
+//	orders/..data -> ..{tag}-{generation}-{digest}   replaced by a rename: the instant
+//	orders/..{tag}-{generation}-{digest}/password    the files
 //	orders/password -> ..data/password
 //
 // Names that begin with two dots are nobody's settings.
 const dataLink = "..data"
 
-func publishedTag(link string) (string, bool) {
-	rest, ok := strings.CutPrefix(link, "..")
-	if !ok {
-		return "", false
+// dataName is the form of the directories that ..data names.
+var dataName = regexp.MustCompile(`^\.\.([a-z0-9._-]+)-(\d{1,18})-[0-9a-f]{16}$`)
+
+func parseDataName(name string) (tag string, generation int64, ok bool) {
+	m := dataName.FindStringSubmatch(name)
+	if m == nil {
+		return "", 0, false
 	}
-	at := strings.LastIndexByte(rest, '-')
-	if at <= 0 || strings.ContainsRune(rest, '/') {
-		return "", false
-	}
-	return rest[:at], true
+	generation, err := strconv.ParseInt(m[2], 10, 64)
+	return m[1], generation, err == nil
 }
 
 // ReadPublished implements [Host].
@@ -529,11 +531,11 @@ func (l *Local) ReadPublished(ctx context.Context, dir string, limit int64) (Pub
 	if err != nil {
 		return Published{}, fmt.Errorf("%s: %w", dir, ErrForeign)
 	}
-	tag, ok := publishedTag(link)
+	tag, generation, ok := parseDataName(link)
 	if !ok {
 		return Published{}, fmt.Errorf("%s: %w", dir, ErrForeign)
 	}
-	p := Published{Tag: tag, Files: map[string][]byte{}}
+	p := Published{Tag: tag, Generation: generation, Files: map[string][]byte{}}
 	entries, err := os.ReadDir(filepath.Join(dir, link))
 	if err != nil {
 		return Published{}, err
@@ -591,7 +593,7 @@ func taggedAs(dir, tag string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", dir, ErrForeign)
 	}
-	if have, ok := publishedTag(link); !ok || have != tag {
+	if have, _, ok := parseDataName(link); !ok || have != tag {
 		return fmt.Errorf("%s: %w", dir, ErrForeign)
 	}
 	return nil
@@ -608,7 +610,10 @@ func fill(dir string, p Published) error {
 	if err := makeDir(dir, dirMode, parent); err != nil {
 		return err
 	}
-	data := ".." + p.Tag + "-" + digest(p)
+	data := fmt.Sprintf("..%s-%d-%s", p.Tag, p.Generation, digest(p))
+	if _, _, ok := parseDataName(data); !ok {
+		return fmt.Errorf("%q and %d are no tag and generation", p.Tag, p.Generation)
+	}
 	current, err := os.Readlink(filepath.Join(dir, dataLink))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -641,7 +646,7 @@ func fill(dir string, p Published) error {
 	for _, e := range entries {
 		link, _ := os.Readlink(filepath.Join(dir, e.Name()))
 		_, wanted := p.Files[e.Name()]
-		tag, ours := publishedTag(e.Name())
+		tag, _, ours := parseDataName(e.Name())
 		stale := link == filepath.Join(dataLink, e.Name()) && !wanted ||
 			e.IsDir() && ours && tag == p.Tag && e.Name() != data ||
 			e.Name() == dataLink+"_tmp"

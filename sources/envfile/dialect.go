@@ -1,0 +1,175 @@
+package envfile
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"patchbay.dev/patchbay"
+)
+
+// dialect is one way of writing settings in a file. A dialect can read back
+// exactly whatever it writes.
+type dialect interface {
+	name() string
+	// parse splits a text into its statements. Together they are the text, byte
+	// for byte.
+	parse(text string) ([]statement, error)
+	// checkName says why the dialect has no such name, "" when it has.
+	checkName(name string) string
+	// encode writes a value, as it stands behind the equals sign; why says why it
+	// can't be written.
+	encode(value string) (written, why string)
+	// maxLine is the longest line that readers take, in bytes, 0 for any length.
+	maxLine() int
+}
+
+var dialects = map[string]dialect{"dotenv": dotenv{}, "docker": docker{}, "systemd": systemd{}}
+
+type statementKind int
+
+const (
+	other      statementKind = iota // empty lines, and lines that readers ignore
+	comment                         // a line that is a comment
+	assignment                      // a name and a value
+)
+
+// statement is a part of a settings file: whole lines, their ends included.
+type statement struct {
+	kind statementKind
+	text string
+	// Of an assignment: what it says, and where its separator begins and its
+	// value ends in text. What is before and after stays when a value is replaced.
+	name, value string
+	from, to    int
+}
+
+// assign gives the statement another value, already encoded.
+func (s statement) assign(written string) string {
+	rest := s.text[s.to:]
+	if strings.HasPrefix(rest, "#") {
+		rest = " " + rest // a comment right behind a quote; behind a bare value it would be part of it
+	}
+	return s.text[:s.from] + "=" + written + rest
+}
+
+// refusal is why a text can't be used; the line counts from 1.
+type refusal struct {
+	line int
+	why  string
+}
+
+func (r refusal) Error() string { return fmt.Sprintf("line %d %s", r.line, r.why) }
+
+func refuse(text string, at int, why string) error {
+	return refusal{line: 1 + strings.Count(text[:at], "\n"), why: why}
+}
+
+// maxName bounds what ends up in a mark, an error and a process's environment.
+const maxName = 255
+
+const tooLong = "is longer than 255 bytes"
+
+const byteOrderMark = "\uFEFF"
+
+// checkText refuses what no dialect can hold.
+func checkText(content []byte) error {
+	if at := bytes.IndexByte(content, 0); at >= 0 {
+		return refuse(string(content), at, "has a NUL byte: this is no text")
+	}
+	if !utf8.Valid(content) {
+		at := 0
+		for {
+			r, size := utf8.DecodeRune(content[at:])
+			if r == utf8.RuneError && size == 1 {
+				break
+			}
+			at += size
+		}
+		return refuse(string(content), at, "is not UTF-8")
+	}
+	return nil
+}
+
+// lineEnd is where the line that i is in ends, its end included, and where its
+// content does.
+func lineEnd(text string, i int) (content, next int) {
+	at := strings.IndexByte(text[i:], '\n')
+	if at < 0 {
+		return len(text), len(text)
+	}
+	content, next = i+at, i+at+1
+	if content > i && text[content-1] == '\r' {
+		content--
+	}
+	return content, next
+}
+
+// lineBreak is the file's own: that of its first line.
+func lineBreak(text string) string {
+	if at := strings.IndexByte(text, '\n'); at > 0 && text[at-1] == '\r' {
+		return "\r\n"
+	}
+	return "\n"
+}
+
+// checkValue refuses what no environment variable can hold.
+func checkValue(value string) string {
+	switch {
+	case strings.Contains(value, "\x00"):
+		return "holds a NUL byte, which no environment variable can"
+	case !utf8.ValidString(value):
+		return "is not UTF-8"
+	}
+	return ""
+}
+
+// checkSetting refuses a setting that the dialect can't hold. The value itself
+// is never part of the error.
+func checkSetting(d dialect, s patchbay.Setting) error {
+	if why := d.checkName(s.Name); why != "" {
+		return invalid(s.Name, "the setting name %q %s", clip(s.Name), why)
+	}
+	value := s.Value.Reveal()
+	why := checkValue(value)
+	if why == "" {
+		var written string
+		written, why = d.encode(value)
+		if m := d.maxLine(); why == "" && m > 0 && len(s.Name)+len(written)+1 > m {
+			why = fmt.Sprintf("makes a line longer than the %d bytes that its readers take", m)
+		}
+	}
+	if why != "" {
+		return invalid(s.Name, "the value of %s %s", s.Name, why)
+	}
+	return nil
+}
+
+func invalid(subject, format string, args ...any) *patchbay.Error {
+	e := patchbay.Errorf(patchbay.InvalidArgument, format, args...)
+	e.Subject = clip(subject)
+	return e
+}
+
+// clip keeps a hostile name from filling a log.
+func clip(s string) string {
+	if len(s) > 80 {
+		return strings.ToValidUTF8(s[:80], "") + "…"
+	}
+	return s
+}
+
+// isName reports whether s is letters, digits, underscores and what else
+// allows, not beginning with a digit or with that.
+func isName(s, also string) bool {
+	for i, c := range []byte(s) {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', c == '_':
+		case i > 0 && ('0' <= c && c <= '9' || strings.IndexByte(also, c) >= 0):
+		default:
+			return false
+		}
+	}
+	return s != ""
+}

@@ -1,0 +1,368 @@
+// Package envfile is the source driver for an application that reads its
+// settings from a file: a .env, a docker env file, or a systemd
+// EnvironmentFile. Registered as Microsoft.Web/sites with the file's path as
+// endpoint, it may have a reload (a command, or a signal to a pid file) and a
+// directory for service bindings.
+//
+// # The file
+//
+// Everything that is not a connection's own stays byte for byte. A connection's
+// settings stand together at the end, behind one comment that says whose they
+// are. A name that the file has already is replaced where it is; when the file
+// has it several times, the last one is, which is the one that all readers
+// take. A file that readers would split differently from each other (a quote
+// that is never closed, a lone carriage return) is refused rather than guessed
+// at, and every change is read back before it is put in place.
+//
+// The file is replaced by a rename, so a reader has the old one or the new. Its
+// mode, owner and extended attributes stay; a symbolic link stays one, and what
+// it names is replaced. Writers take turns by a lock on the directory (flock),
+// and right before the rename the file is compared once more with what the
+// change was made of, for the sake of editors that know of no lock.
+//
+// # Dialects
+//
+// dotenv (the default) is what the libraries of that name read. A value is
+// written in the first of these forms that holds it:
+//
+//   - 'value', just as it is: everything without a single quote, a carriage
+//     return, two backslashes in a row or a backslash at its end. Line breaks
+//     are written as they are.
+//   - "value", just as it is: with a single quote, but without a double one, a
+//     backslash, a carriage return, or a dollar sign before a letter, digit,
+//     underscore, brace or parenthesis.
+//   - value, without quotes: on one line, without #, backtick or such a dollar
+//     sign, spaces at either end, or a quote at its beginning.
+//   - "value" with \\, \", \$ and \r for what needs it.
+//
+// godotenv, python-dotenv, the dotenv packages of Node.js and Ruby, and Node's
+// own --env-file all read the first three alike, with two exceptions:
+// python-dotenv fills in ${NAME} even between single quotes (load with
+// interpolate=False), and Ruby's dotenv before 2.8 reads no value of several
+// lines. In the last form (a single quote together with a double one or with
+// $NAME, say) they differ: Node's take \" and \\ as they are, python-dotenv \$.
+// Patchbay makes no such secrets; it writes those that it is given. Names may
+// have dots and dashes; godotenv and Ruby's dotenv refuse a file with dashes.
+//
+// docker is what docker run --env-file and podman read (docker compose's
+// env_file is dotenv): the rest of the line is the value, spaces included, and
+// there is no way to write a line break.
+//
+// systemd is systemd.exec(5)'s EnvironmentFile=: values are written between
+// double quotes with a backslash before ", \, ` and $; line breaks are written
+// as they are. Names are letters, digits and underscores, others systemd
+// leaves out silently.
+//
+// # Service bindings
+//
+// Settings that are files (naming servicebinding) go to
+// {bindingRoot}/{connection}/{entry}. The entries are links into a directory
+// that is replaced by one rename, the way Kubernetes does it with its projected
+// volumes: the files of a binding change all at once, and a reader that opened
+// one before keeps it. The first publication and the removal rename the
+// binding's directory itself.
+package envfile
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"net/netip"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/hosts"
+)
+
+// maxFile bounds a settings file, and all files of one binding; in bytes.
+const maxFile = 1 << 20
+
+// properties are what a resource of this driver may say besides its endpoint.
+type properties struct {
+	// Dialect is dotenv (the default), docker or systemd.
+	Dialect string `json:"dialect"`
+	// Reload makes the application read its settings anew.
+	Reload *reload `json:"reload"`
+	// BindingRoot is the directory that $SERVICE_BINDING_ROOT names.
+	BindingRoot string `json:"bindingRoot"`
+	// Egress are the addresses that the application speaks from, as prefixes.
+	Egress []string `json:"egress"`
+	// Location is the ARM location; connections inherit it.
+	Location string `json:"location"`
+	// Mode is that of a file that is not there yet, in octal; default 0600.
+	Mode string `json:"mode"`
+}
+
+// reload is exactly one of a command and a pid file.
+type reload struct {
+	Command []string `json:"command"`
+	PidFile string   `json:"pidFile"`
+	Signal  string   `json:"signal"` // to the process of PidFile; default HUP
+}
+
+// Driver is the driver for this machine.
+func Driver() driver.SourceDriver { return driverOn(hosts.NewLocal()) }
+
+func driverOn(host hosts.Host) driver.SourceDriver {
+	return driver.SourceDriver{
+		Types: []string{"Microsoft.Web/sites"},
+		Open: func(_ context.Context, c driver.Config) (driver.Source, error) {
+			s, err := open(host, c)
+			if err != nil {
+				return nil, err
+			}
+			return s, nil
+		},
+	}
+}
+
+type source struct {
+	host     hosts.Host
+	id       patchbay.ID
+	path     string
+	dialect  dialect
+	reload   *reload
+	bindings string // "" for none
+	egress   []netip.Prefix
+	location string
+	mode     fs.FileMode
+}
+
+var _ driver.Source = (*source)(nil)
+
+// open checks what the resource says, and looks at nothing.
+func open(host hosts.Host, c driver.Config) (*source, error) {
+	s := &source{host: host, id: c.ID, path: c.Endpoint, mode: 0o600, dialect: dotenv{}}
+	if err := checkPath("endpoint", c.Endpoint); err != nil {
+		return nil, err
+	}
+	if len(c.Admin) > 0 {
+		return nil, patchbay.Errorf(patchbay.InvalidArgument, "a settings file has no admin credential")
+	}
+	var p properties
+	if len(bytes.TrimSpace(c.Properties)) > 0 {
+		d := json.NewDecoder(bytes.NewReader(c.Properties))
+		d.DisallowUnknownFields()
+		err := d.Decode(&p)
+		if err == nil {
+			if _, err = d.Token(); errors.Is(err, io.EOF) {
+				err = nil
+			} else if err == nil {
+				err = errors.New("there is something behind them")
+			}
+		}
+		if err != nil {
+			return nil, patchbay.Errorf(patchbay.InvalidArgument, "the properties of a settings file are dialect, reload, bindingRoot, egress, location and mode: %w", err)
+		}
+	}
+	if p.Dialect != "" {
+		var ok bool
+		if s.dialect, ok = dialects[p.Dialect]; !ok {
+			return nil, patchbay.Errorf(patchbay.InvalidArgument, "the dialect %q is none of %s", clip(p.Dialect), strings.Join(slices.Sorted(maps.Keys(dialects)), ", "))
+		}
+	}
+	if p.BindingRoot != "" {
+		if err := checkPath("bindingRoot", p.BindingRoot); err != nil {
+			return nil, err
+		}
+		s.bindings = p.BindingRoot
+	}
+	for _, text := range p.Egress {
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil || prefix != prefix.Masked() {
+			return nil, patchbay.Errorf(patchbay.InvalidArgument, "the egress %q is no network prefix such as 10.0.3.7/32 or fd00::/64", clip(text))
+		}
+		s.egress = append(s.egress, prefix)
+	}
+	if p.Mode != "" {
+		mode, err := strconv.ParseUint(p.Mode, 8, 32)
+		if err != nil || mode&^0o777 != 0 || mode&0o600 != 0o600 {
+			return nil, patchbay.Errorf(patchbay.InvalidArgument, "the mode %q is no octal file mode that lets its owner read and write, such as 0640", clip(p.Mode))
+		}
+		s.mode = fs.FileMode(mode)
+	}
+	s.location = p.Location
+	if p.Reload != nil {
+		if err := p.Reload.check(); err != nil {
+			return nil, err
+		}
+		s.reload = p.Reload
+	}
+	return s, nil
+}
+
+func checkPath(what, name string) error {
+	if !path.IsAbs(name) || path.Clean(name) != name || name == "/" || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' }) {
+		return patchbay.Errorf(patchbay.InvalidArgument, "the %s %q is no absolute path without . and .. and control characters", what, clip(name))
+	}
+	return nil
+}
+
+// Inspect implements [driver.Source].
+func (s *source) Inspect(ctx context.Context) (driver.SourceInfo, error) {
+	s.sweepNow(ctx)
+	info := driver.SourceInfo{Location: s.location, Restarts: s.reload != nil, Files: s.bindings != ""}
+	file, err := s.host.ReadFile(ctx, s.path, maxFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if _, err := s.host.ListDir(ctx, filepath.Dir(s.path)); err != nil {
+			return driver.SourceInfo{}, s.unreadable(err)
+		}
+		info.Warnings = append(info.Warnings, fmt.Sprintf("%s is not there yet: the first connection makes it, with mode %04o", s.path, s.mode))
+	case err != nil:
+		return driver.SourceInfo{}, s.unreadable(err)
+	default:
+		if _, err := parse(s.dialect, string(file.Content)); err != nil {
+			return driver.SourceInfo{}, s.unreadable(err)
+		}
+		if file.Mode&0o004 != 0 {
+			info.Warnings = append(info.Warnings, fmt.Sprintf("every user of the machine can read %s (mode %04o): chmod o-r %s", s.path, file.Mode, s.path))
+		}
+	}
+	if err := s.host.CheckReplace(ctx, s.path); err != nil {
+		return driver.SourceInfo{}, s.unwritable(err)
+	}
+	if s.bindings != "" {
+		if _, err := s.host.ListDir(ctx, s.bindings); err != nil {
+			return driver.SourceInfo{}, s.bindingError("", err)
+		}
+	}
+	return info, nil
+}
+
+// Egress implements [driver.Source]: what the registration says.
+func (s *source) Egress(context.Context) ([]netip.Prefix, error) {
+	return slices.Clone(s.egress), nil
+}
+
+// Dialer implements [driver.Source].
+func (s *source) Dialer() driver.Dialer { return s.host }
+
+// Close implements [driver.Source].
+func (s *source) Close() error { return nil }
+
+// Owned implements [driver.Source]: one for each setting and binding file that
+// a mark names, so that each can be removed by it.
+func (s *source) Owned(ctx context.Context) ([]driver.Owned, error) {
+	s.sweepNow(ctx)
+	state, err := s.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var list []driver.Owned
+	if state.exists {
+		doc, err := parse(s.dialect, state.text)
+		if err != nil {
+			return nil, s.unreadable(err)
+		}
+		for _, m := range doc.marks() {
+			owner := driver.Mark{UID: m.uid, Generation: m.generation, Connection: s.id.Linker(m.connection)}
+			for _, name := range m.names {
+				list = append(list, driver.Owned{Mark: owner, Name: name})
+			}
+			if len(m.names) == 0 {
+				list = append(list, driver.Owned{Mark: owner})
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(state.bindings)) {
+		b := state.bindings[name]
+		owner := driver.Mark{UID: b.UID, Generation: b.Generation, Connection: s.id.Linker(name)}
+		for _, entry := range slices.Sorted(maps.Keys(b.Files)) {
+			list = append(list, driver.Owned{Mark: owner, Name: name + "/" + entry})
+		}
+	}
+	return list, nil
+}
+
+// unreadable says what is wrong with a file that can't be read.
+func (s *source) unreadable(err error) error {
+	var known *patchbay.Error
+	if errors.As(err, &known) {
+		return err
+	}
+	if ended := interrupted(err); ended != nil {
+		return ended
+	}
+	var bad refusal
+	switch {
+	case errors.As(err, &bad):
+		return patchbay.Errorf(patchbay.SettingsUnreadable, "%s is no %s file: %w", s.path, s.dialect.name(), err).
+			WithFix("sed -n %dp %s   (and mend that line)", bad.line, s.path)
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		return patchbay.Errorf(patchbay.SourceNotFound, "there is no directory %s", filepath.Dir(s.path)).
+			WithFix("mkdir -p %s, or register the source with another path", filepath.Dir(s.path))
+	case errors.Is(err, hosts.ErrIrregular):
+		return patchbay.Errorf(patchbay.SettingsUnreadable, "%w", err).
+			WithFix("register the source with the path of a regular file")
+	case errors.Is(err, hosts.ErrTooLarge):
+		return patchbay.Errorf(patchbay.SettingsUnreadable, "%s is larger than a settings file may be, %d bytes", s.path, maxFile)
+	case errors.Is(err, fs.ErrPermission):
+		return patchbay.Errorf(patchbay.SettingsUnreadable, "Patchbay may not read %s: %w", s.path, err).
+			WithFix("let the user that Patchbay runs as read and write it and its directory")
+	}
+	return patchbay.Errorf(patchbay.SettingsUnreadable, "%s can't be read: %w", s.path, err)
+}
+
+// unwritable says why the file can't be replaced. It was not.
+func (s *source) unwritable(err error) error {
+	var known *patchbay.Error
+	if errors.As(err, &known) {
+		return err
+	}
+	if ended := interrupted(err); ended != nil {
+		return ended
+	}
+	unwritable := func(format string, args ...any) *patchbay.Error {
+		return patchbay.Errorf(patchbay.SettingsUnwritable, format, args...)
+	}
+	switch {
+	case errors.Is(err, hosts.ErrChanged):
+		return changed(s.path)
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		return s.unreadable(err)
+	case errors.Is(err, hosts.ErrIrregular):
+		return unwritable("%w", err).WithFix("register the source with the path of a regular file")
+	case errors.Is(err, hosts.ErrReadOnly):
+		return unwritable("%w", err).WithFix("chmod u+w %s", s.path)
+	case errors.Is(err, hosts.ErrOwner):
+		return unwritable("%w", err).WithFix("run Patchbay as the owner of %s or as root", s.path)
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return unwritable("no space is left for %s: %w", s.path, err).WithFix("df -h %s", filepath.Dir(s.path))
+	case errors.Is(err, syscall.EROFS):
+		return unwritable("%s is on a file system that is mounted read-only: %w", s.path, err)
+	case errors.Is(err, syscall.EBUSY):
+		return unwritable("%s is a mount of its own and can't be replaced: %w", s.path, err).WithFix("mount the directory that it is in")
+	case errors.Is(err, fs.ErrPermission):
+		return unwritable("Patchbay may not replace %s: %w", s.path, err).
+			WithFix("let the user that Patchbay runs as write %s and its directory", s.path)
+	}
+	return unwritable("%s can't be written: %w", s.path, err)
+}
+
+func changed(what string) *patchbay.Error {
+	return patchbay.Errorf(patchbay.SettingsChanged, "somebody else changed %s meanwhile", what).
+		WithFix("try again: the change is then made to what is there now")
+}
+
+// interrupted is the error of a context that ended, nil for any other.
+func interrupted(err error) error {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return patchbay.Errorf(patchbay.Timeout, "no time was left: %w", err).AsTransient()
+	case errors.Is(err, context.Canceled):
+		return patchbay.Errorf(patchbay.Canceled, "stopped: %w", err).AsTransient()
+	}
+	return nil
+}

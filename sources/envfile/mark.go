@@ -1,0 +1,96 @@
+package envfile
+
+import (
+	"fmt"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"patchbay.dev/patchbay/driver"
+)
+
+// mark is the comment line that says whose settings are in a file. It stands
+// before those that a connection added, and names all that it set, those too
+// that it found and replaced where they were:
+//
+//	# patchbay: web/orders (7k2m9q4a, generation 3), do not edit by hand: PGHOST PGPASSWORD
+type mark struct {
+	source, connection string // names, for people
+	uid                string
+	generation         int64
+	names              []string
+}
+
+// markLine matches a mark, the line's end left out.
+var markLine = regexp.MustCompile(`^# patchbay: ([^ /]+)/([^ /]+) \(([a-z0-9._-]+), generation (\d{1,18})\), do not edit by hand:((?: [^ ]+)*)$`)
+
+// uidForm is what a connection's uid may look like: it names files, too.
+var uidForm = regexp.MustCompile(`^[a-z0-9_-][a-z0-9._-]{0,63}$`)
+
+func (m mark) line() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# patchbay: %s/%s (%s, generation %d), do not edit by hand:",
+		escape(m.source), escape(m.connection), m.uid, m.generation)
+	for _, name := range m.names {
+		b.WriteString(" " + escape(name))
+	}
+	return b.String()
+}
+
+// escape leaves what can neither end a line nor be taken for another part of
+// the mark, in any dialect.
+func escape(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return strings.ReplaceAll(url.QueryEscape(s), "+", "%20")
+}
+
+// parseMark reads a comment; ok is false when it is somebody else's.
+func parseMark(text string) (m mark, ok bool) {
+	parts := markLine.FindStringSubmatch(strings.TrimRight(text, "\r\n"))
+	if parts == nil {
+		return mark{}, false
+	}
+	var err error
+	if m.source, err = url.QueryUnescape(parts[1]); err != nil {
+		return mark{}, false
+	}
+	if m.connection, err = url.QueryUnescape(parts[2]); err != nil {
+		return mark{}, false
+	}
+	m.uid = parts[3]
+	if m.generation, err = strconv.ParseInt(parts[4], 10, 64); err != nil {
+		return mark{}, false
+	}
+	for name := range strings.FieldsSeq(parts[5]) {
+		name, err := url.QueryUnescape(name)
+		if err != nil {
+			return mark{}, false
+		}
+		m.names = append(m.names, name)
+	}
+	return m, true
+}
+
+// lists reports whether the mark names a setting.
+func (m mark) lists(name string) bool {
+	for _, n := range m.names {
+		if n == name {
+			return true
+		}
+	}
+	return false
+}
+
+// newMark is the mark of a change on the source of that name.
+func newMark(source string, c driver.Change) mark {
+	m := mark{source: source, connection: c.Name, uid: c.Mark.UID, generation: c.Mark.Generation}
+	for _, s := range c.Set {
+		if !s.File {
+			m.names = append(m.names, s.Name)
+		}
+	}
+	return m
+}
