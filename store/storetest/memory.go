@@ -1,0 +1,519 @@
+package storetest
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/saga"
+	"patchbay.dev/patchbay/store"
+)
+
+// Memory is a store without a disk, for tests: the suite's model of what the
+// contract means, in the plainest code. Several engines may share one, each
+// with a lease of its own, as replicas share a database.
+type Memory struct {
+	// Clock decides about leases; [time.Now] by default.
+	Clock patchbay.Clock
+
+	mu            sync.Mutex
+	seq           int
+	ops           map[string]row
+	alive         map[string]time.Time
+	connections   map[string]patchbay.Connection
+	resources     map[string]patchbay.Resource
+	subscriptions map[string]patchbay.Subscription
+	groups        map[string]patchbay.ResourceGroup
+	leftovers     map[string]patchbay.Leftover
+}
+
+type row struct {
+	saga.Op
+	seq int
+}
+
+var _ Store = (*Memory)(nil)
+
+// NewMemory makes an empty one.
+func NewMemory() *Memory {
+	return &Memory{
+		Clock: time.Now, ops: map[string]row{}, alive: map[string]time.Time{},
+		connections: map[string]patchbay.Connection{}, resources: map[string]patchbay.Resource{},
+		subscriptions: map[string]patchbay.Subscription{}, groups: map[string]patchbay.ResourceGroup{},
+		leftovers: map[string]patchbay.Leftover{},
+	}
+}
+
+// Clone is an independent copy, in the state of this instant.
+func (m *Memory) Clone() *Memory {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return &Memory{
+		Clock: m.Clock, seq: m.seq, ops: maps.Clone(m.ops), alive: maps.Clone(m.alive),
+		connections: maps.Clone(m.connections), resources: maps.Clone(m.resources),
+		subscriptions: maps.Clone(m.subscriptions), groups: maps.Clone(m.groups), leftovers: maps.Clone(m.leftovers),
+	}
+}
+
+// Shared says that lives of several processes are told apart by their leases.
+func (m *Memory) Shared() bool { return true }
+
+func active(s patchbay.OperationState) bool { return s == patchbay.Running || s == patchbay.Undoing }
+
+// Submit implements [saga.Store].
+func (m *Memory) Submit(ctx context.Context, life saga.Life, s saga.Submission, maxQueued int, now time.Time) (saga.Op, bool, error) {
+	if err := ctx.Err(); err != nil {
+		return saga.Op{}, false, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if r, ok := m.ops[s.ID]; ok {
+		if err := s.Same(r.Op); err != nil {
+			return saga.Op{}, false, err
+		}
+		return r.Clone(), false, nil
+	}
+	busy, waiting := false, 0
+	for _, r := range m.ops {
+		if r.State.Ended() {
+			continue
+		}
+		if saga.Changes(s.Kind) && saga.Changes(r.Kind) && r.Connection.Equal(s.Connection) {
+			return saga.Op{}, false, saga.InProgress(s.Connection, r.ID, r.Kind)
+		}
+		if r.Source.Equal(s.Source) {
+			busy = true
+			if r.State == patchbay.Queued {
+				waiting++
+			}
+		}
+	}
+	stored, found := m.connections[s.Connection.Key()]
+	if err := saga.MatchETag(s.Connection, s.IfMatch, stored.ETag, found); err != nil {
+		return saga.Op{}, false, err
+	}
+	state := patchbay.Running
+	if busy {
+		state = patchbay.Queued
+		if waiting >= maxQueued {
+			return saga.Op{}, false, saga.QueueFull(s.Source, maxQueued)
+		}
+	}
+	op := saga.NewOp(life, s, state, now)
+	m.seq++
+	m.ops[s.ID] = row{op.Clone(), m.seq}
+	m.commit(s.Begin)
+	return op, true, nil
+}
+
+func (m *Memory) commit(c saga.Commit) {
+	if c.PutConnection != nil {
+		m.connections[c.PutConnection.ID.Key()] = *c.PutConnection
+	}
+	if c.DeleteConnection != "" {
+		delete(m.connections, c.DeleteConnection.Key())
+	}
+	for _, l := range c.Leftovers {
+		m.leftovers[l.ID] = l
+	}
+}
+
+// Advance implements [saga.Store].
+func (m *Memory) Advance(ctx context.Context, life saga.Life, a saga.Advance) (promoted string, err error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r, ok := m.ops[a.Op.ID]
+	if !ok || r.Version != a.Op.Version || r.Owner != a.Op.Owner {
+		return "", saga.ErrStale
+	}
+	wasActive := active(r.State)
+	r.Op = a.Op.Clone()
+	r.Version++
+	m.ops[r.ID] = r
+	m.commit(a.Commit)
+	if wasActive && r.State.Ended() {
+		promoted = m.promote(life, r.Source, a.Op.Updated)
+	}
+	return promoted, nil
+}
+
+// promote makes the source's longest waiting operation Running, if it is idle.
+func (m *Memory) promote(life saga.Life, source patchbay.ID, now time.Time) string {
+	var first row
+	for _, r := range m.ops {
+		if !r.Source.Equal(source) {
+			continue
+		}
+		if active(r.State) {
+			return ""
+		}
+		if r.State == patchbay.Queued && (first.seq == 0 || r.seq < first.seq) {
+			first = r
+		}
+	}
+	if first.seq == 0 || !slices.Contains(life.Kinds, first.Kind) {
+		return ""
+	}
+	first.State, first.Owner, first.Updated = patchbay.Running, life.ID, now
+	first.Version++
+	m.ops[first.ID] = first
+	return first.ID
+}
+
+// Load implements [saga.Store].
+func (m *Memory) Load(ctx context.Context, id string) (saga.Op, error) {
+	if err := ctx.Err(); err != nil {
+		return saga.Op{}, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r, ok := m.ops[id]
+	if !ok {
+		return saga.Op{}, saga.NoOperation(id)
+	}
+	return r.Clone(), nil
+}
+
+// Renew implements [saga.Store].
+func (m *Memory) Renew(ctx context.Context, life saga.Life, ttl time.Duration) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.alive[life.ID] = m.Clock().Add(ttl)
+	return nil
+}
+
+// Release implements [saga.Store].
+func (m *Memory) Release(_ context.Context, life saga.Life) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.alive, life.ID)
+	return nil
+}
+
+// inOrder is the operations that keep holds for, in the order of submission.
+func (m *Memory) inOrder(keep func(row) bool) []row {
+	var rows []row
+	for _, r := range m.ops {
+		if keep(r) {
+			rows = append(rows, r)
+		}
+	}
+	slices.SortFunc(rows, func(a, b row) int { return cmp.Compare(a.seq, b.seq) })
+	return rows
+}
+
+// Claim implements [saga.Store].
+func (m *Memory) Claim(ctx context.Context, life saga.Life, limit int) (ids []string, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := m.Clock()
+	for _, r := range m.inOrder(func(r row) bool {
+		return active(r.State) && r.Owner != life.ID && !m.alive[r.Owner].After(now) && slices.Contains(life.Kinds, r.Kind)
+	}) {
+		if len(ids) == limit {
+			break
+		}
+		r.Owner = life.ID
+		r.Version++
+		m.ops[r.ID] = r
+		ids = append(ids, r.ID)
+	}
+	return ids, nil
+}
+
+// Promote implements [saga.Store].
+func (m *Memory) Promote(ctx context.Context, life saga.Life, now time.Time, limit int) (ids []string, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, r := range m.inOrder(func(r row) bool { return r.State == patchbay.Queued }) {
+		if len(ids) == limit {
+			break
+		}
+		if id := m.promote(life, r.Source, now); id != "" {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}
+
+// Mine implements [saga.Store].
+func (m *Memory) Mine(ctx context.Context, life saga.Life) (map[string]int64, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	mine := map[string]int64{}
+	for id, r := range m.ops {
+		if active(r.State) && r.Owner == life.ID {
+			mine[id] = r.Version
+		}
+	}
+	return mine, nil
+}
+
+// Waiting implements [saga.Store].
+func (m *Memory) Waiting(context.Context) (int, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.inOrder(func(r row) bool { return r.State == patchbay.Queued })), nil
+}
+
+// Retire implements [saga.Store].
+func (m *Memory) Retire(_ context.Context, before time.Time, limit int) (n int, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	old := m.inOrder(func(r row) bool { return r.State.Ended() && r.Ended.Before(before) })
+	slices.SortFunc(old, func(a, b row) int { return a.Ended.Compare(b.Ended) })
+	for _, r := range old {
+		if n == limit {
+			break
+		}
+		delete(m.ops, r.ID)
+		n++
+	}
+	return n, nil
+}
+
+func missing(id, what string) error {
+	return &patchbay.Error{Code: patchbay.ResourceNotFound, Subject: id, Message: "there is no " + what + " " + id}
+}
+
+func isOrBelow(key, scope string) bool { return key == scope || strings.HasPrefix(key, scope+"/") }
+
+// pick is a page of those values that keep holds for, in the order of their keys.
+func pick[T any](all map[string]T, after string, limit int, keep func(key string, v T) bool) (page []T, next string) {
+	if limit <= 0 || limit > store.MaxPage {
+		limit = store.MaxPage
+	}
+	last := ""
+	for _, key := range slices.Sorted(maps.Keys(all)) {
+		if key <= after || !keep(key, all[key]) {
+			continue
+		}
+		if len(page) == limit {
+			return page, last
+		}
+		page, last = append(page, all[key]), key
+	}
+	return page, ""
+}
+
+func get[T any](m *Memory, all map[string]T, key, id, what string) (T, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	v, ok := all[key]
+	if !ok {
+		return v, missing(id, what)
+	}
+	return v, nil
+}
+
+// Connection implements [store.Records].
+func (m *Memory) Connection(_ context.Context, id patchbay.ID) (patchbay.Connection, error) {
+	return get(m, m.connections, id.Key(), string(id), "connection")
+}
+
+// Connections implements [store.Records].
+func (m *Memory) Connections(_ context.Context, source patchbay.ID, after string, limit int) ([]patchbay.Connection, string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	page, next := pick(m.connections, after, limit, func(key string, c patchbay.Connection) bool {
+		of, _, _ := c.ID.LinkerSource()
+		return source == "" || of.Equal(source)
+	})
+	return page, next, nil
+}
+
+func uses(c patchbay.Connection, key string) bool {
+	return isOrBelow(c.ID.Key(), key) || c.Spec.Target.ID != "" && isOrBelow(c.Spec.Target.ID.Key(), key)
+}
+
+// ConnectionsOf implements [store.Records].
+func (m *Memory) ConnectionsOf(_ context.Context, resource patchbay.ID, limit int) ([]patchbay.Connection, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	page, _ := pick(m.connections, "", limit, func(_ string, c patchbay.Connection) bool { return uses(c, resource.Key()) })
+	return page, nil
+}
+
+// Resource implements [store.Records].
+func (m *Memory) Resource(_ context.Context, id patchbay.ID) (patchbay.Resource, error) {
+	return get(m, m.resources, id.Key(), string(id), "resource")
+}
+
+// Resources implements [store.Records].
+func (m *Memory) Resources(_ context.Context, scope patchbay.ID, after string, limit int) ([]patchbay.Resource, string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	page, next := pick(m.resources, after, limit, func(key string, _ patchbay.Resource) bool {
+		return scope == "" || isOrBelow(key, scope.Key())
+	})
+	return page, next, nil
+}
+
+// PutResource implements [store.Records].
+func (m *Memory) PutResource(_ context.Context, r patchbay.Resource, ifMatch string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	stored, found := m.resources[r.ID.Key()]
+	if err := saga.MatchETag(r.ID, ifMatch, stored.ETag, found); err != nil {
+		return err
+	}
+	m.resources[r.ID.Key()] = r
+	return nil
+}
+
+// DeleteResource implements [store.Records].
+func (m *Memory) DeleteResource(_ context.Context, id patchbay.ID, ifMatch string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	stored, found := m.resources[id.Key()]
+	if !found {
+		return missing(string(id), "resource")
+	}
+	if err := saga.MatchETag(id, ifMatch, stored.ETag, found); err != nil {
+		return err
+	}
+	for _, c := range m.connections {
+		if uses(c, id.Key()) {
+			return &patchbay.Error{Code: patchbay.Conflict, Subject: string(c.ID), Message: "the connection " + string(c.ID) + " needs " + string(id)}
+		}
+	}
+	delete(m.resources, id.Key())
+	return nil
+}
+
+// Subscriptions implements [store.Records].
+func (m *Memory) Subscriptions(context.Context) ([]patchbay.Subscription, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	page, _ := pick(m.subscriptions, "", 0, func(string, patchbay.Subscription) bool { return true })
+	return page, nil
+}
+
+// PutSubscription implements [store.Records].
+func (m *Memory) PutSubscription(_ context.Context, s patchbay.Subscription) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.subscriptions[strings.ToLower(s.ID)] = s
+	return nil
+}
+
+// ResourceGroups implements [store.Records].
+func (m *Memory) ResourceGroups(_ context.Context, subscription string) ([]patchbay.ResourceGroup, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	page, _ := pick(m.groups, "", 0, func(_ string, g patchbay.ResourceGroup) bool {
+		return subscription == "" || strings.EqualFold(g.ID.Subscription(), subscription)
+	})
+	return page, nil
+}
+
+// ResourceGroup implements [store.Records].
+func (m *Memory) ResourceGroup(_ context.Context, id patchbay.ID) (patchbay.ResourceGroup, error) {
+	return get(m, m.groups, id.Key(), string(id), "resource group")
+}
+
+// PutResourceGroup implements [store.Records].
+func (m *Memory) PutResourceGroup(_ context.Context, g patchbay.ResourceGroup) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.groups[g.ID.Key()] = g
+	return nil
+}
+
+// DeleteResourceGroup implements [store.Records].
+func (m *Memory) DeleteResourceGroup(_ context.Context, id patchbay.ID) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for key := range m.resources {
+		if isOrBelow(key, id.Key()) {
+			return &patchbay.Error{Code: patchbay.Conflict, Subject: key, Message: "the resource group " + string(id) + " is not empty: it has " + key}
+		}
+	}
+	if _, ok := m.groups[id.Key()]; !ok {
+		return missing(string(id), "resource group")
+	}
+	delete(m.groups, id.Key())
+	return nil
+}
+
+// Operation implements [store.Records].
+func (m *Memory) Operation(ctx context.Context, id string) (patchbay.Operation, error) {
+	op, err := m.Load(ctx, id)
+	return op.Operation, err
+}
+
+// Operations implements [store.Records].
+func (m *Memory) Operations(_ context.Context, f store.OperationFilter, after string, limit int) (page []patchbay.Operation, next string, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if limit <= 0 || limit > store.MaxPage {
+		limit = store.MaxPage
+	}
+	before := m.seq + 1
+	if after != "" {
+		if before, err = strconv.Atoi(after); err != nil {
+			return nil, "", patchbay.Errorf(patchbay.InvalidArgument, "%q is no page of the operations", after)
+		}
+	}
+	rows := m.inOrder(func(r row) bool {
+		return r.seq < before && (f.Connection == "" || f.Connection.Equal(r.Connection)) &&
+			(f.Source == "" || f.Source.Equal(r.Source)) && (!f.Active || !r.State.Ended())
+	})
+	slices.Reverse(rows)
+	if len(rows) > limit {
+		rows = rows[:limit]
+		next = strconv.Itoa(rows[limit-1].seq)
+	}
+	for _, r := range rows {
+		page = append(page, r.Clone().Operation)
+	}
+	return page, next, nil
+}
+
+// Leftovers implements [store.Records].
+func (m *Memory) Leftovers(_ context.Context, after string, limit int) ([]patchbay.Leftover, string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	page, next := pick(m.leftovers, after, limit, func(string, patchbay.Leftover) bool { return true })
+	return page, next, nil
+}
+
+// PutLeftover implements [store.Records].
+func (m *Memory) PutLeftover(_ context.Context, l patchbay.Leftover) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.leftovers[l.ID] = l
+	return nil
+}
+
+// DeleteLeftover implements [store.Records].
+func (m *Memory) DeleteLeftover(_ context.Context, id string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, ok := m.leftovers[id]; !ok {
+		return missing(id, "leftover")
+	}
+	delete(m.leftovers, id)
+	return nil
+}
