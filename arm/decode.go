@@ -138,7 +138,7 @@ func readSpec(o *object, s *patchbay.Spec) {
 	o.child(V20221101Preview, "publicNetworkSolution", func(o *object) { readPublicNetwork(o, s) })
 	o.child(V20221101Preview, "configurationInfo", func(o *object) { readConfiguration(o, &s.Configuration) })
 	o.child(V20261101, "patchbay", func(o *object) {
-		o.ignore("generation", "principal", "operation", "keys")
+		o.ignore("generation", "principal", "operation", "keys", "message")
 		if a := string(s.Access); o.oneOf(V20261101, "access", &a, accesses) {
 			s.Access = patchbay.Access(a)
 		}

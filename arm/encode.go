@@ -126,7 +126,7 @@ func systemData(created time.Time, createdBy string, modified time.Time, modifie
 func linkerProperties(v Version, c patchbay.Connection) any {
 	s := c.Spec
 	m := &members{version: v}
-	m.add(V20220501, "provisioningState", string(c.State))
+	m.add(V20220501, "provisioningState", orNull(string(c.State)))
 	m.add(V20220501, "targetService", target(v, s.Target))
 	m.add(V20220501, "authInfo", auth(v, s.Auth))
 	m.add(V20220501, "clientType", orNull(string(s.Client)))
