@@ -42,7 +42,7 @@ func (s *Service) Preview(ctx context.Context, r PutRequest) (Preview, error) {
 	values := s.previewValues(ctx, &pv, parties, spec)
 	request := settings.Request{
 		Kind: parties.kind, Client: spec.Client, Auth: authType(spec.Auth), Naming: spec.Naming,
-		Connection: name, Values: values,
+		Connection: name, Values: values, Preview: true,
 	}
 	if i := spec.Configuration; i != nil {
 		request.Customized, request.Additional, request.ConnectionString = i.CustomizedKeys, i.Additional, i.ConnectionString
@@ -67,18 +67,9 @@ func (s *Service) Preview(ctx context.Context, r PutRequest) (Preview, error) {
 	return pv, nil
 }
 
-// previewValues are the values that are known, and words in capitals for those
-// that are not: the name of the value that will be there.
+// previewValues are the values that are known.
 func (s *Service) previewValues(ctx context.Context, pv *Preview, p parties, spec patchbay.Spec) settings.Values {
 	values := settings.Values{}
-	for _, k := range settings.Kinds() {
-		if k.Name != p.kind {
-			continue
-		}
-		for _, v := range k.Values {
-			values[v.Name] = patchbay.NewSecret(placeholder(v))
-		}
-	}
 	if spec.Auth != nil && spec.Auth.Name != "" {
 		values["username"] = patchbay.NewSecret(spec.Auth.Name)
 	}
@@ -98,18 +89,6 @@ func (s *Service) previewValues(ctx context.Context, pv *Preview, p parties, spe
 		pv.Problems = append(pv.Problems, *patchbay.AsError(err))
 	}
 	return values
-}
-
-func placeholder(v settings.Value) string {
-	switch {
-	case len(v.Words) > 0:
-		return v.Words[0]
-	case v.Example != "" && !v.Secret:
-		return v.Example
-	case v.Default != "" && !v.Secret:
-		return v.Default
-	}
-	return "{" + v.Name + "}"
 }
 
 // previewSteps says in words what each step of the plan would do.
