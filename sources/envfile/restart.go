@@ -110,7 +110,10 @@ func (s *source) signalReload(ctx context.Context) error {
 	file, err := s.host.ReadFile(ctx, s.reload.PidFile, 64)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return failed("there is no pid file %s: the application does not run", s.reload.PidFile)
+		// Nothing runs that could hold old settings: whoever is started next
+		// reads the new ones. So it is with an application that is connected
+		// before its first start.
+		return nil
 	case err != nil && interrupted(err) != nil:
 		return interrupted(err)
 	case err != nil:
@@ -123,7 +126,7 @@ func (s *source) signalReload(ctx context.Context) error {
 	}
 	switch err := s.host.Signal(ctx, int(pid), s.reload.Signal); {
 	case errors.Is(err, hosts.ErrNoProcess):
-		return failed("the pid file %s is stale: process %d is gone", s.reload.PidFile, pid)
+		return nil // a stale pid file: nothing runs, as above
 	case err != nil:
 		return failed("process %d of %s can't be signaled: %w", pid, s.reload.PidFile, err)
 	}
