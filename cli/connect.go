@@ -89,6 +89,10 @@ type connectFlags struct {
 	serviceEndpoint bool
 
 	noWait bool
+
+	// guided is set once something essential had to be asked for: then what has
+	// a default is asked for too.
+	guided bool
 }
 
 // connectGroup is `connection create`, with a subcommand for each target kind.
@@ -308,7 +312,7 @@ func (a *app) askKind(ctx context.Context, f *connectFlags) (targetKind, error) 
 		return targetKind{}, err
 	}
 	k := kinds[key]
-	f.targetID = strings.TrimPrefix(key, k.name+" ")
+	f.targetID, f.guided = strings.TrimPrefix(key, k.name+" "), true
 	return k, nil
 }
 
@@ -327,6 +331,7 @@ func (a *app) askMissing(ctx context.Context, k targetKind, f *connectFlags) err
 		for _, id := range sources {
 			choices = append(choices, choice{id.Name() + "  (" + id.ResourceGroup() + ")", string(id)})
 		}
+		f.guided = true
 		if f.ref.sourceID, err = a.asker.choose(ctx, "Which source, the application to connect?", choices); err != nil {
 			return err
 		}
@@ -346,18 +351,20 @@ func (a *app) askMissing(ctx context.Context, k targetKind, f *connectFlags) err
 			return patchbay.Errorf(patchbay.ResourceNotFound, "no %s target is registered yet", k.product).
 				WithFix("patchbay resource add --help")
 		}
+		f.guided = true
 		if f.targetID, err = a.asker.choose(ctx, "Which "+k.product+" target?", choices); err != nil {
 			return err
 		}
-		if f.access == "" {
-			f.access, err = a.asker.choose(ctx, "What may the application do there?", []choice{
-				{"writer: read and write what is there", "writer"},
-				{"reader: only read", "reader"},
-				{"owner: also make and change the objects themselves", "owner"},
-			})
-			if err != nil {
-				return err
-			}
+	}
+	if f.access == "" && f.guided {
+		var err error
+		f.access, err = a.asker.choose(ctx, "What may the application do there?", []choice{
+			{"writer: read and write what is there", "writer"},
+			{"reader: only read", "reader"},
+			{"owner: also make and change the objects themselves", "owner"},
+		})
+		if err != nil {
+			return err
 		}
 	}
 	if f.clientType == "" {
@@ -682,7 +689,7 @@ func (a *app) newConnection(cmd *cobra.Command, k targetKind, f *connectFlags) (
 func (a *app) newName(k targetKind) (string, error) {
 	const letters = "abcdefghijklmnopqrstuvwxyz0123456789"
 	name := strings.ReplaceAll(k.name, "-", "") + "_"
-	for len(name) < len(k.name)+6 {
+	for end := len(name) + 5; len(name) < end; {
 		var b [1]byte
 		if _, err := io.ReadFull(a.Random, b[:]); err != nil {
 			return "", fmt.Errorf("no random bytes: %w", err)
@@ -860,7 +867,7 @@ func (a *app) runPreview(cmd *cobra.Command, k targetKind, f *connectFlags, _ []
 }
 
 func previewRows(v arm.PreviewView) rows {
-	r := rows{head: []string{"", "Name", ""}}
+	r := rows{head: []string{"Kind", "Name", "What"}}
 	for i, s := range v.Steps {
 		r.add(fmt.Sprintf("step %d", i+1), s.Name, s.Text)
 	}
