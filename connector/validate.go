@@ -252,6 +252,10 @@ func (v *checking) authentication(ctx context.Context, have map[string]patchbay.
 			v.add(group, name, patchbay.NotChecked, "", "what the source holds is not a login that can be read: "+patchbay.AsError(err).Message, v.fix())
 			return
 		}
+		if where := v.elsewhere(values); where != "" {
+			v.add(group, name, patchbay.NotChecked, "", "the source points elsewhere: its "+where+" is not the target's, so what it holds was not sent there", v.fix())
+			return
+		}
 		holds = holdsOf(holds, values)
 	}
 	if err := v.s.signIn(ctx, v.c.Source, p, holds); err != nil {
@@ -260,6 +264,17 @@ func (v *checking) authentication(ctx context.Context, have map[string]patchbay.
 	if len(v.checks) == before {
 		v.add(group, name, patchbay.Success, "", "", "")
 	}
+}
+
+// elsewhere names the part of an address in which the source's settings and
+// the target differ, "" when they do not.
+func (v *checking) elsewhere(values settings.Values) string {
+	for _, part := range []string{"url", "host", "port", "database"} {
+		if held, ok := values[part]; ok && v.facts[part] != "" && held.Reveal() != v.facts[part] {
+			return part
+		}
+	}
+	return ""
 }
 
 // takenFor makes the names come out as they were written: with the

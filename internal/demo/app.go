@@ -42,9 +42,9 @@ func App(ctx context.Context, args []string, out io.Writer) int {
 		_, _ = fmt.Fprintln(os.Stderr, "usage: demo-app nats|postgres FILE.env FILE.pid")
 		return 2
 	}
-	work := workNATS
+	work, needs := workNATS, natsSetting
 	if args[0] == "postgres" {
-		work = workPostgres
+		work, needs = workPostgres, postgresSetting
 	}
 	lines := json.NewEncoder(out)
 	say := func(e event) { _ = lines.Encode(e) } // nobody listens: nothing to be done
@@ -72,7 +72,7 @@ func App(ctx context.Context, args []string, out io.Writer) int {
 			return 0
 		case <-reload:
 			// An application that finds no settings goes on with those it has.
-			if anew, err := godotenv.Read(args[1]); err == nil && len(anew) > 0 {
+			if anew, err := godotenv.Read(args[1]); err == nil && anew[needs] != "" {
 				env = anew
 			}
 			say(event{Kind: "loaded"})
@@ -89,11 +89,11 @@ func App(ctx context.Context, args []string, out io.Writer) int {
 
 // workNATS sends a message and receives it.
 func workNATS(_ context.Context, env map[string]string) (string, error) {
-	if env["NATS_URL"] == "" {
-		return "", fmt.Errorf("NATS_URL is not set")
+	if env[natsSetting] == "" {
+		return "", fmt.Errorf("%s is not set", natsSetting)
 	}
 	refused := make(chan error, 1)
-	nc, err := nats.Connect(env["NATS_URL"], nats.NoReconnect(), nats.Timeout(2*time.Second),
+	nc, err := nats.Connect(env[natsSetting], nats.NoReconnect(), nats.Timeout(2*time.Second),
 		nats.UserJWTAndSeed(env["NATS_USER_JWT"], env["NATS_NKEY_SEED"]),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			select {
@@ -124,12 +124,12 @@ func workNATS(_ context.Context, env map[string]string) (string, error) {
 
 // workPostgres writes a row and reads it.
 func workPostgres(ctx context.Context, env map[string]string) (string, error) {
-	if env["AZURE_POSTGRESQL_CONNECTIONSTRING"] == "" {
-		return "", fmt.Errorf("AZURE_POSTGRESQL_CONNECTIONSTRING is not set")
+	if env[postgresSetting] == "" {
+		return "", fmt.Errorf("%s is not set", postgresSetting)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	conn, err := pgx.Connect(ctx, env["AZURE_POSTGRESQL_CONNECTIONSTRING"])
+	conn, err := pgx.Connect(ctx, env[postgresSetting])
 	if err != nil {
 		return "", err
 	}
@@ -139,8 +139,12 @@ func workPostgres(ctx context.Context, env map[string]string) (string, error) {
 	return user, err
 }
 
-// What the application works on.
+// The settings that the application reads first, and what it works on.
 const (
+	natsSetting     = "NATS_URL"
+	postgresSetting = "AZURE_POSTGRESQL_CONNECTIONSTRING"
+
+
 	Subject = "orders.demo"
 	Table   = "patchbay_demo_orders"
 )

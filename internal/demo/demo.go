@@ -185,7 +185,7 @@ func (d *demo) natsStory(broker *natsserver.Server) *story {
 	seed, creds := filepath.Join(d.dir, "operator.seed"), filepath.Join(d.dir, "system.creds")
 	admin := broker.Admin()
 	s := &story{
-		kind: "nats", title: "NATS", product: "a NATS server (JetStream, operator mode) on " + broker.Endpoint(), target: "broker", setting: "NATS_URL",
+		kind: "nats", title: "NATS", product: "a NATS server (JetStream, operator mode) on " + broker.Endpoint(), target: "broker", setting: natsSetting,
 		add: []string{
 			"resource", "add", "nats", "broker", "--endpoint", broker.Endpoint(), "--account", broker.Account(),
 			"--operator-seed-file", seed, "--system-creds-file", creds, "--subject", "orders.>",
@@ -222,7 +222,7 @@ func (d *demo) postgresStory(ctx context.Context) (*story, func() error, error) 
 		mode = "prefer"
 	}
 	return &story{
-		kind: "postgres", title: "PostgreSQL", product: "the PostgreSQL server at " + u.Host, target: "db", setting: "AZURE_POSTGRESQL_CONNECTIONSTRING",
+		kind: "postgres", title: "PostgreSQL", product: "the PostgreSQL server at " + u.Host, target: "db", setting: postgresSetting,
 		add: []string{
 			"resource", "add", "postgres", "db", "--endpoint", u.Host, "--sslmode", mode,
 			"--admin", u.User.Username(), "--admin-password-file", password,
@@ -241,7 +241,7 @@ func (d *demo) tell(ctx context.Context, s *story) (err error) {
 		}
 	}
 	env, pid := filepath.Join(d.dir, s.kind+".env"), filepath.Join(d.dir, s.kind+".pid")
-	original := []byte("# the shop's own settings\nSHOP_NAME='Ada''s'\nPORT=8080\n")
+	original := []byte("# the shop's own settings\nSHOP_NAME=\"Ada's shop\"\nPORT=8080\n")
 	if err := os.WriteFile(env, original, 0o640); err != nil {
 		return err
 	}
