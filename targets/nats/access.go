@@ -213,7 +213,10 @@ func prefixes(sources []netip.Prefix) []string {
 func rightsIn(l jwt.UserPermissionLimits) rights {
 	r := rights{pub: sorted(l.Pub.Allow), sub: sorted(l.Sub.Allow), pubDeny: sorted(l.Pub.Deny), subDeny: sorted(l.Sub.Deny)}
 	if l.Resp != nil {
-		r.responses = max(l.Resp.MaxMsgs, responseMessages)
+		// Zero is the server's default of one; below, there is no limit.
+		if r.responses = l.Resp.MaxMsgs; r.responses == 0 {
+			r.responses = responseMessages
+		}
 	}
 	return r
 }
@@ -234,9 +237,11 @@ func compare(want, have rights) (missing, excess []string) {
 	missing = append(missing, phrases("publish to", have.pubDeny, want.pubDeny)...)
 	missing = append(missing, phrases("subscribe to", have.subDeny, want.subDeny)...)
 	switch {
+	case have.responses < 0:
+		excess = append(excess, "answer requests without end")
 	case want.responses > have.responses:
 		missing = append(missing, "answer requests")
-	case have.responses < 0 || have.responses > want.responses:
+	case have.responses > want.responses:
 		excess = append(excess, fmt.Sprintf("answer requests with %d messages", have.responses))
 	}
 	return missing, excess

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -20,12 +21,12 @@ import (
 )
 
 // account is an account's JWT, open for editing. Everything that is not ours
-// stays as raw JSON and is written back as it was read, what a later version of
-// the product put there included: a client of the server whose scope came out
-// even slightly different would be disconnected.
+// stays as it was read, what a later version of the product put there included:
+// a client of the server whose scope came out even slightly different would be
+// disconnected.
 type account struct {
-	claims map[string]json.RawMessage
-	body   map[string]json.RawMessage // claims["nats"]
+	claims tree
+	body   tree // claims["nats"], without signing_keys
 	keys   []signingKey
 	issuer string
 	issued int64
@@ -37,7 +38,7 @@ type account struct {
 
 // signingKey is one of the account's signing keys.
 type signingKey struct {
-	raw json.RawMessage
+	raw any
 	// scope and note are those of a principal of ours; nil for any other's key.
 	scope *jwt.UserScope
 	note  *note
@@ -78,11 +79,18 @@ func (n note) mark() driver.Mark {
 	return driver.Mark{UID: n.UID, Generation: n.Generation, Connection: n.Connection}
 }
 
-// of reports whether the note is that of the mark: the uid and the generation
-// decide.
-func (n *note) of(m driver.Mark) bool {
-	return n != nil && n.UID == m.UID && n.Generation == m.Generation
+// owner is what decides whose a principal is.
+type owner struct {
+	UID        string `json:"uid"`
+	Generation int64  `json:"generation"`
 }
+
+func ownerOf(m driver.Mark) owner { return owner{m.UID, m.Generation} }
+
+func (n *note) owner() owner { return owner{n.UID, n.Generation} }
+
+// of reports whether the note is that of the owner.
+func (n *note) of(o owner) bool { return n != nil && n.owner() == o }
 
 // parseAccount opens a JWT whose signature holds; who signed it is the caller's
 // to judge.
@@ -94,49 +102,111 @@ func parseAccount(token, subject string) (*account, error) {
 	if claims.Subject != subject {
 		return nil, errors.New("it is the JWT of another account")
 	}
-	a := &account{issuer: claims.Issuer, issued: claims.IssuedAt, size: int64(len(token)), revoked: claims.Revocations}
 	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[1])
 	if err != nil {
 		return nil, err
 	}
-	if err := json.Unmarshal(payload, &a.claims); err != nil {
+	raw, err := parseTree(payload)
+	if err != nil {
 		return nil, err
 	}
-	if err := json.Unmarshal(a.claims["nats"], &a.body); err != nil {
-		return nil, err
+	body, _ := raw["nats"].(tree)
+	if version, ok := body["version"].(json.Number); !ok || version != "2" {
+		return nil, errors.New("it is not of the second version (nsc upgrade-jwt makes it one)")
 	}
-	var version int
-	if err := json.Unmarshal(a.body["version"], &version); err != nil || version < 2 {
-		return nil, errors.New("it is of the first version (nsc upgrade-jwt makes it one of the second)")
-	}
-	var keys []json.RawMessage
-	if raw, ok := a.body["signing_keys"]; ok {
-		if err := json.Unmarshal(raw, &keys); err != nil {
-			return nil, err
-		}
-	}
-	for _, raw := range keys {
-		k := signingKey{raw: raw}
-		var s jwt.UserScope
-		if json.Unmarshal(raw, &k.key) != nil && json.Unmarshal(raw, &s) == nil {
-			k.role, k.key = s.Role, s.Key
-			if k.note = parseNote(s.Description); k.note != nil {
-				k.scope = &s
-			}
+	a := &account{issuer: claims.Issuer, issued: claims.IssuedAt, size: int64(len(token))}
+	return a, a.load(raw)
+}
+
+func parseTree(text []byte) (tree, error) {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	var t tree
+	err := d.Decode(&t)
+	return t, err
+}
+
+// load makes the account what the claims say.
+func (a *account) load(claims tree) error {
+	body, _ := claims["nats"].(tree)
+	a.claims, a.body, a.keys, a.revoked = maps.Clone(claims), maps.Clone(body), nil, nil
+	list, _ := body["signing_keys"].([]any)
+	delete(a.body, "signing_keys")
+	for _, raw := range list {
+		k, err := parseKey(raw)
+		if err != nil {
+			return err
 		}
 		a.keys = append(a.keys, k)
 	}
-	return a, nil
+	if revocations, ok := body["revocations"]; ok {
+		return json.Unmarshal([]byte(canonical(revocations)), &a.revoked)
+	}
+	return nil
 }
 
-// find returns the keys that bear the mark. Somebody else's key with that role
+func parseKey(raw any) (signingKey, error) {
+	k := signingKey{raw: raw}
+	if key, ok := raw.(string); ok {
+		k.key = key
+		return k, nil
+	}
+	var s jwt.UserScope
+	if err := json.Unmarshal([]byte(canonical(raw)), &s); err != nil {
+		return k, err
+	}
+	k.role, k.key = s.Role, s.Key
+	if k.note = parseNote(s.Description); k.note != nil {
+		k.scope = &s
+	}
+	return k, nil
+}
+
+// content is what the account says, as one value that can be compared and
+// merged: all but what every signature makes anew.
+func (a *account) content() tree {
+	claims, body := maps.Clone(a.claims), maps.Clone(a.body)
+	for _, name := range []string{"iss", "iat", "jti"} {
+		delete(claims, name)
+	}
+	if len(a.keys) > 0 {
+		list := make([]any, 0, len(a.keys))
+		for _, k := range a.keys {
+			list = append(list, k.raw)
+		}
+		body["signing_keys"] = list
+	}
+	claims["nats"] = body
+	return claims
+}
+
+// others is content without our own keys.
+func (a *account) others() tree {
+	stripped := *a
+	stripped.keys = slices.DeleteFunc(slices.Clone(a.keys), func(k signingKey) bool { return k.note != nil })
+	return stripped.content()
+}
+
+// absorb takes over what theirs changed of base, all but our own keys.
+func (a *account) absorb(base, theirs *account) error {
+	ours := slices.DeleteFunc(slices.Clone(a.keys), func(k signingKey) bool { return k.note == nil })
+	merged, _ := merge(base.others(), theirs.others(), a.others()).(tree)
+	a.issued = max(a.issued, theirs.issued)
+	if err := a.load(merged); err != nil {
+		return err
+	}
+	a.keys = append(a.keys, ours...)
+	return nil
+}
+
+// find returns the keys of that owner. Somebody else's key with that role
 // and none of ours is NotOurs.
-func (a *account) find(m driver.Mark, name string) ([]signingKey, error) {
+func (a *account) find(o owner, name string) ([]signingKey, error) {
 	var ours []signingKey
 	foreign := false
 	for _, k := range a.keys {
 		switch {
-		case k.note.of(m):
+		case k.note.of(o):
 			ours = append(ours, k)
 		case k.role == name:
 			foreign = true
@@ -148,27 +218,35 @@ func (a *account) find(m driver.Mark, name string) ([]signingKey, error) {
 	return ours, nil
 }
 
-// put makes want the one key that bears the mark, and reports whether anything
+// put makes want the one key of its owner, and reports whether anything
 // changed.
-func (a *account) put(m driver.Mark, want jwt.UserScope) (bool, error) {
-	ours, err := a.find(m, want.Role)
+func (a *account) put(o owner, want jwt.UserScope) (bool, error) {
+	ours, err := a.find(o, want.Role)
 	if err != nil {
 		return false, err
 	}
 	for _, k := range a.keys {
-		if k.key == want.Key && !k.note.of(m) {
+		if k.key == want.Key && !k.note.of(o) {
 			return false, patchbay.Errorf(patchbay.NotOurs, "the account has the signing key of %s under somebody else's mark", want.Role)
 		}
 	}
 	if len(ours) == 1 && sameScope(*ours[0].scope, want) {
 		return false, nil
 	}
-	raw, err := compact(&want) // its kind is written by a method of the pointer
+	text, err := json.Marshal(&want) // its kind is written by a method of the pointer
 	if err != nil {
 		return false, err
 	}
-	a.drop(m)
-	a.keys = append(a.keys, signingKey{raw: raw, scope: &want, note: parseNote(want.Description), role: want.Role, key: want.Key})
+	raw, err := parseTree(text)
+	if err != nil {
+		return false, err
+	}
+	k, err := parseKey(raw)
+	if err != nil {
+		return false, err
+	}
+	a.drop(o)
+	a.keys = append(a.keys, k)
 	return true, nil
 }
 
@@ -179,12 +257,17 @@ func sameScope(have, want jwt.UserScope) bool {
 	return have.Key == want.Key && have.Role == want.Role && have.Description == want.Description && len(missing)+len(excess) == 0
 }
 
-// drop takes out every key that bears the mark, and reports whether there was
+// drop takes out every key of that owner, and reports whether there was
 // one.
-func (a *account) drop(m driver.Mark) bool {
+func (a *account) drop(o owner) bool {
 	before := len(a.keys)
-	a.keys = slices.DeleteFunc(a.keys, func(k signingKey) bool { return k.note.of(m) })
+	a.keys = slices.DeleteFunc(a.keys, func(k signingKey) bool { return k.note.of(o) })
 	return len(a.keys) != before
+}
+
+// has reports whether the account has a principal of that owner.
+func (a *account) has(o owner) bool {
+	return slices.ContainsFunc(a.keys, func(k signingKey) bool { return k.note.of(o) })
 }
 
 // revokedUser says until when the account refuses the JWTs of a user, by
@@ -195,23 +278,18 @@ func (a *account) revokedUser(user string) (alone, all int64) {
 
 // admit takes back a revocation of that one user, and reports whether there was
 // one.
-func (a *account) admit(user string) (bool, error) {
+func (a *account) admit(user string) bool {
 	if _, ok := a.revoked[user]; !ok {
-		return false, nil
+		return false
 	}
-	var raw map[string]json.RawMessage
-	if err := json.Unmarshal(a.body["revocations"], &raw); err != nil {
-		return false, err
-	}
-	delete(raw, user)
+	revocations, _ := a.body["revocations"].(tree)
+	revocations = maps.Clone(revocations)
+	delete(revocations, user)
 	delete(a.revoked, user)
-	if len(raw) == 0 {
+	if a.body["revocations"] = revocations; len(revocations) == 0 {
 		delete(a.body, "revocations")
-		return true, nil
 	}
-	text, err := compact(raw)
-	a.body["revocations"] = text
-	return true, err
+	return true
 }
 
 // sign makes a JWT of the account as it is now. Its second of issue is not
@@ -221,37 +299,16 @@ func (a *account) sign(operator nkeys.KeyPair, now time.Time) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	raws := make([]json.RawMessage, 0, len(a.keys))
-	for _, k := range a.keys {
-		raws = append(raws, k.raw)
-	}
-	delete(a.body, "signing_keys")
-	if len(raws) > 0 {
-		if a.body["signing_keys"], err = compact(raws); err != nil {
-			return "", err
-		}
-	}
-	if a.claims["nats"], err = compact(a.body); err != nil {
-		return "", err
-	}
-	a.issuer, a.issued = issuer, max(a.issued, now.Unix())
-	if a.claims["iss"], err = compact(a.issuer); err != nil {
-		return "", err
-	}
-	if a.claims["iat"], err = compact(a.issued); err != nil {
-		return "", err
-	}
-	delete(a.claims, "jti")
-	payload, err := compact(a.claims)
+	claims := a.content()
+	claims["iss"], claims["iat"] = issuer, max(a.issued, now.Unix())
+	payload, err := compact(claims)
 	if err != nil {
 		return "", err
 	}
 	// The id is a hash of the rest.
 	sum := sha512.Sum512_256(payload)
-	if a.claims["jti"], err = compact(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:])); err != nil {
-		return "", err
-	}
-	if payload, err = compact(a.claims); err != nil {
+	claims["jti"] = base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:])
+	if payload, err = compact(claims); err != nil {
 		return "", err
 	}
 	encode := base64.RawURLEncoding.EncodeToString
@@ -260,16 +317,12 @@ func (a *account) sign(operator nkeys.KeyPair, now time.Time) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	token := text + "." + encode(signature)
-	if _, err := jwt.DecodeAccountClaims(token); err != nil && !errors.Is(err, jwt.ErrTokenTooLarge) {
-		return "", err
-	}
-	return token, nil
+	return text + "." + encode(signature), nil
 }
 
 // compact is v as JSON without the escapes that are for web pages: a subject's
 // > would take six bytes.
-func compact(v any) (json.RawMessage, error) {
+func compact(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)

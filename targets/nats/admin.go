@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -27,11 +28,13 @@ const (
 
 	claimsUpdate  = "$SYS.REQ.CLAIMS.UPDATE"
 	accountUpdate = "$SYS.REQ.ACCOUNT.%s.CLAIMS.UPDATE"
-	accountLookup = "$SYS.REQ.ACCOUNT.%s.CLAIMS.LOOKUP"
-	accountConns  = "$SYS.REQ.ACCOUNT.%s.CONNZ"
-	accountStream = "$SYS.REQ.ACCOUNT.%s.JSZ"
-	serverPing    = "$SYS.REQ.SERVER.PING"
-	serverVars    = "$SYS.REQ.SERVER.PING.VARZ"
+	// accountUpdateOld is what tools of the first servers with accounts use.
+	accountUpdateOld = "$SYS.ACCOUNT.%s.CLAIMS.UPDATE"
+	accountLookup    = "$SYS.REQ.ACCOUNT.%s.CLAIMS.LOOKUP"
+	accountConns     = "$SYS.REQ.ACCOUNT.%s.CONNZ"
+	accountStream    = "$SYS.REQ.ACCOUNT.%s.JSZ"
+	serverPing       = "$SYS.REQ.SERVER.PING"
+	serverVars       = "$SYS.REQ.SERVER.PING.VARZ"
 )
 
 // errNoResponder says that nobody listens on a subject of a request.
@@ -219,6 +222,9 @@ func (s *session) meet(ctx context.Context, issuer string) error {
 	if err := replies[0].into(&s.vars); err != nil {
 		return patchbay.Errorf(patchbay.TargetUnreachable, "%s: the answer can't be read: %w", what, err)
 	}
+	if older(s.vars.Version, oldest) {
+		return patchbay.Errorf(patchbay.NotSupported, "the NATS server has version %s, and has to have %s at least", short(s.vars.Version), strings.Join(oldest, "."))
+	}
 	if len(s.vars.Operators) == 0 {
 		return patchbay.Errorf(patchbay.NotSupported, "the NATS server is not in operator mode: it has no trusted operator")
 	}
@@ -236,6 +242,27 @@ func (s *session) meet(ctx context.Context, issuer string) error {
 			WithFix("nsc describe operator")
 	}
 	return nil
+}
+
+// oldest is the first version of the server that takes account updates with
+// headers.
+var oldest = []string{"2", "9", "15"}
+
+// older compares versions; of what is not three numbers it says no.
+func older(version string, than []string) bool {
+	version, _, _ = strings.Cut(strings.TrimPrefix(version, "v"), "-")
+	parts := strings.Split(version, ".")
+	for i := range min(len(parts), len(than)) {
+		have, err1 := strconv.Atoi(parts[i])
+		want, err2 := strconv.Atoi(than[i])
+		if err1 != nil || err2 != nil {
+			return false
+		}
+		if have != want {
+			return have < want
+		}
+	}
+	return false
 }
 
 // reply is the envelope of the monitoring subjects, or for the others the
@@ -270,6 +297,10 @@ func (s *session) request(ctx context.Context, what, subject string, body []byte
 // n answers; when some came, the rest may be missing. Nobody there to answer
 // is errNoResponder.
 func (s *session) gather(ctx context.Context, what, subject string, body []byte, n int) ([]reply, error) {
+	return s.gatherMsg(ctx, what, &natsgo.Msg{Subject: subject, Data: body}, n)
+}
+
+func (s *session) gatherMsg(ctx context.Context, what string, request *natsgo.Msg, n int) ([]reply, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	inbox := s.nc.NewRespInbox()
@@ -278,7 +309,8 @@ func (s *session) gather(ctx context.Context, what, subject string, body []byte,
 		return nil, s.lost(ctx, what, err)
 	}
 	defer func() { _ = answers.Unsubscribe() }()
-	if err := s.nc.PublishRequest(subject, inbox, body); err != nil {
+	request.Reply = inbox
+	if err := s.nc.PublishMsg(request); err != nil {
 		return nil, s.lost(ctx, what, err)
 	}
 	var replies []reply
@@ -409,9 +441,12 @@ func (s *session) limit() int64 { return min(s.nc.MaxPayload(), jwt.MaxTokenSize
 
 // push replaces the account's JWT on every server. It returns when all have
 // applied it: connections that it refuses are closed by then.
-func (s *session) push(ctx context.Context, token string) error {
+func (s *session) push(ctx context.Context, token string, does map[owner]bool) error {
 	const what = "push the account"
-	if limit := s.limit(); int64(len(token)) > limit {
+	m := natsgo.NewMsg(claimsUpdate)
+	m.Data = []byte(token)
+	m.Header.Set(editsHeader, writeEdits(does))
+	if limit := s.limit(); int64(m.Size()) > limit {
 		return patchbay.Errorf(patchbay.Conflict, "the account's JWT would have %d bytes, and the server takes at most %d in one message: the account has as many principals as it can hold", len(token), limit).
 			WithFix("raise max_payload in the server's configuration, or connect to another account")
 	}
@@ -419,7 +454,7 @@ func (s *session) push(ctx context.Context, token string) error {
 	if err != nil {
 		return err
 	}
-	replies, err := s.gather(ctx, what, claimsUpdate, []byte(token), n)
+	replies, err := s.gatherMsg(ctx, what, m, n)
 	if err != nil {
 		if errors.Is(err, errNoResponder) {
 			return patchbay.Errorf(patchbay.NotSupported, "the NATS server does not take account updates")

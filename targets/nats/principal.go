@@ -98,17 +98,16 @@ func (t *target) EnsurePrincipal(ctx context.Context, r driver.PrincipalRequest)
 		Kind: jwt.UserScopeType, Key: claims.Issuer, Role: r.Name, Template: want,
 		Description: note{r.Mark.UID, r.Mark.Generation, r.Mark.Connection, claims.Subject, claims.IssuedAt}.String(),
 	}
-	return t.edit(ctx, func(a *account) (bool, error) {
+	return t.edit(ctx, ownerOf(r.Mark), func(a *account) (bool, error) {
 		if _, all := a.revokedUser(claims.Subject); all >= claims.IssuedAt {
 			return false, patchbay.Errorf(patchbay.LoginRefused, "the account refuses every user from before %s, and so this credential", time.Unix(all, 0).UTC().Format(time.RFC3339)).
 				WithFix("patchbay connection rotate")
 		}
-		changed, err := a.put(r.Mark, key)
+		changed, err := a.put(ownerOf(r.Mark), key)
 		if err != nil {
 			return false, err
 		}
-		admitted, err := a.admit(claims.Subject)
-		return changed || admitted, err
+		return a.admit(claims.Subject) || changed, nil
 	})
 }
 
@@ -192,7 +191,7 @@ func (t *target) InspectPrincipal(ctx context.Context, r driver.PrincipalRequest
 	if err != nil {
 		return driver.PrincipalState{}, err
 	}
-	keys, err := a.find(r.Mark, r.Name)
+	keys, err := a.find(ownerOf(r.Mark), r.Name)
 	if err != nil {
 		return driver.PrincipalState{Exists: true}, nil
 	}
@@ -266,11 +265,11 @@ func (t *target) RemovePrincipal(ctx context.Context, r driver.PrincipalRequest)
 	if err := checkIdentity(r); err != nil {
 		return err
 	}
-	err := t.edit(ctx, func(a *account) (bool, error) {
-		if _, err := a.find(r.Mark, r.Name); err != nil {
+	err := t.edit(ctx, ownerOf(r.Mark), func(a *account) (bool, error) {
+		if _, err := a.find(ownerOf(r.Mark), r.Name); err != nil {
 			return false, err
 		}
-		return a.drop(r.Mark), nil
+		return a.drop(ownerOf(r.Mark)), nil
 	})
 	if patchbay.CodeOf(err) == patchbay.TargetNotFound {
 		return nil // with the account, all of it is gone
