@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"runtime/debug"
 	"time"
 
@@ -189,7 +188,7 @@ func (e *Engine) attempt(ctx context.Context, h *hold, w *workflow, op *Op) (a a
 	defer span.End()
 
 	seen := op.Clone()
-	a.output, a.err = run(ctx, step, &seen, undo)
+	a.output, a.err = e.run(ctx, step, &seen, undo)
 	if a.err != nil {
 		switch cause := context.Cause(ctx); {
 		case stopped(cause):
@@ -220,7 +219,7 @@ var errOutOfTime = errors.New("saga: the step is out of time")
 // run calls the step between its two instants. A panic becomes an error: one
 // bad step must not take the other operations along, nor, after a takeover,
 // the next process.
-func run(ctx context.Context, step *Step, op *Op, undo bool) (output []byte, err error) {
+func (e *Engine) run(ctx context.Context, step *Step, op *Op, undo bool) (output []byte, err error) {
 	instant := func(when string) error {
 		verb := "do"
 		if undo {
@@ -230,7 +229,7 @@ func run(ctx context.Context, step *Step, op *Op, undo bool) (output []byte, err
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			slog.ErrorContext(ctx, "a step panicked", "operation", op.ID, "step", step.Name, "stack", string(debug.Stack()))
+			e.log.ErrorContext(ctx, "a step panicked", "operation", op.ID, "step", step.Name, "stack", string(debug.Stack()))
 			output, err = nil, patchbay.Errorf(patchbay.Internal, "step %s panicked; the log has the stack", step.Name)
 		}
 	}()
