@@ -21,6 +21,7 @@ func TestRotationHasNoGap(t *testing.T) {
 	for _, start := range []func(*testing.T) target{startPostgres, startNATS} {
 		tg := start(t)
 		t.Run(tg.name(), func(t *testing.T) {
+			tg := tg.in(t)
 			w := newWorld(t, tg)
 			s := boot(t, w.dir, "", "", "--rotation-overlap", "1s")
 			w.register(s)

@@ -2,7 +2,6 @@ package crashtest
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -23,6 +22,8 @@ import (
 // target is a real server with what the checker asks of it.
 type target interface {
 	name() string
+	// in is the same server, whose trouble is t's.
+	in(t *testing.T) target
 	// resource is its type and name below the group, and the body that
 	// registers it.
 	resource() (path string, body map[string]any)
@@ -81,6 +82,12 @@ func startPostgres(t *testing.T) target {
 }
 
 func (p *postgresTarget) name() string { return "postgres" }
+
+func (p *postgresTarget) in(t *testing.T) target {
+	of := *p
+	of.t = t
+	return &of
+}
 
 func (p *postgresTarget) resource() (string, map[string]any) {
 	return "Microsoft.DBforPostgreSQL/flexibleServers/db", map[string]any{"properties": map[string]any{
@@ -257,6 +264,12 @@ func (n *natsTarget) account() *jwt.AccountClaims {
 
 func (n *natsTarget) name() string { return "nats" }
 
+func (n *natsTarget) in(t *testing.T) target {
+	of := *n
+	of.t = t
+	return &of
+}
+
 func (n *natsTarget) resource() (string, map[string]any) {
 	properties := n.server.Properties()
 	admin := map[string]string{}
@@ -294,24 +307,12 @@ func (n *natsTarget) signsIn(env map[string]string) (string, error) {
 		return "", err
 	}
 	defer nc.Close()
-	answer, err := nc.Request("$SYS.REQ.USER.INFO", nil, 5*time.Second)
-	if err != nil {
-		return "", err
-	}
-	var info struct {
-		Data struct {
-			User string `json:"user"`
-		} `json:"data"`
-	}
-	if err := json.Unmarshal(answer.Data, &info); err != nil {
+	if err := nc.FlushTimeout(5 * time.Second); err != nil {
 		return "", err
 	}
 	claims, err := jwt.DecodeUserClaims(env["NATS_USER_JWT"])
 	if err != nil {
 		return "", err
-	}
-	if claims.Subject != info.Data.User {
-		return "", fmt.Errorf("the server says that this is %s", info.Data.User)
 	}
 	scope, ok := n.account().SigningKeys.GetScope(claims.Issuer)
 	user, scoped := scope.(*jwt.UserScope)
