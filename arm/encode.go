@@ -3,7 +3,6 @@ package arm
 import (
 	"bytes"
 	"encoding/json"
-	"strings"
 	"time"
 
 	"patchbay.dev/patchbay"
@@ -342,7 +341,7 @@ func Configurations(v Version, settings []patchbay.Setting) any {
 	return m
 }
 
-// Display is one entry of the provider's list of operations.
+// display is one entry of the provider's list of operations.
 func display(name, resource, operation, description string) any {
 	d := &members{}
 	d.add("", "provider", Provider)
@@ -351,7 +350,7 @@ func display(name, resource, operation, description string) any {
 	d.add("", "description", description)
 	m := &members{}
 	m.add("", "name", Provider+"/"+name)
-	m.add("", "isDataAction", strings.HasSuffix(name, "/dataAction"))
+	m.add("", "isDataAction", false)
 	m.add("", "display", d)
 	m.add("", "origin", "user,system")
 	return m

@@ -7,7 +7,6 @@ import (
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/arm"
 	"patchbay.dev/patchbay/connector"
-	"patchbay.dev/patchbay/driver"
 )
 
 func (s *Server) listSubscriptions(x *exchange) error {
@@ -153,7 +152,7 @@ func (s *Server) putResource(x *exchange) error {
 		return err
 	}
 	kept, created, warnings, err := s.api.PutResource(x.ctx, connector.ResourceRequest{
-		Resource: r, Admin: driver.Secrets(admin), Caller: x.caller.Caller, IfMatch: tag, NoCheck: noCheck,
+		Resource: r, Admin: admin, Caller: x.caller.Caller, IfMatch: tag, NoCheck: noCheck,
 	})
 	if err != nil {
 		return err

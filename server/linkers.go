@@ -122,8 +122,7 @@ func (x *exchange) statusURL(op patchbay.Operation, location string) string {
 // wait 30 seconds.
 func (x *exchange) poll(url string, location bool) {
 	h := x.w.Header()
-	// Set by key: the canonical spelling would be Azure-Asyncoperation.
-	h["Azure-AsyncOperation"] = []string{url}
+	h.Set("Azure-AsyncOperation", url)
 	if location {
 		h.Set("Location", url)
 	}

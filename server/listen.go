@@ -47,12 +47,12 @@ func (s *Server) Listen() error {
 	if l.https != nil {
 		return nil
 	}
-	https, err := net.Listen("tcp", s.opts.Address)
+	https, err := new(net.ListenConfig).Listen(s.stopping, "tcp", s.opts.Address)
 	if err != nil {
 		return listenError(s.opts.Address, err)
 	}
 	if s.opts.HTTPAddress != "" {
-		plain, err := net.Listen("tcp", s.opts.HTTPAddress)
+		plain, err := new(net.ListenConfig).Listen(s.stopping, "tcp", s.opts.HTTPAddress)
 		if err == nil {
 			err = mustBeLoopback(plain)
 		}
@@ -178,7 +178,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	group.Go(func() error {
 		<-ctx.Done()
 		s.stop()
-		s.log.Info("the server stops; requests that run are let end", "at most", s.opts.Drain)
+		s.log.Info("the server stops; requests that run are let end", "limit", s.opts.Drain)
 		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.Drain)
 		defer cancel()
 		for _, h := range servers {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -127,7 +128,7 @@ func (s *Server) observed(next http.Handler) http.Handler {
 // recovered answers for a handler that panicked. The one panic that is meant,
 // http.ErrAbortHandler, goes on its way.
 func (s *Server) recovered(r *http.Request, rec *recorder, p any) {
-	if p == http.ErrAbortHandler {
+	if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 		panic(p)
 	}
 	s.metrics.panics.Inc()

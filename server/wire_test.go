@@ -157,9 +157,8 @@ func exchangeOf(t *testing.T, b *bench, asked string) string {
 	var out strings.Builder
 	fmt.Fprintf(&out, "%d %s\n", w.Code, http.StatusText(w.Code))
 	for _, name := range shownHeaders {
-		values := append(w.Header()[name], w.Header()[http.CanonicalHeaderKey(name)]...)
-		if len(values) > 0 {
-			fmt.Fprintf(&out, "%s: %s\n", name, fold(values[0]))
+		if value := w.Header().Get(name); value != "" {
+			fmt.Fprintf(&out, "%s: %s\n", name, fold(value))
 		}
 	}
 	if w.Body.Len() > 0 {
