@@ -121,7 +121,7 @@ func (d Deps) withDefaults() Deps {
 type app struct {
 	Deps
 
-	server       string
+	url          string
 	caFile       string
 	tokenFile    string
 	dataDir      string
@@ -155,12 +155,12 @@ that it works. If a step fails, everything is put back as it was.
 Commands talk to a server (patchbay serve). On the server's own machine they find
 it by its data directory; elsewhere, name it:
 
-  PATCHBAY_URL, --server    its URL
-  PATCHBAY_CA, --ca         the file of the authority that signed its certificate
-  PATCHBAY_TOKEN            the token to sign in with, or --token-file
-  PATCHBAY_DATA, --data     the data directory, in place of the default
-  PATCHBAY_OUTPUT           the default of --output
-  ACCESSIBLE                ask in plain lines, which a screen reader can follow
+  PATCHBAY_URL, --patchbay-url  its URL
+  PATCHBAY_CA, --ca             the file of the authority that signed its certificate
+  PATCHBAY_TOKEN                the token to sign in with, or --token-file
+  PATCHBAY_DATA, --data         the data directory, in place of the default
+  PATCHBAY_OUTPUT               the default of --output
+  ACCESSIBLE                    ask in plain lines, which a screen reader can follow
 
 Results go to standard output, everything for people to standard error.`,
 		Example: `  patchbay serve
@@ -180,7 +180,7 @@ Results go to standard output, everything for people to standard error.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{err, cmd.CommandPath()} })
 
 	f := root.PersistentFlags()
-	f.StringVar(&a.server, "server", "", "URL of the server (default $PATCHBAY_URL, or that of the data directory)")
+	f.StringVar(&a.url, "patchbay-url", "", "URL of the server (default $PATCHBAY_URL, or that of the data directory)")
 	f.StringVar(&a.caFile, "ca", "", "file of the authority that signed the server's certificate (default $PATCHBAY_CA)")
 	f.StringVar(&a.tokenFile, "token-file", "", "file of the token to sign in with (default $PATCHBAY_TOKEN, or the data directory's)")
 	f.StringVar(&a.dataDir, "data", "", "the server's data directory (default $PATCHBAY_DATA, or one of the user's)")

@@ -102,8 +102,7 @@ func (a *app) connectGroup(v connectVerb) *cobra.Command {
 		Use:   v.name + " KIND",
 		Short: v.short,
 		Long:  v.long + "\n\nThe target kinds are " + strings.Join(targetKindNames(), ", ") + ".",
-		Example: fmt.Sprintf(`  patchbay connection %[1]s postgres --help
-  patchbay connection %[1]s postgres --source web --target orders/shop --client-type go`, v.name),
+		Example: "  patchbay connection " + v.name + " postgres --help\n" + kindExample(v, targetKinds[0]),
 		Annotations: map[string]string{"kinds": v.name},
 		Args:        unknownKind,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -61,7 +61,7 @@ func (a *app) client() (*arm.Client, error) {
 		return a.connected, nil
 	}
 	config := arm.ClientConfig{
-		URL:       first(a.server, a.Getenv("PATCHBAY_URL")),
+		URL:       first(a.url, a.Getenv("PATCHBAY_URL")),
 		UserAgent: "patchbay/" + a.Version.Version + " (" + runtime.GOOS + "/" + runtime.GOARCH + ")",
 	}
 	dir := a.data()
@@ -122,12 +122,12 @@ func (a *app) client() (*arm.Client, error) {
 func localServer(dir string) (string, error) {
 	if dir == "" {
 		return "", patchbay.Errorf(serverUnknown, "no server is named, and there is no HOME to look for one in").
-			WithFix("name one: --server https://host:7443")
+			WithFix("name one: --patchbay-url https://host:7443")
 	}
 	text, err := os.ReadFile(filepath.Join(dir, serverFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", patchbay.Errorf(serverUnknown, "no server runs on the data directory %s", dir).
-			WithFix("start it: patchbay serve   (or name one elsewhere: --server https://host:7443)")
+			WithFix("start it: patchbay serve   (or name one elsewhere: --patchbay-url https://host:7443)")
 	}
 	if err != nil {
 		return "", patchbay.Errorf(serverUnknown, "the server's file can't be read: %w", err)

@@ -133,21 +133,21 @@ func (p *progress) show(op patchbay.Operation) {
 	p.wipe()
 	if op.State == patchbay.Queued && !p.queued {
 		p.queued = true
-		p.line("·", "waits for an earlier operation of "+op.Source.Name(), "")
+		p.line("·", "waits for an earlier operation of "+op.Source.Name(), "", nil)
 	}
 	for ; p.shown < len(op.Trail); p.shown++ {
 		p.ended(op.Trail[p.shown])
 	}
 	if op.Attention && !p.stuck && !op.State.Ended() {
 		p.stuck = true
-		why := ""
+		var why *patchbay.Error
 		if op.Error != nil {
-			why = string(op.Error.Code) + ": " + op.Error.Message
+			why = &patchbay.Error{Code: op.Error.Code, Message: op.Error.Message}
 			if op.Error.Fix != "" {
-				why += "  fix: " + op.Error.Fix
+				why.Message += "; fix: " + op.Error.Fix
 			}
 		}
-		p.line("!", "can't go on by itself and keeps trying", why)
+		p.line("!", "can't go on by itself and keeps trying", "", why)
 	}
 	p.stuck = op.Attention
 	p.paint()
@@ -160,36 +160,38 @@ func (p *progress) ended(run patchbay.StepRun) {
 	}
 	switch {
 	case run.Parked:
-		p.line("!", run.Name+" could not be undone yet", took+why(run.Error))
+		p.line("!", run.Name+" could not be undone yet", took, run.Error)
 	case run.Error != nil && run.Undo:
-		p.line("!", run.Name+" could not be undone", took+why(run.Error))
+		p.line("!", run.Name+" could not be undone", took, run.Error)
 	case run.Error != nil:
-		p.line("✗", run.Name, took+why(run.Error))
+		p.line("✗", run.Name, took, run.Error)
 	case run.Undo:
-		p.line("↩", run.Name+" undone", took)
+		p.line("↩", run.Name+" undone", took, nil)
 	default:
-		p.line("✓", run.Name, took)
+		p.line("✓", run.Name, took, nil)
 	}
 }
 
-func why(e *patchbay.Error) string {
-	if e == nil {
-		return ""
+// line is one thing that happened, how long it took and why it failed, where
+// it did.
+func (p *progress) line(mark, what, took string, err *patchbay.Error) {
+	what = clean(what)
+	why := ""
+	if err != nil {
+		why = clean(string(err.Code) + ": " + err.Message)
 	}
-	return "  " + string(e.Code) + ": " + e.Message
-}
-
-func (p *progress) line(mark, what, note string) {
-	what, note = clean(what), clean(note)
 	if p.paints {
-		p.errorf("  %s %-32s %s\n", mark, what, note)
+		p.errorf("%s\n", strings.TrimRight(fmt.Sprintf("  %s %-32s %-8s %s", mark, what, took, why), " "))
 		return
 	}
 	// A log has no use for a picture, but needs to know what it is about.
 	words := map[string]string{"✓": "done", "✗": "failed", "↩": "back", "!": "attention", "·": "wait"}
 	line := fmt.Sprintf("%s %s: %s: %s", p.op.Kind, clean(shortName(p.op.Connection)), words[mark], what)
-	if note != "" {
-		line += " (" + note + ")"
+	if took != "" {
+		line += " (" + took + ")"
+	}
+	if why != "" {
+		line += ": " + why
 	}
 	p.errorf("%s\n", line)
 }

@@ -38,7 +38,6 @@ var (
 	sqlClients    = []string{"dotnet", "java", "python", "nodejs", "go", "php", "ruby", "django", "springBoot", "none"}
 	commonClients = []string{"dotnet", "java", "python", "nodejs", "go", "springBoot", "none"}
 	storeClients  = []string{"dotnet", "java", "python", "nodejs", "springBoot", "none"}
-	natsClients   = []string{"dotnet", "java", "python", "nodejs", "go", "ruby", "none"}
 )
 
 // targetKinds are az's kinds, in az's order, and Patchbay's own after them
@@ -69,9 +68,10 @@ var targetKinds = []targetKind{
 	{name: "cosmos-sql", product: "Cosmos DB for NoSQL", types: []string{"Microsoft.DocumentDB/databaseAccounts"},
 		server: "account", parts: []targetPart{{flag: "database", segment: "sqlDatabases"}}, client: storeClients},
 	{name: "cosmos-table", product: "Cosmos DB for Table", types: []string{"Microsoft.DocumentDB/databaseAccounts"},
-		server: "account", parts: []targetPart{{flag: "table", segment: "tables"}}, client: storeClients},
+		server: "account", parts: []targetPart{{flag: "table", segment: "tables"}},
+		client: []string{"dotnet", "java", "python", "nodejs", "go", "none"}},
 	{name: "storage-blob", product: "Blob storage", types: []string{"Microsoft.Storage/storageAccounts"},
-		server: "account", parts: []targetPart{{segment: "blobServices", name: "default"}}, client: storeClients},
+		server: "account", parts: []targetPart{{segment: "blobServices", name: "default"}}, client: commonClients},
 	{name: "storage-queue", product: "Queue storage", types: []string{"Microsoft.Storage/storageAccounts"},
 		server: "account", parts: []targetPart{{segment: "queueServices", name: "default"}}, client: storeClients},
 	{name: "storage-file", product: "File storage", types: []string{"Microsoft.Storage/storageAccounts"},
@@ -93,8 +93,14 @@ var targetKinds = []targetKind{
 	{name: "app-insights", product: "Application Insights", types: []string{"Microsoft.Insights/components"}, server: "app-insights",
 		client: []string{"dotnet", "java", "python", "nodejs", "go", "none"}},
 	{name: "cognitiveservices", product: "AI services", types: []string{"Microsoft.CognitiveServices/accounts"}, server: "account",
-		client: []string{"dotnet", "python", "none"}},
-	{name: "nats", product: "NATS", types: []string{"Patchbay.Services/natsServers"}, server: "server", client: natsClients},
+		client: []string{"dotnet", "java", "python", "nodejs", "none"}},
+	{name: "mongodb-atlas", product: "MongoDB Atlas", types: []string{"MongoDB.Atlas/organizations"}, server: "server",
+		client: []string{"dotnet", "java", "python", "nodejs", "go", "php", "ruby", "django", "none"}},
+	{name: "neon-postgres", product: "Neon", types: []string{"Neon.Postgres/organizations"}, server: "server", client: sqlClients},
+	{name: "nats", product: "NATS", types: []string{"Patchbay.Services/natsServers"}, server: "server", client: sqlClients},
+	{name: "s3", product: "S3", types: []string{"Patchbay.Services/s3Servers"}, server: "server",
+		parts: []targetPart{{flag: "bucket", segment: "buckets"}}, client: sqlClients},
+	{name: "vault", product: "Vault", types: []string{"Patchbay.Services/vaultServers"}, server: "server", client: sqlClients},
 }
 
 func targetKindNames() []string {
