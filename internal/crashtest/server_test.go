@@ -211,3 +211,13 @@ func (s *server) settle() map[string]any {
 	})
 	return newest
 }
+
+// stop ends it as an operator does.
+func (s *server) stop() {
+	s.t.Helper()
+	_ = s.cmd.Process.Signal(syscall.SIGTERM)
+	s.eventually("the server drains", s.dead)
+	if code := s.cmd.ProcessState.ExitCode(); code != 0 {
+		s.t.Errorf("the server ended with %d after SIGTERM", code)
+	}
+}
