@@ -92,26 +92,17 @@ func checkText(content []byte) error {
 	return nil
 }
 
-// lineEnd is where the line that i is in ends, its end included, and where its
-// content does.
+// lineEnd is where the content of the line that i is in ends, and where the
+// next line begins. A carriage return before the end belongs to it.
 func lineEnd(text string, i int) (content, next int) {
-	at := strings.IndexByte(text[i:], '\n')
-	if at < 0 {
-		return len(text), len(text)
+	content, next = len(text), len(text)
+	if at := strings.IndexByte(text[i:], '\n'); at >= 0 {
+		content, next = i+at, i+at+1
 	}
-	content, next = i+at, i+at+1
 	if content > i && text[content-1] == '\r' {
 		content--
 	}
 	return content, next
-}
-
-// lineBreak is the file's own: that of its first line.
-func lineBreak(text string) string {
-	if at := strings.IndexByte(text, '\n'); at > 0 && text[at-1] == '\r' {
-		return "\r\n"
-	}
-	return "\n"
 }
 
 // checkValue refuses what no environment variable can hold.

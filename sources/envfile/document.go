@@ -3,6 +3,7 @@ package envfile
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"patchbay.dev/patchbay"
@@ -11,9 +12,7 @@ import (
 
 // document is a settings file, read.
 type document struct {
-	dialect    dialect
 	statements []statement
-	lineBreak  string
 }
 
 func parse(d dialect, text string) (*document, error) {
@@ -24,15 +23,7 @@ func parse(d dialect, text string) (*document, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &document{dialect: d, statements: list, lineBreak: lineBreak(text)}, nil
-}
-
-func (d *document) text() string {
-	var b strings.Builder
-	for _, s := range d.statements {
-		b.WriteString(s.text)
-	}
-	return b.String()
+	return &document{statements: list}, nil
 }
 
 // values are what a reader of the file gets: of several assignments of one
@@ -70,56 +61,88 @@ func (d *document) last(name string) int {
 
 // block is what stands in a file for one connection.
 type block struct {
-	at       int   // index of the first mark, -1 for none
-	marks    []int // every mark of the connection; a copy by hand makes two
-	mark     mark
-	from, to int // the statements behind the mark that are in the block
+	at    int          // index of its mark, the first one; -1 for none
+	marks []int        // all of them: a copy by hand makes two
+	lists []mark       // the same, read
+	holds map[int]bool // the statements that are in the block
+	last  int          // the last of those behind the first mark, or the mark itself
 }
 
 // block finds what a connection added: its mark, and the settings right behind
-// that which the mark lists or the change sets. What somebody wrote below is
-// not in it.
-func (d *document) block(c driver.Change) block {
-	b := block{at: -1}
-	set := map[string]bool{}
+// that which the mark lists, the change sets, or the change removes. What
+// somebody wrote below is not in it.
+func (d *document) block(c driver.Change, taken func(name string) bool) block {
+	b := block{at: -1, last: -1, holds: map[int]bool{}}
+	named := map[string]bool{}
 	for _, s := range c.Set {
-		set[s.Name] = set[s.Name] || !s.File
+		named[s.Name] = named[s.Name] || !s.File
+	}
+	for _, name := range c.Remove {
+		named[name] = named[name] || taken(name)
 	}
 	for i, s := range d.statements {
-		if s.kind != comment {
-			continue
-		}
 		m, ok := parseMark(s.text)
-		if !ok || m.uid != c.Mark.UID {
+		if s.kind != comment || !ok || m.uid != c.Mark.UID {
 			continue
 		}
-		b.marks = append(b.marks, i)
-		if b.at >= 0 {
-			continue
+		b.marks, b.lists = append(b.marks, i), append(b.lists, m)
+		if b.at < 0 {
+			b.at, b.last = i, i
 		}
-		b.at, b.mark, b.from, b.to = i, m, i+1, i+1
-		for b.to < len(d.statements) {
-			s := d.statements[b.to]
-			if s.kind != assignment || !m.lists(s.name) && !set[s.name] {
+	}
+	for _, at := range b.marks {
+		for i := at + 1; i < len(d.statements); i++ {
+			s := d.statements[i]
+			if slices.Contains(b.marks, i) {
+				continue
+			}
+			if s.kind != assignment || !named[s.name] && !b.names(s.name) {
 				break
 			}
-			b.to++
+			b.holds[i] = true
+			if at == b.at {
+				b.last = i
+			}
 		}
 	}
 	return b
 }
 
-func (b block) holds(i int) bool { return b.at >= 0 && b.from <= i && i < b.to }
+// names reports whether a mark of the block lists a setting.
+func (b block) names(name string) bool {
+	return slices.ContainsFunc(b.lists, func(m mark) bool { return slices.Contains(m.names, name) })
+}
+
+// lineBreak is what our lines end in: as those that are there already do, else
+// as the file's first line does.
+func (d *document) lineBreak(b block) string {
+	from := max(b.at, 0)
+	for _, s := range slices.Concat(d.statements[from:], d.statements[:from]) {
+		switch {
+		case strings.HasSuffix(s.text, "\r\n"), strings.HasSuffix(s.text, "\r"):
+			return "\r\n"
+		case strings.HasSuffix(s.text, "\n"):
+			return "\n"
+		}
+	}
+	return "\n"
+}
+
+// nobody has a name beside those that marks list.
+func nobody(string) bool { return false }
 
 // edits are what becomes of a document's statements: the new text by index,
 // and what is added at the end.
 type edits struct {
-	d       *document
-	replace map[int]string
-	end     strings.Builder
+	d         *document
+	lineBreak string
+	replace   map[int]string
+	end       strings.Builder
 }
 
-func (d *document) edit() *edits { return &edits{d: d, replace: map[int]string{}} }
+func (d *document) edit(b block) *edits {
+	return &edits{d: d, lineBreak: d.lineBreak(b), replace: map[int]string{}}
+}
 
 func (e *edits) String() string {
 	var b strings.Builder
@@ -131,8 +154,12 @@ func (e *edits) String() string {
 		}
 	}
 	text := b.String()
-	if e.end.Len() > 0 && text != "" && text != byteOrderMark && !strings.HasSuffix(text, "\n") {
-		text += e.d.lineBreak
+	switch {
+	case e.end.Len() == 0, text == "", text == byteOrderMark, strings.HasSuffix(text, "\n"):
+	case strings.HasSuffix(text, "\r"):
+		text += "\n" // half of a line end is there
+	default:
+		text += e.lineBreak
 	}
 	return text + e.end.String()
 }
@@ -154,16 +181,16 @@ func applyChange(d dialect, source, text string, c driver.Change, taken func(nam
 			values[s.Name] = s.Value.Reveal()
 		}
 	}
-	old := doc.block(c)
-	e := doc.edit()
+	old := doc.block(c, taken)
+	e := doc.edit(old)
 	for _, i := range old.marks {
 		e.replace[i] = ""
 	}
-	for i := old.from; i < old.to; i++ {
+	for i := range old.holds {
 		e.replace[i] = ""
 	}
 	for _, name := range c.Remove {
-		if _, set := values[name]; set || !old.mark.lists(name) && !taken(name) {
+		if _, set := values[name]; set || !old.names(name) && !taken(name) {
 			continue
 		}
 		for i, s := range doc.statements {
@@ -178,14 +205,14 @@ func applyChange(d dialect, source, text string, c driver.Change, taken func(nam
 			continue
 		}
 		written, _ := d.encode(values[s.Name])
-		if i := doc.last(s.Name); i >= 0 && !old.holds(i) {
+		if i := doc.last(s.Name); i >= 0 && !old.holds[i] {
 			e.replace[i] = doc.statements[i].assign(written)
 		} else {
-			added.WriteString(s.Name + "=" + written + doc.lineBreak)
+			added.WriteString(s.Name + "=" + written + e.lineBreak)
 		}
 	}
 	if m := newMark(source, c); len(m.names) > 0 {
-		all := m.line() + doc.lineBreak + added.String()
+		all := m.line() + e.lineBreak + added.String()
 		if old.at >= 0 {
 			e.replace[old.at] = all
 		} else {
@@ -245,13 +272,13 @@ func takeBack(d dialect, now, before string, c driver.Change) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("the settings as they were before: %w", err)
 	}
-	mine, was := doc.block(c), old.block(c)
-	e := doc.edit()
+	mine, was := doc.block(c, nobody), old.block(c, nobody)
+	e := doc.edit(mine)
 	for _, i := range mine.marks {
 		e.replace[i] = ""
 	}
 	line := func(i int) string { // of before, as a whole line of now
-		return strings.TrimRight(old.statements[i].text, "\r\n") + doc.lineBreak
+		return strings.TrimRight(old.statements[i].text, "\r\n") + e.lineBreak
 	}
 	var again strings.Builder // comes back into the block
 	for _, s := range c.Set {
@@ -269,29 +296,29 @@ func takeBack(d dialect, now, before string, c driver.Change) (string, error) {
 		if at < 0 || doc.last(name) >= 0 {
 			continue
 		}
-		if was.holds(at) {
+		if was.holds[at] {
 			again.WriteString(line(at))
 		} else {
 			e.end.WriteString(line(at))
 		}
 	}
 	if was.at >= 0 {
-		switch last := mine.to - 1; {
+		switch {
 		case mine.at < 0:
 			e.end.WriteString(line(was.at) + again.String())
-		case last < mine.from:
+		case mine.last == mine.at:
 			e.replace[mine.at] = line(was.at) + again.String()
 		default:
-			text, edited := e.replace[last]
+			text, edited := e.replace[mine.last]
 			if !edited {
-				text = doc.statements[last].text
+				text = doc.statements[mine.last].text
 			}
-			e.replace[mine.at], e.replace[last] = line(was.at), text+again.String()
+			e.replace[mine.at], e.replace[mine.last] = line(was.at), text+again.String()
 		}
 	}
 	left := e.String()
 	// The line end that was added before our block, when nothing else follows.
-	if left == before+doc.lineBreak {
+	if left == before+e.lineBreak {
 		left = before
 	}
 	if _, err := parse(d, left); err != nil {

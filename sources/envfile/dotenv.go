@@ -153,16 +153,17 @@ func dotenvValue(text string, i, end int) (value string, to int, err error) {
 	return line, i + len(line), nil
 }
 
-// closingQuote finds the quote that ends the one at the beginning of text. A
-// quote behind a backslash does not, whatever stands before that: it is what
-// most readers do.
+// closingQuote finds the quote that ends the one at the beginning of text, or
+// -1. Between double quotes a backslash takes the next character's meaning.
+// Between single quotes readers should not know a backslash, but most don't
+// end at a quote behind one.
 func closingQuote(text string) int {
 	for i := 1; i < len(text); i++ {
-		if text[i] == text[0] && text[i-1] != '\\' {
+		switch {
+		case text[i] == text[0] && (text[0] == '"' || text[i-1] != '\\'):
 			return i
-		}
-		if text[i] == '\\' && text[i-1] == '\\' && i+1 < len(text) && text[i+1] == text[0] {
-			return i + 1 // an escaped backslash, and then the end
+		case text[i] == '\\' && text[0] == '"':
+			i++
 		}
 	}
 	return -1

@@ -74,16 +74,6 @@ func parseMark(text string) (m mark, ok bool) {
 	return m, true
 }
 
-// lists reports whether the mark names a setting.
-func (m mark) lists(name string) bool {
-	for _, n := range m.names {
-		if n == name {
-			return true
-		}
-	}
-	return false
-}
-
 // newMark is the mark of a change on the source of that name.
 func newMark(source string, c driver.Change) mark {
 	m := mark{source: source, connection: c.Name, uid: c.Mark.UID, generation: c.Mark.Generation}

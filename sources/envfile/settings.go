@@ -170,7 +170,7 @@ func (s *source) checkChange(c driver.Change) error {
 
 // after is what c makes of now.
 func (s *source) after(now state, c driver.Change) (state, error) {
-	return s.applied(now, c, func(string) bool { return false })
+	return s.applied(now, c, nobody)
 }
 
 func (s *source) applied(now state, c driver.Change, taken func(string) bool) (state, error) {
