@@ -99,10 +99,10 @@ type connectFlags struct {
 func (a *app) connectGroup(v connectVerb) *cobra.Command {
 	var guided *connectFlags
 	cmd := &cobra.Command{
-		Use:   v.name + " KIND",
-		Short: v.short,
-		Long:  v.long + "\n\nThe target kinds are " + strings.Join(targetKindNames(), ", ") + ".",
-		Example: "  patchbay connection " + v.name + " postgres --help\n" + kindExample(v, targetKinds[0]),
+		Use:         v.name + " KIND",
+		Short:       v.short,
+		Long:        v.long + "\n\nThe target kinds are " + strings.Join(targetKindNames(), ", ") + ".",
+		Example:     "  patchbay connection " + v.name + " postgres --help\n" + kindExample(v, targetKinds[0]),
 		Annotations: map[string]string{"kinds": v.name},
 		Args:        unknownKind,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -121,6 +121,9 @@ func (a *app) connectGroup(v connectVerb) *cobra.Command {
 	}
 	for _, k := range targetKinds {
 		cmd.AddCommand(a.connectKind(v, k))
+	}
+	if v.name != previewVerb.name {
+		cmd.AddCommand(a.confluentCommand(v))
 	}
 	return cmd
 }
@@ -673,21 +676,27 @@ func (a *app) newConnection(cmd *cobra.Command, k targetKind, f *connectFlags) (
 	}
 	name := f.ref.connection
 	if name == "" {
-		if name, err = a.newName(k); err != nil {
+		if name, err = a.newName(k.name); err != nil {
 			return "", nil, err
 		}
 	}
-	id, err := patchbay.ParseID(string(source.Linker(name)))
-	if err == nil && (strings.Contains(name, "/") || id.Name() != name) {
-		err = patchbay.Errorf(patchbay.InvalidArgument, "%q can't be the name of a connection", name)
-	}
+	id, err := linkerID(source, name)
 	return id, p, err
 }
 
+// linkerID is the id of a new connection; its name is one segment.
+func linkerID(source patchbay.ID, name string) (patchbay.ID, error) {
+	id, err := patchbay.ParseID(string(source.Linker(name)))
+	if err == nil && id.Name() != name {
+		err = patchbay.Errorf(patchbay.InvalidArgument, "%q can't be the name of a connection", name)
+	}
+	return id, err
+}
+
 // newName is az's: the kind's letters and digits, and five random ones.
-func (a *app) newName(k targetKind) (string, error) {
+func (a *app) newName(kind string) (string, error) {
 	const letters = "abcdefghijklmnopqrstuvwxyz0123456789"
-	name := strings.ReplaceAll(k.name, "-", "") + "_"
+	name := strings.ReplaceAll(kind, "-", "") + "_"
 	for end := len(name) + 5; len(name) < end; {
 		var b [1]byte
 		if _, err := io.ReadFull(a.Random, b[:]); err != nil {
@@ -750,25 +759,34 @@ func targetShort(id patchbay.ID) string {
 // finish waits for the end of a create or update, unless it is told not to,
 // and prints the connection.
 func (a *app) finish(ctx context.Context, v arm.ConnectionView, op string, noWait bool) error {
-	if !noWait {
-		done, err := a.follow(ctx, op)
-		if err != nil {
-			return err
-		}
-		if done.Message != "" {
-			a.notef("patchbay: warning: %s", clean(done.Message))
-		}
-		c, err := a.client()
-		if err != nil {
-			return err
-		}
-		if v, err = c.Connection(ctx, v.ID); err != nil {
-			return err
-		}
-	} else if op != "" {
-		a.notef("patchbay: it goes on in the background: patchbay operation show %s", clean(op))
+	v, err := a.settle(ctx, v, op, noWait)
+	if err != nil {
+		return err
 	}
 	return a.printConnection(v)
+}
+
+// settle is the connection after its operation, or as it is when that is not
+// waited for.
+func (a *app) settle(ctx context.Context, v arm.ConnectionView, op string, noWait bool) (arm.ConnectionView, error) {
+	if noWait {
+		if op != "" {
+			a.notef("patchbay: it goes on in the background: patchbay operation show %s", clean(op))
+		}
+		return v, nil
+	}
+	done, err := a.follow(ctx, op)
+	if err != nil {
+		return v, err
+	}
+	if done.Message != "" {
+		a.notef("patchbay: warning: %s", clean(done.Message))
+	}
+	c, err := a.client()
+	if err != nil {
+		return v, err
+	}
+	return c.Connection(ctx, v.ID)
 }
 
 func (a *app) runUpdate(cmd *cobra.Command, k targetKind, f *connectFlags, args []string) error {

@@ -3,6 +3,8 @@ package cli
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -13,6 +15,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v4"
 
 	"patchbay.dev/patchbay"
 )
@@ -149,15 +152,28 @@ func FuzzCleanLeavesNothingForTheTerminal(f *testing.F) {
 		if got := clean(s); strings.ContainsFunc(got, unsafeOnTerminal) {
 			t.Errorf("%q", got)
 		}
-		var b bytes.Buffer
-		if err := writeYAML(&b, map[string]string{"k": s}); err != nil {
+		var js, ym bytes.Buffer
+		if err := writeJSON(&js, map[string]string{"k": s, s: "v"}); err != nil {
 			t.Fatal(err)
 		}
-		if err := writeJSON(&b, s); err != nil {
+		if err := writeYAML(&ym, map[string]string{"k": s, s: "v"}); err != nil {
 			t.Fatal(err)
 		}
-		if text := strings.ReplaceAll(b.String(), "\n", ""); strings.ContainsFunc(text, unsafeOnTerminal) {
-			t.Errorf("%q", text)
+		for _, text := range []string{js.String(), ym.String()} {
+			if strings.ContainsFunc(strings.ReplaceAll(text, "\n", ""), unsafeOnTerminal) {
+				t.Errorf("%q", text)
+			}
+		}
+		// What is escaped is read back as it was.
+		var fromJSON, fromYAML map[string]string
+		if err := json.Unmarshal(js.Bytes(), &fromJSON); err != nil {
+			t.Fatalf("%v in %q", err, js.String())
+		}
+		if err := yaml.Unmarshal(ym.Bytes(), &fromYAML); err != nil {
+			t.Fatalf("%v in %q", err, ym.String())
+		}
+		if !maps.Equal(fromJSON, fromYAML) {
+			t.Errorf("JSON has %q, YAML %q, of %q and %q", fromJSON, fromYAML, js.String(), ym.String())
 		}
 	})
 }

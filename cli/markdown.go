@@ -94,6 +94,10 @@ func kindTable(b *strings.Builder, c *cobra.Command) {
 		}
 		fmt.Fprintf(b, "| %s | %s | %s | %s |\n", k.name, k.product, cell(flags), strings.Join(k.client, ", "))
 	}
+	if sub, _, err := c.Find([]string{confluentKind}); err == nil && sub.Name() == confluentKind {
+		fmt.Fprintf(b, "| %s | Apache Kafka on Confluent Cloud | %s | %s |\n", confluentKind,
+			"--bootstrap-server --kafka-key --kafka-secret --schema-registry --schema-key --schema-secret", strings.Join(confluentClients, ", "))
+	}
 	b.WriteString("\n")
 }
 
