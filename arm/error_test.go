@@ -5,7 +5,10 @@ import (
 	"go/parser"
 	"go/token"
 	"net/http"
+	"os"
+	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 
 	"patchbay.dev/patchbay"
@@ -90,5 +93,32 @@ func TestAProxysPageBecomesAnError(t *testing.T) {
 				t.Errorf("%d %q: %v", status, body, e)
 			}
 		}
+	}
+}
+
+// TestTheDocumentedStatusesAreTheRealOnes holds the table in docs/api.md
+// against the one here.
+func TestTheDocumentedStatusesAreTheRealOnes(t *testing.T) {
+	text, err := os.ReadFile("../docs/api.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := regexp.MustCompile(`(?m)^\| ([0-9, ]+) \| (.*) \|$`)
+	word := regexp.MustCompile("`([A-Z][A-Za-z]+)`")
+	checked := 0
+	for _, m := range row.FindAllStringSubmatch(string(text), -1) {
+		for _, w := range word.FindAllStringSubmatch(m[2], -1) {
+			status, ok := statuses[patchbay.Code(w[1])]
+			if !ok {
+				continue // a header
+			}
+			checked++
+			if !strings.Contains(m[1], strconv.Itoa(status)) {
+				t.Errorf("docs/api.md has %s under %s; it is %d", w[1], m[1], status)
+			}
+		}
+	}
+	if checked < 20 {
+		t.Errorf("only %d codes were found in docs/api.md", checked)
 	}
 }

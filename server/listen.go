@@ -231,9 +231,15 @@ func (s *Server) announce() (func(), error) {
 	}, nil
 }
 
-func makeDir(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return patchbay.Errorf(patchbay.InvalidArgument, "the data directory can't be made: %w", err)
+// makeDir makes the data directory and gives its absolute path: what InfoFile
+// says must mean the same to whoever reads it from elsewhere.
+func makeDir(dir string) (string, error) {
+	abs, err := filepath.Abs(dir)
+	if err == nil {
+		err = os.MkdirAll(abs, 0o700)
 	}
-	return nil
+	if err != nil {
+		return "", patchbay.Errorf(patchbay.InvalidArgument, "the data directory can't be made: %w", err)
+	}
+	return abs, nil
 }

@@ -104,7 +104,7 @@ func New(api connector.API, opts Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := makeDir(opts.Dir); err != nil {
+	if opts.Dir, err = makeDir(opts.Dir); err != nil {
 		return nil, err
 	}
 	d, err := openDoor(opts.Dir)

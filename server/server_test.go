@@ -19,6 +19,9 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.uber.org/goleak"
 
 	"patchbay.dev/patchbay"
@@ -295,6 +298,10 @@ func serving(t *testing.T, b *bench) (client *http.Client, stop func()) {
 		client.CloseIdleConnections()
 	}
 	t.Cleanup(stop)
+	// An answer means that everything is up, the file included.
+	if status, _, text := get(t, client, b.URL()+pathHealth, ""); status != http.StatusOK {
+		t.Fatalf("%d %s", status, text)
+	}
 	return client, stop
 }
 
@@ -551,6 +558,11 @@ func TestBadInputChangesNothing(t *testing.T) {
 // TestNothingSecretIsLoggedOrCounted runs everything with canaries in every
 // place where a client may put a secret.
 func TestNothingSecretIsLoggedOrCounted(t *testing.T) {
+	spans := tracetest.NewSpanRecorder()
+	provider := trace.NewTracerProvider(trace.WithSpanProcessor(spans))
+	before := otel.GetTracerProvider()
+	otel.SetTracerProvider(provider)
+	t.Cleanup(func() { otel.SetTracerProvider(before) })
 	b := newBench(t)
 	send := func(method, target, body string) *httptest.ResponseRecorder {
 		return b.send(method, target, body, "x-ms-serviceconnector-user-token", "c4n4ry-user", "Cookie", "a=c4n4ry-cookie", "x-ms-client-request-id", "c4n4ry but with spaces")
@@ -578,7 +590,14 @@ func TestNothingSecretIsLoggedOrCounted(t *testing.T) {
 	}
 	w := httptest.NewRecorder()
 	b.ServeHTTP(w, httptest.NewRequest(http.MethodGet, pathMetrics, nil))
-	for _, text := range append([]string{b.logs.String(), w.Body.String()}, func() (bodies []string) {
+	traces := ""
+	for _, span := range spans.Ended() {
+		traces += fmt.Sprintln(span.Name(), span.Attributes(), span.Events(), span.Status())
+	}
+	if !strings.Contains(traces, "PUT linkers/{name}") {
+		t.Errorf("no spans: %s", traces)
+	}
+	for _, text := range append([]string{b.logs.String(), w.Body.String(), traces}, func() (bodies []string) {
 		for i, a := range answers {
 			if i != 3 { // the complaint about a type names the type
 				bodies = append(bodies, a.Body.String()+fmt.Sprint(a.Header()))
@@ -587,7 +606,6 @@ func TestNothingSecretIsLoggedOrCounted(t *testing.T) {
 		return bodies
 	}()...) {
 		for _, secret := range []string{"c4n4ry", "hunter2", b.Token().Reveal()} {
-			// A nextLink may repeat the place to go on; nothing else may.
 			if strings.Contains(text, secret) {
 				t.Errorf("%q is in %s", secret, text)
 			}
@@ -675,5 +693,31 @@ func TestTheSettingsTableIsServed(t *testing.T) {
 	}
 	if w = b.send("GET", own+"&kind=postgresql&client=go", ""); w.Code != 200 || !strings.Contains(w.Body.String(), "AZURE_POSTGRESQL") {
 		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+func TestAListenerThatIsTakenLeavesNothingOpen(t *testing.T) {
+	taken := newBench(t, onFreePorts)
+	serving(t, taken)
+	plain := strings.TrimPrefix(taken.HTTPURL(), "http://")
+	other := newBench(t, func(o *Options) { o.Address, o.HTTPAddress = "127.0.0.1:0", plain })
+	if err := other.Listen(); patchbay.CodeOf(err) != patchbay.InvalidArgument || !strings.Contains(err.Error(), plain) {
+		t.Errorf("%v", err)
+	}
+	if other.URL() != "" {
+		t.Errorf("it listens at %s", other.URL())
+	}
+}
+
+func TestAnotherServersFileIsNotRemoved(t *testing.T) {
+	b := newBench(t, onFreePorts)
+	_, stop := serving(t, b)
+	path := filepath.Join(b.opts.Dir, InfoFile)
+	if err := os.WriteFile(path, []byte(`{"url":"https://other"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	if text, err := os.ReadFile(path); err != nil || !strings.Contains(string(text), "other") {
+		t.Errorf("%s %v", text, err)
 	}
 }
