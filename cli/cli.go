@@ -221,7 +221,7 @@ func noCommand(cmd *cobra.Command, args []string) error {
 		}
 	}
 	return usagef(cmd, "there is no command %q; there are %s%s",
-		cmd.CommandPath()+" "+args[0], strings.Join(names, ", "), didYouMean(args[0], names))
+		clean(cmd.CommandPath()+" "+args[0]), strings.Join(names, ", "), didYouMean(args[0], names))
 }
 
 // Main runs one command line (without the program's name) and gives the exit

@@ -101,13 +101,13 @@ func (a *app) connectGroup(v connectVerb) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:         v.name + " KIND",
 		Short:       v.short,
-		Long:        v.long + "\n\nThe target kinds are " + strings.Join(targetKindNames(), ", ") + ".",
+		Long:        v.long,
 		Example:     "  patchbay connection " + v.name + " postgres --help\n" + kindExample(v, targetKinds[0]),
 		Annotations: map[string]string{"kinds": v.name},
 		Args:        unknownKind,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if v.name != createVerb.name || !a.interactive() {
-				return usagef(cmd, "which kind of target? There are %s", strings.Join(targetKindNames(), ", "))
+				return usagef(cmd, "which kind of target? There are %s", strings.Join(kindsUnder(cmd), ", "))
 			}
 			k, err := a.askKind(cmd.Context(), guided)
 			if err != nil {
@@ -125,6 +125,7 @@ func (a *app) connectGroup(v connectVerb) *cobra.Command {
 	if v.name != previewVerb.name {
 		cmd.AddCommand(a.confluentCommand(v))
 	}
+	cmd.Long += "\n\nThe target kinds are " + strings.Join(kindsUnder(cmd), ", ") + "."
 	return cmd
 }
 
@@ -132,8 +133,18 @@ func unknownKind(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	return usagef(cmd, "there is no target kind %q; there are %s%s",
-		args[0], strings.Join(targetKindNames(), ", "), didYouMean(args[0], targetKindNames()))
+	kinds := kindsUnder(cmd)
+	return usagef(cmd, "there is no target kind %q; there are %s%s", clean(args[0]), strings.Join(kinds, ", "), didYouMean(args[0], kinds))
+}
+
+func kindsUnder(cmd *cobra.Command) []string {
+	var kinds []string
+	for _, c := range cmd.Commands() {
+		if c.Name() != "help" {
+			kinds = append(kinds, c.Name())
+		}
+	}
+	return kinds
 }
 
 func (a *app) connectKind(v connectVerb, k targetKind) *cobra.Command {

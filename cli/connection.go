@@ -547,8 +547,14 @@ func (a *app) connectionTypes() *cobra.Command {
 					found = append(found, supported{k.name, k.product, k.types, k.flags(), k.client})
 				}
 			}
+			if only == "" || only == confluentKind {
+				found = append(found, supported{
+					confluentKind, "Apache Kafka on Confluent Cloud", []string{}, []string{"--bootstrap-server", "--schema-registry"}, confluentClients,
+				})
+			}
 			if len(found) == 0 {
-				return unknownKind(cmd, []string{only})
+				names := append(targetKindNames(), confluentKind)
+				return usagef(cmd, "there is no target kind %q; there are %s%s", clean(only), strings.Join(names, ", "), didYouMean(only, names))
 			}
 			return a.print(found, func() rows {
 				r := rows{head: []string{"Target", "Product", "Flags", "ClientTypes"}}
