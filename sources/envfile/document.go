@@ -277,8 +277,15 @@ func takeBack(d dialect, now, before string, c driver.Change) (string, error) {
 	for _, i := range mine.marks {
 		e.replace[i] = ""
 	}
-	line := func(i int) string { // of before, as a whole line of now
-		return strings.TrimRight(old.statements[i].text, "\r\n") + e.lineBreak
+	line := func(i int) string { // of before, ended when it was the last one
+		text := old.statements[i].text
+		switch {
+		case strings.HasSuffix(text, "\n"):
+			return text
+		case strings.HasSuffix(text, "\r"):
+			return text + "\n"
+		}
+		return text + e.lineBreak
 	}
 	var again strings.Builder // comes back into the block
 	for _, s := range c.Set {

@@ -24,8 +24,8 @@ func (dotenv) checkName(name string) string {
 }
 
 // expands matches where a reader may take a dollar sign for a variable or a
-// command.
-var expands = regexp.MustCompile(`\$[A-Za-z0-9_{(]`)
+// command, or a backslash away from it.
+var expands = regexp.MustCompile(`\$[A-Za-z0-9_{(]|\\\$`)
 
 // encode chooses the first form that every reader takes literally. Only what
 // needs the last one is read differently by some of them.

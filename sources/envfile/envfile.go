@@ -30,7 +30,7 @@
 //     are written as they are.
 //   - "value", just as it is: with a single quote, but without a double one, a
 //     backslash, a carriage return, or a dollar sign before a letter, digit,
-//     underscore, brace or parenthesis.
+//     underscore, brace or parenthesis, or behind a backslash.
 //   - value, without quotes: on one line, without #, backtick or such a dollar
 //     sign, spaces at either end, or a quote at its beginning.
 //   - "value" with \\, \", \$ and \r for what needs it.

@@ -92,6 +92,7 @@ func pastBreak(text string, i int) int {
 // at i, as systemd's own reader does, state by state.
 func systemdAssignment(text string, start, i int) (statement, int, error) {
 	name := i
+	i++ // a name has one character, were it an equals sign
 	for i < len(text) && text[i] != '=' && !has(systemdBreak, text[i]) {
 		i++
 	}
