@@ -144,7 +144,6 @@ const (
 	natsSetting     = "NATS_URL"
 	postgresSetting = "AZURE_POSTGRESQL_CONNECTIONSTRING"
 
-
 	Subject = "orders.demo"
 	Table   = "patchbay_demo_orders"
 )
