@@ -26,12 +26,16 @@ type exchange struct {
 	path    arm.Path
 	version arm.Version // of Microsoft.ServiceLinker's routes
 	caller  caller
+	action  string
 }
 
 // route is how one method of one route is answered.
 type route struct {
 	action string // for authorize, in ARM's words
 	answer func(*exchange) error
+	// late routes name an operation: what the caller must be allowed it at is its
+	// connection, so they ask [exchange.allowed] when they have read it.
+	late bool
 }
 
 // versions says which api-version a route wants.
@@ -43,12 +47,14 @@ const (
 	ownVersion                    // Patchbay.Connector's
 )
 
-// routes are all there are, by route, then by method; of actions by method and
-// action.
-type routes map[arm.Route]struct {
+// endpoint is what one path leads to: its methods, with the action behind the
+// method where the path has one ("POST cancel").
+type endpoint struct {
 	version versions
 	methods map[string]route
 }
+
+type routes map[arm.Route]endpoint
 
 // answer signs the caller in and answers one request that is no probe.
 func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
@@ -92,7 +98,7 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) error {
 	}
 	route, ok := known.methods[key]
 	if !ok {
-		allow := allowed(known.methods, v.path.Action)
+		allow := methodsOf(known.methods, v.path.Action)
 		w.Header().Set("Allow", allow)
 		return patchbay.Errorf(arm.MethodNotAllowed, "%s is not allowed here; allowed: %s", methodLabel(r.Method), allow)
 	}
@@ -114,8 +120,11 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) error {
 	if scope == "" {
 		scope = v.path.Scope
 	}
-	if err := authorize(who, route.action, scope); err != nil {
-		return err
+	x.action = route.action
+	if !route.late {
+		if err := x.allowed(scope); err != nil {
+			return err
+		}
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), s.opts.Timeout)
 	defer cancel()
@@ -123,7 +132,19 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) error {
 	return route.answer(x)
 }
 
-func allowed(methods map[string]route, action string) string {
+// allowed asks whether the caller may do what the route does, at scope.
+func (x *exchange) allowed(scope patchbay.ID) error { return authorize(x.caller, x.action, scope) }
+
+// operation reads the operation that the path names, for a caller who may.
+func (x *exchange) operation() (patchbay.Operation, error) {
+	op, err := x.server.api.Operation(x.ctx, x.path.Name)
+	if err != nil {
+		return op, err
+	}
+	return op, x.allowed(op.Connection)
+}
+
+func methodsOf(methods map[string]route, action string) string {
 	var list []string
 	for key := range methods {
 		method, of, _ := strings.Cut(key, " ")

@@ -19,15 +19,12 @@ const maxWait = 30 * time.Second
 
 // operationStatus answers what every SDK polls.
 func (s *Server) operationStatus(x *exchange) error {
-	op, err := s.api.Operation(x.ctx, x.path.Name)
+	op, err := x.operation()
 	if err != nil {
 		return err
 	}
 	if !strings.EqualFold(op.Connection.Subscription(), x.path.Scope.Subscription()) {
 		return patchbay.Errorf(patchbay.ResourceNotFound, "there is no operation %s in this subscription", op.ID)
-	}
-	if err := authorize(x.caller, "Microsoft.ServiceLinker/locations/operationStatuses/read", op.Connection); err != nil {
-		return err
 	}
 	status := arm.StatusCode(op)
 	path := arm.StatusPath(op, x.path.Location)
@@ -102,11 +99,11 @@ func (s *Server) getOperation(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	if wait == 0 {
-		op, err := s.api.Operation(x.ctx, x.path.Name)
-		if err != nil {
-			return err
-		}
+	op, err := x.operation()
+	if err != nil {
+		return err
+	}
+	if wait == 0 || op.State.Ended() {
 		return x.json(http.StatusOK, shown(op))
 	}
 	ctx, cancel := context.WithTimeout(x.ctx, wait)
@@ -114,7 +111,7 @@ func (s *Server) getOperation(x *exchange) error {
 	// A stop ends the wait, so that draining is not held up by watchers.
 	release := context.AfterFunc(s.stopping, cancel)
 	defer release()
-	op, err := s.api.Wait(ctx, x.path.Name, version)
+	op, err = s.api.Wait(ctx, x.path.Name, version)
 	if err != nil {
 		return err
 	}
@@ -146,6 +143,9 @@ func (x *exchange) waiting() (time.Duration, int64, error) {
 
 func (s *Server) operationAction(do func(context.Context, string, connector.Caller) (patchbay.Operation, error)) func(*exchange) error {
 	return func(x *exchange) error {
+		if _, err := x.operation(); err != nil {
+			return err
+		}
 		op, err := do(x.ctx, x.path.Name, x.caller.Caller)
 		if err != nil {
 			return err

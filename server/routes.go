@@ -6,67 +6,63 @@ import "patchbay.dev/patchbay/arm"
 // action that a caller must be allowed and what answers.
 func (s *Server) makeRoutes() routes {
 	r := routes{}
-	add := func(name arm.Route, v versions, methods map[string]route) {
-		e := r[name]
-		e.version, e.methods = v, methods
-		r[name] = e
-	}
+	add := func(name arm.Route, v versions, methods map[string]route) { r[name] = endpoint{v, methods} }
 	const linkers, own = "Microsoft.ServiceLinker/linkers/", "Patchbay.Connector/"
 
 	add(arm.RouteLinkers, linkerVersion, map[string]route{
-		"GET": {linkers + "read", s.listLinkers},
+		"GET": {action: linkers + "read", answer: s.listLinkers},
 	})
 	add(arm.RouteLinker, linkerVersion, map[string]route{
-		"GET":    {linkers + "read", s.getLinker},
-		"PUT":    {linkers + "write", s.putLinker},
-		"PATCH":  {linkers + "write", s.patchLinker},
-		"DELETE": {linkers + "delete", s.deleteLinker},
+		"GET":    {action: linkers + "read", answer: s.getLinker},
+		"PUT":    {action: linkers + "write", answer: s.putLinker},
+		"PATCH":  {action: linkers + "write", answer: s.patchLinker},
+		"DELETE": {action: linkers + "delete", answer: s.deleteLinker},
 	})
 	add(arm.RouteLinkerAction, linkerVersion, map[string]route{
-		"POST validatelinker":         {linkers + "validateLinker/action", s.validateLinker},
-		"POST listconfigurations":     {linkers + "listConfigurations/action", s.listConfigurations},
-		"POST generateconfigurations": {linkers + "generateConfigurations/action", s.generateConfigurations},
+		"POST validatelinker":         {action: linkers + "validateLinker/action", answer: s.validateLinker},
+		"POST listconfigurations":     {action: linkers + "listConfigurations/action", answer: s.listConfigurations},
+		"POST generateconfigurations": {action: linkers + "generateConfigurations/action", answer: s.generateConfigurations},
 	})
 	add(arm.RouteOperationStatus, anyVersion, map[string]route{
-		"GET": {"Microsoft.ServiceLinker/locations/operationStatuses/read", s.operationStatus},
+		"GET": {action: "Microsoft.ServiceLinker/locations/operationStatuses/read", answer: s.operationStatus, late: true},
 	})
 	add(arm.RouteProviderOperations, linkerVersion, map[string]route{
-		"GET": {"Microsoft.ServiceLinker/operations/read", s.providerOperations},
+		"GET": {action: "Microsoft.ServiceLinker/operations/read", answer: s.providerOperations},
 	})
 
 	add(arm.RouteOwnLinkerAction, ownVersion, map[string]route{
-		"POST rotate":   {own + "linkers/rotate/action", s.rotateLinker},
-		"POST validate": {own + "linkers/validate/action", s.validateOwn},
-		"POST preview":  {own + "linkers/preview/action", s.previewLinker},
+		"POST rotate":   {action: own + "linkers/rotate/action", answer: s.rotateLinker},
+		"POST validate": {action: own + "linkers/validate/action", answer: s.validateOwn},
+		"POST preview":  {action: own + "linkers/preview/action", answer: s.previewLinker},
 	})
 	add(arm.RouteEnvironment, ownVersion, map[string]route{
-		"POST environment": {own + "sources/environment/action", s.environment},
+		"POST environment": {action: own + "sources/environment/action", answer: s.environment},
 	})
-	add(arm.RouteOperations, ownVersion, map[string]route{"GET": {own + "operations/read", s.listOperations}})
-	add(arm.RouteOperation, ownVersion, map[string]route{"GET": {own + "operations/read", s.getOperation}})
+	add(arm.RouteOperations, ownVersion, map[string]route{"GET": {action: own + "operations/read", answer: s.listOperations}})
+	add(arm.RouteOperation, ownVersion, map[string]route{"GET": {action: own + "operations/read", answer: s.getOperation, late: true}})
 	add(arm.RouteOperationAction, ownVersion, map[string]route{
-		"POST cancel":  {own + "operations/cancel/action", s.operationAction(s.api.Cancel)},
-		"POST retry":   {own + "operations/retry/action", s.operationAction(s.api.Retry)},
-		"POST abandon": {own + "operations/abandon/action", s.operationAction(s.api.Abandon)},
+		"POST cancel":  {action: own + "operations/cancel/action", answer: s.operationAction(s.api.Cancel), late: true},
+		"POST retry":   {action: own + "operations/retry/action", answer: s.operationAction(s.api.Retry), late: true},
+		"POST abandon": {action: own + "operations/abandon/action", answer: s.operationAction(s.api.Abandon), late: true},
 	})
-	add(arm.RouteLeftovers, ownVersion, map[string]route{"GET": {own + "leftovers/read", s.listLeftovers}})
-	add(arm.RouteSweep, ownVersion, map[string]route{"POST": {own + "leftovers/sweep/action", s.sweep}})
-	add(arm.RouteSettings, ownVersion, map[string]route{"GET": {own + "settings/read", s.settingsTable}})
-	add(arm.RouteAllResources, ownVersion, map[string]route{"GET": {own + "resources/read", s.listResources}})
+	add(arm.RouteLeftovers, ownVersion, map[string]route{"GET": {action: own + "leftovers/read", answer: s.listLeftovers}})
+	add(arm.RouteSweep, ownVersion, map[string]route{"POST": {action: own + "leftovers/sweep/action", answer: s.sweep}})
+	add(arm.RouteSettings, ownVersion, map[string]route{"GET": {action: own + "settings/read", answer: s.settingsTable}})
+	add(arm.RouteAllResources, ownVersion, map[string]route{"GET": {action: own + "resources/read", answer: s.listResources}})
 
-	add(arm.RouteSubscriptions, anyVersion, map[string]route{"GET": {"Microsoft.Resources/subscriptions/read", s.listSubscriptions}})
-	add(arm.RouteSubscription, anyVersion, map[string]route{"GET": {"Microsoft.Resources/subscriptions/read", s.getSubscription}})
-	add(arm.RouteResourceGroups, anyVersion, map[string]route{"GET": {"Microsoft.Resources/subscriptions/resourceGroups/read", s.listResourceGroups}})
+	add(arm.RouteSubscriptions, anyVersion, map[string]route{"GET": {action: "Microsoft.Resources/subscriptions/read", answer: s.listSubscriptions}})
+	add(arm.RouteSubscription, anyVersion, map[string]route{"GET": {action: "Microsoft.Resources/subscriptions/read", answer: s.getSubscription}})
+	add(arm.RouteResourceGroups, anyVersion, map[string]route{"GET": {action: "Microsoft.Resources/subscriptions/resourceGroups/read", answer: s.listResourceGroups}})
 	add(arm.RouteResourceGroup, anyVersion, map[string]route{
-		"GET":    {"Microsoft.Resources/subscriptions/resourceGroups/read", s.getResourceGroup},
-		"PUT":    {"Microsoft.Resources/subscriptions/resourceGroups/write", s.putResourceGroup},
-		"DELETE": {"Microsoft.Resources/subscriptions/resourceGroups/delete", s.deleteResourceGroup},
+		"GET":    {action: "Microsoft.Resources/subscriptions/resourceGroups/read", answer: s.getResourceGroup},
+		"PUT":    {action: "Microsoft.Resources/subscriptions/resourceGroups/write", answer: s.putResourceGroup},
+		"DELETE": {action: "Microsoft.Resources/subscriptions/resourceGroups/delete", answer: s.deleteResourceGroup},
 	})
-	add(arm.RouteResources, anyVersion, map[string]route{"GET": {own + "resources/read", s.listResources}})
+	add(arm.RouteResources, anyVersion, map[string]route{"GET": {action: own + "resources/read", answer: s.listResources}})
 	add(arm.RouteResource, anyVersion, map[string]route{
-		"GET":    {own + "resources/read", s.getResource},
-		"PUT":    {own + "resources/write", s.putResource},
-		"DELETE": {own + "resources/delete", s.deleteResource},
+		"GET":    {action: own + "resources/read", answer: s.getResource},
+		"PUT":    {action: own + "resources/write", answer: s.putResource},
+		"DELETE": {action: own + "resources/delete", answer: s.deleteResource},
 	})
 	return r
 }
