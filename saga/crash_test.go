@@ -68,6 +68,19 @@ type weak struct {
 	class
 }
 
+func (f fault) String() string { return fmt.Sprintf("%s %d", f.mode, f.at) }
+
+func (w weak) String() string {
+	if w.undo {
+		return fmt.Sprintf("undo of %s %s", w.step, w.class)
+	}
+	return fmt.Sprintf("%s %s", w.step, w.class)
+}
+
+// maxInstants is far above what the longest scenario takes: whoever gets there
+// goes in circles.
+const maxInstants = 500
+
 type scenario struct {
 	kinds  []patchbay.OperationKind // one operation each, submitted in this order on one source
 	weak   []weak
@@ -84,6 +97,9 @@ type bug struct {
 	name  string
 	flaw  flaw
 	store func(*simStore) saga.Store
+	// deaths says that only deaths have to notice it: other faults meet what the
+	// bug is seeded with before the bug.
+	deaths bool
 }
 
 // sim runs one scenario.
@@ -111,6 +127,10 @@ func (s *sim) complain(format string, args ...any) {
 func (s *sim) instant(commit bool, do func() error) error {
 	n := s.at
 	s.at++
+	if s.at > maxInstants {
+		s.complain("it goes in circles")
+		runtime.Goexit()
+	}
 	m := mode(-1)
 	for _, f := range s.faults {
 		if f.at == n {
