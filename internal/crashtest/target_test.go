@@ -366,7 +366,11 @@ func (n *natsTarget) exact(env map[string]string, access string) error {
 				continue
 			}
 			select {
-			case <-refused:
+			case err := <-refused:
+				if !errors.Is(err, nats.ErrPermissionViolation) {
+					nc.Close()
+					return err
+				}
 			case <-time.After(5 * time.Second):
 				nc.Close()
 				return fmt.Errorf("%s (receive %t) was allowed", c.subject, receive)
