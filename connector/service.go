@@ -86,8 +86,8 @@ type SweepResult struct {
 // API is what the wire needs of the use cases; [Service] has it. Lists take
 // the last page's next as after.
 type API interface {
-	// Put begins a create or an update. A PUT equal to what is stored, with
-	// nothing running, is answered with the last operation. While another
+	// Put begins a create or an update. A PUT equal to what is stored makes
+	// nothing twice: it repairs what is not as it was made. While another
 	// operation of the connection runs, an equal request is answered with that
 	// operation, another is OperationInProgress.
 	Put(ctx context.Context, r PutRequest) (Begun, error)
