@@ -56,6 +56,7 @@ type session struct {
 	account string
 	vars    vars
 	trusted map[string]bool // operator keys that the server accepts accounts of
+	watch   *watch          // used by whoever has the account's turn
 	// suspect says that an answer did not come in time: the server may have
 	// gone without a word.
 	suspect atomic.Bool
@@ -114,7 +115,10 @@ func (a *admin) session(ctx context.Context) (*session, error) {
 		return nil, err
 	}
 	c := &session{nc: nc, account: a.account}
-	if err := c.meet(ctx, a.issuer); err != nil {
+	if c.watch, err = newWatch(ctx, c); err == nil {
+		err = c.meet(ctx, a.issuer)
+	}
+	if err != nil {
 		nc.Close()
 		return nil, err
 	}
@@ -441,7 +445,7 @@ func (s *session) limit() int64 { return min(s.nc.MaxPayload(), jwt.MaxTokenSize
 
 // push replaces the account's JWT on every server. It returns when all have
 // applied it: connections that it refuses are closed by then.
-func (s *session) push(ctx context.Context, token string, does map[owner]bool) error {
+func (s *session) push(ctx context.Context, token string, does map[owner]op) error {
 	const what = "push the account"
 	m := natsgo.NewMsg(claimsUpdate)
 	m.Data = []byte(token)

@@ -2,8 +2,6 @@ package nats
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -19,18 +17,28 @@ import (
 const editLimit = 16
 
 // turns orders the edits of one account in this process, whichever target they
-// come through, and remembers the JWTs that they pushed.
+// come through, and remembers what is known of the last changes of owners.
 type turns struct {
-	turn   chan struct{}
-	pushed map[string]bool // digests
+	turn chan struct{}
+	ops  map[owner]op
 }
+
+// op is the last change of an owner: whether it has a principal since.
+type op struct {
+	Has bool  `json:"has"`
+	At  int64 `json:"at"` // when the edit began that made it, in nanoseconds
+}
+
+// manyOps bounds what is remembered: what is older than that many changes is no
+// longer on its way.
+const manyOps = 4096
 
 // accounts has the turns of every account that was opened in this process: two
 // resources, or two openings of one, may name the same account.
 var accounts sync.Map
 
 func newTurns() *turns {
-	return &turns{turn: make(chan struct{}, 1), pushed: map[string]bool{}}
+	return &turns{turn: make(chan struct{}, 1), ops: map[owner]op{}}
 }
 
 func turnsOf(account string) *turns {
@@ -38,13 +46,17 @@ func turnsOf(account string) *turns {
 	return t.(*turns)
 }
 
-// push remembers a token as our own. A late copy of one is nobody else's edit.
-func (t *turns) push(token string) {
-	const many = 1024
-	if len(t.pushed) >= many {
-		clear(t.pushed)
+// learn reports whether a change is the last one of its owner that is known. It
+// may be known already and yet be missing in what an edit began with.
+func (t *turns) learn(o owner, news op) bool {
+	if known, ok := t.ops[o]; ok && known.At > news.At {
+		return false
 	}
-	t.pushed[digest(token)] = true
+	if len(t.ops) >= manyOps {
+		clear(t.ops)
+	}
+	t.ops[o] = news
+	return true
 }
 
 // edit changes what the account has of one owner: change edits what it is
@@ -70,11 +82,10 @@ func (t *target) edit(ctx context.Context, o owner, change func(*account) (bool,
 	if err != nil {
 		return err
 	}
-	w, err := s.watch(ctx)
-	if err != nil {
+	if err := s.watch.begin(ctx); err != nil {
 		return err
 	}
-	defer w.stop()
+	mine := op{At: t.now().UnixNano()}
 	var h *history
 	for range editLimit {
 		token, err := s.lookup(ctx)
@@ -85,7 +96,7 @@ func (t *target) edit(ctx context.Context, o owner, change func(*account) (bool,
 		if err != nil {
 			return err
 		}
-		others, err := w.others(ctx, t.turns)
+		others, err := s.watch.look(ctx)
 		if err != nil {
 			return err
 		}
@@ -94,15 +105,20 @@ func (t *target) edit(ctx context.Context, o owner, change func(*account) (bool,
 				return err
 			}
 			// What came before the one that was read is in it, or was replaced by
-			// who pushed over it, who sees that.
-			if i := slices.IndexFunc(others, func(p push) bool { return p.token == token }); i >= 0 {
-				others = others[i:]
+			// who pushed over it. What a Patchbay says holds all the same: it may
+			// have been on its way to us before it was on the server's disk.
+			at := slices.IndexFunc(others, func(p push) bool { return p.token == token })
+			for i := range max(at, 0) {
+				others[i].past = true
 			}
 		}
 		for _, p := range append(others, push{token: token}) {
+			if h.knows(p) {
+				continue
+			}
 			// What the server does not trust it has not applied.
 			if a, err := s.open(p.token); err == nil {
-				if err := h.saw(p, a); err != nil {
+				if err := h.saw(p, a, t.turns); err != nil {
 					return err
 				}
 			}
@@ -112,14 +128,16 @@ func (t *target) edit(ctx context.Context, o owner, change func(*account) (bool,
 			return err
 		}
 		if !changed && (h.is == token || distance(h.merged.content(), current.content()) == 0) {
+			s.watch.end(token)
 			return nil
 		}
 		next, err := h.merged.sign(t.operator, t.now())
 		if err != nil {
 			return patchbay.Errorf(patchbay.Internal, "%s: sign it: %w", what, err)
 		}
-		h.does[o] = h.merged.has(o)
-		t.turns.push(next)
+		mine.Has = h.merged.has(o)
+		t.turns.learn(o, mine)
+		h.does[o] = mine
 		if err := s.push(ctx, next, h.does); err != nil {
 			return err
 		}
@@ -132,46 +150,54 @@ func (t *target) edit(ctx context.Context, o owner, change func(*account) (bool,
 
 // history is what an edit has seen of its account.
 type history struct {
-	merged *account // everybody's changes, ours too
-	is     string   // the token that says the same as merged, if there is one
-	tokens map[string]bool
+	merged *account        // everybody's changes, ours too
+	is     string          // the token that says the same as merged, if there is one
+	tokens map[string]bool // that were merged, or are ours
+	heard  map[string]bool // that were merged with their header
 	states []*account
-	// does says of the owners that this edit knows a change of whether they have
-	// a principal.
-	does map[owner]bool
+	does   map[owner]op // the changes of owners that are in merged
 }
 
 func newHistory(token string, a *account) (*history, error) {
 	h := &history{
 		merged: &account{issued: a.issued}, is: token,
-		tokens: map[string]bool{token: true}, states: []*account{a}, does: map[owner]bool{},
+		tokens: map[string]bool{token: true}, heard: map[string]bool{}, states: []*account{a}, does: map[owner]op{},
 	}
 	return h, h.merged.load(a.content())
 }
 
-// saw merges a state that somebody else pushed, once.
-func (h *history) saw(p push, a *account) error {
-	if h.tokens[p.token] {
-		return nil
-	}
-	content := a.others()
-	nearest, least := h.states[0], -1
-	for _, state := range h.states {
-		if d := distance(state.others(), content); least < 0 || d <= least {
-			nearest, least = state, d
+// knows reports whether there is nothing new in a push. A state may be read
+// before the push that made it comes, with its header.
+func (h *history) knows(p push) bool {
+	return h.tokens[p.token] && (p.does == nil || h.heard[p.token])
+}
+
+// saw merges a state that somebody else pushed, and what its header says.
+func (h *history) saw(p push, a *account, known *turns) error {
+	h.is = ""
+	if !p.past && !h.tokens[p.token] {
+		content := a.others()
+		nearest, least := h.states[0], -1
+		for _, state := range h.states {
+			if d := distance(state.others(), content); least < 0 || d <= least {
+				nearest, least = state, d
+			}
+		}
+		h.states = append(h.states, a)
+		if err := h.merged.absorb(nearest, a); err != nil {
+			return err
 		}
 	}
-	h.is = ""
 	h.tokens[p.token] = true
-	h.states = append(h.states, a)
-	if err := h.merged.absorb(nearest, a); err != nil {
-		return err
-	}
-	for o, has := range p.does {
-		h.does[o] = has
+	h.heard[p.token] = p.does != nil
+	for o, op := range p.does {
+		if !known.learn(o, op) {
+			continue
+		}
+		h.does[o] = op
 		h.merged.drop(o)
 		for _, k := range a.keys {
-			if has && k.note.of(o) {
+			if op.Has && k.note.of(o) {
 				h.merged.keys = append(h.merged.keys, k)
 			}
 		}
@@ -191,100 +217,121 @@ func (h *history) pushed(token, subject string) error {
 	return nil
 }
 
-// editsHeader says, on a push of a Patchbay's, of which owners it knows that
-// they have a principal afterwards, or have none any more. The other principals
-// in it are as they were, and may have changed since.
+// editsHeader says, on a push of a Patchbay's, which changes of owners it knows
+// to be in it. The other principals in it are as they were, and may have changed
+// since.
 const editsHeader = "Patchbay-Edits"
 
 type edit struct {
 	owner
-	Has bool `json:"has"`
+	op
 }
 
-func writeEdits(does map[owner]bool) string {
+func writeEdits(does map[owner]op) string {
 	var edits []edit
-	for o, has := range does {
-		edits = append(edits, edit{o, has})
+	for o, op := range does {
+		edits = append(edits, edit{o, op})
 	}
 	text, _ := json.Marshal(edits) // strings and numbers
 	return string(text)
 }
 
-func readEdits(text string) map[owner]bool {
+func readEdits(text string) map[owner]op {
 	var edits []edit
 	if json.Unmarshal([]byte(text), &edits) != nil {
 		return nil // nothing that a Patchbay says
 	}
-	does := map[owner]bool{}
+	does := map[owner]op{}
 	for _, e := range edits {
-		does[e.owner] = e.Has
+		does[e.owner] = e.op
 	}
 	return does
-}
-
-func digest(token string) string {
-	sum := sha256.Sum256([]byte(token))
-	return hex.EncodeToString(sum[:])
-}
-
-// watch sees the account JWTs that others push.
-type watch struct {
-	s    *session
-	subs []*natsgo.Subscription
-	seen chan *natsgo.Msg
 }
 
 // push is an account JWT that somebody else pushed, and what a Patchbay says
 // that it does.
 type push struct {
 	token string
-	does  map[owner]bool
+	does  map[owner]op
+	past  bool // it was seen before the state that an edit began with
+}
+
+// watch sees the account JWTs that others push, from the moment on that a
+// session begins: a push that the server took before it knew of us, and has
+// not yet stored, would be in nothing that we read.
+type watch struct {
+	s      *session
+	subs   []*natsgo.Subscription
+	seen   chan *natsgo.Msg
+	pushes []push // since the end of the last edit
 }
 
 // watchRoom is how many pushes may come between two looks.
-const watchRoom = 1024
+const watchRoom = 64
 
-func (s *session) watch(ctx context.Context) (*watch, error) {
+func newWatch(ctx context.Context, s *session) (*watch, error) {
 	w := &watch{s: s, seen: make(chan *natsgo.Msg, watchRoom)}
 	for _, subject := range []string{claimsUpdate, fmt.Sprintf(accountUpdate, s.account), fmt.Sprintf(accountUpdateOld, s.account)} {
 		sub, err := s.nc.ChanSubscribe(subject, w.seen)
 		if err != nil {
-			w.stop()
 			return nil, s.lost(ctx, "watch the account", err)
 		}
 		w.subs = append(w.subs, sub)
 	}
-	// What was pushed before is in what is looked up next.
-	if _, err := w.others(ctx, newTurns()); err != nil {
-		w.stop()
-		return nil, err
-	}
-	return w, nil
+	return w, w.flush(ctx)
 }
 
-func (w *watch) stop() {
-	for _, sub := range w.subs {
-		_ = sub.Unsubscribe()
-	}
-}
-
-// others are the pushes since the last look, without this process's own.
-func (w *watch) others(ctx context.Context, own *turns) ([]push, error) {
-	// With the answer to this, everything that the server sent before has come.
+// flush returns when everything has come that the server sent before.
+func (w *watch) flush(ctx context.Context) error {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	if err := w.s.nc.FlushWithContext(ctx); err != nil {
-		return nil, w.s.lost(ctx, "watch the account", err)
+		return w.s.lost(ctx, "watch the account", err)
 	}
-	var pushes []push
+	return nil
+}
+
+// missed reports whether more came than there was room for.
+func (w *watch) missed() bool {
+	return slices.ContainsFunc(w.subs, func(s *natsgo.Subscription) bool {
+		n, err := s.Dropped()
+		return err != nil || n > 0
+	})
+}
+
+// begin makes the watch whole again after a time in which nobody looked.
+func (w *watch) begin(ctx context.Context) error {
+	if !w.missed() {
+		return nil
+	}
+	for _, sub := range w.subs {
+		_ = sub.Unsubscribe()
+	}
+	again, err := newWatch(ctx, w.s)
+	if err != nil {
+		return err
+	}
+	*w = *again
+	return nil
+}
+
+// look returns all pushes since the end of the last edit.
+func (w *watch) look(ctx context.Context) ([]push, error) {
+	if err := w.flush(ctx); err != nil {
+		return nil, err
+	}
+	if w.missed() {
+		return nil, patchbay.Errorf(patchbay.Conflict, "the accounts of the NATS server change faster than can be followed").AsTransient()
+	}
 	for {
 		select {
 		case m := <-w.seen:
-			if token := string(m.Data); !own.pushed[digest(token)] {
-				pushes = append(pushes, push{token, readEdits(m.Header.Get(editsHeader))})
-			}
+			w.pushes = append(w.pushes, push{token: string(m.Data), does: readEdits(m.Header.Get(editsHeader))})
 		default:
-			return pushes, nil
+			return slices.Clone(w.pushes), nil
 		}
 	}
 }
+
+// end forgets what the account now holds.
+func (w *watch) end(token string) { w.pushes = []push{{token: token}} }
