@@ -286,8 +286,12 @@ func TestValidateSaysWhatIsWrongAndFixMendsIt(t *testing.T) {
 			}) {
 				t.Errorf("%+v", r.Checks)
 			}
-			if r := w.validated(true); !r.Available() {
-				t.Errorf("after the fix: %+v", r.Checks)
+			mended := []string{stepSettings}
+			if c.group == patchbay.CheckAuthentication {
+				mended = []string{stepPrincipal}
+			}
+			if r := w.validated(true); !r.Available() || !slices.Equal(r.Fixed, mended) {
+				t.Errorf("after the fix of %v: %+v", r.Fixed, r.Checks)
 			}
 		})
 	}

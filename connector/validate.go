@@ -66,11 +66,11 @@ func (s *Service) validate(ctx context.Context, op *saga.Op) ([]byte, error) {
 		report.AuthType = ""
 	}
 	if in.Fix {
-		for _, run := range op.Trail {
-			if !run.Undo && run.Error == nil && (run.Name == stepPrincipal || run.Name == stepSettings) {
-				report.Fixed = append(report.Fixed, run.Name)
-			}
+		p, err := s.readPlan(op)
+		if err != nil {
+			return nil, err
 		}
+		report.Fixed = p.Mended
 	}
 	return json.Marshal(report)
 }

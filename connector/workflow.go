@@ -77,6 +77,8 @@ type plan struct {
 	// Restarts says that the source has a way to restart.
 	Restarts bool   `json:"restarts,omitempty"`
 	Message  string `json:"message,omitempty"` // a warning for the user
+	// Mended names what a fix found broken and puts right.
+	Mended []string `json:"mended,omitempty"`
 }
 
 func planContext(op *saga.Op) string { return "plan " + op.ID }
@@ -155,10 +157,39 @@ func (s *Service) plan(ctx context.Context, op *saga.Op) ([]byte, error) {
 	if err := s.planSettings(ctx, &p, in, want, held, facts.Values, source); err != nil {
 		return nil, err
 	}
+	if in.Fix {
+		if err := p.findBroken(ctx, target); err != nil {
+			return nil, err
+		}
+	}
 	if p.Write != nil && !p.Restarts && !in.Created {
 		p.Message = fmt.Sprintf("%s has no way to be restarted by Patchbay; restart it so that it reads the new settings", parties.source.ID.Name())
 	}
 	return s.sealPlan(op, p)
+}
+
+// findBroken notes what a fix will have mended.
+func (p *plan) findBroken(ctx context.Context, target driver.Target) error {
+	if p.Principal != nil {
+		r := *p.Principal
+		r.Credential = p.Credential.open()
+		state, err := target.InspectPrincipal(ctx, r)
+		if err != nil {
+			return err
+		}
+		if !state.Exists || !state.Ours || len(state.Missing)+len(state.Excess) > 0 {
+			p.Mended = append(p.Mended, stepPrincipal)
+		}
+	}
+	if p.Write != nil {
+		for _, set := range p.Write.Change.Set {
+			if held, ok := p.Write.Before.Settings[set.Name]; !ok || held != set.Plain {
+				p.Mended = append(p.Mended, stepSettings)
+				break
+			}
+		}
+	}
+	return nil
 }
 
 // planPrincipal decides which login the connection has afterwards.
