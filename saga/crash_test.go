@@ -107,13 +107,15 @@ type sim struct {
 	scenario
 	bug   *bug
 	store saga.Store // under the life's own wrapper: the memory, or SQLite
-	w     *world
-	at    int // instants so far
-	fired int // faults that came to happen
-	calls map[string]int
-	life  *saga.Sequence
-	in    map[string]bool // operations with an attempt in flight
-	wrong []string
+	// restart, when there is one, gives the store as the next process finds it.
+	restart func(saga.Store) saga.Store
+	w       *world
+	at      int // instants so far
+	fired   int // faults that came to happen
+	calls   map[string]int
+	life    *saga.Sequence
+	in      map[string]bool // operations with an attempt in flight
+	wrong   []string
 	// deaf makes the next read of the journal fail.
 	deaf     bool
 	canceled map[string]bool
@@ -365,7 +367,11 @@ func (s *sim) live() (died bool) {
 // run runs the scenario to its end and says what was wrong.
 func (s *sim) run() []string {
 	for range len(s.faults) + 1 {
-		if !s.live() {
+		died := s.live()
+		if s.restart != nil {
+			s.store = s.restart(s.store)
+		}
+		if !died {
 			break
 		}
 	}

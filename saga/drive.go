@@ -313,7 +313,7 @@ func (e *Engine) advance(ctx context.Context, w *workflow, op *Op, next Advance)
 // committed tells everybody who listens.
 func (e *Engine) committed(h *hold, from, to *Op, told []parked) {
 	h.version.Store(to.Version)
-	e.watch.publish(to.Operation)
+	defer e.watch.publish(to.Operation)
 	for _, p := range told {
 		e.opts.Observer.LeftoverParked(to.Kind, p.step)
 		e.log.Warn("a step is parked: what it should have removed is a leftover", "operation", to.ID, "step", p.step, "leftover", p.leftover)

@@ -264,8 +264,12 @@ func (e *Engine) now() time.Time { return e.opts.Clock().UTC().Round(0) }
 func (e *Engine) Life() string { return e.life.ID }
 
 // renew extends the lease. The time that counts is the one before the call: the
-// store may have answered late.
+// store may have answered late. What was in flight while the lease had lapsed
+// is interrupted: another process may be at it.
 func (e *Engine) renew(ctx context.Context) error {
+	if !e.leaseHolds() {
+		e.interruptAll(errLease)
+	}
 	at := e.opts.Clock()
 	if err := e.store.Renew(ctx, e.life, e.opts.LeaseTTL); err != nil {
 		return err
@@ -299,12 +303,8 @@ func (e *Engine) heartbeat(ctx context.Context) {
 		call, cancel := context.WithTimeout(ctx, e.opts.LeaseTTL/4)
 		err := e.renew(call)
 		cancel()
-		if err == nil || ctx.Err() != nil {
-			continue
-		}
-		e.log.Error("the lease is not renewed", "error", err)
-		if !e.leaseHolds() {
-			e.interruptAll(errLease)
+		if err != nil && ctx.Err() == nil {
+			e.log.Error("the lease is not renewed", "error", err)
 		}
 	}
 }
