@@ -267,7 +267,7 @@ func (s *source) lock(ctx context.Context) (func(), error) {
 	unlock, err := s.host.Lock(ctx, s.path)
 	switch {
 	case err == nil:
-	case interrupted(err) != nil, errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+	case interrupted(err) != nil, errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ELOOP):
 		return nil, s.unreadable(err)
 	default:
 		return nil, patchbay.Errorf(patchbay.SettingsUnwritable, "the directory of %s can't be locked: %w", s.path, err)

@@ -52,6 +52,9 @@ func (systemd) parse(text string) ([]statement, error) {
 	}
 	var list []statement
 	for i := 0; i < len(text); {
+		if i > 0 && text[i-1] == '\r' {
+			return nil, refuse(text, i-1, "has a carriage return within, which systemd takes for the end of the line")
+		}
 		start := i
 		for i < len(text) && has(systemdSpace, text[i]) && !has(systemdBreak, text[i]) {
 			i++
