@@ -28,6 +28,8 @@ type lane struct {
 // transaction, when the first did not commit.
 type job struct {
 	apply func(*txn) error
+	// alone, when there is one, runs in place of apply, outside of a transaction.
+	alone func(*sql.Conn) error
 	err   error
 	done  chan struct{}
 }
@@ -52,10 +54,19 @@ func startLane(ctx context.Context, db *sql.DB) (*lane, error) {
 
 // do applies a write durably. When ctx ends first the outcome is unknown.
 func (l *lane) do(ctx context.Context, apply func(*txn) error) error {
+	return l.send(ctx, &job{apply: apply})
+}
+
+// between runs something on the lane's connection while it has no transaction.
+func (l *lane) between(ctx context.Context, f func(*sql.Conn) error) error {
+	return l.send(ctx, &job{apply: func(*txn) error { return nil }, alone: f})
+}
+
+func (l *lane) send(ctx context.Context, j *job) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	j := &job{apply: apply, done: make(chan struct{})}
+	j.done = make(chan struct{})
 	l.mu.RLock()
 	if l.closed {
 		l.mu.RUnlock()
@@ -117,6 +128,9 @@ func (l *lane) run() {
 			}
 		}
 		for _, j := range batch {
+			if j.alone != nil {
+				j.err = j.alone(l.conn)
+			}
 			close(j.done)
 		}
 	}

@@ -50,6 +50,9 @@ type Store struct {
 
 	mu    sync.Mutex
 	stmts map[string]*sql.Stmt // of read
+
+	closing sync.Once
+	closed  error
 }
 
 var (
@@ -107,19 +110,27 @@ func Open(ctx context.Context, path string, opts Options) (_ *Store, err error) 
 	if err := s.migrate(ctx); err != nil {
 		return nil, err
 	}
-	if opts.MaxBytes > 0 {
-		if _, err := s.write.ExecContext(ctx, fmt.Sprintf("PRAGMA max_page_count=%d", opts.MaxBytes/pageSize)); err != nil {
-			return nil, storeError(err)
-		}
-	}
 	if s.read, err = s.pool(opts.Readers, "query_only(1)", "cache_size(-2000)"); err != nil {
 		return nil, err
 	}
 	if s.check, err = s.startCheckpoints(ctx); err != nil {
 		return nil, err
 	}
-	s.lane, err = startLane(ctx, s.write)
+	if s.lane, err = startLane(ctx, s.write); err != nil {
+		return nil, err
+	}
+	if opts.MaxBytes > 0 {
+		err = s.Resize(ctx, opts.MaxBytes)
+	}
 	return s, err
+}
+
+// Resize changes Options.MaxBytes. A database that is larger already stays so.
+func (s *Store) Resize(ctx context.Context, maxBytes int64) error {
+	return s.lane.between(ctx, func(conn *sql.Conn) error {
+		_, err := conn.ExecContext(ctx, fmt.Sprintf("PRAGMA max_page_count=%d", maxBytes/pageSize))
+		return err
+	})
 }
 
 // pool opens connections to the database. fullfsync matters on macOS, where a
@@ -182,8 +193,14 @@ func older(a, b string) bool {
 	return false
 }
 
-// Close ends the writes that were begun and closes the database.
+// Close ends the writes that were begun and closes the database. Again, it
+// answers as it did.
 func (s *Store) Close() error {
+	s.closing.Do(func() { s.closed = s.close() })
+	return s.closed
+}
+
+func (s *Store) close() error {
 	var errs []error
 	if s.lane != nil {
 		errs = append(errs, s.lane.close())
