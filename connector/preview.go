@@ -105,7 +105,7 @@ func previewSteps(pv Preview, spec patchbay.Spec, source patchbay.ID, old patchb
 	text := map[string]string{
 		stepPlan:     "read both ends and decide everything",
 		stepProbe:    fmt.Sprintf("sign in to %s as the application, from where it runs", target),
-		stepSettings: fmt.Sprintf("write %d settings to %s", len(pv.Settings), source.Name()),
+		stepSettings: fmt.Sprintf("write %s to %s", count(len(pv.Settings), "setting"), source.Name()),
 		stepRestart:  fmt.Sprintf("restart or reload %s, where it has a way to", source.Name()),
 		stepVerify:   "read the settings back and sign in with them",
 		stepRevoke:   "revoke the login " + old.Principal + " when nothing uses it any more, if it is replaced",
@@ -120,4 +120,11 @@ func previewSteps(pv Preview, spec patchbay.Spec, source patchbay.ID, old patchb
 		out = append(out, PreviewStep{Name: name, Text: text[name]})
 	}
 	return out
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
