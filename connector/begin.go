@@ -240,6 +240,9 @@ func (s *Service) submit(ctx context.Context, kind patchbay.OperationKind, in in
 		}
 	}
 	if kind != patchbay.OpValidate && changing(in.Connection) {
+		if ifMatch != "" && ifMatch != "*" && ifMatch != in.Connection.ETag {
+			return Begun{}, patchbay.Errorf(patchbay.PreconditionFailed, "the connection %s is not the one that If-Match names any more", in.Connection.Name)
+		}
 		return s.sameOrBusy(ctx, sub, in.Connection)
 	}
 	op, err := s.engine.Submit(ctx, sub)

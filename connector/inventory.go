@@ -34,8 +34,11 @@ func (s *Service) PutResource(ctx context.Context, r ResourceRequest) (patchbay.
 			}
 		}
 	}
-	if res.Admin, err = s.seal(revealAll(admin), "resource "+res.ID.Key()); err != nil {
-		return res, false, nil, err
+	// Nothing is not sealed: a source without a credential needs no key.
+	if len(admin) > 0 {
+		if res.Admin, err = s.seal(revealAll(admin), "resource "+res.ID.Key()); err != nil {
+			return res, false, nil, err
+		}
 	}
 	warnings, err := s.checkResource(ctx, res, r.NoCheck)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"patchbay.dev/patchbay"
@@ -157,13 +158,15 @@ func (s *Service) plan(ctx context.Context, op *saga.Op) ([]byte, error) {
 	if err := s.planSettings(ctx, &p, in, want, held, facts.Values, source); err != nil {
 		return nil, err
 	}
+	p.Message = strings.Join(facts.Warnings, "; ")
 	if in.Fix {
 		if err := p.findBroken(ctx, target); err != nil {
 			return nil, err
 		}
 	}
 	if p.Write != nil && !p.Restarts && !in.Created {
-		p.Message = fmt.Sprintf("%s has no way to be restarted by Patchbay; restart it so that it reads the new settings", parties.source.ID.Name())
+		restart := fmt.Sprintf("%s has no way to be restarted by Patchbay; restart it so that it reads the new settings", parties.source.ID.Name())
+		p.Message = strings.TrimPrefix(p.Message+"; "+restart, "; ")
 	}
 	return s.sealPlan(op, p)
 }

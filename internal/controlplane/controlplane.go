@@ -100,7 +100,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err := service.Init(ctx); err != nil {
 		return err
 	}
-	engine, err := saga.New(records, service.Workflows(), saga.Options{Logger: o.Log, Observer: watch})
+	engine, err := saga.New(records, service.Workflows(), saga.Options{Logger: o.Log, Observer: watch, DrainTimeout: o.Server.Drain})
 	if err != nil {
 		return err
 	}
