@@ -34,6 +34,8 @@ const (
 	accountConns     = "$SYS.REQ.ACCOUNT.%s.CONNZ"
 	accountStream    = "$SYS.REQ.ACCOUNT.%s.JSZ"
 	serverPing       = "$SYS.REQ.SERVER.PING"
+	serverConns      = "$SYS.REQ.SERVER.%s.CONNZ"
+	serverKick       = "$SYS.REQ.SERVER.%s.KICK"
 	serverVars       = "$SYS.REQ.SERVER.PING.VARZ"
 )
 
@@ -52,11 +54,12 @@ type admin struct {
 
 // session is one connection to the system account.
 type session struct {
-	nc      *natsgo.Conn
-	account string
-	vars    vars
-	trusted map[string]bool // operator keys that the server accepts accounts of
-	watch   *watch          // used by whoever has the account's turn
+	nc         *natsgo.Conn
+	connection connection
+	account    string
+	vars       vars
+	trusted    map[string]bool // operator keys that the server accepts accounts of
+	watch      *watch          // used by whoever has the account's turn
 	// suspect says that an answer did not come in time: the server may have
 	// gone without a word.
 	suspect atomic.Bool
@@ -114,7 +117,8 @@ func (a *admin) session(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &session{nc: nc, account: a.account}
+	c := &session{nc: nc, account: a.account, connection: connection{server: nc.ConnectedServerId()}}
+	c.connection.id, _ = nc.GetClientID() // every server of our oldest version has one
 	if c.watch, err = newWatch(ctx, c); err == nil {
 		err = c.meet(ctx, a.issuer)
 	}
@@ -361,6 +365,27 @@ func (s *session) alive(ctx context.Context) bool {
 		}
 	}
 	return s.nc.IsConnected()
+}
+
+// knows reports whether a connection is open. A server that is not there any
+// more knows none.
+func (s *session) knows(ctx context.Context, c connection) (bool, error) {
+	replies, err := s.gather(ctx, "look for a connection", fmt.Sprintf(serverConns, c.server), fmt.Appendf(nil, `{"cid":%d}`, c.id), 1)
+	if errors.Is(err, errNoResponder) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	var list struct {
+		Connections []struct {
+			ID uint64 `json:"cid"`
+		} `json:"connections"`
+	}
+	if err := replies[0].into(&list); err != nil {
+		return false, nil // the server says that there is none
+	}
+	return len(list.Connections) > 0, nil
 }
 
 // servers is how many servers the cluster has now.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	natsgo "github.com/nats-io/nats.go"
 
@@ -21,6 +22,14 @@ const editLimit = 16
 type turns struct {
 	turn chan struct{}
 	ops  map[owner]op
+	// unsure are connections that were lost with a push under way.
+	unsure []connection
+}
+
+// connection is what a server knows a connection of ours by.
+type connection struct {
+	server string
+	id     uint64
 }
 
 // op is the last change of an owner: whether it has a principal since.
@@ -82,6 +91,9 @@ func (t *target) edit(ctx context.Context, o owner, change func(*account) (bool,
 	if err != nil {
 		return err
 	}
+	if err := s.settle(ctx, t.turns); err != nil {
+		return err
+	}
 	if err := s.watch.begin(ctx); err != nil {
 		return err
 	}
@@ -139,6 +151,7 @@ func (t *target) edit(ctx context.Context, o owner, change func(*account) (bool,
 		t.turns.learn(o, mine)
 		h.does[o] = mine
 		if err := s.push(ctx, next, h.does); err != nil {
+			t.turns.unsure = append(t.turns.unsure, s.connection)
 			return err
 		}
 		if err := h.pushed(next, t.account); err != nil {
@@ -147,6 +160,39 @@ func (t *target) edit(ctx context.Context, o owner, change func(*account) (bool,
 	}
 	return patchbay.Errorf(patchbay.Conflict, "the account %s changes too often to be edited", t.account).AsTransient()
 }
+
+// settle waits until no push of ours whose answer was lost can be under way any
+// more: it would undo what is done now. The server has read all that a
+// connection sent before it forgets the connection.
+func (s *session) settle(ctx context.Context, t *turns) error {
+	ctx, cancel := context.WithTimeout(ctx, settleLimit)
+	defer cancel()
+	for len(t.unsure) > 0 {
+		if t.unsure[0] != s.connection { // on one connection, everything has its order
+			open, err := s.knows(ctx, t.unsure[0])
+			if err != nil {
+				return err
+			}
+			if open {
+				// It may hang in a network that forgot it: the server need not wait.
+				_ = s.nc.Publish(fmt.Sprintf(serverKick, t.unsure[0].server), fmt.Appendf(nil, `{"cid":%d}`, t.unsure[0].id))
+				select {
+				case <-ctx.Done():
+					return fault(ctx, "wait for an earlier edit of the account", ctx.Err(), nil, patchbay.AdminRefused)
+				case <-time.After(settlePause):
+				}
+				continue
+			}
+		}
+		t.unsure = t.unsure[1:]
+	}
+	return nil
+}
+
+const (
+	settleLimit = 5 * time.Second
+	settlePause = 5 * time.Millisecond
+)
 
 // history is what an edit has seen of its account.
 type history struct {
