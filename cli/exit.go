@@ -79,7 +79,7 @@ func exitStatus(err error) int {
 		return status.status
 	case errors.As(err, &usage):
 		return exitUsage
-	case errors.Is(err, context.DeadlineExceeded):
+	case ownDeadline(err):
 		return exitTimeout
 	}
 	switch patchbay.CodeOf(err) {
@@ -103,6 +103,12 @@ func exitStatus(err error) int {
 		}
 	}
 	return exitError
+}
+
+// ownDeadline tells a --timeout that passed from a server that did not answer
+// in time: that one has a code.
+func ownDeadline(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) && !errors.As(err, new(*patchbay.Error))
 }
 
 // report prints an error for people and gives the exit status.
@@ -141,7 +147,7 @@ func isCobraUsage(err error) bool {
 
 // describe is an error in lines for people, each of them cleaned.
 func (a *app) describe(err error) string {
-	if errors.Is(err, context.DeadlineExceeded) {
+	if ownDeadline(err) {
 		return "patchbay: it took longer than it was given\n"
 	}
 	var e *patchbay.Error

@@ -21,7 +21,7 @@ import (
 )
 
 // inProcess runs a command line in this process, against f.
-func inProcess(t *testing.T, f *fake, ctx context.Context, d Deps, args ...string) (status int, stdout, stderr string) {
+func inProcess(ctx context.Context, t *testing.T, f *fake, d Deps, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	dir := t.TempDir()
 	if err := f.dataDir(dir); err != nil {
@@ -48,7 +48,7 @@ func TestProgressIsPaintedOnATerminal(t *testing.T) {
 	var d Deps
 	d.IsTerminal = func(stream any) bool { _, isOut := stream.(*bytes.Buffer); return isOut }
 	d.Now = func() time.Time { return fakeStart }
-	status, _, stderr := inProcess(t, f, t.Context(), d,
+	status, _, stderr := inProcess(t.Context(), t, f, d,
 		"connection", "create", "postgres", "--source", "web", "--target", "orders/shop", "--connection", "broken", "-o", "none")
 	if status != exitError {
 		t.Errorf("status %d", status)
@@ -88,7 +88,7 @@ func TestAnInterruptedWaitSaysThatTheOperationGoesOn(t *testing.T) {
 		<-r.Context().Done()
 		return true
 	}
-	status, stdout, stderr := inProcess(t, f, ctx, Deps{},
+	status, stdout, stderr := inProcess(ctx, t, f, Deps{},
 		"connection", "create", "postgres", "--source", "web", "--target", "orders/shop", "--connection", "orders")
 	if status != exitInterrupted || stdout != "" {
 		t.Errorf("status %d, %q", status, stdout)
@@ -111,7 +111,7 @@ func TestHostileAnswersReachTheTerminalEscaped(t *testing.T) {
 		return true
 	}
 	for _, format := range outputFormats {
-		status, stdout, stderr := inProcess(t, f, t.Context(), Deps{}, "connection", "show", "web/x", "-o", format)
+		status, stdout, stderr := inProcess(t.Context(), t, f, Deps{}, "connection", "show", "web/x", "-o", format)
 		if status == 0 {
 			t.Error("no error")
 		}

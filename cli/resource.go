@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -64,8 +63,8 @@ type registration struct {
 	passwordFile    string
 	// user is the admin member that a bare --admin NAME is, "" for none.
 	user string
-	// secrets are the admin members that are asked for and warned about.
-	secrets []string
+	// password says that there are flags for the administrator's password.
+	password bool
 }
 
 func (a *app) addCommand(kind, short, long, example string, r *registration, build func(cmd *cobra.Command, id *patchbay.ID, properties, admin map[string]any) (typ string, err error)) *cobra.Command {
@@ -176,7 +175,7 @@ func (r *registration) adminFlags(cmd *cobra.Command) {
 	}
 	f.StringArrayVar(&r.admin, "admin", nil, about)
 	f.StringArrayVar(&r.adminEnv, "admin-env", nil, "a part of the admin credential from the environment: name=VARIABLE, or the password's VARIABLE (several)")
-	if slices.Contains(r.secrets, "password") {
+	if r.password {
 		f.StringVar(&r.passwordFile, "admin-password-file", "", "file of the administrator's password; - is standard input")
 		must(cmd.MarkFlagFilename("admin-password-file"))
 	}
@@ -205,7 +204,7 @@ func (a *app) adminValues(cmd *cobra.Command, r *registration) (map[string]any, 
 				return nil, err
 			}
 			value = s.Reveal()
-		} else if slices.Contains(r.secrets, name) {
+		} else if name != "username" && name != "user" {
 			if _, err := a.secretValue("admin's "+name, value); err != nil { // for its warning
 				return nil, err
 			}
@@ -217,7 +216,7 @@ func (a *app) adminValues(cmd *cobra.Command, r *registration) (map[string]any, 
 	for _, arg := range r.adminEnv {
 		name, variable, ok := strings.Cut(arg, "=")
 		if !ok {
-			if !slices.Contains(r.secrets, "password") {
+			if !r.password {
 				return nil, usagef(cmd, "--admin-env takes name=VARIABLE")
 			}
 			name, variable = "password", arg
@@ -307,7 +306,7 @@ list of its arguments without a shell, or a signal to the process in a pid file.
 
 func (a *app) addPostgres() *cobra.Command {
 	var endpoint, dsn, sslmode, ca, cert, key string
-	r := &registration{user: "username", secrets: []string{"password"}}
+	r := &registration{user: "username", password: true}
 	cmd := a.addCommand("postgres", "Register a PostgreSQL server",
 		`Registers a PostgreSQL server, with an administrator that may make roles and grant
 rights (a superuser, or one with CREATEROLE that owns the databases).
@@ -426,7 +425,7 @@ func withPort(endpoint, port string) string {
 func (a *app) addNATS() *cobra.Command {
 	var endpoint, account, ca, seed, creds string
 	var subjects, streams []string
-	r := &registration{secrets: []string{"operatorSeed", "accountSeed", "systemCreds"}}
+	r := &registration{}
 	cmd := a.addCommand("nats", "Register a NATS server",
 		`Registers a NATS server in operator mode. Its users are signed with the seed, and
 the system account's credentials are what revokes them.`,
@@ -476,7 +475,7 @@ the system account's credentials are what revokes them.`,
 
 func (a *app) addOther() *cobra.Command {
 	var typ, driver, endpoint string
-	r := &registration{secrets: []string{"password"}}
+	r := &registration{password: true}
 	cmd := a.addCommand("other", "Register a resource of any type and driver",
 		"Registers a resource of a driver that has no command of its own. NAME may be a full id; otherwise --type says what it is.",
 		`  patchbay resource add other cache --type Microsoft.Cache/redis --driver redis --endpoint 10.0.0.7:6379 \

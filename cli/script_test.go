@@ -50,7 +50,8 @@ func testedMain() int {
 			fmt.Fprintln(os.Stderr, err)
 			return 99
 		}
-		defer func() { _ = tty.Close() }()
+		// It is not closed: the reader of a form may still look at it, and the
+		// process ends with it.
 		deps.Stderr = tty
 	}
 	return Main(ctx, deps, os.Args[1:])
