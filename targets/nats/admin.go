@@ -39,9 +39,6 @@ const (
 	serverVars       = "$SYS.REQ.SERVER.PING.VARZ"
 )
 
-// errNoResponder says that nobody listens on a subject of a request.
-var errNoResponder = errors.New("nobody answers")
-
 // admin keeps one connection to the system account warm. A lost one is dialed
 // anew by the next call, so that a call knows at once whether the server can
 // be reached, instead of waiting for a reconnect of unknown length.
@@ -221,7 +218,7 @@ func (s *session) meet(ctx context.Context, issuer string) error {
 	const what = "ask the NATS server about itself"
 	replies, err := s.gather(ctx, what, serverVars, nil, 1)
 	if err != nil {
-		if errors.Is(err, errNoResponder) {
+		if errors.Is(err, natsgo.ErrNoResponders) {
 			return patchbay.Errorf(patchbay.AdminRights, "%s is not of a user of the system account", adminSystem).
 				WithFix("nsc generate creds --account SYS --name patchbay")
 		}
@@ -303,7 +300,7 @@ func (s *session) request(ctx context.Context, what, subject string, body []byte
 
 // gather sends a request that every server of a cluster answers, and waits for
 // n answers; when some came, the rest may be missing. Nobody there to answer
-// is errNoResponder.
+// is an error that wraps [natsgo.ErrNoResponders].
 func (s *session) gather(ctx context.Context, what, subject string, body []byte, n int) ([]reply, error) {
 	return s.gatherMsg(ctx, what, &natsgo.Msg{Subject: subject, Data: body}, n)
 }
@@ -329,10 +326,10 @@ func (s *session) gatherMsg(ctx context.Context, what string, request *natsgo.Ms
 			if len(replies) > 0 && ctx.Err() == nil && s.nc.IsConnected() {
 				break
 			}
+			if errors.Is(err, natsgo.ErrNoResponders) {
+				return nil, fmt.Errorf("%s: %w", what, err)
+			}
 			return nil, s.lost(ctx, what, err)
-		}
-		if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
-			return nil, fmt.Errorf("%s: %w", what, errNoResponder)
 		}
 		r := reply{raw: m.Data}
 		_ = json.Unmarshal(m.Data, &r) // a JWT is no JSON
@@ -371,7 +368,7 @@ func (s *session) alive(ctx context.Context) bool {
 // more knows none.
 func (s *session) knows(ctx context.Context, c connection) (bool, error) {
 	replies, err := s.gather(ctx, "look for a connection", fmt.Sprintf(serverConns, c.server), fmt.Appendf(nil, `{"cid":%d}`, c.id), 1)
-	if errors.Is(err, errNoResponder) {
+	if errors.Is(err, natsgo.ErrNoResponders) {
 		return false, nil
 	}
 	if err != nil {
@@ -408,7 +405,7 @@ func (s *session) lookup(ctx context.Context) (string, error) {
 	const what = "read the account"
 	subject := fmt.Sprintf(accountLookup, s.account)
 	token, err := s.request(ctx, what, subject, nil)
-	if errors.Is(err, errNoResponder) {
+	if errors.Is(err, natsgo.ErrNoResponders) {
 		return "", patchbay.Errorf(patchbay.NotSupported, "the NATS server does not take account updates: its account resolver is not the full one").
 			WithFix("set resolver { type: full, dir: … } in the server's configuration")
 	}
@@ -485,7 +482,7 @@ func (s *session) push(ctx context.Context, token string, does map[owner]op) err
 	}
 	replies, err := s.gatherMsg(ctx, what, m, n)
 	if err != nil {
-		if errors.Is(err, errNoResponder) {
+		if errors.Is(err, natsgo.ErrNoResponders) {
 			return patchbay.Errorf(patchbay.NotSupported, "the NATS server does not take account updates")
 		}
 		return err

@@ -87,7 +87,7 @@ func signIn(ctx context.Context, s *testenv.NATSServer, c driver.Credential, opt
 func as(s *testenv.NATSServer, do func(ctx context.Context, nc *natsgo.Conn) error) func(context.Context, string, driver.Credential) error {
 	return func(ctx context.Context, _ string, c driver.Credential) error {
 		// A denied request is never answered: the violation ends the wait.
-		ctx, cancel := context.WithCancel(ctx)
+		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 		defer cancel()
 		nc, err := signIn(ctx, s, c, natsgo.ErrorHandler(func(_ *natsgo.Conn, _ *natsgo.Subscription, err error) {
 			if errors.Is(err, natsgo.ErrPermissionViolation) {
