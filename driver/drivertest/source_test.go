@@ -1,0 +1,471 @@
+package drivertest_test
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"net"
+	"net/netip"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/driver/drivertest"
+)
+
+// place is a source in memory: settings in an order, each with its owner.
+// Like [guard], it passes the suite, or with a mutant must not.
+type place struct {
+	mu       sync.Mutex
+	mutant   string
+	gone     bool
+	state    placeState
+	restarts int
+	left     []string
+	restored map[string]bool
+}
+
+type placeState struct {
+	Entries  []entry
+	Bindings map[string]files `json:",omitempty"`
+}
+
+// entry is a setting; without an owner it is somebody else's.
+type entry struct {
+	Name, Value string
+	Owner       *driver.Mark `json:",omitempty"`
+}
+
+type files struct {
+	Owner driver.Mark
+	Files map[string]string
+}
+
+const placeID patchbay.ID = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Web/sites/web"
+
+func (p *place) is(mutant string) bool { return p.mutant == mutant }
+
+func encode(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err.Error()
+	}
+	return string(b)
+}
+
+func (s placeState) clone() placeState {
+	n := placeState{Entries: slices.Clone(s.Entries), Bindings: map[string]files{}}
+	for name, b := range s.Bindings {
+		n.Bindings[name] = files{b.Owner, maps.Clone(b.Files)}
+	}
+	return n
+}
+
+func (s placeState) last(name string) int {
+	for i := len(s.Entries) - 1; i >= 0; i-- {
+		if s.Entries[i].Name == name {
+			return i
+		}
+	}
+	return -1
+}
+
+type placeSource struct{ *place }
+
+func (p *place) driver() driver.SourceDriver {
+	return driver.SourceDriver{Open: func(context.Context, driver.Config) (driver.Source, error) { return placeSource{p}, nil }}
+}
+
+func (s placeSource) Close() error { return nil }
+
+func (s placeSource) Dialer() driver.Dialer {
+	if s.is("no dialer") {
+		return nil
+	}
+	return &net.Dialer{}
+}
+
+func (s placeSource) Egress(context.Context) ([]netip.Prefix, error) {
+	if s.is("egress is an address in a network") {
+		return []netip.Prefix{netip.MustParsePrefix("10.0.3.7/24")}, nil
+	}
+	return []netip.Prefix{netip.MustParsePrefix("10.0.3.7/32")}, nil
+}
+
+func (s placeSource) missing() error {
+	if s.gone && !s.is("a source that is gone is empty") {
+		return patchbay.Errorf(patchbay.SourceNotFound, "there is no such source")
+	}
+	return nil
+}
+
+func (s placeSource) Inspect(context.Context) (driver.SourceInfo, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return driver.SourceInfo{Restarts: !s.is("says that it can't restart"), Files: true}, s.missing()
+}
+
+func (s placeSource) version(st placeState) string {
+	switch s.mutant {
+	case "the version knows names only":
+		var names []string
+		for _, e := range st.Entries {
+			names = append(names, e.Name)
+		}
+		return encode(names)
+	case "the version never changes":
+		return "1"
+	}
+	return encode(st)
+}
+
+func (s placeSource) ReadSettings(context.Context) (driver.Snapshot, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	snapshot := driver.Snapshot{Version: s.version(s.state), Settings: map[string]patchbay.Secret{}, Content: patchbay.NewSecret(encode(s.state))}
+	for _, e := range s.state.Entries {
+		value := e.Value
+		if s.is("ReadSettings trims values") {
+			value = strings.TrimSpace(value)
+		}
+		snapshot.Settings[e.Name] = patchbay.NewSecret(value)
+	}
+	for name, b := range s.state.Bindings {
+		for file, value := range b.Files {
+			key := driver.FileSetting(name, file)
+			if s.is("files are read as settings") {
+				key = file
+			}
+			snapshot.Settings[key] = patchbay.NewSecret(value)
+		}
+	}
+	return snapshot, s.missing()
+}
+
+func (s placeSource) CheckChange(_ context.Context, c driver.Change) error {
+	if s.is("CheckChange has an effect") {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.state = s.apply(s.state, c)
+	}
+	if s.is("CheckChange checks nothing") {
+		return nil
+	}
+	return s.check(c)
+}
+
+func (s placeSource) check(c driver.Change) error {
+	for _, set := range c.Set {
+		bad := set.Name == "" || strings.ContainsAny(set.Name, "= \n\x00") || len(set.Name) > 255
+		if set.File {
+			for _, name := range []string{c.Name, set.Name} {
+				bad = bad || name == "" || name[0] == '.' && !s.is("a file may leave its directory") || strings.ContainsAny(name, "\x00\n") ||
+					strings.Contains(name, "/") && !s.is("a file may leave its directory") || len(name) > 255
+			}
+		}
+		if bad || strings.Contains(set.Value.Reveal(), "\x00") && !s.is("NUL is accepted") {
+			value := "it"
+			if s.is("errors show values") {
+				value = set.Value.Reveal()
+			}
+			return patchbay.Errorf(patchbay.InvalidArgument, "the setting can't hold %s", value)
+		}
+	}
+	return nil
+}
+
+// apply makes c of st: replaces what is there, and adds the rest at the end.
+func (s placeSource) apply(st placeState, c driver.Change) placeState {
+	n := st.clone()
+	mine := func(e entry) bool { return e.Owner != nil && e.Owner.UID == c.Mark.UID }
+	for _, name := range c.Remove {
+		if s.is("old names stay") {
+			break
+		}
+		n.Entries = slices.DeleteFunc(n.Entries, func(e entry) bool {
+			return e.Name == name && (mine(e) || s.is("whatever is named is removed"))
+		})
+	}
+	for _, set := range c.Set {
+		if set.File {
+			continue
+		}
+		value := set.Value.Reveal()
+		switch {
+		case s.is("values are cut at a line end"):
+			value, _, _ = strings.Cut(value, "\n")
+		case s.is("dollar signs are expanded"):
+			value = strings.ReplaceAll(value, "$HOME", "/root")
+		}
+		e := entry{set.Name, value, &c.Mark}
+		if i := n.last(set.Name); i >= 0 && !s.is("taken names are added again") {
+			n.Entries[i] = e
+		} else {
+			n.Entries = append(n.Entries, e)
+		}
+	}
+	for i, e := range n.Entries {
+		if mine(e) {
+			n.Entries[i].Owner = &c.Mark
+		}
+	}
+	if s.is("a write drops what others have") {
+		n.Entries = slices.DeleteFunc(n.Entries, func(e entry) bool { return e.Owner == nil && n.Entries[0].Name != e.Name })
+	}
+	old := n.Bindings[c.Name]
+	delete(n.Bindings, c.Name)
+	for _, set := range c.Set {
+		if !set.File {
+			continue
+		}
+		b, ok := n.Bindings[c.Name]
+		if !ok {
+			b = files{c.Mark, map[string]string{}}
+			if s.is("old files stay") {
+				maps.Copy(b.Files, old.Files)
+			}
+			n.Bindings[c.Name] = b
+		}
+		b.Files[set.Name] = set.Value.Reveal()
+	}
+	return n
+}
+
+func (s placeSource) WriteSettings(ctx context.Context, c driver.Change, ifVersion string) (string, error) {
+	if err := ctx.Err(); err != nil && !s.is("a write ignores its context") {
+		return "", err
+	}
+	if err := s.check(c); err != nil && !s.is("a write checks nothing") {
+		return "", err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.missing(); err != nil {
+		return "", err
+	}
+	now, next := s.state, s.apply(s.state, c)
+	same := encode(now) == encode(next) && !s.is("a repeated write is refused")
+	if s.version(now) != ifVersion && !same && !s.is("a write looks at no version") {
+		return "", patchbay.Errorf(patchbay.SettingsChanged, "somebody else wrote")
+	}
+	switch s.mutant {
+	case "two writers lose an edit":
+		s.mu.Unlock()
+		runtime.Gosched()
+		s.mu.Lock()
+		next = s.apply(now, c)
+	case "a write is seen in parts":
+		for i := range next.Entries {
+			s.state.Entries = next.Entries[:i]
+			s.mu.Unlock()
+			runtime.Gosched()
+			s.mu.Lock()
+		}
+	case "a temporary file stays":
+		s.left = []string{"tmp"}
+	case "a repeated write adds again":
+		if same && len(c.Set) > 0 {
+			next.Entries = append(next.Entries, entry{"PB_AGAIN", "1", &c.Mark})
+		}
+	}
+	s.state = next
+	if s.is("a write answers the old version") {
+		return s.version(now), nil
+	}
+	return s.version(next), nil
+}
+
+func (s placeSource) RestoreSettings(ctx context.Context, c driver.Change, before driver.Snapshot) error {
+	if err := ctx.Err(); err != nil && !s.is("a restore ignores its context") {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gone {
+		if s.is("a restore of what is gone fails") {
+			return patchbay.Errorf(patchbay.SourceNotFound, "there is no such source")
+		}
+		return nil
+	}
+	if s.is("a second restore fails") && s.restored[before.Version] {
+		return patchbay.Errorf(patchbay.SettingsChanged, "restored already")
+	}
+	s.restored[before.Version] = true
+	var old placeState
+	if err := json.Unmarshal([]byte(before.Content.Reveal()), &old); err != nil {
+		return err
+	}
+	// The change may have been made over an earlier one of the same connection.
+	over := old.clone()
+	for i, e := range over.Entries {
+		if slices.Contains(c.Remove, e.Name) && e.Name != "THEIRS" {
+			over.Entries[i].Owner = &driver.Mark{UID: c.Mark.UID}
+		}
+	}
+	exact := encode(s.state) == encode(s.apply(old, c)) || encode(s.state) == encode(s.apply(over, c))
+	if exact && !s.is("a restore is by name only") || s.is("a restore brings everything back") {
+		s.state = old.clone()
+		return nil
+	}
+	next := s.state.clone()
+	for _, set := range c.Set {
+		i := next.last(set.Name)
+		if set.File || i < 0 || next.Entries[i].Value != set.Value.Reveal() && !s.is("a restore takes what others took over") {
+			continue
+		}
+		at := old.last(set.Name)
+		if at >= 0 && !s.is("a restore forgets what was there") {
+			next.Entries[i] = old.Entries[at]
+		} else {
+			next.Entries = slices.Delete(next.Entries, i, i+1)
+		}
+	}
+	if s.is("a restore is by name only") { // and in another order
+		slices.SortFunc(next.Entries, func(a, b entry) int { return strings.Compare(a.Value, b.Value) })
+	}
+	for i, e := range next.Entries {
+		if e.Owner != nil && e.Owner.UID == c.Mark.UID && old.last(e.Name) < 0 && !s.is("a restore leaves marks") {
+			next.Entries[i].Owner = nil
+		}
+	}
+	delete(next.Bindings, c.Name)
+	if b, ok := old.Bindings[c.Name]; ok {
+		next.Bindings[c.Name] = b
+	}
+	s.state = next
+	return nil
+}
+
+func (s placeSource) Restart(context.Context) error {
+	if !s.is("Restart does nothing") {
+		s.restarts++
+	}
+	return nil
+}
+
+func (s placeSource) Owned(context.Context) ([]driver.Owned, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var owned []driver.Owned
+	for i, e := range s.state.Entries {
+		switch {
+		case e.Owner == nil && s.is("Owned lists what is not ours"):
+			owned = append(owned, driver.Owned{Mark: driver.Mark{UID: "x"}, Name: e.Name})
+		case e.Owner == nil, s.is("Owned misses taken names") && i < 2:
+		case s.is("Owned forgets the generation"):
+			owned = append(owned, driver.Owned{Mark: driver.Mark{UID: e.Owner.UID, Connection: e.Owner.Connection}, Name: e.Name})
+		default:
+			owned = append(owned, driver.Owned{Mark: *e.Owner, Name: e.Name})
+		}
+	}
+	for name, b := range s.state.Bindings {
+		if s.is("Owned misses files") {
+			break
+		}
+		for file := range b.Files {
+			owned = append(owned, driver.Owned{Mark: b.Owner, Name: driver.FileSetting(name, file)})
+		}
+	}
+	return owned, nil
+}
+
+// placeMutants are what a driver may get wrong, with the case that must see
+// it.
+var placeMutants = map[string]string{
+	"says that it can't restart":            "Inspect",
+	"egress is an address in a network":     "Inspect",
+	"no dialer":                             "Dialer",
+	"ReadSettings trims values":             "ValuesComeThroughExactly",
+	"values are cut at a line end":          "ValuesComeThroughExactly",
+	"dollar signs are expanded":             "ValuesComeThroughExactly",
+	"CheckChange checks nothing":            "WhatCantBeHeldIsRefused",
+	"CheckChange has an effect":             "VersionsTellChanges",
+	"a write checks nothing":                "WhatCantBeHeldIsRefused",
+	"NUL is accepted":                       "WhatCantBeHeldIsRefused",
+	"errors show values":                    "WhatCantBeHeldIsRefused",
+	"the version never changes":             "VersionsTellChanges",
+	"the version knows names only":          "VersionsTellChanges",
+	"a write looks at no version":           "StaleVersionIsRefused",
+	"a repeated write is refused":           "RepeatedWriteIsOne",
+	"a repeated write adds again":           "RepeatedWriteIsOne",
+	"a write answers the old version":       "UpdateRemovesOldNames",
+	"a write drops what others have":        "OthersSettingsStay",
+	"taken names are added again":           "RepeatedWriteIsOne",
+	"old names stay":                        "UpdateRemovesOldNames",
+	"whatever is named is removed":          "UpdateRemovesOldNames",
+	"a restore is by name only":             "RestoreOfAnUpdate",
+	"a restore brings everything back":      "RestoreKeepsOthersEdits",
+	"a restore takes what others took over": "RestoreKeepsOthersEdits",
+	"a restore forgets what was there":      "RestoreGivesBackTakenNames",
+	"a restore leaves marks":                "RestoreKeepsOthersEdits",
+	"a second restore fails":                "RestoreIsByteForByte",
+	"a restore of what is gone fails":       "GoneSource",
+	"a source that is gone is empty":        "GoneSource",
+	"two writers lose an edit":              "ConcurrentWritersLoseNothing",
+	"a write is seen in parts":              "ReadersSeeAllOrNothing",
+	"a temporary file stays":                "VersionsTellChanges",
+	"files are read as settings":            "Files",
+	"old files stay":                        "Files",
+	"a file may leave its directory":        "Files",
+	"Owned misses files":                    "Files",
+	"Owned misses taken names":              "OwnedIsExact",
+	"Owned lists what is not ours":          "OwnedIsExact",
+	"Owned forgets the generation":          "OwnedIsExact",
+	"Restart does nothing":                  "Restart",
+	"a write ignores its context":           "CanceledContext",
+	"a restore ignores its context":         "CanceledContext",
+}
+
+func runSourceSuite(t *testing.T, mutant string) {
+	var p *place
+	drivertest.Source(t, drivertest.SourceHarness{
+		Driver: driver.SourceDriver{Open: func(ctx context.Context, c driver.Config) (driver.Source, error) { return p.driver().Open(ctx, c) }},
+		Values: []string{"one\ntwo\n"},
+		New: func(testing.TB) drivertest.SourcePlace {
+			p = &place{mutant: mutant, restored: map[string]bool{}, state: placeState{Bindings: map[string]files{}}}
+			return drivertest.SourcePlace{
+				Config: driver.Config{ID: placeID},
+				Read: func() (map[string]string, error) {
+					p.mu.Lock()
+					defer p.mu.Unlock()
+					values := map[string]string{}
+					for _, e := range p.state.Entries {
+						values[e.Name] = e.Value
+					}
+					return values, nil
+				},
+				Content: func() (string, error) {
+					p.mu.Lock()
+					defer p.mu.Unlock()
+					return strings.ReplaceAll(encode(p.state), "},", "},\n"), nil
+				},
+				Set: func(name, value string) error {
+					p.mu.Lock()
+					defer p.mu.Unlock()
+					if i := p.state.last(name); i >= 0 {
+						p.state.Entries[i].Value = value
+					} else {
+						p.state.Entries = append(p.state.Entries, entry{Name: name, Value: value})
+					}
+					return nil
+				},
+				Leftovers: func() ([]string, error) { return p.left, nil },
+				Remove:    func() error { p.gone = true; return nil },
+				Restarts:  func() (int, error) { return p.restarts, nil },
+				ReadFiles: func(name string) (map[string]string, error) {
+					p.mu.Lock()
+					defer p.mu.Unlock()
+					return maps.Clone(p.state.Bindings[name].Files), nil
+				},
+			}
+		},
+	})
+}
+
+func TestSourceSuitePassesAGoodDriver(t *testing.T) { runSourceSuite(t, "") }
+
+func TestSourceSuiteFailsBadDrivers(t *testing.T) { failsBadDrivers(t, placeMutants, runSourceSuite) }
