@@ -76,6 +76,12 @@ func TestScripts(t *testing.T) {
 		UpdateScripts:       *update,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
+		Condition: func(cond string) (bool, error) {
+			if cond != "race" {
+				return false, fmt.Errorf("there is no condition %q", cond)
+			}
+			return racing, nil
+		},
 		Setup: func(e *testscript.Env) error {
 			data := filepath.Join(e.WorkDir, "data")
 			if err := os.Mkdir(data, 0o700); err != nil {
