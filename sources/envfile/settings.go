@@ -354,7 +354,11 @@ func (s *source) RestoreSettings(ctx context.Context, c driver.Change, before dr
 	if next.exists, next.text, err = s.textBefore(now, old, c); err != nil {
 		return err
 	}
-	return s.write(ctx, c, now, next)
+	err = s.write(ctx, c, now, next)
+	if e := (*patchbay.Error)(nil); errors.As(err, &e) && e.Code == patchbay.SettingsChanged {
+		return e.AsTransient() // an editor was faster; the next try takes its edit into account
+	}
+	return err
 }
 
 // gone: what is not there any more holds nothing of ours.
