@@ -200,19 +200,19 @@ func TestListsAreTakenAsAzTakesThem(t *testing.T) {
 }
 
 func TestDefaultDataDir(t *testing.T) {
-	state, xdg := "/home/u/.local/state/patchbay", "/state/patchbay"
+	state, xdg := "/people/u/.local/state/patchbay", "/state/patchbay"
 	if runtime.GOOS == "darwin" {
-		state = "/home/u/Library/Application Support/patchbay"
+		state = "/people/u/Library/Application Support/patchbay"
 		xdg = state
 	}
 	for _, test := range []struct {
 		env  map[string]string
 		want string
 	}{
-		{map[string]string{"HOME": "/home/u"}, state},
-		{map[string]string{"HOME": "/home/u", "XDG_STATE_HOME": "/state"}, xdg},
-		{map[string]string{"HOME": "/home/u", "XDG_STATE_HOME": "relative"}, state},
-		{map[string]string{"HOME": "/home/u", "PATCHBAY_DATA": "/data"}, "/data"},
+		{map[string]string{"HOME": "/people/u"}, state},
+		{map[string]string{"HOME": "/people/u", "XDG_STATE_HOME": "/state"}, xdg},
+		{map[string]string{"HOME": "/people/u", "XDG_STATE_HOME": "relative"}, state},
+		{map[string]string{"HOME": "/people/u", "PATCHBAY_DATA": "/data"}, "/data"},
 		{map[string]string{}, ""},
 	} {
 		if got := DefaultDataDir(func(name string) string { return test.env[name] }); got != test.want {
