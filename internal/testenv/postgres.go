@@ -330,8 +330,7 @@ func (s *PostgresServer) setPassword(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = c.Close(ctx) }()
-	_, err = c.Exec(ctx, "set log_statement = 'none'")
-	if err != nil {
+	if _, err := c.Exec(ctx, "set log_statement = 'none'; set log_min_duration_statement = -1; set log_duration = off"); err != nil {
 		return err
 	}
 	_, err = c.Exec(ctx, "alter role postgres password '"+s.Password+"'")

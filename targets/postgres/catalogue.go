@@ -64,6 +64,8 @@ type dependency struct {
 	database string // another one than this; "" for this one and for shared objects
 	owns     bool   // it owns the thing; else it has a right on it
 	what     string
+	// reserved names it in ALTER … OWNER when only a superuser may own it.
+	reserved string
 }
 
 // catalogue is what one database knows of a principal and the group roles.
@@ -201,7 +203,11 @@ where r.rolname = $1 and c like 'role=%'`
 // objects go with their session.
 const dependQuery = `
 select r.rolname, case when d.dbid in (0, this.oid) then '' else db.datname end, d.deptype = 'o',
-	case when d.dbid in (0, this.oid) then coalesce(pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid), '') else '' end
+	case when d.dbid in (0, this.oid) then coalesce(pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid), '') else '' end,
+	case when d.dbid <> this.oid then ''
+		when d.classid = 'pg_catalog.pg_foreign_data_wrapper'::pg_catalog.regclass then 'foreign data wrapper ' || (select pg_catalog.quote_ident(fdwname) from pg_catalog.pg_foreign_data_wrapper where oid = d.objid)
+		when d.classid = 'pg_catalog.pg_event_trigger'::pg_catalog.regclass then 'event trigger ' || (select pg_catalog.quote_ident(evtname) from pg_catalog.pg_event_trigger where oid = d.objid)
+		else '' end
 from pg_catalog.pg_shdepend d join pg_catalog.pg_roles r on r.oid = d.refobjid
 	join pg_catalog.pg_database this on this.datname = pg_catalog.current_database()
 	left join pg_catalog.pg_database db on db.oid = d.dbid
@@ -211,12 +217,12 @@ where d.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass and r.rolname =
 	and (d.dbid = 0 or db.oid is not null)
 	and not (d.dbid = this.oid and d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass and exists (
 		select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.oid = d.objid and n.nspname ~ '^pg_(toast_)?temp_'))
-group by 1, 2, 3, 4
+group by 1, 2, 3, 4, 5
 order by 1, 2, 3, 4`
 
 const serverQuery = `
 select pg_catalog.current_database(), r.rolsuper, r.rolname,
-	(select count(*) from pg_catalog.pg_stat_activity a join pg_catalog.pg_roles p on p.oid = a.usesysid where p.rolname = $1 and a.backend_type in ('client backend', 'walsender')),
+	(select count(*) from pg_catalog.pg_stat_activity a join pg_catalog.pg_roles p on p.oid = a.usesysid where p.rolname = $1 and coalesce(a.backend_type, 'client backend') in ('client backend', 'walsender')),
 	array(select pg_catalog.format('%s in database %s', gid, database) from pg_catalog.pg_prepared_xacts where owner = $1 order by 1)
 from pg_catalog.pg_roles r where r.rolname = current_user`
 
@@ -270,7 +276,7 @@ func (c *catalogue) queries(principal, database string, version int, needed []pa
 	b.Queue(dependQuery, names).Query(func(rows pgx.Rows) error {
 		return each(rows, func() error {
 			var d dependency
-			err := rows.Scan(&d.role, &d.database, &d.owns, &d.what)
+			err := rows.Scan(&d.role, &d.database, &d.owns, &d.what, &d.reserved)
 			c.depends = append(c.depends, d)
 			return err
 		})

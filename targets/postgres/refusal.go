@@ -133,9 +133,9 @@ func (s *settings) unreachable(err error) error {
 	case errors.As(err, &verify), errors.As(err, &authority), errors.As(err, &name), errors.As(err, &expired):
 		return patchbay.Errorf(patchbay.CertificateInvalid, "the certificate of %s is not to be trusted: %s", s.address(), certificateWhy(err)).
 			WithFix("give its authority as the property ca, and its name as tlsServerName when it is not %s", s.host)
-	case errors.As(err, &alert), errors.As(err, &record):
+	case s.sslmode != "prefer" && (errors.As(err, &alert) || errors.As(err, &record)):
 		return patchbay.Errorf(patchbay.CertificateInvalid, "%s does not agree on TLS", s.address())
-	case strings.Contains(err.Error(), "server refused TLS"):
+	case s.sslmode != "prefer" && strings.Contains(err.Error(), "server refused TLS"):
 		return patchbay.Errorf(patchbay.CertificateInvalid, "%s does not speak TLS, and sslmode %s insists on it", s.address(), s.sslmode).
 			WithFix("turn ssl on in postgresql.conf, or register the server with sslmode prefer")
 	case errors.As(err, &network) && network.Timeout():

@@ -231,11 +231,12 @@ func (t *target) strip(ctx context.Context, database, name string) error {
 // sessionQuery ends a role's sessions, and lists the server processes that
 // have not said yet whose they are: one of them may have passed the check for
 // LOGIN an instant before it went. A session in its start has a transaction,
-// seen in pg_locks, and is not in pg_stat_activity under a name.
+// seen in pg_locks, and is not in pg_stat_activity under a name. (The type of a
+// backend is hidden from an administrator of limited rights.)
 const sessionQuery = `
 select (select count(pg_catalog.pg_terminate_backend(pid)) from pg_catalog.pg_stat_activity where usesysid = $1 and backend_type in ('client backend', 'walsender')),
 	array(select l.pid from pg_catalog.pg_locks l left join pg_catalog.pg_stat_activity a on a.pid = l.pid
-		where l.locktype = 'virtualxid' and l.mode = 'ExclusiveLock' and (a.pid is null or a.usesysid is null and a.backend_type = 'client backend'))`
+		where l.locktype = 'virtualxid' and l.mode = 'ExclusiveLock' and (a.pid is null or a.usesysid is null and coalesce(a.backend_type, 'client backend') = 'client backend'))`
 
 // startLimit is how long a session that starts is waited for. One that takes
 // longer waits for its client's password, and finds NOLOGIN after it.

@@ -78,10 +78,16 @@ func (s *script) workAs(c *catalogue, r driver.PrincipalRequest, group string) {
 	}
 }
 
-// handOver gives what a role owns to the database's owner role.
+// handOver gives what a role owns to the database's owner role; what only a
+// superuser may own, to the administrator.
 func (s *script) handOver(c *catalogue, name, database string) {
 	if p := c.roles[name]; p != nil && !p.usable {
 		s.join(c, name)
+	}
+	for _, d := range c.depends {
+		if d.role == name && d.reserved != "" {
+			s.add("alter %s owner to current_user", d.reserved)
+		}
 	}
 	s.add("reassign owned by %s to %s", ident(name), ident(groupName(patchbay.Owner, database)))
 }
