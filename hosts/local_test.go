@@ -152,11 +152,13 @@ func TestReplaceFileLeavesNothingWhenItFails(t *testing.T) {
 		"should be new":   {func(r *Replacement) { r.IfSum = "" }, ErrChanged},
 		"stopped":         {func(r *Replacement) { r.Ready = func(context.Context) error { return stop } }, stop},
 		"canceled":        {func(r *Replacement) { r.Ready = func(context.Context) error { cancel(); return nil } }, context.Canceled},
-		"grown":           {func(r *Replacement) { r.Ready = func(context.Context) error { return os.WriteFile(path, []byte("older"), 0o600) } }, ErrChanged},
-		"no temp":         {func(r *Replacement) { r.Temp = "" }, nil},
-		"temp elsewhere":  {func(r *Replacement) { r.Temp = "../tmp" }, nil},
-		"temp is file":    {func(r *Replacement) { r.Temp = "f" }, nil},
-		"no directory":    {func(r *Replacement) { r.Path = filepath.Join(dir, "none", "f") }, fs.ErrNotExist},
+		"grown": {func(r *Replacement) {
+			r.Ready = func(context.Context) error { return os.WriteFile(path, []byte("older"), 0o600) }
+		}, ErrChanged},
+		"no temp":        {func(r *Replacement) { r.Temp = "" }, nil},
+		"temp elsewhere": {func(r *Replacement) { r.Temp = "../tmp" }, nil},
+		"temp is file":   {func(r *Replacement) { r.Temp = "f" }, nil},
+		"no directory":   {func(r *Replacement) { r.Path = filepath.Join(dir, "none", "f") }, fs.ErrNotExist},
 	}
 	for what, tt := range tests {
 		r := good
