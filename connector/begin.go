@@ -46,6 +46,22 @@ func (s *Service) Put(ctx context.Context, r PutRequest) (Begun, error) {
 
 // Patch implements [API].
 func (s *Service) Patch(ctx context.Context, r PutRequest, merge func(*patchbay.Spec) error) (Begun, error) {
+	return unlessOvertaken(r.IfMatch, func() (Begun, error) { return s.patch(ctx, r, merge) })
+}
+
+// unlessOvertaken begins again when the record changed between reading it and
+// beginning: what an operation goes back to must be what it found. Only a
+// caller who named an ETag is told.
+func unlessOvertaken(ifMatch string, begin func() (Begun, error)) (Begun, error) {
+	for try := 0; ; try++ {
+		b, err := begin()
+		if patchbay.CodeOf(err) != patchbay.PreconditionFailed || ifMatch != "" && ifMatch != "*" || try == 3 {
+			return b, err
+		}
+	}
+}
+
+func (s *Service) patch(ctx context.Context, r PutRequest, merge func(*patchbay.Spec) error) (Begun, error) {
 	old, err := s.records.Connection(ctx, r.ID)
 	exists := err == nil
 	if err != nil && patchbay.CodeOf(err) != patchbay.ResourceNotFound {
@@ -103,6 +119,9 @@ func (s *Service) keepGiven(old patchbay.Connection, spec patchbay.Spec, given m
 		!old.Spec.Target.ID.Equal(spec.Target.ID) {
 		return nil
 	}
+	if spec.Auth.Name == "" && spec.Auth.SecretInfo == nil {
+		return nil // nothing says that a login was given: Patchbay makes its own
+	}
 	h, err := s.openHolding(old)
 	if err != nil {
 		return err
@@ -117,6 +136,10 @@ func (s *Service) keepGiven(old patchbay.Connection, spec patchbay.Spec, given m
 
 // Delete implements [API].
 func (s *Service) Delete(ctx context.Context, id patchbay.ID, caller Caller, ifMatch string) (Begun, error) {
+	return unlessOvertaken(ifMatch, func() (Begun, error) { return s.delete(ctx, id, caller, ifMatch) })
+}
+
+func (s *Service) delete(ctx context.Context, id patchbay.ID, caller Caller, ifMatch string) (Begun, error) {
 	old, err := s.records.Connection(ctx, id)
 	if err != nil {
 		return Begun{}, err
@@ -128,6 +151,10 @@ func (s *Service) Delete(ctx context.Context, id patchbay.ID, caller Caller, ifM
 
 // Rotate implements [API].
 func (s *Service) Rotate(ctx context.Context, r RotateRequest) (Begun, error) {
+	return unlessOvertaken(r.IfMatch, func() (Begun, error) { return s.rotate(ctx, r) })
+}
+
+func (s *Service) rotate(ctx context.Context, r RotateRequest) (Begun, error) {
 	old, err := s.records.Connection(ctx, r.ID)
 	if err != nil {
 		return Begun{}, err
@@ -224,7 +251,6 @@ func (s *Service) submit(ctx context.Context, kind patchbay.OperationKind, in in
 		ID: opID, RequestHash: hash, Kind: kind,
 		Connection: in.Want.ID, Source: in.Want.Source,
 		Plan: steps(kind, in), Input: body, Sealed: sealed, By: caller.Name,
-		IfMatch: ifMatch,
 	}
 	shown := in.Want
 	if kind == patchbay.OpValidate {
@@ -233,16 +259,17 @@ func (s *Service) submit(ctx context.Context, kind patchbay.OperationKind, in in
 		begin := in.Want
 		begin.Sealed = in.Sealed // what it holds until the operation succeeds
 		sub.Begin.PutConnection = &begin
-		if ifMatch == "" && !in.Created {
-			// The record must still be the one that was read: what is put back
-			// when this fails was decided from it.
-			sub.IfMatch = in.Connection.ETag
+		// The record must still be the one that was read, or still not be there:
+		// what is put back when this fails was decided from it.
+		sub.IfMatch = in.Connection.ETag
+		if in.Created {
+			sub.IfMatch = saga.Absent
 		}
 	}
+	if err := saga.MatchETag(in.Want.ID, ifMatch, in.Connection.ETag, !in.Created); err != nil {
+		return Begun{}, err
+	}
 	if kind != patchbay.OpValidate && changing(in.Connection) {
-		if ifMatch != "" && ifMatch != "*" && ifMatch != in.Connection.ETag {
-			return Begun{}, patchbay.Errorf(patchbay.PreconditionFailed, "the connection %s is not the one that If-Match names any more", in.Connection.Name)
-		}
 		return s.sameOrBusy(ctx, sub, in.Connection)
 	}
 	op, err := s.engine.Submit(ctx, sub)
@@ -250,7 +277,7 @@ func (s *Service) submit(ctx context.Context, kind patchbay.OperationKind, in in
 		return Begun{Connection: shown, Operation: op, Created: in.Created}, nil
 	}
 	code := patchbay.CodeOf(err)
-	if kind != patchbay.OpValidate && (code == patchbay.OperationInProgress || code == patchbay.PreconditionFailed && ifMatch == "") {
+	if kind != patchbay.OpValidate && (code == patchbay.OperationInProgress || code == patchbay.PreconditionFailed) {
 		// Another request came in between.
 		if cur, getErr := s.records.Connection(ctx, in.Want.ID); getErr == nil && changing(cur) {
 			return s.sameOrBusy(ctx, sub, cur)

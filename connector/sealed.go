@@ -21,6 +21,9 @@ type holding struct {
 	Kind       string                   `json:"kind"`              // the target's, in the settings table
 	Credential credential               `json:"credential"`        // what the application signs in with
 	Written    *written                 `json:"written,omitempty"` // nil when the settings were left to the caller
+	// Last is the highest generation that any operation used, the failed ones
+	// too: what one of those left behind must never be named as something new.
+	Last int64 `json:"last,omitempty"`
 }
 
 // credential is a driver.Credential in the plain.
@@ -56,6 +59,10 @@ type snapshot struct {
 
 func hideCredential(c driver.Credential) credential {
 	return credential{Public: c.Public, Secret: revealAll(c.Secret)}
+}
+
+func (c credential) equal(o credential) bool {
+	return maps.Equal(c.Public, o.Public) && maps.Equal(c.Secret, o.Secret)
 }
 
 func (c credential) open() driver.Credential {

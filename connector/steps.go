@@ -50,7 +50,7 @@ func (s *Service) probe(ctx context.Context, op *saga.Op) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, s.signIn(ctx, op.Source, p, p.Credential.open())
+	return []byte("true"), s.signIn(ctx, op.Source, p, p.Credential.open())
 }
 
 func (s *Service) signIn(ctx context.Context, sourceID patchbay.ID, p plan, c driver.Credential) error {
@@ -163,7 +163,9 @@ func (s *Service) verify(ctx context.Context, op *saga.Op) ([]byte, error) {
 			return nil, patchbay.Errorf(f.Code, "%s", f.Message)
 		}
 	}
-	if !authenticates(in.Want.Spec) {
+	if !authenticates(in.Want.Spec) || !p.Restarts && op.Output(stepProbe) != nil {
+		// Nothing has run since the probe that could have changed its outcome:
+		// what the source holds is, to the byte, what signed in from there.
 		return nil, nil
 	}
 	return nil, s.signIn(ctx, op.Source, p, held)

@@ -56,6 +56,7 @@ func (s *Service) Workflows() []saga.Workflow {
 // decides nothing.
 type plan struct {
 	Generation int64       `json:"generation"`
+	Last       int64       `json:"last"`   // as holding.Last
 	Target     patchbay.ID `json:"target"` // the registered resource
 	Sub        string      `json:"sub,omitempty"`
 	Kind       string      `json:"kind"`
@@ -122,6 +123,9 @@ func (s *Service) plan(ctx context.Context, op *saga.Op) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if in.Fix {
+		return s.planFix(ctx, op, in.Want.ID)
+	}
 	want := in.Want
 	parties, err := s.newParties(ctx, want.ID, &want.Spec)
 	if err != nil {
@@ -131,7 +135,10 @@ func (s *Service) plan(ctx context.Context, op *saga.Op) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := plan{Generation: in.Connection.Generation, Target: parties.target.ID, Sub: parties.sub, Kind: parties.kind, Given: given}
+	p := plan{
+		Generation: in.Connection.Generation, Last: max(in.Connection.Generation, held.Last),
+		Target: parties.target.ID, Sub: parties.sub, Kind: parties.kind, Given: given,
+	}
 	source, done, err := s.sources.get(ctx, parties.source)
 	if err != nil {
 		return nil, err
@@ -159,14 +166,60 @@ func (s *Service) plan(ctx context.Context, op *saga.Op) ([]byte, error) {
 		return nil, err
 	}
 	p.Message = strings.Join(facts.Warnings, "; ")
-	if in.Fix {
-		if err := p.findBroken(ctx, target); err != nil {
-			return nil, err
-		}
-	}
 	if p.Write != nil && !p.Restarts && !in.Created {
 		restart := fmt.Sprintf("%s has no way to be restarted by Patchbay; restart it so that it reads the new settings", parties.source.ID.Name())
 		p.Message = strings.TrimPrefix(p.Message+"; "+restart, "; ")
+	}
+	return s.sealPlan(op, p)
+}
+
+// planFix puts everything back to what the connection is on record to be. It
+// decides nothing anew, so the record stays as it is.
+func (s *Service) planFix(ctx context.Context, op *saga.Op, id patchbay.ID) ([]byte, error) {
+	// Not the record of the submit: a change may have been before us in line.
+	c, err := s.records.Connection(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	held, err := s.openHolding(c)
+	if err != nil {
+		return nil, err
+	}
+	if held.Target == "" {
+		return nil, patchbay.Errorf(patchbay.Conflict, "the connection %s is not made yet", c.Name)
+	}
+	p := plan{
+		Generation: c.Generation, Last: held.Last, Target: held.Target, Sub: held.Sub, Kind: held.Kind,
+		Principal: held.Principal, Credential: held.Credential, Given: held.Given,
+	}
+	target, doneTarget, err := s.target(ctx, p.Target)
+	if err != nil {
+		return nil, err
+	}
+	defer doneTarget()
+	source, done, err := s.source(ctx, op.Source)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	info, err := source.Inspect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p.Restarts = info.Restarts
+	if held.Written != nil {
+		before, err := source.ReadSettings(ctx)
+		if err != nil {
+			return nil, err
+		}
+		change := held.Written.Change
+		if err := source.CheckChange(ctx, change.open()); err != nil {
+			return nil, err
+		}
+		p.Write = &written{Change: change, Before: hideSnapshot(before)}
+	}
+	if err := p.findBroken(ctx, target); err != nil {
+		return nil, err
 	}
 	return s.sealPlan(op, p)
 }
@@ -185,8 +238,9 @@ func (p *plan) findBroken(ctx context.Context, target driver.Target) error {
 		}
 	}
 	if p.Write != nil {
-		for _, set := range p.Write.Change.Set {
-			if held, ok := p.Write.Before.Settings[set.Name]; !ok || held != set.Plain {
+		change, before := p.Write.Change.open(), p.Write.Before.Settings
+		for _, set := range change.Set {
+			if held, ok := before[change.Key(set)]; !ok || held != set.Value.Reveal() {
 				p.Mended = append(p.Mended, stepSettings)
 				break
 			}
@@ -204,12 +258,14 @@ func (s *Service) planPrincipal(ctx context.Context, p *plan, in input, want pat
 	switch {
 	case !authenticates(spec):
 	case spec.Auth.Type == patchbay.AuthSecret && p.Given[givenValue] != "":
-		p.Generation++
 		c, err := driver.GivenLogin(target, spec.Auth.Name, patchbay.NewSecret(p.Given[givenValue]))
 		if err != nil {
 			return err
 		}
 		p.Credential = hideCredential(c)
+		if held.Principal != nil || !p.Credential.equal(held.Credential) {
+			p.next()
+		}
 	default:
 		r := driver.PrincipalRequest{
 			Sub: p.Sub, Auth: spec.Auth.Type, Access: spec.Access, Roles: spec.Auth.Roles, Options: spec.Options,
@@ -227,7 +283,7 @@ func (s *Service) planPrincipal(ctx context.Context, p *plan, in input, want pat
 			p.Principal, p.Credential, p.Old = p.Old, held.Credential, nil
 			return nil
 		}
-		p.Generation++
+		p.next()
 		p.Made = true
 		r.Mark = driver.Mark{UID: want.UID, Generation: p.Generation, Connection: want.ID}
 		r.Name = principalName(r.Mark)
@@ -238,6 +294,12 @@ func (s *Service) planPrincipal(ctx context.Context, p *plan, in input, want pat
 		p.Principal, p.Credential = &r, hideCredential(c)
 	}
 	return nil
+}
+
+// next begins a new generation of the credential.
+func (p *plan) next() {
+	p.Last++
+	p.Generation = p.Last
 }
 
 func sameRights(old, r driver.PrincipalRequest) bool {
@@ -260,15 +322,13 @@ func (s *Service) planSettings(ctx context.Context, p *plan, in input, want patc
 	ours := map[string]bool{}
 	if held.Written != nil {
 		for _, set := range held.Written.Change.Set {
-			ours[set.Name] = true
+			if !set.File { // the binding directory is replaced as a whole
+				ours[set.Name] = true
+			}
 		}
 	}
 	if configures(want.Spec) {
-		c.Set, err = settings.Render(s.settingsRequest(*p, want, facts, func(name string) bool {
-			_, there := before.Settings[name]
-			return there && !ours[name]
-		}))
-		if err != nil {
+		if c.Set, err = s.render(*p, want, facts, before, ours); err != nil {
 			return err
 		}
 	}
@@ -286,6 +346,22 @@ func (s *Service) planSettings(ctx context.Context, p *plan, in input, want patc
 	p.Write = &written{Change: hideChange(c), Before: hideSnapshot(before)}
 	p.Kept = held.Written
 	return nil
+}
+
+// render gives the settings that a connection has on a source with those
+// settings. Names that it has already it keeps: that another connection's
+// namesakes are gone must not rename what the application reads.
+func (s *Service) render(p plan, c patchbay.Connection, facts map[string]string, now driver.Snapshot, ours map[string]bool) ([]patchbay.Setting, error) {
+	if len(ours) > 0 {
+		set, err := settings.Render(s.settingsRequest(p, c, facts, func(name string) bool { return !ours[name] }))
+		if err == nil {
+			return set, nil
+		}
+	}
+	return settings.Render(s.settingsRequest(p, c, facts, func(name string) bool {
+		_, there := now.Settings[name]
+		return there && !ours[name]
+	}))
 }
 
 func (s *Service) settingsRequest(p plan, c patchbay.Connection, facts map[string]string, taken func(string) bool) settings.Request {

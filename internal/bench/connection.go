@@ -38,6 +38,7 @@ type connectionBench struct {
 	url    string
 	token  string
 	group  string
+	steps  map[string][]time.Duration // of creates
 }
 
 // What of PostgreSQL the two are measured on; fsync is on, as in production.
@@ -52,7 +53,7 @@ func benchConnections(ctx context.Context, out io.Writer, rounds int) (err error
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	b := &connectionBench{dir: dir}
+	b := &connectionBench{dir: dir, steps: map[string][]time.Duration{}}
 	b.pg, err = testenv.StartPostgres(ctx, testenv.PostgresOptions{Settings: map[string]string{"fsync": "on"}})
 	if err != nil {
 		return err
@@ -81,6 +82,7 @@ func benchConnections(ctx context.Context, out io.Writer, rounds int) (err error
 	for i := range rounds + warmUp {
 		if i == warmUp {
 			clear(times)
+			clear(b.steps)
 		}
 		linker := b.group + "/providers/Microsoft.Web/sites/web/providers/Microsoft.ServiceLinker/linkers/orders"
 		hand := newByHand(b, filepath.Join(dir, "hand.env"))
@@ -109,6 +111,13 @@ func benchConnections(ctx context.Context, out io.Writer, rounds int) (err error
 		ours, theirs := times[name], times[name+" by hand"]
 		t.row(name, ms(p(ours, .5)), ms(p(ours, .99)), ms(p(theirs, .5)), ms(p(theirs, .99)),
 			fmt.Sprintf("%.2f", float64(p(ours, .5))/float64(p(theirs, .5))))
+	}
+	if err := t.flush(); err != nil {
+		return err
+	}
+	t = newTable(out, "steps of a create", "median", "p99")
+	for _, name := range []string{"plan", "principal", "probe", "settings", "restart", "verify"} {
+		t.row(name, ms(p(b.steps[name], .5)), ms(p(b.steps[name], .99)))
 	}
 	return t.flush()
 }
@@ -270,6 +279,10 @@ func (b *connectionBench) operate(ctx context.Context, method, path string, body
 		State   string          `json:"state"`
 		Version int64           `json:"version"`
 		Error   json.RawMessage `json:"error"`
+		Trail   []struct {
+			Name           string
+			Started, Ended time.Time
+		} `json:"trail"`
 	}
 	for op.State != "done" {
 		if err := b.call(ctx, "GET", fmt.Sprintf("/providers/Patchbay.Connector/operations/%s?wait=30&version=%d", id, op.Version), nil, &op); err != nil {
@@ -277,6 +290,11 @@ func (b *connectionBench) operate(ctx context.Context, method, path string, body
 		}
 		if op.State == "undone" || op.State == "abandoned" {
 			return fmt.Errorf("%s %s: %s", method, path, op.Error)
+		}
+	}
+	if method == "PUT" {
+		for _, run := range op.Trail {
+			b.steps[run.Name] = append(b.steps[run.Name], run.Ended.Sub(run.Started))
 		}
 	}
 	return nil
