@@ -31,7 +31,7 @@ func (e *Engine) drive(ctx context.Context, h *hold, op *Op) {
 			return
 		}
 	}
-	h.version.Store(op.Version)
+	h.knows(op)
 	rest := false // after an attempt that failed here; a restart tries at once
 	for !op.State.Ended() && op.State != patchbay.Queued && op.Owner == e.life.ID {
 		w := e.workflows[op.Kind]
@@ -131,7 +131,7 @@ func (e *Engine) reload(ctx context.Context, h *hold) *Op {
 		case err == nil && op.Owner != e.life.ID && !op.State.Ended():
 			return nil
 		case err == nil:
-			h.version.Store(op.Version)
+			h.knows(&op)
 			return &op
 		case patchbay.CodeOf(err) == patchbay.ResourceNotFound:
 			return nil
@@ -312,7 +312,7 @@ func (e *Engine) advance(ctx context.Context, w *workflow, op *Op, next Advance)
 
 // committed tells everybody who listens.
 func (e *Engine) committed(h *hold, from, to *Op, told []parked) {
-	h.version.Store(to.Version)
+	h.knows(to)
 	defer e.watch.publish(to.Operation)
 	for _, p := range told {
 		e.opts.Observer.LeftoverParked(to.Kind, p.step)

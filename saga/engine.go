@@ -137,10 +137,25 @@ type hold struct {
 	id      string
 	poke    chan struct{} // the row changed under us, or an operator wants it now
 	parent  trace.SpanContext
-	version atomic.Int64
+	// latest is the row as this process last knew it to be durable.
+	latest atomic.Pointer[patchbay.Operation]
 	// interrupt ends the attempt in flight; nil between attempts.
 	mu        sync.Mutex
 	interrupt context.CancelCauseFunc
+}
+
+// knows notes the row.
+func (h *hold) knows(op *Op) {
+	known := op.Operation
+	h.latest.Store(&known)
+}
+
+// version is that of the row as last known, 0 before.
+func (h *hold) version() int64 {
+	if op := h.latest.Load(); op != nil {
+		return op.Version
+	}
+	return 0
 }
 
 func (h *hold) wake() {
@@ -352,7 +367,7 @@ func (e *Engine) sweep(ctx context.Context) {
 		switch {
 		case h == nil:
 			e.start(id, nil, nil)
-		case version > h.version.Load():
+		case version > h.version():
 			h.wake()
 		}
 	}

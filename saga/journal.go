@@ -132,8 +132,10 @@ func InProgress(connection patchbay.ID, other string, kind patchbay.OperationKin
 // whether anything is.
 func MatchETag(id patchbay.ID, ifMatch, stored string, found bool) error {
 	switch {
-	case ifMatch == "", ifMatch == "*" && found, found && ifMatch == stored:
+	case ifMatch == "", ifMatch == "*" && found, found && ifMatch == stored, ifMatch == Absent && !found:
 		return nil
+	case ifMatch == Absent:
+		return patchbay.Errorf(patchbay.PreconditionFailed, "%s is there already", id)
 	case !found:
 		return patchbay.Errorf(patchbay.PreconditionFailed, "If-Match was given, and there is no %s", id)
 	}

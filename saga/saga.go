@@ -129,7 +129,11 @@ type Submission struct {
 	By          string
 	// Begin is stored in the same transaction (the connection's record with its
 	// new state). IfMatch, when not "", is the ETag that the stored connection
-	// must have; otherwise PreconditionFailed.
+	// must have, or [Absent]; otherwise PreconditionFailed.
 	Begin   Commit
 	IfMatch string
 }
+
+// Absent as a [Submission]'s IfMatch says that there must be no such
+// connection yet. No ETag is called so: they have quotes.
+const Absent = "absent"

@@ -65,13 +65,27 @@ func (w *watchers) publish(op patchbay.Operation) {
 	}
 }
 
+// known is the operation as this process last wrote it, when it drives it, and
+// as it is stored otherwise.
+func (e *Engine) known(ctx context.Context, id string) (patchbay.Operation, error) {
+	e.mu.Lock()
+	h := e.held[id]
+	e.mu.Unlock()
+	if h != nil {
+		if op := h.latest.Load(); op != nil {
+			return *op, nil
+		}
+	}
+	return e.Get(ctx, id)
+}
+
 // Wait answers when the operation's version is above version or it has ended;
 // when ctx ends before, with what is known and no error. An unknown operation
 // is ResourceNotFound.
 func (e *Engine) Wait(ctx context.Context, id string, version int64) (patchbay.Operation, error) {
 	w := e.watch.add(id)
 	defer e.watch.remove(id, w)
-	op, err := e.Get(ctx, id)
+	op, err := e.known(ctx, id)
 	if err != nil {
 		return op, err
 	}
