@@ -134,9 +134,9 @@ type Engine struct {
 // hold is one operation that this process drives. While it is in the engine's
 // map nobody else in the process touches the operation.
 type hold struct {
-	id      string
-	poke    chan struct{} // the row changed under us, or an operator wants it now
-	parent  trace.SpanContext
+	id     string
+	poke   chan struct{} // the row changed under us, or an operator wants it now
+	parent trace.SpanContext
 	// latest is the row as this process last knew it to be durable.
 	latest atomic.Pointer[patchbay.Operation]
 	// interrupt ends the attempt in flight; nil between attempts.
