@@ -50,7 +50,10 @@ func (p *pool[T]) get(ctx context.Context, r patchbay.Resource) (T, func(), erro
 	p.mu.Unlock()
 
 	if opener {
-		e.value, e.err = p.open(ctx, r)
+		// Others wait for it too: that this caller gives up is not their failure.
+		opening, cancel := context.WithTimeout(context.WithoutCancel(ctx), driver.DefaultTimeout)
+		e.value, e.err = p.open(opening, r)
+		cancel()
 		close(e.ready)
 	}
 	var zero T
@@ -134,11 +137,7 @@ func (s *Service) openTarget(ctx context.Context, r patchbay.Resource) (driver.T
 	if err != nil {
 		return nil, err
 	}
-	t, err := d.Open(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	return driver.Guard{Name: r.Driver, Admin: c.Admin, Observe: s.observe}.Target(t), nil
+	return driver.Guard{Name: r.Driver, Admin: c.Admin, Observe: s.observe}.OpenTarget(ctx, d, c)
 }
 
 func (s *Service) openSource(ctx context.Context, r patchbay.Resource) (driver.Source, error) {
@@ -150,11 +149,7 @@ func (s *Service) openSource(ctx context.Context, r patchbay.Resource) (driver.S
 	if err != nil {
 		return nil, err
 	}
-	source, err := d.Open(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	return driver.Guard{Name: r.Driver, Admin: c.Admin, Observe: s.observe}.Source(source), nil
+	return driver.Guard{Name: r.Driver, Admin: c.Admin, Observe: s.observe}.OpenSource(ctx, d, c)
 }
 
 // target gives the opened driver of a registered target.

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"net/url"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -27,6 +30,32 @@ type Guard struct {
 	Admin   Secrets       // never shown in an error
 	// Observe is told of every call; code is "" when it succeeded.
 	Observe func(driver, method string, took time.Duration, code patchbay.Code)
+}
+
+// OpenTarget opens d and wraps what it gives.
+func (g Guard) OpenTarget(ctx context.Context, d TargetDriver, c Config) (Target, error) {
+	var t Target
+	err := g.call(ctx, "Open", nil, func(ctx context.Context) (err error) {
+		t, err = d.Open(ctx, c)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return g.Target(t), nil
+}
+
+// OpenSource opens d and wraps what it gives.
+func (g Guard) OpenSource(ctx context.Context, d SourceDriver, c Config) (Source, error) {
+	var s Source
+	err := g.call(ctx, "Open", nil, func(ctx context.Context) (err error) {
+		s, err = d.Open(ctx, c)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return g.Source(s), nil
 }
 
 // Target wraps t.
@@ -78,19 +107,48 @@ func (g Guard) redact(err error, secrets Secrets) error {
 	}
 	clean := *e
 	for _, set := range []Secrets{g.Admin, secrets} {
-		for _, s := range set {
-			// What is shorter could be part of any sentence.
-			if plain := s.Reveal(); len(plain) >= 4 {
-				clean.Message = strings.ReplaceAll(clean.Message, plain, s.String())
-				clean.Subject = strings.ReplaceAll(clean.Subject, plain, s.String())
-				clean.Fix = strings.ReplaceAll(clean.Fix, plain, s.String())
+		for name, s := range set {
+			if name == "username" {
+				continue // it came with a secret, and is none
+			}
+			clean.Message = Redact(clean.Message, s)
+			clean.Subject = Redact(clean.Subject, s)
+			clean.Fix = Redact(clean.Fix, s)
+			if clean.Err != nil && Redact(clean.Err.Error(), s) != clean.Err.Error() {
+				clean.Err = nil // the cause says it too
 			}
 		}
 	}
-	if clean.Message != e.Message {
-		clean.Err = nil // the cause says it too
-	}
 	return &clean
+}
+
+// Redact takes a secret out of a text, in every form that an error may quote it
+// in: as it is, escaped, or one line of several.
+func Redact(text string, s patchbay.Secret) string {
+	plain := s.Reveal()
+	if plain == "" {
+		return text
+	}
+	forms := []string{plain, strings.Trim(strconv.Quote(plain), `"`), url.QueryEscape(plain), url.PathEscape(plain)}
+	if strings.Contains(plain, "\n") {
+		for line := range strings.Lines(plain) {
+			// What is short or a heading is in every file of its kind.
+			if line = strings.TrimSpace(line); len(line) >= 16 && !strings.HasPrefix(line, "--") {
+				forms = append(forms, line)
+			}
+		}
+	}
+	for _, form := range forms {
+		if len(form) >= 4 {
+			text = strings.ReplaceAll(text, form, s.String())
+			continue
+		}
+		// Something so short is a part of many words: only where it is a word.
+		if word, err := regexp.Compile(`(^|[^\pL\pN])` + regexp.QuoteMeta(form) + `($|[^\pL\pN])`); err == nil {
+			text = word.ReplaceAllString(text, "${1}"+s.String()+"${2}")
+		}
+	}
+	return text
 }
 
 type guardedTarget struct {
