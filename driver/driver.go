@@ -206,6 +206,9 @@ type ProbeResult struct {
 type Owned struct {
 	Mark Mark
 	Name string
+	// Sub is the child of the target that a principal was made for, as in
+	// PrincipalRequest: with it Mark and Name are all that its removal needs.
+	Sub string
 }
 
 // SourceDriver makes a [Source] of a registered resource.

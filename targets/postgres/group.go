@@ -40,17 +40,23 @@ const (
 	groupMark     = "patchbay group "
 )
 
-func principalComment(m driver.Mark) string {
+// marked is what a principal's comment says.
+type marked struct {
+	driver.Mark
+	Database string `json:"database"` // that it was made for: what is needed to remove it
+}
+
+func principalComment(m driver.Mark, database string) string {
 	// Marshaling strings and a number does not fail.
-	b, _ := json.Marshal(m)
+	b, _ := json.Marshal(marked{m, database})
 	return principalMark + string(b)
 }
 
 // parsePrincipal reads a comment; ok is false when it is not our mark.
-func parsePrincipal(comment string) (m driver.Mark, ok bool) {
+func parsePrincipal(comment string) (m marked, ok bool) {
 	text, ok := strings.CutPrefix(comment, principalMark)
 	if !ok || json.Unmarshal([]byte(text), &m) != nil || m.UID == "" {
-		return driver.Mark{}, false
+		return marked{}, false
 	}
 	return m, true
 }

@@ -209,11 +209,11 @@ func (s *session) ensure(ctx context.Context, r driver.PrincipalRequest, secret 
 	name := ident(r.Name)
 	if p == nil {
 		b.add("create role %s login inherit password %s", name, literal(secret.Reveal()))
-		b.add("comment on role %s is %s", name, literal(principalComment(r.Mark)))
+		b.add("comment on role %s is %s", name, literal(principalComment(r.Mark, r.Sub)))
 	} else {
 		b.add("alter role %s login inherit %s password %s%s", name, unlimited(p.limited), literal(secret.Reveal()), noFlags(p.flags))
-		if p.comment != principalComment(r.Mark) {
-			b.add("comment on role %s is %s", name, literal(principalComment(r.Mark)))
+		if p.comment != principalComment(r.Mark, r.Sub) {
+			b.add("comment on role %s is %s", name, literal(principalComment(r.Mark, r.Sub)))
 		}
 	}
 	member := false
@@ -453,7 +453,7 @@ func (t *target) Owned(ctx context.Context) ([]driver.Owned, error) {
 			return err
 		}
 		if m, ok := parsePrincipal(comment); ok {
-			owned = append(owned, driver.Owned{Mark: m, Name: name})
+			owned = append(owned, driver.Owned{Mark: m.Mark, Name: name, Sub: m.Database})
 		}
 		return nil
 	})

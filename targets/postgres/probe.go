@@ -167,17 +167,14 @@ func (p *probe) one(ctx context.Context, wanted bool, what, statement string) er
 		p.allowed(what)
 		return nil
 	case err == nil:
-		return patchbay.Errorf(patchbay.RightsExcess, "%s may do more than it should on %s: %s", p.login.username, p.settings.address(), what).
-			WithFix("patchbay connection validate --fix")
+		return patchbay.Errorf(patchbay.RightsExcess, "%s may do more than it should on %s: %s", p.login.username, p.settings.address(), what)
 	case errors.As(err, &pg) && pg.Code == insufficientPrivilege && !wanted:
 		p.refused(what)
 		return nil
 	case errors.As(err, &pg) && pg.Code == insufficientPrivilege:
-		return patchbay.Errorf(patchbay.RightsMissing, "%s lacks a right on %s: %s: %s", p.login.username, p.settings.address(), what, redact(pg.Message, p.login.password)).
-			WithFix("patchbay connection validate --fix")
+		return patchbay.Errorf(patchbay.RightsMissing, "%s lacks a right on %s: %s: %s", p.login.username, p.settings.address(), what, redact(pg.Message, p.login.password))
 	case errors.As(err, &pg) && pg.Code == divisionByZero:
-		return patchbay.Errorf(patchbay.RightsMissing, "what %s makes on %s would belong to it, not to the database's owner role", p.login.username, p.settings.address()).
-			WithFix("patchbay connection validate --fix")
+		return patchbay.Errorf(patchbay.RightsMissing, "what %s makes on %s would belong to it, not to the database's owner role", p.login.username, p.settings.address())
 	}
 	return p.error(ctx, err)
 }
@@ -195,12 +192,11 @@ func (p *probe) error(ctx context.Context, err error) error {
 	switch pg.Code {
 	case invalidPassword, invalidAuthorization:
 		return patchbay.Errorf(patchbay.LoginRefused, "%s does not let %s in: %s", p.settings.address(), p.login.username, text).
-			WithFix("%s", hbaFix(pg, p.login.username, "patchbay connection validate --fix"))
+			WithFix("%s", hbaFix(pg, p.login.username, ""))
 	case invalidCatalogName:
 		return patchbay.Errorf(patchbay.DatabaseMissing, "%s: %s", p.settings.address(), text)
 	case insufficientPrivilege:
-		return patchbay.Errorf(patchbay.RightsMissing, "%s lacks a right on %s: %s", p.login.username, p.settings.address(), text).
-			WithFix("patchbay connection validate --fix")
+		return patchbay.Errorf(patchbay.RightsMissing, "%s lacks a right on %s: %s", p.login.username, p.settings.address(), text)
 	}
 	return p.settings.said(pg, text)
 }
