@@ -1,9 +1,6 @@
 package patchbay
 
-import (
-	"net/netip"
-	"time"
-)
+import "time"
 
 // Connection links a source to a target. It is an extension resource of its
 // source and lives in its source's location.
@@ -233,6 +230,3 @@ type Setting struct {
 	// binding directory (naming servicebinding), not an environment variable.
 	File bool `json:"file,omitempty"`
 }
-
-// Egress is the addresses that a source speaks from.
-type Egress []netip.Prefix

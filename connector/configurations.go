@@ -2,9 +2,10 @@ package connector
 
 import (
 	"context"
+	"strings"
 
 	"patchbay.dev/patchbay"
-	"patchbay.dev/patchbay/settings"
+	"patchbay.dev/patchbay/driver"
 )
 
 // Configurations implements [API].
@@ -52,7 +53,13 @@ func (s *Service) Generate(ctx context.Context, id patchbay.ID, info *patchbay.C
 		return nil, err
 	}
 	p := plan{Kind: held.Kind, Credential: held.Credential}
-	return settings.Render(s.settingsRequest(p, c, facts.Values, nil))
+	ours := map[string]bool{}
+	if held.Written != nil {
+		for _, set := range held.Written.Change.Set {
+			ours[set.Name] = true
+		}
+	}
+	return s.render(p, c, facts.Values, driver.Snapshot{}, ours)
 }
 
 // Process implements [API].
@@ -63,5 +70,10 @@ func (s *Service) Process(ctx context.Context, id patchbay.ID, _ Caller) (map[st
 	}
 	defer done()
 	now, err := source.ReadSettings(ctx)
+	for name := range now.Settings {
+		if strings.Contains(name, "/") { // a file (driver.FileSetting), which no environment holds
+			delete(now.Settings, name)
+		}
+	}
 	return now.Settings, err
 }

@@ -2,6 +2,7 @@ package connector
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,10 +15,12 @@ import (
 type work struct {
 	Principal *driver.PrincipalRequest `json:"principal,omitempty"`
 	Written   *written                 `json:"written,omitempty"`
-	// Idle asks that the login have no open sessions while its connection lives.
-	Idle bool        `json:"idle,omitempty"`
-	UID  string      `json:"uid"`
-	Of   patchbay.ID `json:"source"`
+	// Idle asks that the login have no open sessions while its connection lives,
+	// and After that its overlap has passed.
+	Idle  bool        `json:"idle,omitempty"`
+	After time.Time   `json:"after,omitzero"`
+	UID   string      `json:"uid"`
+	Of    patchbay.ID `json:"source"`
 }
 
 func leftoverContext(id string) string { return "leftover " + id }
@@ -53,8 +56,11 @@ func (s *Service) parkOld(op *saga.Op, cause error) (patchbay.Leftover, error) {
 	if err != nil || p.Old == nil {
 		return patchbay.Leftover{}, err
 	}
-	return s.newLeftover(op, stepRevoke, p.OldTarget, "principal "+p.Old.Name, cause,
-		work{Principal: p.Old, UID: p.Old.Mark.UID, Idle: op.Kind != patchbay.OpDelete})
+	w := work{Principal: p.Old, UID: p.Old.Mark.UID}
+	if in, err := readInput(op); err == nil && op.Kind != patchbay.OpDelete && !in.RevokeNow {
+		w.Idle, w.After = true, s.overlapEnds(op)
+	}
+	return s.newLeftover(op, stepRevoke, p.OldTarget, "principal "+p.Old.Name, cause, w)
 }
 
 func (s *Service) parkSettings(op *saga.Op, cause error) (patchbay.Leftover, error) {
@@ -145,35 +151,88 @@ func (s *Service) tryLeftover(ctx context.Context, l patchbay.Leftover) error {
 	if err := s.unseal(l.Sealed, leftoverContext(l.ID), &w); err != nil {
 		return err
 	}
-	alive, err := s.lives(ctx, l.Connection, w.UID)
+	c, alive, err := s.lives(ctx, l.Connection, w.UID)
 	if err != nil {
 		return err
 	}
 	switch {
 	case w.Principal != nil:
+		if alive && c.Principal == w.Principal.Name {
+			return nil // it is in use: nothing is left over
+		}
 		if w.Idle && alive {
+			if s.now().Before(w.After) {
+				return patchbay.Errorf(patchbay.StillInUse, "the old login may be used until %s", w.After.Format(time.RFC3339))
+			}
 			if err := s.unused(ctx, l.Resource, *w.Principal, w.Of); err != nil {
 				return err
 			}
 		}
 		return s.removePrincipal(ctx, l.Resource, *w.Principal)
 	case w.Written != nil:
-		return s.restoreSource(ctx, l.Resource, *w.Written)
+		left, err := s.unowned(ctx, l, *w.Written)
+		if err != nil {
+			return err
+		}
+		return s.restoreSource(ctx, l.Resource, left)
 	}
 	return nil
 }
 
-// lives reports whether the connection is there and still the one of that uid.
-func (s *Service) lives(ctx context.Context, id patchbay.ID, uid string) (bool, error) {
+// lives gives the connection and whether it is there and still the one of that
+// uid.
+func (s *Service) lives(ctx context.Context, id patchbay.ID, uid string) (patchbay.Connection, bool, error) {
 	c, err := s.records.Connection(ctx, id)
 	if patchbay.CodeOf(err) == patchbay.ResourceNotFound {
-		return false, nil
+		return c, false, nil
 	}
-	return c.UID == uid, err
+	return c, err == nil && c.UID == uid, err
+}
+
+// unowned is what of w no connection of the source has come to own since: one
+// that was made again under the same name may have settings of the same names
+// and values.
+func (s *Service) unowned(ctx context.Context, l patchbay.Leftover, w written) (written, error) {
+	owned := map[string]bool{}
+	for after := ""; ; {
+		page, next, err := s.records.Connections(ctx, l.Resource, after, 100)
+		if err != nil {
+			return w, err
+		}
+		for _, c := range page {
+			if changing(c) {
+				return w, patchbay.Errorf(patchbay.OperationInProgress, "an operation of the connection %s has not ended", c.Name)
+			}
+			if c.Operation == l.Operation {
+				continue // it is this one's settings that are to come back
+			}
+			held, err := s.openHolding(c)
+			if err != nil {
+				return w, err
+			}
+			if held.Written == nil {
+				continue
+			}
+			change := held.Written.Change.open()
+			for _, set := range change.Set {
+				owned[change.Key(set)] = true
+			}
+		}
+		if next == "" {
+			break
+		}
+		after = next
+	}
+	change := w.Change.open()
+	w.Change.Set = slices.DeleteFunc(slices.Clone(w.Change.Set), func(set setting) bool { return owned[change.Key(set.Setting)] })
+	w.Change.Remove = slices.DeleteFunc(slices.Clone(w.Change.Remove), func(name string) bool { return owned[name] })
+	return w, nil
 }
 
 // sweepStrays removes principals that bear our mark and that no record knows:
-// what a lost database or a paused process may leave.
+// what a lost database or a paused process may leave. Settings of that kind it
+// only names: an application may read them, and their mark does not say whose
+// Patchbay wrote them.
 func (s *Service) sweepStrays(ctx context.Context) (SweepResult, error) {
 	var result SweepResult
 	for after := ""; ; {
@@ -182,10 +241,11 @@ func (s *Service) sweepStrays(ctx context.Context) (SweepResult, error) {
 			return result, err
 		}
 		for _, r := range page {
+			look := s.sweepTarget
 			if _, ok := s.catalog.Targets[r.Driver]; !ok {
-				continue
+				look = s.lookAtSource
 			}
-			if err := s.sweepTarget(ctx, r, &result); err != nil {
+			if err := look(ctx, r, &result); err != nil {
 				now := s.now().UTC()
 				result.Left = append(result.Left, patchbay.Leftover{
 					ID: "sweep." + r.ID.Name(), Resource: r.ID, What: "not looked at",
@@ -224,12 +284,65 @@ func (s *Service) sweepTarget(ctx context.Context, r patchbay.Resource, result *
 			ID: "stray." + o.Name, Connection: o.Mark.Connection, Resource: r.ID,
 			What: "principal " + o.Name, Why: "no connection owns it", Created: s.now().UTC(),
 		}
-		if err := target.RemovePrincipal(ctx, driver.PrincipalRequest{Mark: o.Mark, Name: o.Name}); err != nil {
+		request := driver.PrincipalRequest{Mark: o.Mark, Name: o.Name, Sub: o.Sub}
+		err = s.idle(ctx, target, request)
+		if err == nil {
+			err = target.RemovePrincipal(ctx, request)
+		}
+		if err != nil {
 			l.Why = patchbay.AsError(err).Error()
 			result.Left = append(result.Left, l)
 			continue
 		}
 		result.Removed = append(result.Removed, l)
+	}
+	return nil
+}
+
+// idle fails while a stray of a connection that is there has sessions: when the
+// records are older than the world, it is what the application uses.
+func (s *Service) idle(ctx context.Context, target driver.Target, r driver.PrincipalRequest) error {
+	c, alive, err := s.lives(ctx, r.Mark.Connection, r.Mark.UID)
+	if err != nil || !alive {
+		return err
+	}
+	state, err := target.InspectPrincipal(ctx, r)
+	if err != nil || state.Sessions == 0 {
+		return err
+	}
+	return patchbay.Errorf(patchbay.StillInUse, "%s has %d open sessions, and %s should use %s", r.Name, state.Sessions, c.Source.Name(), c.Principal)
+}
+
+// lookAtSource lists settings that no connection owns.
+func (s *Service) lookAtSource(ctx context.Context, r patchbay.Resource, result *SweepResult) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	source, done, err := s.sources.get(ctx, r)
+	if err != nil {
+		return err
+	}
+	defer done()
+	owned, err := source.Owned(ctx)
+	if err != nil {
+		return absentIsSuccess(err)
+	}
+	now := s.now().UTC()
+	seen := map[string]bool{}
+	for _, o := range owned {
+		_, alive, err := s.lives(ctx, o.Mark.Connection, o.Mark.UID)
+		if err != nil {
+			return err
+		}
+		if alive || seen[o.Mark.UID] || slices.ContainsFunc(result.Left, func(l patchbay.Leftover) bool {
+			return l.Resource.Equal(r.ID) && l.Connection.Equal(o.Mark.Connection)
+		}) {
+			continue
+		}
+		seen[o.Mark.UID] = true
+		result.Left = append(result.Left, patchbay.Leftover{
+			ID: "stray." + o.Mark.UID, Connection: o.Mark.Connection, Resource: r.ID,
+			What: "settings", Why: "no connection owns them; if no other Patchbay does, remove them by hand", Created: now, NextTry: now,
+		})
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"patchbay.dev/patchbay"
@@ -78,6 +79,10 @@ func (s *Service) signIn(ctx context.Context, sourceID patchbay.ID, p plan, c dr
 	return err
 }
 
+// wroteSettings is the output of the step that wrote the settings: a restart
+// may have begun after it.
+var wroteSettings = []byte("written")
+
 func (s *Service) writeSettings(ctx context.Context, op *saga.Op) ([]byte, error) {
 	p, err := s.readPlan(op)
 	if err != nil || p.Write == nil {
@@ -91,17 +96,39 @@ func (s *Service) writeSettings(ctx context.Context, op *saga.Op) ([]byte, error
 	version := p.Write.Before.Version
 	for try := 0; ; try++ {
 		_, err = source.WriteSettings(ctx, p.Write.Change.open(), version)
+		if err == nil {
+			return wroteSettings, nil
+		}
 		if patchbay.CodeOf(err) != patchbay.SettingsChanged || try == 3 {
 			return nil, err
 		}
 		// Somebody else wrote between the plan and now. Their edit stays: what we
-		// put back on a failure is then decided name by name.
+		// put back on a failure is then decided name by name. A name of ours that
+		// they took is theirs.
 		now, readErr := source.ReadSettings(ctx)
 		if readErr != nil {
 			return nil, readErr
 		}
+		if name := tookOver(p.Write, now); name != "" {
+			return nil, patchbay.Errorf(patchbay.Conflict, "somebody set %s on %s meanwhile", name, op.Source.Name()).
+				WithFix("try again: the connection's settings then get other names")
+		}
 		version = now.Version
 	}
+}
+
+// tookOver names a setting that was not there when w was planned, is to be
+// written, and is there now with another value.
+func tookOver(w *written, now driver.Snapshot) string {
+	change := w.Change.open()
+	for _, set := range change.Set {
+		key := change.Key(set)
+		_, before := w.Before.Settings[key]
+		if value, there := now.Settings[key]; there && !before && value != set.Value {
+			return set.Name
+		}
+	}
+	return ""
 }
 
 func (s *Service) undoSettings(ctx context.Context, op *saga.Op) error {
@@ -117,8 +144,8 @@ func (s *Service) undoSettings(ctx context.Context, op *saga.Op) error {
 	if err := source.RestoreSettings(ctx, p.Write.Change.open(), p.Write.Before.open()); err != nil {
 		return err
 	}
-	if !p.Restarts {
-		return nil
+	if !p.Restarts || op.Output(stepSettings) == nil {
+		return nil // nobody was told to read what is gone
 	}
 	// The application may have been restarted onto the settings that are gone.
 	// Whether it comes back up is not what undo is about: it did not have to be
@@ -190,7 +217,7 @@ func (s *Service) settingsHeld(ctx context.Context, id patchbay.ID, c driver.Cha
 	}
 	var found []finding
 	for _, want := range c.Set {
-		have, ok := now.Settings[want.Name]
+		have, ok := now.Settings[c.Key(want)]
 		switch {
 		case !ok:
 			found = append(found, finding{patchbay.SettingMissing, fmt.Sprintf("the setting %s is not on %s any more", want.Name, id.Name())})
@@ -213,7 +240,7 @@ func (s *Service) revokeOld(ctx context.Context, op *saga.Op) ([]byte, error) {
 		return nil, err
 	}
 	if !in.RevokeNow {
-		if err := s.waitOverlap(ctx, op); err != nil {
+		if err := s.waitUntil(ctx, s.overlapEnds(op)); err != nil {
 			return nil, err
 		}
 		if err := s.unused(ctx, p.OldTarget, *p.Old, op.Source); err != nil {
@@ -223,17 +250,21 @@ func (s *Service) revokeOld(ctx context.Context, op *saga.Op) ([]byte, error) {
 	return nil, s.removePrincipal(ctx, p.OldTarget, *p.Old)
 }
 
-// waitOverlap waits until the overlap has passed since the new settings were
-// in place: a process that read the old ones just before may sign in with them
+// overlapEnds is when the overlap has passed since the new settings were in
+// place: a process that read the old ones just before may sign in with them
 // until then.
-func (s *Service) waitOverlap(ctx context.Context, op *saga.Op) error {
+func (s *Service) overlapEnds(op *saga.Op) time.Time {
 	since := op.Updated
 	for _, run := range op.Trail {
 		if run.Name == stepVerify && !run.Undo {
 			since = run.Ended
 		}
 	}
-	left := min(s.overlap-s.now().Sub(since), s.overlap)
+	return since.Add(s.overlap)
+}
+
+func (s *Service) waitUntil(ctx context.Context, end time.Time) error {
+	left := min(end.Sub(s.now()), s.overlap) // at most, should the clock be set back
 	if left <= 0 {
 		return nil
 	}
@@ -307,11 +338,11 @@ func absentIsSuccess(err error) error {
 // it then does not start is what a delete may do, so it never fails.
 func (s *Service) restartAfterDelete(ctx context.Context, op *saga.Op) ([]byte, error) {
 	source, done, err := s.source(ctx, op.Source)
-	if err != nil {
-		return nil, absentIsSuccess(err)
+	if err == nil {
+		defer done()
+		err = source.Restart(ctx)
 	}
-	defer done()
-	if err := source.Restart(ctx); err != nil && patchbay.CodeOf(err) != patchbay.NotSupported {
+	if err != nil && patchbay.CodeOf(err) != patchbay.NotSupported {
 		s.log.WarnContext(ctx, "restart after delete failed", "source", op.Source, "code", patchbay.CodeOf(err))
 	}
 	return nil, nil
@@ -347,6 +378,9 @@ func (s *Service) finishChange(_ context.Context, op *saga.Op, outcome patchbay.
 		}
 		back := in.Connection
 		back.Operation, back.ETag = op.ID, newETag()
+		if back.Sealed, err = s.spend(op, back); err != nil {
+			return saga.Commit{}, err
+		}
 		return saga.Commit{PutConnection: &back}, nil
 	}
 	p, err := s.readPlan(op)
@@ -355,7 +389,7 @@ func (s *Service) finishChange(_ context.Context, op *saga.Op, outcome patchbay.
 	}
 	c := in.Want
 	c.State, c.Generation, c.ETag, c.Message = patchbay.Succeeded, p.Generation, newETag(), p.Message
-	h := holding{Given: p.Given, Principal: p.Principal, Target: p.Target, Sub: p.Sub, Kind: p.Kind, Credential: p.Credential}
+	h := holding{Last: p.Last, Given: p.Given, Principal: p.Principal, Target: p.Target, Sub: p.Sub, Kind: p.Kind, Credential: p.Credential}
 	c.Principal = ""
 	if p.Principal != nil {
 		c.Principal = p.Principal.Name
@@ -363,9 +397,11 @@ func (s *Service) finishChange(_ context.Context, op *saga.Op, outcome patchbay.
 	c.Keys = nil
 	if p.Write != nil && len(p.Write.Change.Set) > 0 {
 		w := *p.Write
-		w.Change.Remove = nil
 		if p.Kept != nil {
-			w.Before = p.Kept.Before // a delete goes back to before the first write
+			// A delete goes back to before the first write, and gives back what
+			// every write since then took away.
+			w.Before = p.Kept.Before
+			w.Change.Remove = removedSince(p.Kept.Change, w.Change)
 		}
 		h.Written = &w
 		for _, set := range w.Change.Set {
@@ -377,6 +413,34 @@ func (s *Service) finishChange(_ context.Context, op *saga.Op, outcome patchbay.
 		return saga.Commit{}, err
 	}
 	return saga.Commit{PutConnection: &c, Message: p.Message}, nil
+}
+
+// spend is what c holds, with the generation that op used counted as used
+// although op was undone.
+func (s *Service) spend(op *saga.Op, c patchbay.Connection) (patchbay.Sealed, error) {
+	p, err := s.readPlan(op)
+	if err != nil || p.Last == 0 {
+		return c.Sealed, err
+	}
+	held, err := s.openHolding(c)
+	if err != nil || held.Last >= p.Last {
+		return c.Sealed, err
+	}
+	held.Last = p.Last
+	return s.seal(held, "connection "+c.UID)
+}
+
+// removedSince are the names that the first change or the second removed and
+// that are not set again.
+func removedSince(first, second change) []string {
+	var names []string
+	for _, name := range slices.Concat(first.Remove, second.Remove) {
+		set := slices.ContainsFunc(second.Set, func(s setting) bool { return s.Name == name })
+		if !set && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 func (s *Service) finishDelete(_ context.Context, op *saga.Op, outcome patchbay.OperationState) (saga.Commit, error) {

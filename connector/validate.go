@@ -86,7 +86,8 @@ func (v *checking) add(group patchbay.CheckGroup, name string, result patchbay.C
 	v.checks = append(v.checks, patchbay.Check{Group: group, Name: name, Result: result, Code: code, Message: message, Fix: fix})
 }
 
-// failed adds err as the finding of a group.
+// failed adds err as the finding of a group. What the driver advises is nearer
+// to the cause than fix, which is what Patchbay can do.
 func (v *checking) failed(group patchbay.CheckGroup, name string, err error, fix string) {
 	e := patchbay.AsError(err)
 	if e.Fix != "" {
@@ -183,7 +184,7 @@ func addressOf(facts map[string]string) string {
 }
 
 // configuration compares what the source holds with what was written. It
-// gives what the source holds, for the sign-in.
+// gives what the source holds of the connection, for the sign-in.
 func (v *checking) configuration(ctx context.Context) (have map[string]patchbay.Secret, readable bool) {
 	switch {
 	case v.held.Written == nil:
@@ -204,7 +205,14 @@ func (v *checking) configuration(ctx context.Context) (have map[string]patchbay.
 	if len(found) == 0 {
 		v.add(patchbay.CheckConfiguration, nameConfiguration, patchbay.Success, "", "", "")
 	}
-	return now.Settings, true
+	have = map[string]patchbay.Secret{}
+	change := v.held.Written.Change.open()
+	for _, set := range change.Set {
+		if value, ok := now.Settings[change.Key(set)]; ok {
+			have[set.Name] = value
+		}
+	}
+	return have, true
 }
 
 // authentication compares the login's rights with those asked for, and signs
@@ -247,7 +255,7 @@ func (v *checking) authentication(ctx context.Context, have map[string]patchbay.
 	p := plan{Target: v.held.Target, Sub: v.held.Sub, Kind: v.held.Kind, Principal: v.held.Principal, Credential: v.held.Credential}
 	holds := v.held.Credential.open()
 	if readable {
-		values, err := settings.Parse(v.s.settingsRequest(p, v.c, v.facts, v.takenFor()), have)
+		values, err := settings.Parse(v.s.settingsRequest(p, v.c, v.facts, nil), have)
 		if err != nil {
 			v.add(group, name, patchbay.NotChecked, "", "what the source holds is not a login that can be read: "+patchbay.AsError(err).Message, v.fix())
 			return
@@ -275,16 +283,6 @@ func (v *checking) elsewhere(values settings.Values) string {
 		}
 	}
 	return ""
-}
-
-// takenFor makes the names come out as they were written: with the
-// connection's name in them when they are.
-func (v *checking) takenFor() func(string) bool {
-	ours := map[string]bool{}
-	for _, set := range v.held.Written.Change.Set {
-		ours[set.Name] = true
-	}
-	return func(name string) bool { return !ours[name] }
 }
 
 // holdsOf is the credential with what the source holds in place of what was
