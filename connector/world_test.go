@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -9,6 +10,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -31,6 +33,7 @@ type broker struct {
 	sessions   map[string]int
 	down       error // every call fails with it
 	failProbe  error
+	failRemove error
 	ensured    int
 }
 
@@ -89,8 +92,8 @@ func (b *broker) InspectPrincipal(_ context.Context, r driver.PrincipalRequest) 
 
 func (b *broker) RemovePrincipal(_ context.Context, r driver.PrincipalRequest) error {
 	defer b.lock()()
-	if b.down != nil {
-		return b.down
+	if b.down != nil || b.failRemove != nil {
+		return cmp.Or(b.down, b.failRemove)
 	}
 	delete(b.principals, r.Name)
 	return nil
@@ -126,13 +129,15 @@ func (b *broker) Close() error { return nil }
 
 // app is a source in memory.
 type app struct {
-	mu         sync.Mutex
-	settings   map[string]patchbay.Secret
-	version    int
-	down       error
-	failWrite  error
-	restartErr error
-	restarts   int
+	mu       sync.Mutex
+	settings map[string]patchbay.Secret
+	version  int
+	// beforeWrite is somebody else who is faster, once.
+	beforeWrite func()
+	down        error
+	failWrite   error
+	restartErr  error
+	restarts    int
 }
 
 func (a *app) lock() func() {
@@ -162,9 +167,17 @@ func (a *app) WriteSettings(_ context.Context, c driver.Change, ifVersion string
 	if a.failWrite != nil {
 		return "", a.failWrite
 	}
+	if a.beforeWrite != nil {
+		a.beforeWrite()
+		a.beforeWrite = nil
+	}
 	done := true
 	for _, s := range c.Set {
-		done = done && a.settings[s.Name] == s.Value
+		done = done && a.settings[c.Key(s)] == s.Value
+	}
+	for _, name := range c.Remove {
+		_, there := a.settings[name]
+		done = done && !there
 	}
 	if done {
 		return fmt.Sprint(a.version), nil
@@ -172,8 +185,9 @@ func (a *app) WriteSettings(_ context.Context, c driver.Change, ifVersion string
 	if ifVersion != fmt.Sprint(a.version) {
 		return "", patchbay.Errorf(patchbay.SettingsChanged, "version %d", a.version)
 	}
+	a.dropFiles(c)
 	for _, s := range c.Set {
-		a.settings[s.Name] = s.Value
+		a.settings[c.Key(s)] = s.Value
 	}
 	for _, name := range c.Remove {
 		delete(a.settings, name)
@@ -182,16 +196,24 @@ func (a *app) WriteSettings(_ context.Context, c driver.Change, ifVersion string
 	return fmt.Sprint(a.version), nil
 }
 
+// dropFiles empties the connection's binding directory, which a change replaces
+// as a whole.
+func (a *app) dropFiles(c driver.Change) {
+	maps.DeleteFunc(a.settings, func(name string, _ patchbay.Secret) bool {
+		return strings.HasPrefix(name, driver.FileSetting(c.Name, ""))
+	})
+}
+
 func (a *app) RestoreSettings(_ context.Context, c driver.Change, before driver.Snapshot) error {
 	defer a.lock()()
 	if a.down != nil {
 		return a.down
 	}
 	for _, s := range c.Set {
-		if a.settings[s.Name] == s.Value {
-			delete(a.settings, s.Name)
-			if old, ok := before.Settings[s.Name]; ok {
-				a.settings[s.Name] = old
+		if name := c.Key(s); a.settings[name] == s.Value {
+			delete(a.settings, name)
+			if old, ok := before.Settings[name]; ok {
+				a.settings[name] = old
 			}
 		}
 	}
