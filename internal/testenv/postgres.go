@@ -206,6 +206,8 @@ func (s *PostgresServer) configure(o PostgresOptions) error {
 	setting("unix_socket_directories", quoted(s.dir))
 	setting("password_encryption", "'scram-sha-256'")
 	setting("fsync", "off")
+	setting("full_page_writes", "off")
+	setting("autovacuum", "off")
 	setting("shared_buffers", "'16MB'")
 	setting("max_connections", "100")
 	if o.TLS {

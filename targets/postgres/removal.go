@@ -194,6 +194,9 @@ func (s *session) dropGroups(ctx context.Context, c *catalogue, r driver.Princip
 		}
 	}
 	for _, name := range drop {
+		if g := c.roles[name]; g != nil && !g.usable {
+			b.join(c, name)
+		}
 		b.add("drop owned by %s", ident(name))
 		b.add("drop role %s", ident(name))
 	}

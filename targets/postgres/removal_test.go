@@ -121,83 +121,81 @@ var everything = []struct{ object, make, alter string }{
 }
 
 func TestRemovalHandsOverEverythingThatALoginOwns(t *testing.T) {
-	for _, version := range []int{15, 18} {
-		for _, access := range []patchbay.Access{patchbay.Reader, patchbay.Owner} {
-			t.Run(fmt.Sprint(version, access), func(t *testing.T) {
-				s := server(t, testenv.PostgresOptions{Version: version})
-				target := openTarget(t, config(s))
-				stays := principal(t, target, "orders", patchbay.Reader)
-				r := principal(t, target, "orders", access)
-				exec(t, s, "orders", "create schema e", "create foreign data wrapper w", "create server srv foreign data wrapper w")
-				for _, e := range everything {
-					for statement := range strings.SplitSeq(e.make, "; ") {
-						if statement != "" {
-							exec(t, s, "orders", statement)
-						}
+	for version, access := range map[int]patchbay.Access{13: patchbay.Writer, 15: patchbay.Reader, 18: patchbay.Owner} {
+		t.Run(fmt.Sprint(version, access), func(t *testing.T) {
+			s := server(t, testenv.PostgresOptions{Version: version})
+			target := openTarget(t, config(s))
+			stays := principal(t, target, "orders", patchbay.Reader)
+			r := principal(t, target, "orders", access)
+			exec(t, s, "orders", "create schema e", "create foreign data wrapper w", "create server srv foreign data wrapper w")
+			for _, e := range everything {
+				for statement := range strings.SplitSeq(e.make, "; ") {
+					if statement != "" {
+						exec(t, s, "orders", statement)
 					}
 				}
-				for _, e := range everything {
-					// Some owners must be superusers when they get the thing.
-					exec(t, s, "orders", "alter role "+r.Name+" superuser")
-					exec(t, s, "orders", strings.ReplaceAll(e.alter, "{login}", r.Name))
-				}
-				exec(t, s, "orders",
-					"alter role "+r.Name+" nosuperuser",
-					"create user mapping for "+r.Name+" server srv",
-					"alter default privileges for role "+r.Name+" grant select on tables to somebody",
-					"alter default privileges for role app_owner grant insert on tables to "+r.Name,
-					"grant all on items to "+r.Name+" with grant option",
-					"grant app_owner to "+r.Name+" with admin option",
-					"grant "+r.Name+" to somebody",
-					"create policy theirs on items to "+r.Name+" using (true)",
-					"grant connect on database private to "+r.Name,
-					"grant create on tablespace pg_default to "+r.Name,
-					"alter database private owner to "+r.Name)
-				exec(t, s, "bills", "create table theirs (n int)", "alter table theirs owner to "+r.Name, "grant select on items to "+r.Name)
-				remove(t, target, r)
+			}
+			for _, e := range everything {
+				// Some owners must be superusers when they get the thing.
+				exec(t, s, "orders", "alter role "+r.Name+" superuser")
+				exec(t, s, "orders", strings.ReplaceAll(e.alter, "{login}", r.Name))
+			}
+			exec(t, s, "orders",
+				"alter role "+r.Name+" nosuperuser",
+				"create user mapping for "+r.Name+" server srv",
+				"alter default privileges for role "+r.Name+" grant select on tables to somebody",
+				"alter default privileges for role app_owner grant insert on tables to "+r.Name,
+				"grant all on items to "+r.Name+" with grant option",
+				"grant app_owner to "+r.Name+" with admin option",
+				"grant "+r.Name+" to somebody",
+				"create policy theirs on items to "+r.Name+" using (true)",
+				"grant connect on database private to "+r.Name,
+				"grant create on tablespace pg_default to "+r.Name,
+				"alter database private owner to "+r.Name)
+			exec(t, s, "bills", "create table theirs (n int)", "alter table theirs owner to "+r.Name, "grant select on items to "+r.Name)
+			remove(t, target, r)
 
-				owner := column(t, s, "orders", `select rolname::text from pg_roles where rolname like 'pb\_owner\_orders%'`)
-				if len(owner) != 1 {
-					t.Fatalf("owner roles: %q", owner)
-				}
-				owned := column(t, s, "orders", `select pg_describe_object(classid, objid, objsubid) from pg_shdepend
+			owner := column(t, s, "orders", `select rolname::text from pg_roles where rolname like 'pb\_owner\_orders%'`)
+			if len(owner) != 1 {
+				t.Fatalf("owner roles: %q", owner)
+			}
+			owned := column(t, s, "orders", `select pg_describe_object(classid, objid, objsubid) from pg_shdepend
 					where refobjid = (select oid from pg_roles where rolname = $1) and deptype = 'o' and dbid = (select oid from pg_database where datname = 'orders')`, owner[0])
-				for _, e := range everything {
-					if slices.Contains([]string{"foreign-data wrapper w", "event trigger et"}, e.object) {
-						continue // only a superuser may own it
-					}
-					if !slices.Contains(owned, e.object) {
-						t.Errorf("%s was not handed over; the owner role has %q", e.object, owned)
-					}
+			for _, e := range everything {
+				if slices.Contains([]string{"foreign-data wrapper w", "event trigger et"}, e.object) {
+					continue // only a superuser may own it
 				}
-				reserved := column(t, s, "orders", `select fdwowner::regrole::text from pg_foreign_data_wrapper union all select evtowner::regrole::text from pg_event_trigger`)
-				if !slices.Equal(reserved, []string{"postgres", "postgres"}) {
-					t.Errorf("what only superusers may own belongs to %q", reserved)
+				if !slices.Contains(owned, e.object) {
+					t.Errorf("%s was not handed over; the owner role has %q", e.object, owned)
 				}
-				if got := column(t, s, "bills", "select tableowner::text from pg_tables where tablename = 'theirs'"); !strings.HasPrefix(got[0], "pb_owner_bills") {
-					t.Errorf("in another database the table went to %q", got)
-				}
-				if got := column(t, s, "orders", "select count(*)::text from pg_roles where rolname = $1", r.Name); got[0] != "0" {
-					t.Error("the role is still there")
-				}
-				// What was handed over is in the reader's reach, and stays when all go.
-				as(t, s, stays, "select * from items")
-				if err := target.EnsurePrincipal(t.Context(), stays); err != nil {
-					t.Fatal(err)
-				}
-				as(t, s, stays, "select * from e.t", "select * from e.v")
-				remove(t, target, stays)
-				if got := column(t, s, "orders", "select relname::text from pg_class where relname = 't' and relkind = 'r'"); len(got) != 1 {
-					t.Error("a table is gone")
-				}
-				nothingLeft(t, s)
-			})
-		}
+			}
+			reserved := column(t, s, "orders", `select fdwowner::regrole::text from pg_foreign_data_wrapper union all select evtowner::regrole::text from pg_event_trigger`)
+			if !slices.Equal(reserved, []string{"postgres", "postgres"}) {
+				t.Errorf("what only superusers may own belongs to %q", reserved)
+			}
+			if got := column(t, s, "bills", "select tableowner::text from pg_tables where tablename = 'theirs'"); !strings.HasPrefix(got[0], "pb_owner_bills") {
+				t.Errorf("in another database the table went to %q", got)
+			}
+			if got := column(t, s, "orders", "select count(*)::text from pg_roles where rolname = $1", r.Name); got[0] != "0" {
+				t.Error("the role is still there")
+			}
+			// What was handed over is in the reader's reach, and stays when all go.
+			as(t, s, stays, "select * from items")
+			if err := target.EnsurePrincipal(t.Context(), stays); err != nil {
+				t.Fatal(err)
+			}
+			as(t, s, stays, "select * from e.t", "select * from e.v")
+			remove(t, target, stays)
+			if got := column(t, s, "orders", "select relname::text from pg_class where relname = 't' and relkind = 'r'"); len(got) != 1 {
+				t.Error("a table is gone")
+			}
+			nothingLeft(t, s)
+		})
 	}
 }
 
 func TestWhatAnOwnerMakesBelongsToTheOwnerRole(t *testing.T) {
-	s := server(t, testenv.PostgresOptions{})
+	s := sharedServer(t, 15)
 	target := openTarget(t, config(s))
 	reader := principal(t, target, "orders", patchbay.Reader)
 	writer := principal(t, target, "orders", patchbay.Writer)
@@ -231,7 +229,7 @@ func TestWhatAnOwnerMakesBelongsToTheOwnerRole(t *testing.T) {
 
 // A session may pass the check for LOGIN an instant before it goes.
 func TestNoSessionOutlivesARemoval(t *testing.T) {
-	s := server(t, testenv.PostgresOptions{})
+	s := sharedServer(t, 15)
 	target := openTarget(t, config(s))
 	for range 5 {
 		r := principal(t, target, "orders", patchbay.Writer)
@@ -281,7 +279,7 @@ func TestNoSessionOutlivesARemoval(t *testing.T) {
 }
 
 func TestPreparedTransactionsAreTheirCoordinators(t *testing.T) {
-	s := server(t, testenv.PostgresOptions{})
+	s := sharedServer(t, 15)
 	target := openTarget(t, config(s))
 	r := principal(t, target, "orders", patchbay.Writer)
 	as(t, s, r, "begin", "insert into items (name) values ('later')", "prepare transaction 'it''s one'")
@@ -292,13 +290,13 @@ func TestPreparedTransactionsAreTheirCoordinators(t *testing.T) {
 	if _, err := application(t.Context(), s, "orders", r.Credential); err == nil {
 		t.Error("the principal may still sign in")
 	}
-	exec(t, s, "orders", "commit prepared 'it''s one'")
+	exec(t, s, "orders", "commit prepared 'it''s one'", "delete from items where name = 'later'")
 	remove(t, target, r)
 	nothingLeft(t, s)
 }
 
 func TestRemovalWhenTheDatabaseIsGone(t *testing.T) {
-	s := server(t, testenv.PostgresOptions{})
+	s := sharedServer(t, 15)
 	for _, access := range []patchbay.Access{patchbay.Reader, patchbay.Owner} {
 		exec(t, s, "postgres", "create database doomed")
 		target := openTarget(t, config(s))
@@ -324,7 +322,7 @@ func TestRemovalWhenTheDatabaseIsGone(t *testing.T) {
 }
 
 func TestANamesakeOfAGroupRoleIsLeftAlone(t *testing.T) {
-	s := server(t, testenv.PostgresOptions{})
+	s := sharedServer(t, 15)
 	target := openTarget(t, config(s))
 	r := principal(t, target, "orders", patchbay.Reader)
 	name, err := group(t.Context(), s, patchbay.Reader, "orders")
@@ -335,11 +333,13 @@ func TestANamesakeOfAGroupRoleIsLeftAlone(t *testing.T) {
 	if err := target.EnsurePrincipal(t.Context(), r); patchbay.CodeOf(err) != patchbay.NotOurs {
 		t.Errorf("EnsurePrincipal = %v, want NotOurs", err)
 	}
+	exec(t, s, "postgres", "comment on role "+name+` is 'patchbay group {"access":"reader","database":"orders"}'`)
+	remove(t, target, r)
 }
 
 // A group role serves others too, if somebody made them members.
 func TestAGroupRoleStaysWhileSomebodyIsAMember(t *testing.T) {
-	s := server(t, testenv.PostgresOptions{})
+	s := sharedServer(t, 15)
 	target := openTarget(t, config(s))
 	r := principal(t, target, "orders", patchbay.Reader)
 	name, err := group(t.Context(), s, patchbay.Reader, "orders")
@@ -359,12 +359,12 @@ func TestAGroupRoleStaysWhileSomebodyIsAMember(t *testing.T) {
 func TestAnAdministratorWithoutRightsIsToldSo(t *testing.T) {
 	for _, version := range []int{15, 18} {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {
-			s := server(t, testenv.PostgresOptions{Version: version})
+			s := sharedServer(t, version)
 			c := config(s)
 			c.Admin["username"] = patchbay.NewSecret("admin")
 			target := openTarget(t, c)
 			r := principal(t, target, "orders", patchbay.Writer)
-			exec(t, s, "orders", "create role alien", "create table alien (n int)", "alter table alien owner to alien")
+			exec(t, s, "orders", "create table alien (n int)", "alter table alien owner to alien")
 			err := target.EnsurePrincipal(t.Context(), r)
 			if e := (*patchbay.Error)(nil); !errors.As(err, &e) || e.Code != patchbay.AdminRights || e.Fix == "" || e.Transient {
 				t.Fatalf("EnsurePrincipal = %v, want AdminRightsMissing with a fix", err)
@@ -378,6 +378,41 @@ func TestAnAdministratorWithoutRightsIsToldSo(t *testing.T) {
 			if _, err := target.Inspect(t.Context(), "orders"); patchbay.CodeOf(err) != patchbay.AdminRights {
 				t.Errorf("Inspect = %v, want AdminRightsMissing", err)
 			}
+			exec(t, s, "orders", "alter role admin createrole", "drop table alien", "revoke alien from admin")
+			nothingLeft(t, s)
+		})
+	}
+}
+
+// The registered administrator may be replaced by one of fewer rights.
+func TestAnotherAdministratorTakesOver(t *testing.T) {
+	for _, version := range []int{15, 18} {
+		t.Run(fmt.Sprint(version), func(t *testing.T) {
+			s := sharedServer(t, version)
+			first := openTarget(t, config(s))
+			c := config(s)
+			c.Admin["username"] = patchbay.NewSecret("admin")
+			second := openTarget(t, c)
+			r := principal(t, first, "orders", patchbay.Owner)
+			err := second.EnsurePrincipal(t.Context(), r)
+			if version >= 16 {
+				// Since version 16 the maker of a role must let others administer it.
+				if patchbay.CodeOf(err) != patchbay.AdminRights {
+					t.Fatalf("EnsurePrincipal = %v, want AdminRightsMissing", err)
+				}
+				for _, role := range column(t, s, "orders", `select quote_ident(rolname) from pg_roles where rolname like 'pb\_%'`) {
+					exec(t, s, "orders", "grant "+role+" to admin with admin option")
+				}
+				err = second.EnsurePrincipal(t.Context(), r)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			state, err := second.InspectPrincipal(t.Context(), r)
+			if err != nil || len(state.Missing)+len(state.Excess) > 0 {
+				t.Errorf("InspectPrincipal = %+v, %v", state, err)
+			}
+			remove(t, second, r)
 			nothingLeft(t, s)
 		})
 	}

@@ -33,6 +33,9 @@ func (s *script) groups(c *catalogue, database string, needed []patchbay.Access)
 		case g != nil && (g.login || len(g.flags) > 0):
 			s.add("alter role %s nologin%s", ident(name), noFlags(g.flags))
 		}
+		if g != nil && !g.usable {
+			s.join(c, name) // another administrator made it
+		}
 	}
 	for _, m := range c.members {
 		if slices.ContainsFunc(accesses, func(a patchbay.Access) bool { return groupName(a, database) == m.member }) {
@@ -50,7 +53,9 @@ func (s *script) join(c *catalogue, name string) {
 	case c.version >= 16:
 		s.add("grant %s to current_user with inherit true, set true", ident(name))
 	default:
-		s.add("grant %s to current_user", ident(name))
+		// The option tells administrators from users of the role; since version
+		// 16 a role's maker has it anyway.
+		s.add("grant %s to current_user with admin option", ident(name))
 	}
 }
 

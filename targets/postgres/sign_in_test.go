@@ -24,7 +24,7 @@ func probeRequest(r driver.PrincipalRequest) driver.ProbeRequest {
 // The server logs every statement, every sign-in and every error with its
 // statement; no password comes into it.
 func TestNoPasswordReachesTheServersLog(t *testing.T) {
-	for _, version := range []int{13, 15, 18} {
+	for _, version := range []int{15, 18} {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {
 			s := server(t, testenv.PostgresOptions{Version: version, Settings: map[string]string{
 				"log_statement": "'all'", "log_min_error_statement": "'debug5'", "log_connections": "on", "log_min_duration_statement": "0",
@@ -73,8 +73,8 @@ func TestTLSModes(t *testing.T) {
 		"hostssl all certified 127.0.0.1/32 cert",
 		"hostssl all all 127.0.0.1/32 scram-sha-256",
 	}})
-	other := server(t, testenv.PostgresOptions{TLS: true})
-	plain := server(t, testenv.PostgresOptions{})
+	other := testenv.Postgres(t, testenv.PostgresOptions{TLS: true})
+	plain := sharedServer(t, 18)
 	cases := []struct {
 		name   string
 		server *testenv.PostgresServer
@@ -186,7 +186,7 @@ func TestConfigurationIsStrict(t *testing.T) {
 
 // The environment of the server process says nothing about other servers.
 func TestPGVariablesAreIgnored(t *testing.T) {
-	s := server(t, testenv.PostgresOptions{})
+	s := sharedServer(t, 15)
 	for name, value := range map[string]string{"PGHOST": "elsewhere.example", "PGPORT": "1", "PGUSER": "nobody", "PGPASSWORD": "wrong", "PGDATABASE": "nowhere",
 		"PGOPTIONS": "-c search_path=evil", "PGSSLMODE": "verify-full", "PGTARGETSESSIONATTRS": "standby", "PGAPPNAME": "evil"} {
 		t.Setenv(name, value)
@@ -198,7 +198,7 @@ func TestPGVariablesAreIgnored(t *testing.T) {
 }
 
 func TestRefusalsSayWhy(t *testing.T) {
-	s := server(t, testenv.PostgresOptions{})
+	s := sharedServer(t, 15)
 	target := openTarget(t, config(s))
 	r := principal(t, target, "orders", patchbay.Writer)
 
@@ -260,11 +260,12 @@ func TestRefusalsSayWhy(t *testing.T) {
 			}
 		}
 	})
+	remove(t, target, r)
 }
 
 // A server that dies in the middle of a statement, and comes back.
 func TestAServerThatDiesInTheMiddle(t *testing.T) {
-	s := server(t, testenv.PostgresOptions{})
+	s := sharedServer(t, 15)
 	target := openTarget(t, config(s))
 	r := principal(t, target, "orders", patchbay.Writer)
 	// Somebody holds the database's lock: our next call waits inside of a
@@ -327,7 +328,7 @@ func (d hangingDialer) DialContext(ctx context.Context, network, address string)
 }
 
 func TestAProbeOfAServerThatHangsEndsWithItsTime(t *testing.T) {
-	s := server(t, testenv.PostgresOptions{})
+	s := sharedServer(t, 15)
 	target := openTarget(t, config(s))
 	r := principal(t, target, "orders", patchbay.Writer)
 	for _, after := range []int64{0, 1, 10, 60, 200, 600, 900} {
