@@ -39,9 +39,8 @@ type account struct {
 // signingKey is one of the account's signing keys.
 type signingKey struct {
 	raw any
-	// scope and note are those of a principal of ours; nil for any other's key.
-	scope *jwt.UserScope
-	note  *note
+	// note is that of a principal of ours; nil for any other's key.
+	note *note
 	// role is what a key with a scope is called, ours or not; key its public half.
 	role, key string
 }
@@ -133,11 +132,7 @@ func (a *account) load(claims tree) error {
 	list, _ := body["signing_keys"].([]any)
 	delete(a.body, "signing_keys")
 	for _, raw := range list {
-		k, err := parseKey(raw)
-		if err != nil {
-			return err
-		}
-		a.keys = append(a.keys, k)
+		a.keys = append(a.keys, parseKey(raw))
 	}
 	if revocations, ok := body["revocations"]; ok {
 		return json.Unmarshal([]byte(canonical(revocations)), &a.revoked)
@@ -145,21 +140,27 @@ func (a *account) load(claims tree) error {
 	return nil
 }
 
-func parseKey(raw any) (signingKey, error) {
+// parseKey reads of a signing key what tells one from another: an account may
+// have a thousand, of which an edit is about one.
+func parseKey(raw any) signingKey {
 	k := signingKey{raw: raw}
-	if key, ok := raw.(string); ok {
-		k.key = key
-		return k, nil
+	switch v := raw.(type) {
+	case string:
+		k.key = v
+	case tree:
+		k.role, _ = v["role"].(string)
+		k.key, _ = v["key"].(string)
+		description, _ := v["description"].(string)
+		k.note = parseNote(description)
 	}
+	return k
+}
+
+// scope is what the key's users may do.
+func (k signingKey) scope() (jwt.UserScope, error) {
 	var s jwt.UserScope
-	if err := json.Unmarshal([]byte(canonical(raw)), &s); err != nil {
-		return k, err
-	}
-	k.role, k.key = s.Role, s.Key
-	if k.note = parseNote(s.Description); k.note != nil {
-		k.scope = &s
-	}
-	return k, nil
+	err := json.Unmarshal([]byte(canonical(k.raw)), &s)
+	return s, err
 }
 
 // content is what the account says, as one value that can be compared and
@@ -178,6 +179,13 @@ func (a *account) content() tree {
 	}
 	claims["nats"] = body
 	return claims
+}
+
+// snapshot is the account as it is now, whatever becomes of a.
+func (a *account) snapshot() *account {
+	now := *a
+	now.claims, now.body, now.keys = maps.Clone(a.claims), maps.Clone(a.body), slices.Clone(a.keys)
+	return &now
 }
 
 // others is content without our own keys.
@@ -230,8 +238,14 @@ func (a *account) put(o owner, want jwt.UserScope) (bool, error) {
 			return false, patchbay.Errorf(patchbay.NotOurs, "the account has the signing key of %s under somebody else's mark", want.Role)
 		}
 	}
-	if len(ours) == 1 && sameScope(*ours[0].scope, want) {
-		return false, nil
+	if len(ours) == 1 {
+		have, err := ours[0].scope()
+		if err != nil {
+			return false, err
+		}
+		if sameScope(have, want) {
+			return false, nil
+		}
 	}
 	text, err := json.Marshal(&want) // its kind is written by a method of the pointer
 	if err != nil {
@@ -241,12 +255,8 @@ func (a *account) put(o owner, want jwt.UserScope) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	k, err := parseKey(raw)
-	if err != nil {
-		return false, err
-	}
 	a.drop(o)
-	a.keys = append(a.keys, k)
+	a.keys = append(a.keys, parseKey(raw))
 	return true, nil
 }
 
@@ -285,6 +295,7 @@ func (a *account) admit(user string) bool {
 	revocations, _ := a.body["revocations"].(tree)
 	revocations = maps.Clone(revocations)
 	delete(revocations, user)
+	a.revoked = maps.Clone(a.revoked)
 	delete(a.revoked, user)
 	if a.body["revocations"] = revocations; len(revocations) == 0 {
 		delete(a.body, "revocations")

@@ -379,15 +379,19 @@ func (s *session) knows(ctx context.Context, c connection) (bool, error) {
 			ID uint64 `json:"cid"`
 		} `json:"connections"`
 	}
+	if replies[0].Error != nil {
+		return false, nil // there is none
+	}
 	if err := replies[0].into(&list); err != nil {
-		return false, nil // the server says that there is none
+		return false, patchbay.Errorf(patchbay.TargetUnreachable, "look for a connection: the answer can't be read: %w", err)
 	}
 	return len(list.Connections) > 0, nil
 }
 
 // servers is how many servers the cluster has now.
 func (s *session) servers(ctx context.Context) (int, error) {
-	replies, err := s.gather(ctx, "count the NATS servers", serverPing, nil, 1)
+	const what = "count the NATS servers"
+	replies, err := s.gather(ctx, what, serverPing, nil, 1)
 	if err != nil {
 		return 0, err
 	}
@@ -395,7 +399,7 @@ func (s *session) servers(ctx context.Context) (int, error) {
 		Active int `json:"active_servers"`
 	}
 	if err := json.Unmarshal(replies[0].Statsz, &stats); err != nil {
-		return 1, nil // an old server does not say
+		return 0, patchbay.Errorf(patchbay.TargetUnreachable, "%s: the answer can't be read: %w", what, err)
 	}
 	return max(stats.Active, 1), nil
 }

@@ -44,11 +44,11 @@
 // # Bounds
 //
 // All principals of an account are in its JWT, which must fit into one message
-// (max_payload, one megabyte by default: some 700 principals of one stream
-// each). A server's account store has no compare-and-swap: an edit that
-// somebody pushes in the same instant is noticed and merged, but a push from an
-// outdated copy (nsc push without nsc pull) takes our keys away, which
-// validation finds and its fix repairs.
+// (max_payload, one megabyte by default: some 500 principals of one stream
+// each, or 1,400 of one subject). A server's account store has no
+// compare-and-swap: an edit that somebody pushes in the same instant is noticed
+// and merged, but a push from an outdated copy (nsc push without nsc pull) takes
+// our keys away, which validation finds and its fix repairs.
 package nats
 
 import (

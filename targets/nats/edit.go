@@ -74,8 +74,8 @@ func (t *turns) learn(o owner, news op) bool {
 //
 // The product has no compare-and-swap. So every edit is read back, and all
 // that others push while it is under way is watched: ours may have overwritten
-// it, and then brings it back. Of another Patchbay that is what its push
-// says that it does to principals. Of anybody else it is what their push changed of
+// it, and then brings it back. Of another Patchbay that is what its push says
+// that it does to principals. Of anybody else it is what their push changed of
 // the state that it differs least from, our principals aside: those a copy that
 // is a moment old would take away. An edit has ended when the account, as the
 // server has it, is what it should be and nobody pushed meanwhile.
@@ -104,9 +104,11 @@ func (t *target) edit(ctx context.Context, o owner, change func(*account) (bool,
 		if err != nil {
 			return err
 		}
-		current, err := s.open(token)
-		if err != nil {
-			return err
+		current := h.state(token)
+		if current == nil {
+			if current, err = s.open(token); err != nil {
+				return err
+			}
 		}
 		others, err := s.watch.look(ctx)
 		if err != nil {
@@ -154,9 +156,7 @@ func (t *target) edit(ctx context.Context, o owner, change func(*account) (bool,
 			t.turns.unsure = append(t.turns.unsure, s.connection)
 			return err
 		}
-		if err := h.pushed(next, t.account); err != nil {
-			return err
-		}
+		h.pushed(next)
 	}
 	return patchbay.Errorf(patchbay.Conflict, "the account %s changes too often to be edited", t.account).AsTransient()
 }
@@ -196,45 +196,59 @@ const (
 
 // history is what an edit has seen of its account.
 type history struct {
-	merged *account        // everybody's changes, ours too
-	is     string          // the token that says the same as merged, if there is one
-	tokens map[string]bool // that were merged, or are ours
-	heard  map[string]bool // that were merged with their header
-	states []*account
-	does   map[owner]op // the changes of owners that are in merged
+	merged *account            // everybody's changes, ours too
+	is     string              // the token that says the same as merged, if there is one
+	states map[string]*account // that were merged, or are ours, by token
+	order  []*account          // the same, as they came
+	heard  map[string]bool     // tokens that were merged with their header
+	does   map[owner]op        // the changes of owners that are in merged
 }
 
 func newHistory(token string, a *account) (*history, error) {
 	h := &history{
 		merged: &account{issued: a.issued}, is: token,
-		tokens: map[string]bool{token: true}, heard: map[string]bool{}, states: []*account{a}, does: map[owner]op{},
+		states: map[string]*account{}, heard: map[string]bool{}, does: map[owner]op{},
 	}
+	h.remember(token, a)
 	return h, h.merged.load(a.content())
+}
+
+// state is what a token says, nil when it is not known.
+func (h *history) state(token string) *account {
+	if h == nil {
+		return nil
+	}
+	return h.states[token]
+}
+
+func (h *history) remember(token string, a *account) {
+	h.states[token] = a
+	h.order = append(h.order, a)
 }
 
 // knows reports whether there is nothing new in a push. A state may be read
 // before the push that made it comes, with its header.
 func (h *history) knows(p push) bool {
-	return h.tokens[p.token] && (p.does == nil || h.heard[p.token])
+	return h.states[p.token] != nil && (p.does == nil || h.heard[p.token])
 }
 
 // saw merges a state that somebody else pushed, and what its header says.
 func (h *history) saw(p push, a *account, known *turns) error {
 	h.is = ""
-	if !p.past && !h.tokens[p.token] {
+	if !p.past && h.states[p.token] == nil {
 		content := a.others()
-		nearest, least := h.states[0], -1
-		for _, state := range h.states {
+		nearest, least := h.order[0], -1
+		for _, state := range h.order {
 			if d := distance(state.others(), content); least < 0 || d <= least {
 				nearest, least = state, d
 			}
 		}
-		h.states = append(h.states, a)
+		h.remember(p.token, a)
 		if err := h.merged.absorb(nearest, a); err != nil {
 			return err
 		}
 	}
-	h.tokens[p.token] = true
+	h.states[p.token] = a
 	h.heard[p.token] = p.does != nil
 	for o, op := range p.does {
 		if !known.learn(o, op) {
@@ -251,16 +265,10 @@ func (h *history) saw(p push, a *account, known *turns) error {
 	return nil
 }
 
-// pushed remembers a state that is ours.
-func (h *history) pushed(token, subject string) error {
-	a, err := parseAccount(token, subject)
-	if err != nil {
-		return patchbay.Errorf(patchbay.Internal, "what was pushed can't be read: %w", err)
-	}
+// pushed remembers a state that is ours: what is merged now.
+func (h *history) pushed(token string) {
 	h.is = token
-	h.tokens[token] = true
-	h.states = append(h.states, a)
-	return nil
+	h.remember(token, h.merged.snapshot())
 }
 
 // editsHeader says, on a push of a Patchbay's, which changes of owners it knows
@@ -374,6 +382,8 @@ func (w *watch) look(ctx context.Context) ([]push, error) {
 		case m := <-w.seen:
 			w.pushes = append(w.pushes, push{token: string(m.Data), does: readEdits(m.Header.Get(editsHeader))})
 		default:
+			// Edits that fail leave what they saw to the next one.
+			w.pushes = w.pushes[max(0, len(w.pushes)-watchRoom):]
 			return slices.Clone(w.pushes), nil
 		}
 	}

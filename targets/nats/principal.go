@@ -192,19 +192,23 @@ func (t *target) InspectPrincipal(ctx context.Context, r driver.PrincipalRequest
 		return driver.PrincipalState{}, err
 	}
 	keys, err := a.find(ownerOf(r.Mark), r.Name)
-	if err != nil {
+	if patchbay.CodeOf(err) == patchbay.NotOurs {
 		return driver.PrincipalState{Exists: true}, nil
 	}
-	if len(keys) == 0 {
-		return driver.PrincipalState{}, nil
+	if err != nil || len(keys) == 0 {
+		return driver.PrincipalState{}, err
 	}
 	want, absent, err := t.templateOf(ctx, r, sc)
 	if err != nil {
 		return driver.PrincipalState{}, err
 	}
 	key := keys[0]
+	have, err := key.scope()
+	if err != nil {
+		return driver.PrincipalState{}, patchbay.Errorf(patchbay.NotSupported, "the scope of %s can't be read: %w", r.Name, err)
+	}
 	state := driver.PrincipalState{Exists: true, Ours: true}
-	state.Missing, state.Excess = compareTemplate(want, key.scope.Template)
+	state.Missing, state.Excess = compareTemplate(want, have.Template)
 	if r.Access != patchbay.Owner {
 		for _, stream := range absent {
 			state.Missing = append(state.Missing, "use the stream "+stream+", which is not there")
