@@ -95,11 +95,16 @@ func ends(t *testing.T, e *saga.Engine, id string) patchbay.Operation {
 	return until(t, e, id, func(op patchbay.Operation) bool { return op.State.Ended() })
 }
 
-func wantCode(t *testing.T, err error, code patchbay.Code) *patchbay.Error {
+func wantCode(t *testing.T, err error, code patchbay.Code) {
 	t.Helper()
 	if patchbay.CodeOf(err) != code {
 		t.Fatalf("got %v, want %s", err, code)
 	}
+}
+
+func wantError(t *testing.T, err error, code patchbay.Code) *patchbay.Error {
+	t.Helper()
+	wantCode(t, err, code)
 	return patchbay.AsError(err)
 }
 
@@ -393,7 +398,7 @@ func TestCancel(t *testing.T) {
 		begin(t, e, request("op", wfs))
 		<-began
 		_, err := e.Cancel(t.Context(), "op")
-		if refused := wantCode(t, err, patchbay.Conflict); !strings.Contains(refused.Message, "point of no return") {
+		if refused := wantError(t, err, patchbay.Conflict); !strings.Contains(refused.Message, "point of no return") {
 			t.Fatal(refused)
 		}
 		close(go1)

@@ -39,14 +39,6 @@ func newWorld() *world {
 	}
 }
 
-func (w *world) clone() *world {
-	c := *w
-	c.settings, c.app = maps.Clone(w.settings), maps.Clone(w.app)
-	c.principals, c.rules = maps.Clone(w.principals), maps.Clone(w.rules)
-	c.log = slices.Clone(w.log)
-	return &c
-}
-
 func (w *world) String() string {
 	return fmt.Sprintf("settings %v, app %v, principals %v, rules %v", w.settings, w.app, w.principals, w.rules)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"patchbay.dev/patchbay"
@@ -155,15 +156,12 @@ func (tx *txn) op(op *saga.Op, id string) (found bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	switch o, err := scanOp(stmt.QueryRowContext(context.Background(), id)); err {
-	case nil:
-		*op = o
-		return true, nil
-	case sql.ErrNoRows:
+	o, err := scanOp(stmt.QueryRowContext(context.Background(), id))
+	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil
-	default:
-		return false, err
 	}
+	*op = o
+	return err == nil, err
 }
 
 func (tx *txn) insertOp(op saga.Op) error {

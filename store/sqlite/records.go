@@ -95,15 +95,19 @@ func (s *Store) Connections(ctx context.Context, source patchbay.ID, after strin
 	return items, next, err
 }
 
-// connectionsOf is a query with three places: the resource's key, and the
-// bounds of what is below it.
-const connectionsOf = `SELECT record, sealed FROM connection WHERE key > ?2 AND key < ?3
-	UNION SELECT record, sealed FROM connection WHERE target_key <> '' AND (target_key = ?1 OR target_key > ?2 AND target_key < ?3)`
+// connectionsOf is a query of the resource's key, the bounds of what is below
+// it, and a limit, which each part has for itself: a server may be the target
+// of a hundred thousand.
+const connectionsOf = `WITH found (key) AS (
+		SELECT key FROM (SELECT key FROM connection WHERE key > ?2 AND key < ?3 LIMIT ?4)
+		UNION SELECT key FROM (SELECT key FROM connection WHERE target_key <> '' AND target_key = ?1 LIMIT ?4)
+		UNION SELECT key FROM (SELECT key FROM connection WHERE target_key <> '' AND target_key > ?2 AND target_key < ?3 LIMIT ?4))
+	SELECT record, sealed FROM connection WHERE key IN (SELECT key FROM found) LIMIT ?4`
 
 // ConnectionsOf implements [store.Records].
 func (s *Store) ConnectionsOf(ctx context.Context, resource patchbay.ID, limit int) ([]patchbay.Connection, error) {
 	from, to := below(resource.Key())
-	return list(ctx, s, sealConnection, connectionsOf+` LIMIT ?4`, resource.Key(), from, to, pageSizeOf(limit))
+	return list(ctx, s, sealConnection, connectionsOf, resource.Key(), from, to, pageSizeOf(limit))
 }
 
 func (tx *txn) putConnection(c patchbay.Connection) error {
@@ -181,7 +185,7 @@ func (s *Store) DeleteResource(ctx context.Context, id patchbay.ID, ifMatch stri
 		}
 		from, to := below(id.Key())
 		var record, sealed []byte
-		used, err := tx.row([]any{&record, &sealed}, connectionsOf+` LIMIT 1`, id.Key(), from, to)
+		used, err := tx.row([]any{&record, &sealed}, connectionsOf, id.Key(), from, to, 1)
 		if err != nil {
 			return err
 		}

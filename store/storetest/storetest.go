@@ -139,11 +139,16 @@ func load(t *testing.T, s Store, id string) saga.Op {
 	return op
 }
 
-func wantCode(t *testing.T, err error, code patchbay.Code) *patchbay.Error {
+func wantCode(t *testing.T, err error, code patchbay.Code) {
 	t.Helper()
 	if patchbay.CodeOf(err) != code {
 		t.Fatalf("got error %v, want code %s", err, code)
 	}
+}
+
+func wantError(t *testing.T, err error, code patchbay.Code) *patchbay.Error {
+	t.Helper()
+	wantCode(t, err, code)
 	return patchbay.AsError(err)
 }
 
@@ -209,7 +214,7 @@ func oneChange(t *testing.T, s Store) {
 	other := submission("two", patchbay.ID(strings.ToUpper(string(id))))
 	other.Source = source
 	_, _, err := s.Submit(t.Context(), me, other, 64, start)
-	if e := wantCode(t, err, patchbay.OperationInProgress); e.Subject != "one" {
+	if e := wantError(t, err, patchbay.OperationInProgress); e.Subject != "one" {
 		t.Fatalf("the subject is %q, want the running operation", e.Subject)
 	}
 	validate := submission("check", id)
@@ -232,11 +237,14 @@ func ifMatch(t *testing.T, s Store) {
 	sub.IfMatch = "*"
 	_, _, err := s.Submit(t.Context(), me, sub, 64, start)
 	wantCode(t, err, patchbay.PreconditionFailed)
-	put(t, s, connection(id, "e1"))
+	sub.ID, sub.IfMatch = "makes it", saga.Absent
+	c := connection(id, "e1")
+	sub.Begin.PutConnection = &c
+	end(t, s, submit(t, s, sub), saga.Commit{})
 	for i, c := range []struct {
 		match string
 		ok    bool
-	}{{"e2", false}, {"e1", true}, {"*", true}, {"", true}} {
+	}{{"e2", false}, {saga.Absent, false}, {"e1", true}, {"*", true}, {"", true}} {
 		sub := submission(fmt.Sprint("try ", i), id)
 		sub.IfMatch = c.match
 		op, _, err := s.Submit(t.Context(), me, sub, 64, start)
@@ -714,7 +722,7 @@ func resourceInUse(t *testing.T, s Store) {
 	c := connection(linker(source, "db"), "e")
 	put(t, s, c)
 	for _, id := range []patchbay.ID{source, server} {
-		if e := wantCode(t, s.DeleteResource(t.Context(), id, ""), patchbay.Conflict); e.Subject != string(c.ID) {
+		if e := wantError(t, s.DeleteResource(t.Context(), id, ""), patchbay.Conflict); e.Subject != string(c.ID) {
 			t.Fatalf("the subject is %q", e.Subject)
 		}
 	}
