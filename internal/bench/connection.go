@@ -58,7 +58,7 @@ func benchConnections(ctx context.Context, out io.Writer, rounds int) (err error
 	if err != nil {
 		return err
 	}
-	defer b.pg.Stop()
+	defer func() { err = errors.Join(err, b.pg.Stop()) }()
 	stop, err := b.start(ctx)
 	if err != nil {
 		return err
