@@ -93,9 +93,8 @@ func (s *Service) patch(ctx context.Context, r PutRequest, merge func(*patchbay.
 			return Begun{}, err
 		}
 	}
-	if a := spec.Auth; a != nil && a.Type == patchbay.AuthSecret && a.Name != "" && given[givenValue] == "" && authenticates(spec) {
-		return Begun{}, patchbay.Errorf(patchbay.InvalidArgument, "a login name was given without its secret").
-			WithFix("give both (--secret name=… secret=…), or neither: then Patchbay makes a login of its own")
+	if err := givenWhole(spec, given); err != nil {
+		return Begun{}, err
 	}
 	now := s.now().UTC()
 	want := old
@@ -110,6 +109,15 @@ func (s *Service) patch(ctx context.Context, r PutRequest, merge func(*patchbay.
 		in.Connection, in.Sealed = old, old.Sealed
 	}
 	return s.submit(ctx, kind, in, given, r.OperationID, r.IfMatch, r.Caller)
+}
+
+// givenWhole refuses half of a login.
+func givenWhole(spec patchbay.Spec, given map[string]string) error {
+	if authenticates(spec) && spec.Auth.Type == patchbay.AuthSecret && spec.Auth.Name != "" && given[givenValue] == "" {
+		return patchbay.Errorf(patchbay.InvalidArgument, "a login name was given without its secret").
+			WithFix("give both (--secret name=… secret=…), or neither: then Patchbay makes a login of its own")
+	}
+	return nil
 }
 
 // keepGiven carries a stored secret over into an update that does not repeat

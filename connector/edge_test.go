@@ -48,6 +48,16 @@ func TestUpdatesReachEveryForm(t *testing.T) {
 			s.Configuration = &patchbay.ConfigurationInfo{Action: patchbay.OptOut}
 			return s
 		}, 0, nil, ""},
+		{"to no login, with settings", (*world).spec, func(w *world) patchbay.Spec {
+			s := w.spec()
+			s.Auth, s.Client = nil, "none"
+			return s
+		}, 0, []string{"AZURE_POSTGRESQL_DATABASE", "AZURE_POSTGRESQL_HOST", "AZURE_POSTGRESQL_PORT", "AZURE_POSTGRESQL_SSL"}, "shop"},
+		{"from no login", func(w *world) patchbay.Spec {
+			s := w.spec()
+			s.Auth = nil
+			return s
+		}, (*world).spec, 1, []string{key}, "secret of pb_"},
 		{"other names", (*world).spec, func(w *world) patchbay.Spec {
 			s := w.spec()
 			s.Configuration = &patchbay.ConfigurationInfo{CustomizedKeys: map[string]string{key: "DB"}}
@@ -79,6 +89,7 @@ func TestUpdatesReachEveryForm(t *testing.T) {
 					keys = append(keys, name)
 				}
 			}
+			slices.Sort(keys)
 			if !slices.Equal(keys, c.keys) || len(keys) > 0 && !strings.Contains(got[keys[0]], c.holds) {
 				t.Errorf("the source has %v", got)
 			}
@@ -240,4 +251,60 @@ func TestAStrayInUseOfALiveConnectionStays(t *testing.T) {
 	if result, err := w.Sweep(t.Context()); err != nil || len(result.Removed) != 1 {
 		t.Fatalf("sweep = %+v, %v", result, err)
 	}
+}
+
+func TestAPreviewTellsAGivenLoginFromOneOfItsOwn(t *testing.T) {
+	w := newWorld(t)
+	for _, c := range []struct {
+		spec     patchbay.Spec
+		says     string
+		problems int
+	}{
+		{w.spec(), "make a login", 0},
+		{w.given("dba", "given pass"), "take the login", 0},
+		{w.given("dba", ""), "", 1},
+		{w.given("", "token"), "take the login", 0},
+	} {
+		p, err := w.Preview(t.Context(), PutRequest{ID: w.linker, Spec: c.spec, Caller: w.caller})
+		if err != nil || len(p.Problems) != c.problems {
+			t.Fatalf("preview = %+v, %v", p, err)
+		}
+		if !slices.ContainsFunc(p.Steps, func(s PreviewStep) bool { return strings.HasPrefix(s.Text, c.says) }) {
+			t.Errorf("none of %v begins with %q", p.Steps, c.says)
+		}
+	}
+}
+
+func TestTwoCreatesOfOneNameAreOneConnection(t *testing.T) {
+	w := newWorld(t)
+	begun := make(chan Begun, 8)
+	for range cap(begun) {
+		go func() {
+			b, err := w.Put(t.Context(), PutRequest{ID: w.linker, Spec: w.spec(), Caller: w.caller})
+			if err != nil {
+				t.Error(err)
+			}
+			begun <- b
+		}()
+	}
+	for range cap(begun) {
+		if b := <-begun; b.Operation.ID != "" {
+			w.want(w.end(b, nil), patchbay.Done, "")
+		}
+	}
+	if c := mustGet(t, w); !slices.Equal(w.broker.names(), []string{c.Principal}) {
+		t.Errorf("the target has %v, the record %s", w.broker.names(), c.Principal)
+	}
+}
+
+func TestAnEtagThatIsNotTheRecordsChangesNothing(t *testing.T) {
+	w := newWorld(t)
+	if _, err := w.Put(t.Context(), PutRequest{ID: w.linker, Spec: w.spec(), Caller: w.caller, IfMatch: "*"}); patchbay.CodeOf(err) != patchbay.PreconditionFailed {
+		t.Errorf("PUT of what must be there = %v", err)
+	}
+	w.want(w.put(w.spec()), patchbay.Done, "")
+	if _, err := w.Delete(t.Context(), w.linker, w.caller, `"another"`); patchbay.CodeOf(err) != patchbay.PreconditionFailed {
+		t.Errorf("DELETE = %v", err)
+	}
+	w.want(w.end(w.Put(t.Context(), PutRequest{ID: w.linker, Spec: w.spec(), Caller: w.caller, IfMatch: mustGet(t, w).ETag})), patchbay.Done, "")
 }

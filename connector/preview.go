@@ -23,6 +23,7 @@ func (s *Service) Preview(ctx context.Context, r PutRequest) (Preview, error) {
 		pv.Kind = patchbay.OpUpdate
 	}
 	spec := cloneSpec(r.Spec)
+	given := takeSecrets(&spec)
 	source, name, ok := r.ID.LinkerSource()
 	if !ok {
 		return pv, patchbay.Errorf(patchbay.InvalidResourceID, "%q is not the id of a connection", clip(string(r.ID), 200))
@@ -58,19 +59,27 @@ func (s *Service) Preview(ctx context.Context, r PutRequest) (Preview, error) {
 		done()
 	}
 	if configures(spec) {
-		pv.Settings, err = settings.Render(request)
+		pv.Settings, err = renderLogin(request, authenticates(spec))
 		if err != nil {
 			pv.Problems = append(pv.Problems, *patchbay.AsError(err))
 		}
 	}
-	pv.Steps = previewSteps(pv, spec, source, old)
+	if exists {
+		if err := s.keepGiven(old, spec, given); err != nil {
+			return pv, err
+		}
+	}
+	if err := givenWhole(spec, given); err != nil {
+		pv.Problems = append(pv.Problems, *patchbay.AsError(err))
+	}
+	pv.Steps = previewSteps(pv, spec, source, old, given[givenValue] == "")
 	return pv, nil
 }
 
 // previewValues are the values that are known.
 func (s *Service) previewValues(ctx context.Context, pv *Preview, p parties, spec patchbay.Spec) settings.Values {
 	values := settings.Values{}
-	if spec.Auth != nil && spec.Auth.Name != "" {
+	if authenticates(spec) && spec.Auth.Name != "" {
 		values["username"] = patchbay.NewSecret(spec.Auth.Name)
 	}
 	if p.target.ID == "" {
@@ -92,7 +101,7 @@ func (s *Service) previewValues(ctx context.Context, pv *Preview, p parties, spe
 }
 
 // previewSteps says in words what each step of the plan would do.
-func previewSteps(pv Preview, spec patchbay.Spec, source patchbay.ID, old patchbay.Connection) []PreviewStep {
+func previewSteps(pv Preview, spec patchbay.Spec, source patchbay.ID, old patchbay.Connection, own bool) []PreviewStep {
 	target := spec.Target.ID.Name()
 	if strings.Count(spec.Target.ID.Type(), "/") > 1 { // a database of a server
 		target += " on " + spec.Target.ID.Parent().Name()
@@ -101,7 +110,6 @@ func previewSteps(pv Preview, spec patchbay.Spec, source patchbay.ID, old patchb
 	if access == "" {
 		access = patchbay.Writer
 	}
-	own := spec.Auth != nil && spec.Auth.Name == ""
 	text := map[string]string{
 		stepPlan:     "read both ends and decide everything",
 		stepProbe:    fmt.Sprintf("sign in to %s as the application, from where it runs", target),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -352,16 +353,31 @@ func (s *Service) planSettings(ctx context.Context, p *plan, in input, want patc
 // settings. Names that it has already it keeps: that another connection's
 // namesakes are gone must not rename what the application reads.
 func (s *Service) render(p plan, c patchbay.Connection, facts map[string]string, now driver.Snapshot, ours map[string]bool) ([]patchbay.Setting, error) {
+	login := authenticates(c.Spec)
 	if len(ours) > 0 {
-		set, err := settings.Render(s.settingsRequest(p, c, facts, func(name string) bool { return !ours[name] }))
+		set, err := renderLogin(s.settingsRequest(p, c, facts, func(name string) bool { return !ours[name] }), login)
 		if err == nil {
 			return set, nil
 		}
 	}
-	return settings.Render(s.settingsRequest(p, c, facts, func(name string) bool {
+	return renderLogin(s.settingsRequest(p, c, facts, func(name string) bool {
 		_, there := now.Settings[name]
 		return there && !ours[name]
-	}))
+	}), login)
+}
+
+// renderLogin renders r; without a login, only the settings that have no part
+// of one: those say where the target is.
+func renderLogin(r settings.Request, login bool) ([]patchbay.Setting, error) {
+	r.Preview = r.Preview || !login
+	set, err := settings.Render(r)
+	if login || err != nil {
+		return set, err
+	}
+	return slices.DeleteFunc(set, func(one patchbay.Setting) bool {
+		_, additional := r.Additional[one.Name]
+		return !additional && strings.Contains(one.Value.Reveal(), "‹") // a value that is not there
+	}), nil
 }
 
 func (s *Service) settingsRequest(p plan, c patchbay.Connection, facts map[string]string, taken func(string) bool) settings.Request {
