@@ -101,13 +101,14 @@ func (s *Service) Init(ctx context.Context) error {
 		return err
 	}
 	sub := patchbay.Subscription{ID: uuid.NewString(), TenantID: uuid.NewString(), DisplayName: "default"}
-	if err := s.records.PutSubscription(ctx, sub); err != nil {
-		return err
-	}
-	return s.records.PutResourceGroup(ctx, patchbay.ResourceGroup{
+	// The group first: a start that ends between the two makes both again.
+	if err := s.records.PutResourceGroup(ctx, patchbay.ResourceGroup{
 		ID:       patchbay.ID("/subscriptions/" + sub.ID + "/resourceGroups/default"),
 		Location: DefaultLocation,
-	})
+	}); err != nil {
+		return err
+	}
+	return s.records.PutSubscription(ctx, sub)
 }
 
 // DefaultLocation is where things are when nobody said.

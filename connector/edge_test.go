@@ -2,6 +2,7 @@ package connector
 
 import (
 	"maps"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -307,4 +308,29 @@ func TestAnEtagThatIsNotTheRecordsChangesNothing(t *testing.T) {
 		t.Errorf("DELETE = %v", err)
 	}
 	w.want(w.end(w.Put(t.Context(), PutRequest{ID: w.linker, Spec: w.spec(), Caller: w.caller, IfMatch: mustGet(t, w).ETag})), patchbay.Done, "")
+}
+
+func TestATargetThatMovedIsFoundAndFollowed(t *testing.T) {
+	w := newWorld(t)
+	w.want(w.put(w.spec()), patchbay.Done, "")
+	before := mustGet(t, w)
+	moved, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = moved.Close() })
+	func() {
+		defer w.broker.lock()()
+		w.broker.listener = moved
+	}()
+	r := w.validated(false)
+	if r.Available() || !slices.ContainsFunc(r.Checks, func(c patchbay.Check) bool {
+		return strings.Contains(c.Message, "moved") && strings.HasPrefix(c.Fix, "patchbay connection update postgres --source web --connection orders")
+	}) {
+		t.Errorf("%+v", r.Checks)
+	}
+	w.want(w.put(w.spec()), patchbay.Done, "")
+	if now := mustGet(t, w); now.Principal != before.Principal || !w.validated(false).Available() {
+		t.Errorf("%s became %s", before.Principal, now.Principal)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -260,7 +261,14 @@ func (v *checking) authentication(ctx context.Context, have map[string]patchbay.
 			v.add(group, name, patchbay.NotChecked, "", "what the source holds is not a login that can be read: "+patchbay.AsError(err).Message, v.fix())
 			return
 		}
-		if where := v.elsewhere(values); where != "" {
+		where := v.elsewhere(values)
+		if where != "" && v.asWritten(have) {
+			v.add(group, name, patchbay.Failure, patchbay.SettingChanged,
+				fmt.Sprintf("the target moved since the settings were written: its %s is another now", where),
+				fmt.Sprintf("patchbay connection update %s --source %s --connection %s", v.word(), v.c.Source.Name(), v.c.Name))
+			return
+		}
+		if where != "" {
 			v.add(group, name, patchbay.NotChecked, "", "the source points elsewhere: its "+where+" is not the target's, so what it holds was not sent there", v.fix())
 			return
 		}
@@ -272,6 +280,21 @@ func (v *checking) authentication(ctx context.Context, have map[string]patchbay.
 	if len(v.checks) == before {
 		v.add(group, name, patchbay.Success, "", "", "")
 	}
+}
+
+// asWritten reports whether the source holds what was written there.
+func (v *checking) asWritten(have map[string]patchbay.Secret) bool {
+	return !slices.ContainsFunc(v.held.Written.Change.Set, func(set setting) bool { return have[set.Name].Reveal() != set.Plain })
+}
+
+// word is what the command line calls the target's kind.
+func (v *checking) word() string {
+	for _, k := range settings.Kinds() {
+		if k.Name == v.held.Kind && len(k.CLI) > 0 {
+			return slices.MinFunc(k.CLI, func(a, b string) int { return len(a) - len(b) })
+		}
+	}
+	return v.held.Kind
 }
 
 // elsewhere names the part of an address in which the source's settings and
