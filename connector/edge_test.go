@@ -325,7 +325,7 @@ func TestATargetThatMovedIsFoundAndFollowed(t *testing.T) {
 	}()
 	r := w.validated(false)
 	if r.Available() || !slices.ContainsFunc(r.Checks, func(c patchbay.Check) bool {
-		return strings.Contains(c.Message, "moved") && strings.HasPrefix(c.Fix, "patchbay connection update postgres --source web --connection orders")
+		return strings.Contains(c.Message, "moved") && strings.HasPrefix(c.Fix, "patchbay connection update postgres web/orders --client-type go")
 	}) {
 		t.Errorf("%+v", r.Checks)
 	}

@@ -265,7 +265,7 @@ func (v *checking) authentication(ctx context.Context, have map[string]patchbay.
 		if where != "" && v.asWritten(have) {
 			v.add(group, name, patchbay.Failure, patchbay.SettingChanged,
 				fmt.Sprintf("the target moved since the settings were written: its %s is another now", where),
-				fmt.Sprintf("patchbay connection update %s --source %s --connection %s", v.word(), v.c.Source.Name(), v.c.Name))
+				fmt.Sprintf("patchbay connection update %s %s/%s --client-type %s", v.word(), v.c.Source.Name(), v.c.Name, v.c.Spec.Client))
 			return
 		}
 		if where != "" {

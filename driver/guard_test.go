@@ -27,4 +27,3 @@ func TestErrorsOfOpeningShowNoSecret(t *testing.T) {
 		t.Errorf("opening that takes too long is %v", err)
 	}
 }
-
