@@ -111,10 +111,10 @@ func (g Guard) redact(err error, secrets Secrets) error {
 			if name == "username" {
 				continue // it came with a secret, and is none
 			}
-			clean.Message = Redact(clean.Message, s)
-			clean.Subject = Redact(clean.Subject, s)
-			clean.Fix = Redact(clean.Fix, s)
-			if clean.Err != nil && Redact(clean.Err.Error(), s) != clean.Err.Error() {
+			clean.Message = redactText(clean.Message, s)
+			clean.Subject = redactText(clean.Subject, s)
+			clean.Fix = redactText(clean.Fix, s)
+			if clean.Err != nil && redactText(clean.Err.Error(), s) != clean.Err.Error() {
 				clean.Err = nil // the cause says it too
 			}
 		}
@@ -122,9 +122,9 @@ func (g Guard) redact(err error, secrets Secrets) error {
 	return &clean
 }
 
-// Redact takes a secret out of a text, in every form that an error may quote it
+// redactText takes a secret out of a text, in every form that an error may quote it
 // in: as it is, escaped, or one line of several.
-func Redact(text string, s patchbay.Secret) string {
+func redactText(text string, s patchbay.Secret) string {
 	plain := s.Reveal()
 	if plain == "" {
 		return text
