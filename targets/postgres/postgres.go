@@ -187,17 +187,21 @@ func (s *session) exec(ctx context.Context, statements string) error {
 // changed: "patchbay" in bytes. PostgreSQL keeps such locks per database.
 const lockKey int64 = 0x7061746368626179
 
+// quickPlans: the queries of the catalogue are long, and what they find is
+// small. To plan them anew, or compile them, takes longer than to run them.
+// And no name is looked up through a search path that somebody else could set.
+const quickPlans = "set_config('search_path', '', true), set_config('plan_cache_mode', 'force_generic_plan', true), set_config('jit', 'off', true)"
+
 // begin opens a transaction and reads from it, in one round trip; change
-// transactions wait for the database's lock first. No name is looked up
-// through a search path that somebody else could set.
+// transactions wait for the database's lock first.
 func (s *session) begin(ctx context.Context, lock bool, queries *pgx.Batch) error {
 	b := &pgx.Batch{}
 	if lock {
 		b.Queue("begin")
-		b.Queue("select set_config('search_path', '', true), set_config('lock_timeout', '10s', true), pg_advisory_xact_lock($1)", lockKey)
+		b.Queue("select "+quickPlans+", set_config('lock_timeout', '10s', true), pg_advisory_xact_lock($1)", lockKey)
 	} else {
 		b.Queue("begin read only")
-		b.Queue("select set_config('search_path', '', true)")
+		b.Queue("select " + quickPlans)
 	}
 	b.QueuedQueries = append(b.QueuedQueries, queries.QueuedQueries...)
 	return s.t.adminError(ctx, "", s.conn.SendBatch(ctx, b).Close())

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"regexp"
@@ -87,7 +88,7 @@ func (c *catalogue) checkGroups(database string) error {
 	return nil
 }
 
-// owner is the principal's role when it bears the request's mark, nil when
+// owned is the principal's role when it bears the request's mark, nil when
 // there is none.
 func (c *catalogue) owned(r driver.PrincipalRequest) (*role, error) {
 	p := c.roles[r.Name]
@@ -398,7 +399,7 @@ func (c *catalogue) compare(r driver.PrincipalRequest, p *role, state *driver.Pr
 	}
 	for database, role := range c.roleConfig {
 		if r.Access != patchbay.Owner || database != r.Sub || role != group {
-			excess("works as role %s in %s", role, cmpOr(database, "every database"))
+			excess("works as role %s in %s", role, cmp.Or(database, "every database"))
 		}
 	}
 	if r.Access == patchbay.Owner && c.roleConfig[r.Sub] != group {
@@ -426,13 +427,6 @@ func (c *catalogue) compare(r driver.PrincipalRequest, p *role, state *driver.Pr
 			excess("owns %s", d.what)
 		}
 	}
-}
-
-func cmpOr(s, otherwise string) string {
-	if s != "" {
-		return s
-	}
-	return otherwise
 }
 
 func (t *target) Owned(ctx context.Context) ([]driver.Owned, error) {

@@ -407,10 +407,14 @@ func harness(s *testenv.PostgresServer) drivertest.TargetHarness {
 	}
 }
 
-// The suite runs against every version that is installed.
+// The suite runs against every version that is installed, or with -short
+// against two of them.
 func TestTarget(t *testing.T) {
 	for version := 13; version <= 18; version++ {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {
+			if testing.Short() && version != 15 && version != 18 {
+				t.Skip("-short tries versions 15 and 18 alone")
+			}
 			s := sharedServer(t, version)
 			hostile(t, s)
 			h := harness(s)
