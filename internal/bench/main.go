@@ -1,7 +1,7 @@
 // Command bench measures Patchbay on this machine, and prints a small table
 // for each thing that it measures: what docs/performance.md reports.
 //
-//	go run ./internal/bench [-rounds N] [engine] [records] [connection]
+//	go run ./internal/bench [-rounds N] [engine] [records] [connection] [memory]
 package main
 
 import (
@@ -27,7 +27,7 @@ func main() {
 		which = append(which, strings.Split(*only, ",")...)
 	}
 	if len(which) == 0 {
-		which = []string{"engine", "records", "connection"}
+		which = []string{"engine", "records", "connection", "memory"}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -40,8 +40,10 @@ func main() {
 			err = inTemp(ctx, benchRecords)
 		case "connection":
 			err = benchConnections(ctx, os.Stdout, *rounds)
+		case "memory":
+			err = inTemp(ctx, benchMemory)
 		default:
-			err = errors.New("there is no such benchmark; there are engine, records and connection")
+			err = errors.New("there is no such benchmark; there are engine, records, connection and memory")
 		}
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "bench %s: %v\n", name, err)
