@@ -1,0 +1,114 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"patchbay.dev/patchbay/internal/testenv"
+)
+
+func build(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "patchbay")
+	if out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	return path
+}
+
+// The README's first command, in a temporary directory of its own, so that
+// what it leaves can be seen.
+func TestTheDemonstrationIsAsItSaysAndLeavesNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: it starts servers and an application")
+	}
+	program := build(t)
+	pg := testenv.Postgres(t, testenv.PostgresOptions{})
+	if err := pg.Exec(t.Context(), "postgres", "CREATE DATABASE shop"); err != nil {
+		t.Fatal(err)
+	}
+	for name, args := range map[string][]string{
+		"NATS":                {"demo"},
+		"NATS and PostgreSQL": {"demo", "--postgres", pg.URL("shop")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			scratch := t.TempDir()
+			cmd := exec.CommandContext(t.Context(), program, args...)
+			cmd.Env = append(os.Environ(), "TMPDIR="+scratch)
+			out, err := cmd.CombinedOutput()
+			if err != nil || !strings.Contains(string(out), "Everything was as it said") {
+				t.Fatalf("it ended with %v\n%s", err, out)
+			}
+			empty(t, scratch)
+		})
+	}
+	conn, err := pg.Connect(t.Context(), "shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(t.Context()) }()
+	var left int
+	if err := conn.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM pg_roles WHERE rolname LIKE 'pb\_%') + (SELECT count(*) FROM pg_class WHERE relname LIKE 'patchbay%')`).Scan(&left); err != nil || left != 0 {
+		t.Errorf("%d roles and tables are left (%v)", left, err)
+	}
+}
+
+func TestAnInterruptedDemonstrationLeavesNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: it starts servers and an application")
+	}
+	program, scratch := build(t), t.TempDir()
+	cmd := exec.CommandContext(t.Context(), program, "demo", "--keep")
+	cmd.Env = append(os.Environ(), "TMPDIR="+scratch)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var said strings.Builder
+	buf := make([]byte, 4096)
+	for !strings.Contains(said.String(), "Rotate the credential") {
+		n, err := out.Read(buf)
+		said.Write(buf[:n])
+		if err != nil {
+			t.Fatalf("it ended before the rotation: %v\n%s", err, said.String())
+		}
+	}
+	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for {
+			if _, err := out.Read(buf); err != nil {
+				return
+			}
+		}
+	}()
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	select {
+	case <-ended: // how it ends is not the point
+	case <-time.After(30 * time.Second):
+		_ = cmd.Process.Kill()
+		t.Fatal("it does not end when it is interrupted")
+	}
+	empty(t, scratch)
+}
+
+func empty(t *testing.T, dir string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		t.Errorf("it leaves %s", e.Name())
+	}
+}
