@@ -618,6 +618,15 @@ func (c *Client) Leftovers(ctx context.Context) ([]patchbay.Leftover, error) {
 	return all[patchbay.Leftover](ctx, c, ownProvider+"/leftovers", nil)
 }
 
+// ForgetLeftover strikes one off the list; what it stands for stays where it is.
+func (c *Client) ForgetLeftover(ctx context.Context, id string) error {
+	if id == "" || strings.ContainsAny(id, "/?#\\") || strings.Contains(id, "..") {
+		return patchbay.Errorf(patchbay.InvalidArgument, "%q is not a leftover's id", id)
+	}
+	_, _, err := c.send(ctx, request{method: http.MethodDelete, path: ownProvider + "/leftovers/" + id}, nil)
+	return err
+}
+
 // SweepView is what a sweep did.
 type SweepView struct {
 	Removed []patchbay.Leftover `json:"removed"`

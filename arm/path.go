@@ -26,6 +26,7 @@ const (
 	RouteOperation          Route = "Patchbay.Connector/operations/{id}"
 	RouteOperationAction    Route = "Patchbay.Connector/operations/{id}/{action}"
 	RouteLeftovers          Route = "Patchbay.Connector/leftovers"
+	RouteLeftover           Route = "Patchbay.Connector/leftovers/{id}"
 	RouteSweep              Route = "Patchbay.Connector/sweep"
 	RouteSettings           Route = "Patchbay.Connector/settings"
 	RouteAllResources       Route = "Patchbay.Connector/resources"
@@ -46,7 +47,7 @@ type Path struct {
 	Scope patchbay.ID
 	// Linker is the linker's id, with the casing of the request.
 	Linker patchbay.ID
-	// Name is the linker's name, the operation's id or the subscription's.
+	// Name is the linker's name, the operation's or leftover's id, or the subscription's.
 	Name string
 	// Location is the location segment of an operation's status.
 	Location string
@@ -210,6 +211,8 @@ func parseOwnRoot(where string, rest []string) (Path, error) {
 		}
 	case word == "leftovers" && len(rest) == 1:
 		return Path{Route: RouteLeftovers}, nil
+	case word == "leftovers" && len(rest) == 2 && operationID.MatchString(rest[1]): // they are named after operations
+		return Path{Route: RouteLeftover, Name: rest[1]}, nil
 	case word == "sweep" && len(rest) == 1:
 		return Path{Route: RouteSweep}, nil
 	case word == "settings" && len(rest) == 1:

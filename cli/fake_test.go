@@ -191,6 +191,14 @@ func (f *fake) route(w http.ResponseWriter, r *http.Request, body []byte) {
 		f.operation(w, r, strings.TrimPrefix(path, own+"operations/"))
 	case path == own+"leftovers":
 		f.ok(w, 200, list(f.leftovers))
+	case strings.HasPrefix(path, own+"leftovers/") && r.Method == http.MethodDelete:
+		before := len(f.leftovers)
+		f.leftovers = slices.DeleteFunc(f.leftovers, func(l patchbay.Leftover) bool { return own+"leftovers/"+strings.ToLower(l.ID) == path })
+		if len(f.leftovers) == before {
+			f.fail(w, 404, "ResourceNotFound", "there is no such leftover", "")
+			return
+		}
+		w.WriteHeader(204)
 	case path == own+"sweep":
 		removed := f.leftovers
 		f.leftovers = nil

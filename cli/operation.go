@@ -221,20 +221,32 @@ func (a *app) completeOperations(cmd *cobra.Command, args []string, _ string) ([
 }
 
 func (a *app) leftoversCommand() *cobra.Command {
-	var sweep bool
+	var (
+		sweep  bool
+		forget string
+	)
 	cmd := &cobra.Command{
 		Use:   "leftovers",
 		Short: "List what could not be removed yet",
 		Long: `Lists what bears Patchbay's mark and belongs to no connection any more, where it
 is, and why it is still there. The server tries again by itself; --sweep makes
-it try everything now, and look on every resource for more.`,
+it try everything now, and look on every resource for more. --forget strikes one
+off the list that never can be removed, because what it is on is gone for good.`,
 		Example: `  patchbay leftovers -o table
-  patchbay leftovers --sweep`,
+  patchbay leftovers --sweep
+  patchbay leftovers --forget f3b47842-f89b-4287-8b71-2ad5a3b953d9.revoke`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.start(cmd)
 			if err != nil {
 				return err
+			}
+			if forget != "" {
+				if err := c.ForgetLeftover(cmd.Context(), forget); err != nil {
+					return err
+				}
+				a.notef("patchbay: forgotten; what it stood for was not removed")
+				return nil
 			}
 			if !sweep {
 				left, err := c.Leftovers(cmd.Context())
@@ -252,16 +264,18 @@ it try everything now, and look on every resource for more.`,
 		},
 	}
 	cmd.Flags().BoolVar(&sweep, "sweep", false, "try to remove everything now")
+	cmd.Flags().StringVar(&forget, "forget", "", "id of one to strike off the list without removing anything")
+	cmd.MarkFlagsMutuallyExclusive("sweep", "forget")
 	return cmd
 }
 
 func leftoverRows(removed, left []patchbay.Leftover) rows {
-	r := rows{head: []string{"What", "Where", "Connection", "Attempts", "Why"}}
+	r := rows{head: []string{"What", "Where", "Connection", "Attempts", "Why", "Id"}}
 	for _, l := range removed {
-		r.add(l.What, l.Resource.Name(), shortName(l.Connection), fmt.Sprint(l.Attempts), "removed")
+		r.add(l.What, l.Resource.Name(), shortName(l.Connection), fmt.Sprint(l.Attempts), "removed", l.ID)
 	}
 	for _, l := range left {
-		r.add(l.What, l.Resource.Name(), shortName(l.Connection), fmt.Sprint(l.Attempts), l.Why)
+		r.add(l.What, l.Resource.Name(), shortName(l.Connection), fmt.Sprint(l.Attempts), l.Why, l.ID)
 	}
 	return r
 }

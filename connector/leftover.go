@@ -97,6 +97,15 @@ func (s *Service) Leftovers(ctx context.Context, after string, limit int) ([]pat
 	return s.records.Leftovers(ctx, after, limit)
 }
 
+// Forget implements [API].
+func (s *Service) Forget(ctx context.Context, id string, caller Caller) error {
+	if err := s.records.DeleteLeftover(ctx, id); err != nil {
+		return err
+	}
+	s.log.WarnContext(ctx, "a leftover was forgotten, not removed", "leftover", id, "by", caller.Name)
+	return nil
+}
+
 // Sweep implements [API].
 func (s *Service) Sweep(ctx context.Context) (SweepResult, error) {
 	result, err := s.sweepLeftovers(ctx, true)

@@ -119,6 +119,9 @@ type API interface {
 	Abandon(ctx context.Context, id string, caller Caller) (patchbay.Operation, error)
 
 	Leftovers(ctx context.Context, after string, limit int) ([]patchbay.Leftover, string, error)
+	// Forget strikes a leftover off the list without removing what it stands for:
+	// its resource is gone for good, or somebody took care of it by hand.
+	Forget(ctx context.Context, id string, caller Caller) error
 	// Sweep tries every leftover now, and looks on every resource for marks that
 	// no connection owns.
 	Sweep(ctx context.Context) (SweepResult, error)

@@ -236,6 +236,26 @@ func TestADeadSourceDoesNotBlockADelete(t *testing.T) {
 	}
 }
 
+func TestALeftoverOfWhatIsGoneForGoodCanBeForgotten(t *testing.T) {
+	w := newWorld(t)
+	w.want(w.put(w.spec()), patchbay.Done, "")
+	w.broker.fail(patchbay.Errorf(patchbay.TargetUnreachable, "nobody there").AsTransient())
+	w.want(w.end(w.Delete(t.Context(), w.linker, w.caller, "")), patchbay.Done, "")
+	left, _, err := w.Leftovers(t.Context(), "", 10)
+	if err != nil || len(left) != 1 {
+		t.Fatalf("leftovers = %+v, %v", left, err)
+	}
+	if err := w.Forget(t.Context(), left[0].ID, w.caller); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Forget(t.Context(), left[0].ID, w.caller); patchbay.CodeOf(err) != patchbay.ResourceNotFound {
+		t.Errorf("forgetting it again = %v", err)
+	}
+	if left, _, err := w.Leftovers(t.Context(), "", 10); err != nil || len(left) != 0 {
+		t.Errorf("leftovers = %+v, %v", left, err)
+	}
+}
+
 func TestASweepRemovesStraysAndNothingElse(t *testing.T) {
 	w := newWorld(t)
 	w.want(w.put(w.spec()), patchbay.Done, "")

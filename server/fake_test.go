@@ -420,6 +420,17 @@ func (f *fake) Leftovers(_ context.Context, _ string, _ int) ([]patchbay.Leftove
 	return f.leftovers, "", nil
 }
 
+func (f *fake) Forget(_ context.Context, id string, _ connector.Caller) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	before := len(f.leftovers)
+	f.leftovers = slices.DeleteFunc(f.leftovers, func(l patchbay.Leftover) bool { return l.ID == id })
+	if len(f.leftovers) == before {
+		return notFound("leftover " + id)
+	}
+	return nil
+}
+
 func (f *fake) Sweep(context.Context) (connector.SweepResult, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -170,6 +170,13 @@ func (s *Server) listLeftovers(x *exchange) error {
 	return x.list(items, next)
 }
 
+func (s *Server) forgetLeftover(x *exchange) error {
+	if err := s.api.Forget(x.ctx, x.path.Name, x.caller.Caller); err != nil {
+		return err
+	}
+	return x.empty(http.StatusNoContent)
+}
+
 func (s *Server) sweep(x *exchange) error {
 	r, err := s.api.Sweep(x.ctx)
 	if err != nil {

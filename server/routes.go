@@ -46,6 +46,7 @@ func (s *Server) makeRoutes() routes {
 		"POST abandon": {action: own + "operations/abandon/action", answer: s.operationAction(s.api.Abandon), late: true},
 	})
 	add(arm.RouteLeftovers, ownVersion, map[string]route{"GET": {action: own + "leftovers/read", answer: s.listLeftovers}})
+	add(arm.RouteLeftover, ownVersion, map[string]route{"DELETE": {action: own + "leftovers/delete", answer: s.forgetLeftover}})
 	add(arm.RouteSweep, ownVersion, map[string]route{"POST": {action: own + "leftovers/sweep/action", answer: s.sweep}})
 	add(arm.RouteSettings, ownVersion, map[string]route{"GET": {action: own + "settings/read", answer: s.settingsTable}})
 	add(arm.RouteAllResources, ownVersion, map[string]route{"GET": {action: own + "resources/read", answer: s.listResources}})
