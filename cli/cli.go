@@ -58,8 +58,11 @@ type ServeOptions struct {
 	HTTP      string // host:port of plain HTTP, on loopback; "": none
 	PublicURL string // what answers' URLs begin with; "": what the client used
 	Names     []string
-	LogFormat string // text or json
-	LogLevel  slog.Level
+	// TrustForwarded takes scheme and host of URLs in answers from a proxy's
+	// X-Forwarded-Proto and X-Forwarded-Host.
+	TrustForwarded bool
+	LogFormat      string // text or json
+	LogLevel       slog.Level
 	// RotationOverlap is how long an old credential keeps working, at least,
 	// after the new one is in place; 0: the server's default.
 	RotationOverlap time.Duration

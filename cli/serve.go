@@ -68,6 +68,7 @@ picks up by itself. SIGTERM and SIGINT let what is in flight end, and stop.`,
 	f.StringVar(&o.Listen, "listen", "127.0.0.1:7443", "HOST:PORT of HTTPS")
 	f.StringVar(&o.HTTP, "http", "", "HOST:PORT of plain HTTP too, on a loopback address")
 	f.StringVar(&o.PublicURL, "public-url", "", "what URLs in answers begin with, behind a proxy (default: what the client used)")
+	f.BoolVar(&o.TrustForwarded, "trust-forwarded", false, "believe X-Forwarded-Proto and X-Forwarded-Host: only behind a proxy that sets them")
 	f.StringSliceVar(&o.Names, "tls-name", nil, "further host names and addresses of the certificate (several)")
 	f.StringVar(&o.LogFormat, "log-format", "text", "text or json")
 	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")

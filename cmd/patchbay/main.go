@@ -38,7 +38,8 @@ func deps() cli.Deps {
 func serve(ctx context.Context, o cli.ServeOptions) error {
 	return controlplane.Run(ctx, controlplane.Options{
 		Server: server.Options{
-			Dir: o.DataDir, Address: o.Listen, HTTPAddress: o.HTTP, PublicURL: o.PublicURL, Names: o.Names, Drain: o.Drain,
+			Dir: o.DataDir, Address: o.Listen, HTTPAddress: o.HTTP, PublicURL: o.PublicURL,
+			TrustForwarded: o.TrustForwarded, Names: o.Names, Drain: o.Drain,
 		},
 		Overlap: o.RotationOverlap,
 		Traces:  o.OTLPEndpoint,
