@@ -5,12 +5,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"patchbay.dev/patchbay"
@@ -164,21 +168,44 @@ func (l layout) place(t testing.TB) drivertest.SourcePlace {
 	return p
 }
 
-// signaled starts a process that writes a line for every SIGUSR1, and counts
-// the lines.
+// TestMain lets this program be the application that is signaled.
+func TestMain(m *testing.M) {
+	if pidFile, ok := strings.CutPrefix(job(), "signaled|"); ok {
+		os.Exit(application(pidFile))
+	}
+	os.Exit(m.Run())
+}
+
+// application writes a line for every SIGUSR1, until its input ends.
+func application(pidFile string) int {
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGUSR1)
+	if err := os.WriteFile(pidFile, []byte(strconv.Itoa(os.Getpid())), 0o600); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	fmt.Println("ready")
+	go func() {
+		for range signals {
+			fmt.Println("told")
+		}
+	}()
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	return 0
+}
+
+// signaled starts the application, and counts the lines that it writes.
 func signaled(t testing.TB, pidFile string) func() (int, error) {
-	cmd := exec.Command("sh", "-c", `trap 'echo told' USR1; echo $$ > "$1"; echo ready; while :; do read -r x <&3 || exit; done`, "sh", pidFile)
-	block, feed, err := os.Pipe()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), "PATCHBAY_TEST_JOB=signaled|"+pidFile)
+	feed, err := cmd.StdinPipe()
 	must(t, err)
-	cmd.ExtraFiles = []*os.File{block}
 	out, err := cmd.StdoutPipe()
 	must(t, err)
 	must(t, cmd.Start())
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
+		_ = feed.Close()
 		_ = cmd.Wait()
-		block.Close()
-		feed.Close()
 	})
 	line := func() (string, error) {
 		var b []byte
@@ -198,10 +225,6 @@ func signaled(t testing.TB, pidFile string) func() (int, error) {
 	}
 	n := 0
 	return func() (int, error) {
-		// A shell runs its trap when what it waits for ends: give it a line.
-		if _, err := feed.WriteString("x\n"); err != nil {
-			return n, err
-		}
 		got, err := line()
 		if got == "told" {
 			n++
