@@ -74,9 +74,11 @@ func (f *formAsker) choose(ctx context.Context, title string, choices []choice) 
 }
 
 func (f *formAsker) ask(ctx context.Context, title, suggestion string, check func(string) error) (string, error) {
-	value := suggestion
-	err := f.run(ctx, huh.NewInput().Title(clean(title)).Value(&value).Validate(check))
-	return value, err
+	// Shown and not filled in: who types something else means just that.
+	var value string
+	err := f.run(ctx, huh.NewInput().Title(clean(title)).Placeholder(clean(suggestion)).Value(&value).
+		Validate(func(typed string) error { return check(first(typed, suggestion)) }))
+	return first(value, suggestion), err
 }
 
 func (f *formAsker) confirm(ctx context.Context, title string) (bool, error) {
