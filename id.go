@@ -160,16 +160,68 @@ func (id ID) Linker(name string) ID {
 	return id.Child("providers/Microsoft.ServiceLinker/linkers", name)
 }
 
-// LinkerSource splits a connection's id into its source and its name. ok is
-// false when id is not a linker's.
+// Connector is the id of the local connection of that name in the location
+// that id is: …/providers/Microsoft.ServiceLinker/locations/{location}.
+func (id ID) Connector(name string) ID { return id.Child("connectors", name) }
+
+// Location is the id of a location in a resource group, which local
+// connections and their dryruns are in.
+func (id ID) Location(location string) ID {
+	return id.Child("providers/Microsoft.ServiceLinker/locations", location)
+}
+
+// LinkerSource splits a linker's id into its source and its name. ok is false
+// when id is not a linker's.
 func (id ID) LinkerSource() (source ID, name string, ok bool) {
+	return id.extension("linkers")
+}
+
+// ConnectionSource splits a connection's id into what it is listed under and
+// its name: of a linker its source; of a connector, which has none, its
+// location. ok is false when id is not a connection's.
+func (id ID) ConnectionSource() (source ID, name string, ok bool) {
+	if source, name, ok = id.LinkerSource(); ok {
+		return source, name, ok
+	}
+	return id.inLocation("connectors")
+}
+
+// IsConnector reports whether id is a local connection's.
+func (id ID) IsConnector() bool {
+	_, _, ok := id.inLocation("connectors")
+	return ok
+}
+
+// DryrunSource splits a dryrun's id into its source or location and its name.
+func (id ID) DryrunSource() (source ID, name string, ok bool) {
+	if source, name, ok = id.extension("dryruns"); ok {
+		return source, name, ok
+	}
+	return id.inLocation("dryruns")
+}
+
+// extension splits …/providers/Microsoft.ServiceLinker/{typ}/{name}.
+func (id ID) extension(typ string) (of ID, name string, ok bool) {
 	at := strings.LastIndex(id.Key(), linkerMark)
 	if at <= 0 {
 		return "", "", false
 	}
 	rest := strings.Split(string(id)[at+len(linkerMark):], "/")
-	if len(rest) != 2 || !strings.EqualFold(rest[0], "linkers") || rest[1] == "" {
+	if len(rest) != 2 || !strings.EqualFold(rest[0], typ) || rest[1] == "" {
 		return "", "", false
 	}
 	return id[:at], rest[1], true
+}
+
+// inLocation splits …/providers/Microsoft.ServiceLinker/locations/{location}/{typ}/{name}.
+func (id ID) inLocation(typ string) (location ID, name string, ok bool) {
+	at := strings.LastIndex(id.Key(), linkerMark)
+	if at <= 0 {
+		return "", "", false
+	}
+	rest := strings.Split(string(id)[at+len(linkerMark):], "/")
+	if len(rest) != 4 || !strings.EqualFold(rest[0], "locations") || !strings.EqualFold(rest[2], typ) || rest[1] == "" || rest[3] == "" {
+		return "", "", false
+	}
+	return id[:len(id)-len(rest[2])-len(rest[3])-2], rest[3], true
 }

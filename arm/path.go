@@ -36,6 +36,19 @@ const (
 	RouteResourceGroup      Route = "resourceGroups/{rg}"
 	RouteResources          Route = "resources"
 	RouteResource           Route = "{resource}"
+	RouteTenants            Route = "Patchbay.Connector/tenants"
+	RouteTenant             Route = "Patchbay.Connector/tenants/{id}"
+	RoutePrincipals         Route = "Patchbay.Connector/principals"
+	RoutePrincipal          Route = "Patchbay.Connector/principals/{id}"
+	RoutePrincipalAction    Route = "Patchbay.Connector/principals/{id}/{action}"
+	RouteSignIn             Route = "Patchbay.Connector/signIn"
+	RouteAudit              Route = "Patchbay.Connector/audit"
+	RouteAuditVerify        Route = "Patchbay.Connector/audit/verify"
+	RouteRoleDefinitions    Route = "roleDefinitions"
+	RouteRoleDefinition     Route = "roleDefinitions/{id}"
+	RouteRoleAssignments    Route = "roleAssignments"
+	RouteRoleAssignment     Route = "roleAssignments/{id}"
+	RoutePermissions        Route = "permissions"
 	RouteUnknown            Route = "unknown"
 )
 
@@ -99,6 +112,8 @@ func ParsePath(escaped string) (Path, error) {
 			return parseServiceLinker(scope, rest)
 		case strings.EqualFold(parts[i+1], OwnProvider):
 			return parseOwn(scope, rest)
+		case strings.EqualFold(parts[i+1], AuthorizationProvider):
+			return parseAuthorization(scope, rest)
 		}
 	}
 	return parseInventory(parts)
@@ -219,8 +234,58 @@ func parseOwnRoot(where string, rest []string) (Path, error) {
 		return Path{Route: RouteSettings}, nil
 	case word == "resources" && len(rest) == 1:
 		return Path{Route: RouteAllResources}, nil
+	case word == "tenants" && len(rest) == 1:
+		return Path{Route: RouteTenants}, nil
+	case word == "tenants" && len(rest) == 2:
+		return Path{Route: RouteTenant, Name: rest[1]}, nil
+	case word == "principals" && len(rest) == 1:
+		return Path{Route: RoutePrincipals}, nil
+	case word == "principals" && len(rest) == 2:
+		return Path{Route: RoutePrincipal, Name: rest[1]}, nil
+	case word == "principals" && len(rest) == 3 && is(rest[2], "resetSecret"):
+		return Path{Route: RoutePrincipalAction, Name: rest[1], Action: strings.ToLower(rest[2])}, nil
+	case word == "signin" && len(rest) == 1:
+		return Path{Route: RouteSignIn}, nil
+	case word == "audit" && len(rest) == 1:
+		return Path{Route: RouteAudit}, nil
+	case word == "audit" && len(rest) == 2 && is(rest[1], "verify"):
+		return Path{Route: RouteAuditVerify, Action: "verify"}, nil
 	}
 	return notFound(where)
+}
+
+// parseAuthorization understands Microsoft.Authorization below a scope; at the
+// root of the path the scope is the caller's tenant.
+func parseAuthorization(scope, rest []string) (Path, error) {
+	p := Path{Scope: patchbay.RootScope}
+	if len(scope) > 0 {
+		id, err := parseScope(scope)
+		if err != nil {
+			return Path{Route: RouteUnknown}, err
+		}
+		p.Scope = id
+	}
+	if len(rest) == 0 || len(rest) > 2 {
+		return notFound("{scope}/providers/" + AuthorizationProvider + "/" + shown(rest))
+	}
+	if len(rest) == 2 {
+		p.Name = rest[1]
+	}
+	switch word := strings.ToLower(rest[0]); {
+	case word == "roledefinitions" && len(rest) == 1:
+		p.Route = RouteRoleDefinitions
+	case word == "roledefinitions":
+		p.Route = RouteRoleDefinition
+	case word == "roleassignments" && len(rest) == 1:
+		p.Route = RouteRoleAssignments
+	case word == "roleassignments":
+		p.Route = RouteRoleAssignment
+	case word == "permissions" && len(rest) == 1:
+		p.Route = RoutePermissions
+	default:
+		return notFound("{scope}/providers/" + AuthorizationProvider + "/" + shown(rest))
+	}
+	return p, nil
 }
 
 var operationID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,100}$`)

@@ -13,8 +13,9 @@ import (
 
 // The provider namespaces that this server answers for.
 const (
-	Provider    = "Microsoft.ServiceLinker"
-	OwnProvider = "Patchbay.Connector"
+	Provider              = "Microsoft.ServiceLinker"
+	OwnProvider           = "Patchbay.Connector"
+	AuthorizationProvider = "Microsoft.Authorization"
 )
 
 // LinkerType is a linker's type in answers, in the live service's casing

@@ -11,11 +11,36 @@ import (
 	"patchbay.dev/patchbay/store"
 )
 
-// Caller is who asks. It is stored as the creator and modifier, and is where
-// authorization will hang.
+// Caller is who asks. It is stored as the creator and modifier.
 type Caller struct {
 	Name string
 	Type string // User, Application, Key
+	// Allow says whether the caller may do an action at a scope: nil when it may;
+	// ResourceNotFound when it may not even know that the scope is there;
+	// Forbidden otherwise. The wire has asked it about the connection already; the
+	// use cases ask it about the other end. Without one nothing is allowed.
+	Allow func(ctx context.Context, action string, scope patchbay.ID) error
+}
+
+// What the use cases ask a [Caller] about.
+const (
+	// ActionConnect is at a registered target: make a login there and hand it out.
+	ActionConnect = "Patchbay.Connector/targets/connect/action"
+	// ActionDial is at the source: connect it to an endpoint that nobody has
+	// registered.
+	ActionDial = "Patchbay.Connector/endpoints/connect/action"
+)
+
+// Trusted is a caller who may do everything: one in the same process.
+func Trusted(name string) Caller {
+	return Caller{Name: name, Type: "User", Allow: func(context.Context, string, patchbay.ID) error { return nil }}
+}
+
+func (c Caller) allow(ctx context.Context, action string, scope patchbay.ID) error {
+	if c.Allow == nil {
+		return patchbay.Errorf(patchbay.Forbidden, "%s may not do %s at %s", c.Name, action, scope)
+	}
+	return c.Allow(ctx, action, scope)
 }
 
 // PutRequest makes a connection or replaces its spec.

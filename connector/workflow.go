@@ -259,7 +259,7 @@ func (s *Service) planPrincipal(ctx context.Context, p *plan, in input, want pat
 	switch {
 	case !authenticates(spec):
 	case spec.Auth.Type == patchbay.AuthSecret && p.Given[givenValue] != "":
-		c, err := driver.GivenLogin(target, spec.Auth.Name, patchbay.NewSecret(p.Given[givenValue]))
+		c, err := driver.GivenLogin(target, p.Sub, spec.Auth.Name, patchbay.NewSecret(p.Given[givenValue]))
 		if err != nil {
 			return err
 		}

@@ -274,7 +274,7 @@ func newWorld(t *testing.T) *world {
 		t:      t,
 		broker: &broker{listener: listener, principals: map[string]driver.PrincipalRequest{}, passwords: map[string]string{}, sessions: map[string]int{}},
 		app:    &app{settings: map[string]patchbay.Secret{"THEIRS": patchbay.NewSecret("kept")}},
-		caller: Caller{Name: "tester"},
+		caller: Trusted("tester"),
 	}
 	w.Service = New(Options{
 		Records: records, Keys: keys, Overlap: time.Millisecond, Log: slog.New(slog.DiscardHandler),

@@ -39,19 +39,27 @@ type Secrets map[string]patchbay.Secret
 
 // TargetDriver makes a [Target] of a registered resource.
 type TargetDriver struct {
-	// Kind is the target's kind in the settings table: postgresql, nats…
+	// Kind is the target's kind in the settings table: postgresql, nats… It is ""
+	// when the driver serves many: then the type of a connection's target id
+	// says which (Microsoft.Cache/redis/databases), and a resource's kind where one
+	// type has several.
 	Kind string
 	// Types are the ARM types that it serves; a connection's target id may be a
 	// child of one (…/databases/{db}).
 	Types []string
 	// Child is the type segment that a connection's target must name below the
-	// resource ("databases"), "" when the resource itself is the target.
+	// resource ("databases"), "" when the resource itself is the target, and
+	// AnyChild when that depends on the kind: then a request's Sub is all that
+	// the target id adds to the resource's ("databases/0").
 	Child        string
 	Capabilities TargetCapabilities
 	// Open checks the configuration strictly and prepares a client. It need not
 	// reach the resource; Inspect does.
 	Open func(ctx context.Context, c Config) (Target, error)
 }
+
+// AnyChild is the Child of a driver whose kinds differ in it.
+const AnyChild = "*"
 
 // TargetCapabilities declares what a target driver can do, in place of
 // type switches.
@@ -61,6 +69,11 @@ type TargetCapabilities struct {
 	Options  []string // names of PrincipalRequest.Options that it knows
 	Sessions bool     // InspectPrincipal counts open sessions
 	Sources  bool     // a principal may be bound to source addresses
+	// External says that nothing is administered: no principal is made, inspected
+	// or removed. A connection has the login that its caller gives, the one that
+	// was given at registration ([RegisteredLogins]), or an identity that others
+	// have granted its rights.
+	External bool
 }
 
 // Target administers one target service: makes, inspects and removes the
@@ -112,8 +125,17 @@ type Target interface {
 // name and a password. Without it they are: Public "username", Secret
 // "password".
 type GivenLogins interface {
-	// Given makes the credential of a login that the caller gave; name may be "".
-	Given(name string, secret patchbay.Secret) (Credential, error)
+	// Given makes the credential of a login to sub that the caller gave; name may
+	// be "".
+	Given(sub, name string, secret patchbay.Secret) (Credential, error)
+}
+
+// RegisteredLogins is implemented by a [Target] that hands out a login that was
+// given with its registration.
+type RegisteredLogins interface {
+	// Registered is the login for sub; InvalidArgument when there is none, with
+	// how to give one.
+	Registered(sub string) (Credential, error)
 }
 
 // TargetInfo is what a target says of itself.

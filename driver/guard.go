@@ -209,18 +209,29 @@ func (w *guardedTarget) Owned(ctx context.Context) (owned []Owned, err error) {
 }
 
 // Given implements [GivenLogins] for targets that do and for those that don't.
-func (w *guardedTarget) Given(name string, secret patchbay.Secret) (Credential, error) {
-	c, err := GivenLogin(w.t, name, secret)
+func (w *guardedTarget) Given(sub, name string, secret patchbay.Secret) (Credential, error) {
+	c, err := GivenLogin(w.t, sub, name, secret)
 	return c, w.g.redact(err, Secrets{"given": secret})
+}
+
+// Registered implements [RegisteredLogins] for targets that do and for those
+// that don't.
+func (w *guardedTarget) Registered(sub string) (Credential, error) {
+	own, ok := w.t.(RegisteredLogins)
+	if !ok {
+		return Credential{}, patchbay.Errorf(patchbay.NotSupported, "this target has no login of its own to hand out")
+	}
+	c, err := own.Registered(sub)
+	return c, w.g.redact(err, nil)
 }
 
 func (w *guardedTarget) Close() error { return w.t.Close() }
 
 // GivenLogin makes the credential of a login that the caller gave: in t's own
 // form, or of a user name and a password.
-func GivenLogin(t Target, name string, secret patchbay.Secret) (Credential, error) {
+func GivenLogin(t Target, sub, name string, secret patchbay.Secret) (Credential, error) {
 	if own, ok := t.(GivenLogins); ok {
-		return own.Given(name, secret)
+		return own.Given(sub, name, secret)
 	}
 	return Credential{Public: map[string]string{"username": name}, Secret: Secrets{"password": secret}}, nil
 }

@@ -127,6 +127,11 @@ type Submission struct {
 	Input       []byte
 	Sealed      patchbay.Sealed
 	By          string
+	// Target is what the operation works on besides its source; "" for nothing.
+	// How many operations wait for one target is bounded.
+	Target patchbay.ID
+	// Act is who asked, for the audit log: its begin and its end are lines there.
+	Act patchbay.Act
 	// Begin is stored in the same transaction (the connection's record with its
 	// new state). IfMatch, when not "", is the ETag that the stored connection
 	// must have, or [Absent]; otherwise PreconditionFailed.

@@ -69,6 +69,9 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
 		s.scrape.ServeHTTP(w, r)
 		return
 	}
+	if s.answerOpen(w, r) {
+		return
+	}
 	if err := s.dispatch(w, r); err != nil {
 		s.answerError(w, r, err)
 	}

@@ -32,7 +32,7 @@ type door struct {
 // caller is who a request comes from, signed in.
 type caller struct {
 	connector.Caller
-	admin bool
+	subject patchbay.Subject
 }
 
 // openDoor reads the admin token, or makes it at the first start. A file that
@@ -79,14 +79,14 @@ func (d *door) signIn(r *http.Request) (caller, error) {
 		return caller{}, patchbay.Errorf(patchbay.Unauthenticated, "the bearer token is not one that this server knows").
 			WithFix("send Authorization: Bearer with the token in %s of the server's data directory", TokenFile)
 	}
-	return caller{Caller: connector.Caller{Name: "admin", Type: "User"}, admin: true}, nil
+	return caller{Caller: connector.Trusted("admin"), subject: patchbay.Subject{Name: "admin", Kind: patchbay.UserPrincipal, Operator: true}}, nil
 }
 
 // authorize says whether the caller may do the action at the scope ("" is
 // everything). Every route asks it, with ARM's names of actions; the
 // administrator may do all.
 func authorize(c caller, action string, scope patchbay.ID) error {
-	if c.admin {
+	if c.subject.Operator {
 		return nil
 	}
 	return patchbay.Errorf(patchbay.Forbidden, "%s may not do %s at %s", c.Name, action, "/"+strings.TrimPrefix(string(scope), "/"))

@@ -7,8 +7,28 @@ import "patchbay.dev/patchbay/arm"
 func (s *Server) makeRoutes() routes {
 	r := routes{}
 	add := func(name arm.Route, v versions, methods map[string]route) { r[name] = endpoint{v, methods} }
-	const linkers, own = "Microsoft.ServiceLinker/linkers/", "Patchbay.Connector/"
+	s.linkerRoutes(add)
+	s.localRoutes(add)
+	s.dryrunRoutes(add)
+	s.surroundingRoutes(add)
+	s.inventoryRoutes(add)
+	s.ownRoutes(add)
+	s.accessRoutes(add)
+	s.principalRoutes(add)
+	s.auditRoutes(add)
+	return r
+}
 
+// addRoute adds one route to the table; each file of handlers adds its own.
+type addRoute func(name arm.Route, v versions, methods map[string]route)
+
+// Prefixes of actions, in ARM's words.
+const (
+	linkers = "Microsoft.ServiceLinker/linkers/"
+	own     = "Patchbay.Connector/"
+)
+
+func (s *Server) linkerRoutes(add addRoute) {
 	add(arm.RouteLinkers, linkerVersion, map[string]route{
 		"GET": {action: linkers + "read", answer: s.listLinkers},
 	})
@@ -29,7 +49,9 @@ func (s *Server) makeRoutes() routes {
 	add(arm.RouteProviderOperations, linkerVersion, map[string]route{
 		"GET": {action: "Microsoft.ServiceLinker/operations/read", answer: s.providerOperations},
 	})
+}
 
+func (s *Server) ownRoutes(add addRoute) {
 	add(arm.RouteOwnLinkerAction, ownVersion, map[string]route{
 		"POST rotate":   {action: own + "linkers/rotate/action", answer: s.rotateLinker},
 		"POST validate": {action: own + "linkers/validate/action", answer: s.validateOwn},
@@ -50,7 +72,9 @@ func (s *Server) makeRoutes() routes {
 	add(arm.RouteSweep, ownVersion, map[string]route{"POST": {action: own + "leftovers/sweep/action", answer: s.sweep}})
 	add(arm.RouteSettings, ownVersion, map[string]route{"GET": {action: own + "settings/read", answer: s.settingsTable}})
 	add(arm.RouteAllResources, ownVersion, map[string]route{"GET": {action: own + "resources/read", answer: s.listResources}})
+}
 
+func (s *Server) inventoryRoutes(add addRoute) {
 	add(arm.RouteSubscriptions, anyVersion, map[string]route{"GET": {action: "Microsoft.Resources/subscriptions/read", answer: s.listSubscriptions}})
 	add(arm.RouteSubscription, anyVersion, map[string]route{"GET": {action: "Microsoft.Resources/subscriptions/read", answer: s.getSubscription}})
 	add(arm.RouteResourceGroups, anyVersion, map[string]route{"GET": {action: "Microsoft.Resources/subscriptions/resourceGroups/read", answer: s.listResourceGroups}})
@@ -65,5 +89,4 @@ func (s *Server) makeRoutes() routes {
 		"PUT":    {action: own + "resources/write", answer: s.putResource},
 		"DELETE": {action: own + "resources/delete", answer: s.deleteResource},
 	})
-	return r
 }

@@ -41,13 +41,42 @@ type Options struct {
 	Ready func(context.Context) error
 	// Registry takes the metrics; nil makes one of the server's own.
 	Registry *prometheus.Registry
-	Log      *slog.Logger   // nil: slog.Default
-	Clock    patchbay.Clock // nil: time.Now
+	// Identity knows whose bearer tokens are; nil: only the admin token is known.
+	Identity Identity
+	// Access decides what callers may do; nil: the operator may do everything,
+	// and others nothing.
+	Access Access
+	// Audit takes the lines of what writes nothing else; nil: none is kept.
+	Audit Audit
+	// Grace is how long a request that began an operation waits for its end, so
+	// that a fast one is answered finished; 0 is 250 ms, a negative one none.
+	Grace time.Duration
+	Log   *slog.Logger   // nil: slog.Default
+	Clock patchbay.Clock // nil: time.Now
 	// Timeout bounds the work on one request; 0 is 60 s. A waiting request
 	// (operations/{id}?wait=) is bounded by its own 30 s.
 	Timeout time.Duration
 	// Drain bounds how long a stop waits for requests; 0 is 10 s.
 	Drain time.Duration
+}
+
+// Identity knows callers by their tokens; package identity has it.
+type Identity interface {
+	// Verify says whose token it is. audience is this server's base URL as the
+	// client calls it. A token that is not good is Unauthenticated.
+	Verify(ctx context.Context, token patchbay.Secret, audience string) (patchbay.Subject, error)
+}
+
+// Access decides; package access has it.
+type Access interface {
+	// Check is nil when who may do the action at the scope, else Forbidden, with
+	// the action and the scope by name.
+	Check(ctx context.Context, who patchbay.Subject, action string, scope patchbay.ID) error
+}
+
+// Audit takes lines; package audit has it.
+type Audit interface {
+	AppendAudit(ctx context.Context, e patchbay.AuditEntry) error
 }
 
 // Server answers HTTP. Make one with [New]; it is an [http.Handler], and

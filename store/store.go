@@ -7,6 +7,7 @@ package store
 
 import (
 	"context"
+	"time"
 
 	"patchbay.dev/patchbay"
 )
@@ -60,3 +61,101 @@ type OperationFilter struct {
 	Source     patchbay.ID
 	Active     bool // only those that have not ended
 }
+
+// Directory keeps who may call.
+type Directory interface {
+	Tenants(ctx context.Context) ([]patchbay.Tenant, error)
+	PutTenant(ctx context.Context, t patchbay.Tenant) error
+
+	// Principals lists a tenant's, or with "" all, in the order of their ids.
+	Principals(ctx context.Context, tenant, after string, limit int) (page []patchbay.Principal, next string, err error)
+	Principal(ctx context.Context, id string) (patchbay.Principal, error)
+	PrincipalByApp(ctx context.Context, appID string) (patchbay.Principal, error)
+	// PrincipalBySubject finds one of a configured provider.
+	PrincipalBySubject(ctx context.Context, provider string, kind patchbay.PrincipalKind, subject string) (patchbay.Principal, error)
+	// PutPrincipal writes p; ifMatch as in [Records].PutResource, and [Absent] for
+	// a new one. A client id, or a subject at its provider, that another has is a
+	// Conflict.
+	PutPrincipal(ctx context.Context, p patchbay.Principal, ifMatch string) error
+	// DeletePrincipal removes it and its role assignments.
+	DeletePrincipal(ctx context.Context, id string, ifMatch string) error
+
+	// SigningKeys lists all, oldest first.
+	SigningKeys(ctx context.Context) ([]patchbay.SigningKey, error)
+	PutSigningKey(ctx context.Context, k patchbay.SigningKey) error
+	DeleteSigningKey(ctx context.Context, id string) error
+}
+
+// Roles keeps who may do what. Removing a resource, a resource group or a
+// connection removes the assignments at it and below: one of the same name
+// starts with none.
+type Roles interface {
+	// RoleDefinitions lists a tenant's own, or with "" all; built-in ones are not
+	// kept.
+	RoleDefinitions(ctx context.Context, tenant string) ([]patchbay.RoleDefinition, error)
+	// PutRoleDefinition writes d. A name that another definition of the tenant
+	// has, in any case, is a Conflict.
+	PutRoleDefinition(ctx context.Context, d patchbay.RoleDefinition, ifMatch string) error
+	// DeleteRoleDefinition is a Conflict while it is assigned.
+	DeleteRoleDefinition(ctx context.Context, tenant, id string) error
+
+	// RoleAssignments lists a tenant's, or with "" all.
+	RoleAssignments(ctx context.Context, tenant string) ([]patchbay.RoleAssignment, error)
+	// PutRoleAssignment writes a. One of the same scope, role and principal under
+	// another id is a Conflict, whose Subject is that id.
+	PutRoleAssignment(ctx context.Context, a patchbay.RoleAssignment) error
+	DeleteRoleAssignment(ctx context.Context, tenant, id string) error
+}
+
+// Dryruns keeps stored previews.
+type Dryruns interface {
+	Dryrun(ctx context.Context, id patchbay.ID) (patchbay.Dryrun, error)
+	// Dryruns lists those of a source or location in the order of their names.
+	Dryruns(ctx context.Context, source patchbay.ID, after string, limit int) (page []patchbay.Dryrun, next string, err error)
+	PutDryrun(ctx context.Context, d patchbay.Dryrun, ifMatch string) error
+	DeleteDryrun(ctx context.Context, id patchbay.ID) error
+}
+
+// Audit keeps the audit log. Every write of this package's interfaces and of
+// the saga appends its line in its own transaction, with the context's
+// [patchbay.Act]; AppendAudit is for what writes nothing else: secrets that
+// are read, sign-ins, refusals.
+type Audit interface {
+	// AppendAudit appends e; its Seq, Previous and Hash are the store's.
+	AppendAudit(ctx context.Context, e patchbay.AuditEntry) error
+	// AuditEntries lists those behind seq after, oldest first.
+	AuditEntries(ctx context.Context, f AuditFilter, after int64, limit int) ([]patchbay.AuditEntry, error)
+	// AuditHead is the last line's number and hash, as noted apart from the lines,
+	// with a seal over the two.
+	AuditHead(ctx context.Context) (AuditHead, error)
+}
+
+// AuditFilter narrows a list of audit entries. Zero fields do not.
+type AuditFilter struct {
+	Tenant   *string     // nil: all; "" is the operator's
+	Resource patchbay.ID // it and what is below it
+	Caller   string      // name or object id
+	Action   string      // in any case
+	Result   patchbay.AuditResult
+	Since    time.Time
+	Until    time.Time
+}
+
+// AuditHead says where the audit log ends.
+type AuditHead struct {
+	Seq  int64
+	Hash string
+	Seal string
+}
+
+// Chain computes the hashes of the audit log, with a key that the store
+// doesn't have.
+type Chain interface {
+	// Line is the hash of a line with everything but its Hash set.
+	Line(e patchbay.AuditEntry) string
+	// Head is the seal of a head.
+	Head(seq int64, hash string) string
+}
+
+// Absent as a condition says that there must be no such record yet.
+const Absent = "absent"
