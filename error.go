@@ -24,6 +24,7 @@ const (
 	OperationInProgress    Code = "OperationInProgress"
 	PreconditionFailed     Code = "PreconditionFailed"
 	TooManyRequests        Code = "TooManyRequests"
+	QuotaExceeded          Code = "QuotaExceeded" // so many of them may there be, and no more
 	Forbidden              Code = "AuthorizationFailed"
 	Unauthenticated        Code = "AuthenticationFailed"
 	NotSupported           Code = "NotSupported" // this driver or target can't do that

@@ -49,6 +49,7 @@ var statuses = map[patchbay.Code]int{
 	patchbay.TooManyRequests:    http.StatusTooManyRequests,
 
 	patchbay.Conflict:            http.StatusConflict,
+	patchbay.QuotaExceeded:       http.StatusConflict, // as ARM's own
 	patchbay.OperationInProgress: http.StatusConflict,
 	patchbay.Canceled:            http.StatusConflict,
 	patchbay.TargetUnreachable:   http.StatusConflict,

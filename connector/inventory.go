@@ -197,11 +197,6 @@ func (s *Service) DeleteResource(ctx context.Context, id patchbay.ID, ifMatch st
 	return nil
 }
 
-// Subscriptions implements [API].
-func (s *Service) Subscriptions(ctx context.Context) ([]patchbay.Subscription, error) {
-	return s.records.Subscriptions(ctx)
-}
-
 // ResourceGroups implements [API].
 func (s *Service) ResourceGroups(ctx context.Context, subscription string) ([]patchbay.ResourceGroup, error) {
 	return s.records.ResourceGroups(ctx, subscription)

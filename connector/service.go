@@ -96,6 +96,14 @@ type Preview struct {
 	Problems []patchbay.Error       `json:"problems,omitempty"`
 }
 
+// DryrunRequest stores a preview.
+type DryrunRequest struct {
+	ID      patchbay.ID   // the dryrun's: of a source, or of a location
+	Spec    patchbay.Spec // with the secrets that were given; they are not stored
+	Caller  Caller
+	IfMatch string // the ETag that it must have, "*" for any; "": no condition
+}
+
 // PreviewStep is one step of a preview.
 type PreviewStep struct {
 	Name string `json:"name"`
@@ -134,6 +142,16 @@ type API interface {
 	// Preview says what Put would do, and changes nothing.
 	Preview(ctx context.Context, r PutRequest) (Preview, error)
 
+	// PutDryrun previews what a connection of the dryrun's name would do on its
+	// source or in its location, and stores that. What is in the way is in the
+	// answer, rights that the caller lacks too; only a request that says nothing
+	// sensible is an error.
+	PutDryrun(ctx context.Context, r DryrunRequest) (d patchbay.Dryrun, created bool, err error)
+	Dryrun(ctx context.Context, id patchbay.ID) (patchbay.Dryrun, error)
+	// Dryruns lists those of a source or location.
+	Dryruns(ctx context.Context, source patchbay.ID, after string, limit int) ([]patchbay.Dryrun, string, error)
+	DeleteDryrun(ctx context.Context, id patchbay.ID) error
+
 	Operation(ctx context.Context, id string) (patchbay.Operation, error)
 	Operations(ctx context.Context, f store.OperationFilter, after string, limit int) ([]patchbay.Operation, string, error)
 	// Wait answers when the operation's version is above version or it has
@@ -155,7 +173,13 @@ type API interface {
 	Resource(ctx context.Context, id patchbay.ID) (patchbay.Resource, error)
 	Resources(ctx context.Context, scope patchbay.ID, after string, limit int) ([]patchbay.Resource, string, error)
 	DeleteResource(ctx context.Context, id patchbay.ID, ifMatch string) error
+	Tenants(ctx context.Context) ([]patchbay.Tenant, error)
+	// PutTenant makes a tenant or renames it. Its id is a GUID.
+	PutTenant(ctx context.Context, t patchbay.Tenant) error
 	Subscriptions(ctx context.Context) ([]patchbay.Subscription, error)
+	// PutSubscription makes a subscription or renames it. Its id is a GUID, its
+	// tenant is there, and one that exists stays in its tenant (Conflict).
+	PutSubscription(ctx context.Context, sub patchbay.Subscription) error
 	ResourceGroups(ctx context.Context, subscription string) ([]patchbay.ResourceGroup, error)
 	ResourceGroup(ctx context.Context, id patchbay.ID) (patchbay.ResourceGroup, error)
 	PutResourceGroup(ctx context.Context, g patchbay.ResourceGroup) error

@@ -27,6 +27,9 @@ type fake struct {
 	admins      map[string]map[string]patchbay.Secret
 	groups      map[string]patchbay.ResourceGroup
 	leftovers   []patchbay.Leftover
+	dryruns     map[string]patchbay.Dryrun
+	tenants     []patchbay.Tenant
+	subs        []patchbay.Subscription     // besides the first
 	generated   *patchbay.ConfigurationInfo // what Generate was last asked with
 	panicking   bool
 	failing     error
@@ -44,6 +47,8 @@ type kept struct {
 var _ connector.API = (*fake)(nil)
 
 const (
+	testTenant = "00000000-0000-0000-0000-00000000000f"
+
 	testSub = "00000000-0000-0000-0000-000000000001"
 	testRG  = "/subscriptions/" + testSub + "/resourceGroups/rg"
 	testWeb = testRG + "/providers/Microsoft.Web/sites/web"
@@ -55,6 +60,7 @@ func newFake() *fake {
 		changed: make(chan struct{}), now: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC),
 		connections: map[string]*kept{}, resources: map[string]patchbay.Resource{},
 		admins: map[string]map[string]patchbay.Secret{}, groups: map[string]patchbay.ResourceGroup{},
+		dryruns: map[string]patchbay.Dryrun{}, tenants: []patchbay.Tenant{{ID: testTenant, DisplayName: "default"}},
 		entered: make(chan struct{}, 16),
 	}
 	f.groups[strings.ToLower(testRG)] = patchbay.ResourceGroup{ID: testRG, Location: "local"}
@@ -107,9 +113,9 @@ func (f *fake) Put(_ context.Context, r connector.PutRequest) (connector.Begun, 
 }
 
 func (f *fake) put(r connector.PutRequest) (connector.Begun, error) {
-	source, name, ok := r.ID.LinkerSource()
+	source, name, ok := r.ID.ConnectionSource()
 	if !ok {
-		return connector.Begun{}, patchbay.Errorf(patchbay.InvalidResourceID, "not a linker")
+		return connector.Begun{}, patchbay.Errorf(patchbay.InvalidResourceID, "not a connection")
 	}
 	k := f.connections[r.ID.Key()]
 	switch {
@@ -512,7 +518,89 @@ func (f *fake) Subscriptions(context.Context) ([]patchbay.Subscription, error) {
 	if f.failing != nil {
 		return nil, f.failing
 	}
-	return []patchbay.Subscription{{ID: testSub, TenantID: "00000000-0000-0000-0000-00000000000f", DisplayName: "default"}}, nil
+	return append([]patchbay.Subscription{{ID: testSub, TenantID: testTenant, DisplayName: "default"}}, f.subs...), nil
+}
+
+func (f *fake) PutSubscription(_ context.Context, sub patchbay.Subscription) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !slices.ContainsFunc(f.tenants, func(t patchbay.Tenant) bool { return t.ID == sub.TenantID }) {
+		return notFound("tenant " + sub.TenantID)
+	}
+	f.subs = append(slices.DeleteFunc(f.subs, func(old patchbay.Subscription) bool { return old.ID == sub.ID }), sub)
+	return nil
+}
+
+func (f *fake) Tenants(context.Context) ([]patchbay.Tenant, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.tenants), nil
+}
+
+func (f *fake) PutTenant(_ context.Context, t patchbay.Tenant) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.tenants = append(slices.DeleteFunc(f.tenants, func(old patchbay.Tenant) bool { return old.ID == t.ID }), t)
+	return nil
+}
+
+func (f *fake) PutDryrun(_ context.Context, r connector.DryrunRequest) (patchbay.Dryrun, bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, _, ok := r.ID.DryrunSource(); !ok {
+		return patchbay.Dryrun{}, false, patchbay.Errorf(patchbay.InvalidResourceID, "not a dryrun")
+	}
+	old, exists := f.dryruns[r.ID.Key()]
+	if r.IfMatch != "" && (!exists || r.IfMatch != "*" && r.IfMatch != old.ETag) {
+		return patchbay.Dryrun{}, false, patchbay.Errorf(patchbay.PreconditionFailed, "the dryrun changed")
+	}
+	now := f.tick()
+	d := patchbay.Dryrun{
+		ID: r.ID, Spec: copySpec(r.Spec), State: patchbay.Succeeded, ETag: fmt.Sprintf(`"d-%d"`, now.Unix()),
+		Missing: []patchbay.MissingRights{{Scope: testPG, Actions: []string{connector.ActionConnect}, Role: "Service Connector Contributor"}},
+		Steps: []patchbay.DryrunPreview{{
+			Name: "settings", Kind: "configConnection", Description: "write 1 setting to web", Action: "write settings", Scope: testWeb,
+		}},
+		Created: now, CreatedBy: r.Caller.Name, Modified: now, ModifiedBy: r.Caller.Name,
+	}
+	if exists {
+		d.ID, d.Created, d.CreatedBy = old.ID, old.Created, old.CreatedBy
+	}
+	f.dryruns[r.ID.Key()] = d
+	return d, !exists, nil
+}
+
+func (f *fake) Dryrun(_ context.Context, id patchbay.ID) (patchbay.Dryrun, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if d, ok := f.dryruns[id.Key()]; ok {
+		return d, nil
+	}
+	return patchbay.Dryrun{}, notFound("dryrun " + id.Name())
+}
+
+func (f *fake) Dryruns(_ context.Context, source patchbay.ID, after string, limit int) ([]patchbay.Dryrun, string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	keys, next := paged(f.dryruns, func(key string) bool {
+		of, _, _ := patchbay.ID(key).DryrunSource()
+		return of.Equal(source)
+	}, after, limit)
+	var page []patchbay.Dryrun
+	for _, key := range keys {
+		page = append(page, f.dryruns[key])
+	}
+	return page, next, nil
+}
+
+func (f *fake) DeleteDryrun(_ context.Context, id patchbay.ID) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, ok := f.dryruns[id.Key()]; !ok {
+		return notFound("dryrun " + id.Name())
+	}
+	delete(f.dryruns, id.Key())
+	return nil
 }
 
 func (f *fake) ResourceGroups(_ context.Context, subscription string) ([]patchbay.ResourceGroup, error) {

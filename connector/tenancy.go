@@ -1,0 +1,112 @@
+package connector
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/store"
+)
+
+// directory is the part of the records that keeps tenants.
+func (s *Service) directory() (store.Directory, error) {
+	if d, ok := s.records.(store.Directory); ok {
+		return d, nil
+	}
+	return nil, patchbay.Errorf(patchbay.NotSupported, "these records keep no tenants")
+}
+
+// Tenants implements [API].
+func (s *Service) Tenants(ctx context.Context) ([]patchbay.Tenant, error) {
+	d, err := s.directory()
+	if err != nil {
+		return nil, err
+	}
+	return d.Tenants(ctx)
+}
+
+// PutTenant implements [API].
+func (s *Service) PutTenant(ctx context.Context, t patchbay.Tenant) error {
+	d, err := s.directory()
+	if err != nil {
+		return err
+	}
+	if t.ID, err = guid("a tenant's id", t.ID); err != nil {
+		return err
+	}
+	if err := displayName(t.DisplayName); err != nil {
+		return err
+	}
+	return d.PutTenant(ctx, t)
+}
+
+// Subscriptions implements [API].
+func (s *Service) Subscriptions(ctx context.Context) ([]patchbay.Subscription, error) {
+	return s.records.Subscriptions(ctx)
+}
+
+// PutSubscription implements [API].
+func (s *Service) PutSubscription(ctx context.Context, sub patchbay.Subscription) error {
+	var err error
+	if sub.ID, err = guid("a subscription's id", sub.ID); err != nil {
+		return err
+	}
+	if sub.TenantID, err = guid("a tenant's id", sub.TenantID); err != nil {
+		return err
+	}
+	if err := displayName(sub.DisplayName); err != nil {
+		return err
+	}
+	tenants, err := s.Tenants(ctx)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(tenants, func(t patchbay.Tenant) bool { return strings.EqualFold(t.ID, sub.TenantID) }) {
+		return patchbay.Errorf(patchbay.ResourceNotFound, "there is no tenant %s", sub.TenantID).
+			WithFix("patchbay tenant list")
+	}
+	old, err := s.subscription(ctx, sub.ID)
+	switch {
+	case err != nil:
+		return err
+	case old.ID != "" && !strings.EqualFold(old.TenantID, sub.TenantID):
+		// Its connections, principals and audit lines are behind the old wall.
+		return patchbay.Errorf(patchbay.Conflict, "the subscription %s is another tenant's, and can't move", sub.ID)
+	}
+	return s.records.PutSubscription(ctx, sub)
+}
+
+// subscription is the record of that id, a zero one when there is none.
+func (s *Service) subscription(ctx context.Context, id string) (patchbay.Subscription, error) {
+	subs, err := s.records.Subscriptions(ctx)
+	if err != nil {
+		return patchbay.Subscription{}, err
+	}
+	for _, sub := range subs {
+		if strings.EqualFold(sub.ID, id) {
+			return sub, nil
+		}
+	}
+	return patchbay.Subscription{}, nil
+}
+
+func guid(what, id string) (string, error) {
+	u, err := uuid.Parse(id)
+	if err != nil || len(id) != 36 {
+		return "", patchbay.Errorf(patchbay.InvalidArgument, "%s is a GUID; %q is not", what, clip(id, 60))
+	}
+	return u.String(), nil
+}
+
+// maxDisplayName bounds what reaches lists and logs, in bytes.
+const maxDisplayName = 200
+
+func displayName(name string) error {
+	if len(name) > maxDisplayName || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return patchbay.Errorf(patchbay.InvalidArgument, "a display name has at most %d bytes and no control characters", maxDisplayName)
+	}
+	return nil
+}
