@@ -27,6 +27,9 @@ const (
 	QuotaExceeded          Code = "QuotaExceeded" // so many of them may there be, and no more
 	Forbidden              Code = "AuthorizationFailed"
 	Unauthenticated        Code = "AuthenticationFailed"
+	PrincipalNotFound      Code = "PrincipalNotFound"          // of a role assignment
+	RoleNotFound           Code = "RoleDefinitionDoesNotExist" // of a role assignment
+	RoleAssignmentExists   Code = "RoleAssignmentExists"
 	NotSupported           Code = "NotSupported" // this driver or target can't do that
 	Internal               Code = "InternalServerError"
 	Canceled               Code = "Canceled"

@@ -105,6 +105,11 @@ type Roles interface {
 	// another id is a Conflict, whose Subject is that id.
 	PutRoleAssignment(ctx context.Context, a patchbay.RoleAssignment) error
 	DeleteRoleAssignment(ctx context.Context, tenant, id string) error
+
+	// RolesVersion is another number after every write that changed a definition
+	// or an assignment, those included that go with what they were about. It
+	// reads nothing: decisions are made from memory, and ask it each time.
+	RolesVersion() int64
 }
 
 // Dryruns keeps stored previews.
