@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -81,9 +82,14 @@ func (s *Service) patch(ctx context.Context, r PutRequest, merge func(*patchbay.
 		}
 	}
 	spec = cloneSpec(spec)
-	p, err := s.newParties(ctx, r.ID, &spec)
+	p, err := s.newParties(ctx, r.Caller, r.ID, &spec)
 	if err != nil {
 		return Begun{}, err
+	}
+	if !exists {
+		if err := s.roomForConnection(ctx, r.ID); err != nil {
+			return Begun{}, err
+		}
 	}
 	given := takeSecrets(&spec)
 	kind := patchbay.OpCreate
@@ -93,42 +99,53 @@ func (s *Service) patch(ctx context.Context, r PutRequest, merge func(*patchbay.
 			return Begun{}, err
 		}
 	}
-	if err := givenWhole(spec, given); err != nil {
+	if err := givenWhole(p, spec, given); err != nil {
 		return Begun{}, err
 	}
 	now := s.now().UTC()
 	want := old
 	if !exists {
-		source, name, _ := r.ID.LinkerSource()
+		source, name, _ := r.ID.ConnectionSource()
 		want = patchbay.Connection{ID: r.ID, UID: newUID(), Source: source, Name: name, Created: now, CreatedBy: r.Caller.Name}
 	}
-	want.Location = p.source.Location
+	want.Location = p.place()
 	want.Spec, want.State, want.Modified, want.ModifiedBy = spec, patchbay.Accepted, now, r.Caller.Name
 	in := input{Want: want, Created: !exists}
 	if exists {
 		in.Connection, in.Sealed = old, old.Sealed
 	}
-	return s.submit(ctx, kind, in, given, r.OperationID, r.IfMatch, r.Caller)
+	return s.submit(ctx, begin{kind: kind, in: in, given: given, id: r.OperationID, ifMatch: r.IfMatch, caller: r.Caller, target: refOf(p).Target})
 }
 
-// givenWhole refuses half of a login.
-func givenWhole(spec patchbay.Spec, given map[string]string) error {
-	if authenticates(spec) && spec.Auth.Type == patchbay.AuthSecret && spec.Auth.Name != "" && given[givenValue] == "" {
+// givenWhole refuses a part of a login.
+func givenWhole(p parties, spec patchbay.Spec, given map[string]string) error {
+	if !authenticates(spec) {
+		return nil
+	}
+	switch a := spec.Auth; {
+	case a.Type == patchbay.AuthSecret && a.Name != "" && given[givenValue] == "" && p.targets.Capabilities.External:
+		return patchbay.Errorf(patchbay.InvalidArgument, "a login name was given without its secret").
+			WithFix("give both (--secret name=… secret=…)")
+	case a.Type == patchbay.AuthSecret && a.Name != "" && given[givenValue] == "":
 		return patchbay.Errorf(patchbay.InvalidArgument, "a login name was given without its secret").
 			WithFix("give both (--secret name=… secret=…), or neither: then Patchbay makes a login of its own")
+	case a.Type == patchbay.AuthSecret && p.endpoint && given[givenValue] == "":
+		return patchbay.Errorf(patchbay.InvalidArgument, "a service that is not registered has no login to hand out").
+			WithFix("give its login with the connection (--secret name=… secret=…), or register the service")
+	case a.Type == patchbay.AuthSPSecret && given[givenSecret] == "":
+		return patchbay.Errorf(patchbay.InvalidArgument, "a service principal was given without its secret").
+			WithFix("give its clientId and its secret")
 	}
 	return nil
 }
 
 // keepGiven carries a stored secret over into an update that does not repeat
-// it: a secret left out means keep.
+// it: a secret left out means keep. A secret is never sent to another target
+// than the one that it was given for.
 func (s *Service) keepGiven(old patchbay.Connection, spec patchbay.Spec, given map[string]string) error {
-	if old.Spec.Auth == nil || spec.Auth == nil || old.Spec.Auth.Type != spec.Auth.Type || old.Spec.Auth.Name != spec.Auth.Name ||
-		!old.Spec.Target.ID.Equal(spec.Target.ID) {
+	was, is := old.Spec.Target, spec.Target
+	if !sameLogin(old.Spec.Auth, spec.Auth) || was.Type != is.Type || !was.ID.Equal(is.ID) || was.Endpoint != is.Endpoint {
 		return nil
-	}
-	if spec.Auth.Name == "" && spec.Auth.SecretInfo == nil {
-		return nil // nothing says that a login was given: Patchbay makes its own
 	}
 	h, err := s.openHolding(old)
 	if err != nil {
@@ -140,6 +157,22 @@ func (s *Service) keepGiven(old patchbay.Connection, spec patchbay.Spec, given m
 		}
 	}
 	return nil
+}
+
+// sameLogin reports whether both name the same given login.
+func sameLogin(old, now *patchbay.Auth) bool {
+	if old == nil || now == nil || old.Type != now.Type {
+		return false
+	}
+	switch now.Type {
+	case patchbay.AuthSecret:
+		// Without either nothing says that a login was given: it is fetched, or
+		// Patchbay makes its own.
+		return old.Name == now.Name && (now.Name != "" || now.SecretInfo != nil)
+	case patchbay.AuthSPSecret, patchbay.AuthSPCertificate:
+		return strings.EqualFold(old.ClientID, now.ClientID)
+	}
+	return true
 }
 
 // Delete implements [API].
@@ -154,7 +187,13 @@ func (s *Service) delete(ctx context.Context, id patchbay.ID, caller Caller, ifM
 	}
 	want := old
 	want.State, want.Modified, want.ModifiedBy = patchbay.Deleting, s.now().UTC(), caller.Name
-	return s.submit(ctx, patchbay.OpDelete, input{Connection: old, Sealed: old.Sealed, Want: want}, nil, "", ifMatch, caller)
+	h, err := s.openHolding(old)
+	if err != nil {
+		return Begun{}, err
+	}
+	return s.submit(ctx, begin{
+		kind: patchbay.OpDelete, in: input{Connection: old, Sealed: old.Sealed, Want: want}, ifMatch: ifMatch, caller: caller, target: h.Target,
+	})
 }
 
 // Rotate implements [API].
@@ -176,22 +215,44 @@ func (s *Service) rotate(ctx context.Context, r RotateRequest) (Begun, error) {
 	}
 	want := old
 	want.Spec = cloneSpec(old.Spec)
+	p, err := s.newParties(ctx, r.Caller, r.ID, &want.Spec)
+	if err != nil {
+		return Begun{}, err
+	}
 	want.State, want.Modified, want.ModifiedBy = patchbay.Accepted, s.now().UTC(), r.Caller.Name
-	given := maps.Clone(h.Given)
-	switch own := len(h.Given) == 0; {
-	case own && !r.Secret.IsZero():
-		return Begun{}, patchbay.Errorf(patchbay.InvalidArgument, "the login of %s is Patchbay's own, which makes the new one itself; leave the secret out", old.Name)
-	case !own && r.Secret.IsZero():
-		return Begun{}, patchbay.Errorf(patchbay.InvalidArgument, "the login of %s was given, so its new secret must be given too", old.Name).
-			WithFix("patchbay connection rotate %s/%s --secret name=… secret=…", old.Source.Name(), old.Name)
-	case !own:
-		given[givenValue] = r.Secret.Reveal()
-		if r.Name != "" {
-			want.Spec.Auth.Name = r.Name
-		}
+	given, err := rotated(old, h, &want.Spec, r)
+	if err != nil {
+		return Begun{}, err
 	}
 	in := input{Connection: old, Sealed: old.Sealed, Want: want, Rotate: true, RevokeNow: r.RevokeNow}
-	return s.submit(ctx, patchbay.OpRotate, in, given, "", r.IfMatch, r.Caller)
+	return s.submit(ctx, begin{kind: patchbay.OpRotate, in: in, given: given, ifMatch: r.IfMatch, caller: r.Caller, target: refOf(p).Target})
+}
+
+// rotated is what was given for a connection, with the new secret in place of
+// the old one.
+func rotated(old patchbay.Connection, h holding, spec *patchbay.Spec, r RotateRequest) (map[string]string, error) {
+	given := map[string]string{}
+	maps.Copy(given, h.Given)
+	switch whose := h.whose(); {
+	case whose == loginIdentity && spec.Auth.Type != patchbay.AuthSPSecret:
+		return nil, patchbay.Errorf(patchbay.NotSupported, "%s signs in as an identity, whose credential Patchbay neither has nor makes; rotate it where the identity is", old.Name)
+	case whose == loginRegistered && !r.Secret.IsZero():
+		return nil, patchbay.Errorf(patchbay.InvalidArgument, "the login of %s is the one that was registered with its target; leave the secret out", old.Name).
+			WithFix("register the new one, then rotate: every connection that has it takes it anew")
+	case whose != loginGiven && whose != loginIdentity && !r.Secret.IsZero():
+		return nil, patchbay.Errorf(patchbay.InvalidArgument, "the login of %s is Patchbay's own, which makes the new one itself; leave the secret out", old.Name)
+	case (whose == loginGiven || whose == loginIdentity) && r.Secret.IsZero():
+		return nil, patchbay.Errorf(patchbay.InvalidArgument, "the login of %s was given, so its new secret must be given too", old.Name).
+			WithFix("patchbay connection rotate %s --secret name=… secret=…", onCommandLine(old))
+	case whose == loginIdentity:
+		given[givenSecret] = r.Secret.Reveal()
+	case whose == loginGiven:
+		given[givenValue] = r.Secret.Reveal()
+		if r.Name != "" {
+			spec.Auth.Name = r.Name
+		}
+	}
+	return given, nil
 }
 
 // Validate implements [API].
@@ -200,7 +261,13 @@ func (s *Service) Validate(ctx context.Context, id patchbay.ID, caller Caller, f
 	if err != nil {
 		return Begun{}, err
 	}
-	return s.submit(ctx, patchbay.OpValidate, input{Connection: old, Sealed: old.Sealed, Want: old, Fix: fix}, nil, "", "", caller)
+	h, err := s.openHolding(old)
+	if err != nil {
+		return Begun{}, err
+	}
+	return s.submit(ctx, begin{
+		kind: patchbay.OpValidate, in: input{Connection: old, Sealed: old.Sealed, Want: old, Fix: fix}, caller: caller, target: h.Target,
+	})
 }
 
 // steps is the plan of an operation, as far as it is known before the world is
@@ -224,7 +291,7 @@ func steps(kind patchbay.OperationKind, in input) []string {
 	if authenticates(spec) {
 		plan = append(plan, stepPrincipal, stepProbe)
 	}
-	if configures(spec) || len(in.Connection.Keys) > 0 {
+	if !in.Want.ID.IsConnector() && (configures(spec) || len(in.Connection.Keys) > 0) {
 		plan = append(plan, stepSettings, stepRestart)
 	}
 	switch {
@@ -238,11 +305,23 @@ func steps(kind patchbay.OperationKind, in input) []string {
 	return plan
 }
 
-func (s *Service) submit(ctx context.Context, kind patchbay.OperationKind, in input, given map[string]string, opID, ifMatch string, caller Caller) (Begun, error) {
+// begin is an operation that is to be submitted.
+type begin struct {
+	kind    patchbay.OperationKind
+	in      input
+	given   map[string]string // the secrets
+	id      string            // the caller's; "" mints one
+	ifMatch string
+	caller  Caller
+	target  patchbay.ID // the registered one; "" when there is none
+}
+
+func (s *Service) submit(ctx context.Context, b begin) (Begun, error) {
+	kind, in, opID := b.kind, b.in, b.id
 	if opID == "" {
 		opID = uuid.NewString()
 	}
-	hash, err := s.requestHash(kind, in, given)
+	hash, err := s.requestHash(kind, in, b.given)
 	if err != nil {
 		return Begun{}, err
 	}
@@ -251,22 +330,26 @@ func (s *Service) submit(ctx context.Context, kind patchbay.OperationKind, in in
 	if err != nil {
 		return Begun{}, patchbay.Errorf(patchbay.Internal, "store the request: %w", err)
 	}
-	sealed, err := s.seal(given, "operation "+opID)
+	sealed, err := s.seal(b.given, "operation "+opID)
+	if err != nil {
+		return Begun{}, err
+	}
+	act, err := s.act(ctx, b)
 	if err != nil {
 		return Begun{}, err
 	}
 	sub := saga.Submission{
 		ID: opID, RequestHash: hash, Kind: kind,
-		Connection: in.Want.ID, Source: in.Want.Source,
-		Plan: steps(kind, in), Input: body, Sealed: sealed, By: caller.Name,
+		Connection: in.Want.ID, Source: runsOn(in.Want), Target: b.target,
+		Plan: steps(kind, in), Input: body, Sealed: sealed, By: b.caller.Name, Act: act,
 	}
 	shown := in.Want
 	if kind == patchbay.OpValidate {
 		shown = in.Connection
 	} else {
-		begin := in.Want
-		begin.Sealed = in.Sealed // what it holds until the operation succeeds
-		sub.Begin.PutConnection = &begin
+		record := in.Want
+		record.Sealed = in.Sealed // what it holds until the operation succeeds
+		sub.Begin.PutConnection = &record
 		// The record must still be the one that was read, or still not be there:
 		// what is put back when this fails was decided from it.
 		sub.IfMatch = in.Connection.ETag
@@ -274,7 +357,7 @@ func (s *Service) submit(ctx context.Context, kind patchbay.OperationKind, in in
 			sub.IfMatch = saga.Absent
 		}
 	}
-	if err := saga.MatchETag(in.Want.ID, ifMatch, in.Connection.ETag, !in.Created); err != nil {
+	if err := saga.MatchETag(in.Want.ID, b.ifMatch, in.Connection.ETag, !in.Created); err != nil {
 		return Begun{}, err
 	}
 	if kind != patchbay.OpValidate && changing(in.Connection) {

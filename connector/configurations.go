@@ -8,8 +8,9 @@ import (
 	"patchbay.dev/patchbay/driver"
 )
 
-// Configurations implements [API].
-func (s *Service) Configurations(ctx context.Context, id patchbay.ID, _ Caller) ([]patchbay.Setting, error) {
+// Configurations implements [API]. A local connection's were never written:
+// they are computed, with the credential that it holds.
+func (s *Service) Configurations(ctx context.Context, id patchbay.ID, caller Caller) ([]patchbay.Setting, error) {
 	c, err := s.records.Connection(ctx, id)
 	if err != nil {
 		return nil, err
@@ -17,6 +18,9 @@ func (s *Service) Configurations(ctx context.Context, id patchbay.ID, _ Caller) 
 	held, err := s.openHolding(c)
 	if err != nil {
 		return nil, err
+	}
+	if id.IsConnector() {
+		return s.Generate(ctx, id, nil, caller)
 	}
 	if held.Written == nil {
 		return []patchbay.Setting{}, nil
@@ -40,19 +44,25 @@ func (s *Service) Generate(ctx context.Context, id patchbay.ID, info *patchbay.C
 	if !configures(c.Spec) {
 		return []patchbay.Setting{}, nil
 	}
-	if held.Target == "" {
-		return nil, patchbay.Errorf(patchbay.Conflict, "the connection %s is not made yet", c.Name)
+	if !held.made() {
+		return nil, notMade(c)
 	}
-	target, done, err := s.target(ctx, held.Target)
+	p := plan{Credential: held.Credential}
+	if p.ref, _, err = s.today(ctx, held.ref, c.Spec.Target.ID); err != nil {
+		return nil, err
+	}
+	target, done, err := s.openRef(ctx, p.ref)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	facts, err := target.Inspect(ctx, held.Sub)
+	facts, err := target.Inspect(ctx, p.Sub)
 	if err != nil {
 		return nil, err
 	}
-	p := plan{Kind: held.Kind, Credential: held.Credential}
+	if id.IsConnector() {
+		return s.localSettings(p, c, facts.Values)
+	}
 	ours := map[string]bool{}
 	if held.Written != nil {
 		for _, set := range held.Written.Change.Set {

@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"log/slog"
 	"net"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -34,6 +36,7 @@ type Options struct {
 	// Overlap is how long an old credential keeps working after the new one is
 	// in place; 0 means DefaultOverlap.
 	Overlap time.Duration
+	Limits  Limits
 	// Dialer is how this process reaches targets; nil means a net.Dialer.
 	Dialer driver.Dialer
 	Clock  patchbay.Clock // nil means time.Now
@@ -50,6 +53,7 @@ type Service struct {
 	catalog driver.Catalog
 	engine  Engine
 	overlap time.Duration
+	limits  Limits
 	dialer  driver.Dialer
 	now     patchbay.Clock
 	log     *slog.Logger
@@ -66,7 +70,7 @@ var _ API = (*Service)(nil)
 func New(o Options) *Service {
 	s := &Service{
 		records: o.Records, keys: o.Keys, catalog: o.Catalog,
-		overlap: o.Overlap, dialer: o.Dialer, now: o.Clock, log: o.Log, observe: o.Observe,
+		overlap: o.Overlap, limits: o.Limits.withDefaults(), dialer: o.Dialer, now: o.Clock, log: o.Log, observe: o.Observe,
 	}
 	if s.overlap == 0 {
 		s.overlap = DefaultOverlap
@@ -94,21 +98,52 @@ func (s *Service) Close() {
 	s.sources.close()
 }
 
-// Init makes a subscription and a resource group when there is none.
+// Init makes a tenant, a subscription and a resource group when there is no
+// subscription, and the tenants of those that have none on record.
 func (s *Service) Init(ctx context.Context) error {
 	subs, err := s.records.Subscriptions(ctx)
-	if err != nil || len(subs) > 0 {
+	if err != nil {
 		return err
 	}
+	if len(subs) > 0 {
+		return s.initTenants(ctx, subs)
+	}
 	sub := patchbay.Subscription{ID: uuid.NewString(), TenantID: uuid.NewString(), DisplayName: "default"}
-	// The group first: a start that ends between the two makes both again.
+	// The subscription last: a start that ends before it makes all three again.
 	if err := s.records.PutResourceGroup(ctx, patchbay.ResourceGroup{
 		ID:       patchbay.ID("/subscriptions/" + sub.ID + "/resourceGroups/default"),
 		Location: DefaultLocation,
 	}); err != nil {
 		return err
 	}
+	if err := s.initTenants(ctx, []patchbay.Subscription{sub}); err != nil {
+		return err
+	}
 	return s.records.PutSubscription(ctx, sub)
+}
+
+// initTenants makes a record for each tenant that subs name and that has none.
+func (s *Service) initTenants(ctx context.Context, subs []patchbay.Subscription) error {
+	d, err := s.directory()
+	if err != nil {
+		return nil // such records keep no tenants
+	}
+	tenants, err := d.Tenants(ctx)
+	if err != nil {
+		return err
+	}
+	for _, sub := range subs {
+		known := func(t patchbay.Tenant) bool { return strings.EqualFold(t.ID, sub.TenantID) }
+		if sub.TenantID == "" || slices.ContainsFunc(tenants, known) {
+			continue
+		}
+		t := patchbay.Tenant{ID: sub.TenantID, DisplayName: "default"}
+		if err := d.PutTenant(ctx, t); err != nil {
+			return err
+		}
+		tenants = append(tenants, t)
+	}
+	return nil
 }
 
 // DefaultLocation is where things are when nobody said.

@@ -56,13 +56,13 @@ func (s *Service) checkPlace(ctx context.Context, r *patchbay.Resource) error {
 	if r.ID.ResourceGroup() == "" || r.ID.Type() == "" {
 		return patchbay.Errorf(patchbay.InvalidResourceID, "%q is not the id of a resource in a resource group", clip(string(r.ID), 200))
 	}
-	if _, _, ok := r.ID.LinkerSource(); ok {
-		return patchbay.Errorf(patchbay.InvalidResourceID, "%q is a connection's id", clip(string(r.ID), 200))
+	if strings.HasPrefix(strings.ToLower(r.ID.Type()), "microsoft.servicelinker/") {
+		return patchbay.Errorf(patchbay.InvalidResourceID, "%q is the id of a connection, or of what belongs to one", clip(string(r.ID), 200))
 	}
-	group, err := s.records.ResourceGroup(ctx, patchbay.ID("/subscriptions/"+r.ID.Subscription()+"/resourceGroups/"+r.ID.ResourceGroup()))
+	group, err := s.records.ResourceGroup(ctx, groupOf(r.ID))
 	if err != nil {
 		if patchbay.CodeOf(err) == patchbay.ResourceNotFound {
-			return patchbay.Errorf(patchbay.ResourceNotFound, "there is no resource group %s in subscription %s", r.ID.ResourceGroup(), r.ID.Subscription())
+			return noGroup(r.ID)
 		}
 		return err
 	}

@@ -319,7 +319,7 @@ func (s *Service) idle(ctx context.Context, target driver.Target, r driver.Princ
 	if err != nil || state.Sessions == 0 {
 		return err
 	}
-	return patchbay.Errorf(patchbay.StillInUse, "%s has %d open sessions, and %s should use %s", r.Name, state.Sessions, c.Source.Name(), c.Principal)
+	return patchbay.Errorf(patchbay.StillInUse, "%s has %d open sessions, and %s should use %s", r.Name, state.Sessions, application(c), c.Principal)
 }
 
 // lookAtSource lists settings that no connection owns.

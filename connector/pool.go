@@ -161,8 +161,12 @@ func (s *Service) target(ctx context.Context, id patchbay.ID) (driver.Target, fu
 	return s.targets.get(ctx, r)
 }
 
-// source gives the opened driver of a registered source.
+// source gives the opened driver of a registered source; of a local
+// connection, one that is nowhere.
 func (s *Service) source(ctx context.Context, id patchbay.ID) (driver.Source, func(), error) {
+	if id.IsConnector() {
+		return nowhere{s.dialer}, func() {}, nil
+	}
 	r, err := s.records.Resource(ctx, id)
 	if err != nil {
 		return nil, nil, err

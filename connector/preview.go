@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -13,6 +14,11 @@ import (
 // target kind without a driver, or of a target that is not registered, it
 // shows the names.
 func (s *Service) Preview(ctx context.Context, r PutRequest) (Preview, error) {
+	return s.preview(ctx, r, func() bool { return true })
+}
+
+// preview asks the target only if mayAsk, once it is known which one it is.
+func (s *Service) preview(ctx context.Context, r PutRequest, mayAsk func() bool) (Preview, error) {
 	old, err := s.records.Connection(ctx, r.ID)
 	exists := err == nil
 	if err != nil && patchbay.CodeOf(err) != patchbay.ResourceNotFound {
@@ -22,27 +28,56 @@ func (s *Service) Preview(ctx context.Context, r PutRequest) (Preview, error) {
 	if exists {
 		pv.Kind = patchbay.OpUpdate
 	}
+	if _, _, ok := r.ID.ConnectionSource(); !ok {
+		return pv, notConnection(r.ID)
+	}
 	spec := cloneSpec(r.Spec)
 	given := takeSecrets(&spec)
-	source, name, ok := r.ID.LinkerSource()
-	if !ok {
-		return pv, patchbay.Errorf(patchbay.InvalidResourceID, "%q is not the id of a connection", clip(string(r.ID), 200))
+	parties, err := s.newParties(ctx, r.Caller, r.ID, &spec)
+	switch code := patchbay.CodeOf(err); {
+	case code == patchbay.Forbidden:
+		return pv, err
+	case err != nil:
+		pv.problem(err)
 	}
-	parties, err := s.newParties(ctx, r.ID, &spec)
-	if err != nil {
-		pv.Problems = append(pv.Problems, *patchbay.AsError(err))
-		kind, known := settings.KindOf(spec.Target.ID.Type())
-		if !known {
+	if parties.kind == "" {
+		known := false
+		if parties.kind, known = settings.KindOf(cmp.Or(spec.Target.ID.Type(), string(spec.Target.Type))); !known {
 			return pv, nil
 		}
-		parties.kind = kind
-		if spec.Client == "" {
-			spec.Client = "none"
-		}
 	}
-	values := s.previewValues(ctx, &pv, parties, spec)
+	spec.Client = cmp.Or(spec.Client, "none")
+	var values settings.Values
+	if mayAsk() {
+		values = s.previewValues(ctx, &pv, parties, spec)
+	}
+	if configures(spec) {
+		s.previewSettings(ctx, &pv, parties, spec, values, r.ID, old)
+	}
+	if exists {
+		if err := s.keepGiven(old, spec, given); err != nil {
+			return pv, err
+		}
+	} else if err := s.roomForConnection(ctx, r.ID); err != nil {
+		pv.problem(err)
+	}
+	if err := givenWhole(parties, spec, given); err != nil {
+		pv.problem(err)
+	}
+	pv.Steps = previewSteps(pv, parties, r.ID, spec, old, given[givenValue] == "")
+	return pv, nil
+}
+
+func (pv *Preview) problem(err error) { pv.Problems = append(pv.Problems, *patchbay.AsError(err)) }
+
+// previewSettings are the settings, with what is not known as ‹password›.
+func (s *Service) previewSettings(ctx context.Context, pv *Preview, p parties, spec patchbay.Spec, values settings.Values, id patchbay.ID, old patchbay.Connection) {
+	source, name, _ := id.ConnectionSource()
+	if id.IsConnector() {
+		source = id
+	}
 	request := settings.Request{
-		Kind: parties.kind, Client: spec.Client, Auth: authType(spec.Auth), Naming: spec.Naming,
+		Kind: p.kind, Client: spec.Client, Auth: authType(spec.Auth), Naming: spec.Naming,
 		Connection: name, Values: values, Preview: true,
 	}
 	if i := spec.Configuration; i != nil {
@@ -58,22 +93,10 @@ func (s *Service) Preview(ctx context.Context, r PutRequest) (Preview, error) {
 		}
 		done()
 	}
-	if configures(spec) {
-		pv.Settings, err = renderLogin(request, authenticates(spec))
-		if err != nil {
-			pv.Problems = append(pv.Problems, *patchbay.AsError(err))
-		}
+	var err error
+	if pv.Settings, err = renderLogin(request, authenticates(spec)); err != nil {
+		pv.problem(err)
 	}
-	if exists {
-		if err := s.keepGiven(old, spec, given); err != nil {
-			return pv, err
-		}
-	}
-	if err := givenWhole(spec, given); err != nil {
-		pv.Problems = append(pv.Problems, *patchbay.AsError(err))
-	}
-	pv.Steps = previewSteps(pv, spec, source, old, given[givenValue] == "")
-	return pv, nil
 }
 
 // previewValues are the values that are known.
@@ -85,7 +108,7 @@ func (s *Service) previewValues(ctx context.Context, pv *Preview, p parties, spe
 	if p.target.ID == "" {
 		return values
 	}
-	target, done, err := s.targets.get(ctx, p.target)
+	target, done, err := s.openParty(ctx, p)
 	if err == nil {
 		defer done()
 		info, inspectErr := target.Inspect(ctx, p.sub)
@@ -95,39 +118,66 @@ func (s *Service) previewValues(ctx context.Context, pv *Preview, p parties, spe
 		err = inspectErr
 	}
 	if err != nil {
-		pv.Problems = append(pv.Problems, *patchbay.AsError(err))
+		pv.problem(err)
 	}
 	return values
 }
 
-// previewSteps says in words what each step of the plan would do.
-func previewSteps(pv Preview, spec patchbay.Spec, source patchbay.ID, old patchbay.Connection, own bool) []PreviewStep {
-	target := spec.Target.ID.Name()
-	if strings.Count(spec.Target.ID.Type(), "/") > 1 { // a database of a server
-		target += " on " + spec.Target.ID.Parent().Name()
-	}
-	access := spec.Access
-	if access == "" {
-		access = patchbay.Writer
-	}
+// previewSteps says in words what each step of the plan would do. own says
+// that no login was given.
+func previewSteps(pv Preview, p parties, id patchbay.ID, spec patchbay.Spec, old patchbay.Connection, own bool) []PreviewStep {
+	target, source := targetName(spec.Target), p.source.ID.Name()
 	text := map[string]string{
-		stepPlan:     "read both ends and decide everything",
-		stepProbe:    fmt.Sprintf("sign in to %s as the application, from where it runs", target),
-		stepSettings: fmt.Sprintf("write %s to %s", count(len(pv.Settings), "setting"), source.Name()),
-		stepRestart:  fmt.Sprintf("restart or reload %s, where it has a way to", source.Name()),
-		stepVerify:   "read the settings back and sign in with them",
-		stepRevoke:   "revoke the login " + old.Principal + " when nothing uses it any more, if it is replaced",
+		stepPlan:      "read both ends and decide everything",
+		stepPrincipal: previewLogin(p, spec, target, own),
+		stepProbe:     fmt.Sprintf("sign in to %s as the application, from where it runs", target),
+		stepSettings:  fmt.Sprintf("write %s to %s", count(len(pv.Settings), "setting"), source),
+		stepRestart:   fmt.Sprintf("restart or reload %s, where it has a way to", source),
+		stepVerify:    "read the settings back and sign in with them",
+		stepRevoke:    "revoke the login " + old.Principal + " when nothing uses it any more, if it is replaced",
 	}
-	if own {
-		text[stepPrincipal] = fmt.Sprintf("make a login with %s access to %s", access, target)
-	} else {
-		text[stepPrincipal] = "take the login that was given"
+	if id.IsConnector() {
+		text[stepProbe] = fmt.Sprintf("sign in to %s from the server", target)
+		text[stepVerify] = "keep the login for the developer to read"
+	}
+	if p.targets.Capabilities.External && authenticates(spec) && spec.Auth.Type != patchbay.AuthSecret {
+		text[stepProbe] = "try the way to " + target
 	}
 	var out []PreviewStep
-	for _, name := range steps(pv.Kind, input{Connection: old, Created: pv.Kind == patchbay.OpCreate, Want: patchbay.Connection{Spec: spec}}) {
+	for _, name := range steps(pv.Kind, input{Connection: old, Created: pv.Kind == patchbay.OpCreate, Want: patchbay.Connection{ID: id, Spec: spec}}) {
 		out = append(out, PreviewStep{Name: name, Text: text[name]})
 	}
 	return out
+}
+
+// previewLogin says where the login comes from.
+func previewLogin(p parties, spec patchbay.Spec, target string, own bool) string {
+	switch {
+	case !authenticates(spec):
+		return ""
+	case !own:
+		return "take the login that was given"
+	case !p.targets.Capabilities.External:
+		return fmt.Sprintf("make a login with %s access to %s", cmp.Or(spec.Access, patchbay.Writer), target)
+	case spec.Auth.Type == patchbay.AuthSecret:
+		return "take the login that was registered with " + p.title()
+	}
+	return "make nothing: the owner of " + target + " gives the identity its access"
+}
+
+// targetName is what people call a target: a database of a server, an
+// endpoint.
+func targetName(t patchbay.TargetService) string {
+	if t.ID == "" {
+		if checkEndpoint(t.Endpoint) != nil {
+			return "the target" // it may have a login in it
+		}
+		return t.Endpoint
+	}
+	if strings.Count(t.ID.Type(), "/") > 1 {
+		return t.ID.Name() + " on " + t.ID.Parent().Name()
+	}
+	return t.ID.Name()
 }
 
 func count(n int, what string) string {

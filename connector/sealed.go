@@ -14,13 +14,12 @@ import (
 
 // holding is what a connection knows and nobody may read.
 type holding struct {
+	ref                                 // what Principal is on, or the credential is for
 	Given      map[string]string        `json:"given,omitempty"`     // the secrets that the caller gave
 	Principal  *driver.PrincipalRequest `json:"principal,omitempty"` // its own login; nil when it was given
-	Target     patchbay.ID              `json:"target,omitempty"`    // the registered resource that Principal is on
-	Sub        string                   `json:"sub,omitempty"`
-	Kind       string                   `json:"kind"`              // the target's, in the settings table
-	Credential credential               `json:"credential"`        // what the application signs in with
-	Written    *written                 `json:"written,omitempty"` // nil when the settings were left to the caller
+	Login      login                    `json:"login,omitempty"`     // see holding.whose
+	Credential credential               `json:"credential"`          // what the application signs in with
+	Written    *written                 `json:"written,omitempty"`   // nil when the settings were left to the caller
 	// Last is the highest generation that any operation used, the failed ones
 	// too: what one of those left behind must never be named as something new.
 	Last int64 `json:"last,omitempty"`

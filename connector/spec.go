@@ -22,83 +22,77 @@ const maxSettings = 200
 
 // parties are the two ends of a spec, resolved.
 type parties struct {
-	source  patchbay.Resource
-	target  patchbay.Resource
-	sub     string // what the target id adds to the resource: the database
-	kind    string // in the settings table
-	typ     string // the target id's type
-	targets driver.TargetDriver
+	local    bool              // there is no source: the connection is a developer's own
+	location patchbay.ID       // of a local connection
+	source   patchbay.Resource // of the others
+	target   patchbay.Resource
+	endpoint bool   // target is nobody's registration, but an endpoint that the caller named
+	sub      string // what the target id adds to the resource: the database
+	kind     string // in the settings table
+	typ      string // the target id's type
+	targets  driver.TargetDriver
+}
+
+// place is the connection's location.
+func (p parties) place() string {
+	if p.local {
+		return p.location.Name()
+	}
+	return p.source.Location
+}
+
+// openSourceOf gives the opened driver of the source that p has.
+func (s *Service) openSourceOf(ctx context.Context, p parties) (driver.Source, func(), error) {
+	if p.local {
+		return nowhere{s.dialer}, func() {}, nil
+	}
+	return s.sources.get(ctx, p.source)
 }
 
 // newParties resolves spec's ends and says, before anything happens, whether
-// such a connection can be.
-func (s *Service) newParties(ctx context.Context, id patchbay.ID, spec *patchbay.Spec) (parties, error) {
+// such a connection can be, and whether who may have it.
+func (s *Service) newParties(ctx context.Context, who Caller, id patchbay.ID, spec *patchbay.Spec) (parties, error) {
+	p, err := s.newSource(ctx, id)
+	if err != nil {
+		return p, err
+	}
+	if err := s.resolveTarget(ctx, who, &p, spec.Target); err != nil {
+		return p, err
+	}
+	return p, s.checkSpec(p, spec)
+}
+
+// newSource resolves where a connection of that id is, and checks its name.
+func (s *Service) newSource(ctx context.Context, id patchbay.ID) (parties, error) {
 	var p parties
-	sourceID, name, ok := id.LinkerSource()
+	of, name, ok := id.ConnectionSource()
 	if !ok {
-		return p, patchbay.Errorf(patchbay.InvalidResourceID, "%q is not the id of a connection", id)
+		return p, notConnection(id)
 	}
 	if !connectionName.MatchString(name) {
 		return p, patchbay.Errorf(patchbay.InvalidArgument,
 			"a connection's name is 1 to 60 letters, digits, dots, underscores and dashes; %q is not", clip(name, 80))
 	}
+	if id.IsConnector() {
+		p.local, p.location = true, of
+		return p, s.checkLocation(ctx, of)
+	}
 	var err error
-	if p.source, err = s.records.Resource(ctx, sourceID); err != nil {
+	if p.source, err = s.records.Resource(ctx, of); err != nil {
 		if patchbay.CodeOf(err) == patchbay.ResourceNotFound {
-			return p, patchbay.Errorf(patchbay.SourceNotFound, "the source %s is not in the inventory", sourceID).
-				WithFix("patchbay resource add envfile %s --path FILE", sourceID.Name())
+			return p, patchbay.Errorf(patchbay.SourceNotFound, "the source %s is not in the inventory", of).
+				WithFix("patchbay resource add envfile %s --path FILE", of.Name())
 		}
 		return p, err
 	}
 	if _, ok := s.catalog.Sources[p.source.Driver]; !ok {
 		return p, patchbay.Errorf(patchbay.InvalidArgument, "%s has driver %q and can't be a source", p.source.ID.Name(), p.source.Driver)
 	}
-	if err := s.resolveTarget(ctx, &p, spec.Target); err != nil {
-		return p, err
-	}
-	return p, s.checkSpec(p, spec)
+	return p, nil
 }
 
-func (s *Service) resolveTarget(ctx context.Context, p *parties, t patchbay.TargetService) error {
-	if t.Type != patchbay.AzureResource {
-		return patchbay.Errorf(patchbay.NotSupported, "targets of type %s can't be connected yet; register the service and name its id", t.Type)
-	}
-	p.typ = t.ID.Type()
-	var found bool
-	for id, below := t.ID, []string(nil); id.Type() != ""; id = id.Parent() {
-		r, err := s.records.Resource(ctx, id)
-		if err == nil {
-			p.target, found = r, true
-			slices.Reverse(below)
-			d, ok := s.catalog.Targets[r.Driver]
-			if !ok {
-				return patchbay.Errorf(patchbay.InvalidArgument, "%s has driver %q and can't be a target", r.ID.Name(), r.Driver)
-			}
-			p.targets = d
-			switch {
-			case d.Child == "" && len(below) == 0:
-			case d.Child != "" && len(below) == 2 && strings.EqualFold(below[0], d.Child):
-				p.sub = below[1]
-			case d.Child != "" && len(below) == 0:
-				return patchbay.Errorf(patchbay.TargetTypeNotSupported, "Target resource type %s is not supported.", strings.ToUpper(p.typ)).
-					WithFix("name the %s too: %s/%s/NAME", strings.TrimSuffix(d.Child, "s"), t.ID, d.Child)
-			default:
-				return patchbay.Errorf(patchbay.TargetTypeNotSupported, "Target resource type %s is not supported.", strings.ToUpper(p.typ))
-			}
-			break
-		}
-		if patchbay.CodeOf(err) != patchbay.ResourceNotFound {
-			return err
-		}
-		parts := strings.Split(string(id), "/")
-		below = append(below, parts[len(parts)-1], parts[len(parts)-2])
-	}
-	if !found {
-		return patchbay.Errorf(patchbay.TargetNotFound, "the target %s is not in the inventory", t.ID).
-			WithFix("patchbay resource add KIND %s --endpoint HOST:PORT", topLevel(t.ID).Name())
-	}
-	p.kind = p.targets.Kind
-	return nil
+func notConnection(id patchbay.ID) error {
+	return patchbay.Errorf(patchbay.InvalidResourceID, "%q is not the id of a connection", clip(string(id), 200))
 }
 
 // topLevel is the resource that id is or is a child of.
@@ -111,18 +105,47 @@ func topLevel(id patchbay.ID) patchbay.ID {
 
 // checkSpec fills spec's defaults and refuses what the two ends can't do.
 func (s *Service) checkSpec(p parties, spec *patchbay.Spec) error {
-	if spec.Access == "" {
-		spec.Access = patchbay.Writer
-	}
 	if spec.Naming == "" {
 		spec.Naming = settings.DefaultNaming(p.kind)
 	}
 	if spec.Client == "" {
 		spec.Client = "none"
 	}
+	for _, check := range []func(parties, *patchbay.Spec) error{checkAccess, checkAuth, checkConfiguration} {
+		if err := check(p, spec); err != nil {
+			return err
+		}
+	}
+	switch spec.Naming {
+	case patchbay.NamingAzure, patchbay.NamingNative, patchbay.NamingServiceBinding:
+		_, err := settings.Names(p.kind, spec.Client, authType(spec.Auth), spec.Naming)
+		return err
+	}
+	return patchbay.Errorf(patchbay.InvalidArgument, "naming %q is not one of azure, native, servicebinding", clip(string(spec.Naming), 40))
+}
+
+// title names p's target in a message.
+func (p parties) title() string {
+	if p.endpoint {
+		return "a service that is not registered"
+	}
+	return p.target.ID.Name()
+}
+
+func checkAccess(p parties, spec *patchbay.Spec) error {
 	caps := p.targets.Capabilities
-	if !slices.Contains(caps.Access, spec.Access) {
-		return patchbay.Errorf(patchbay.InvalidArgument, "access %q is not one of those that %s has: %s", clip(string(spec.Access), 40), p.target.ID.Name(), list(caps.Access))
+	switch {
+	case caps.External && (spec.Access == "" || spec.Access == patchbay.Writer):
+		spec.Access = "" // the default of the others: nobody asked for anything
+	case caps.External:
+		return patchbay.Errorf(patchbay.InvalidArgument, "%s is not administered by Patchbay, which can't give %s access there; leave it out", p.title(), clip(string(spec.Access), 40))
+	case spec.Access == "":
+		spec.Access = patchbay.Writer
+		fallthrough
+	default:
+		if !slices.Contains(caps.Access, spec.Access) {
+			return patchbay.Errorf(patchbay.InvalidArgument, "access %q is not one of those that %s has: %s", clip(string(spec.Access), 40), p.title(), list(caps.Access))
+		}
 	}
 	for name := range spec.Options {
 		if !slices.Contains(caps.Options, name) {
@@ -130,17 +153,37 @@ func (s *Service) checkSpec(p parties, spec *patchbay.Spec) error {
 			if len(caps.Options) > 0 {
 				known = "it has " + list(caps.Options)
 			}
-			return patchbay.Errorf(patchbay.InvalidArgument, "%s has no option %q; %s", p.target.ID.Name(), clip(name, 40), known)
+			return patchbay.Errorf(patchbay.InvalidArgument, "%s has no option %q; %s", p.title(), clip(name, 40), known)
 		}
 	}
-	if a := spec.Auth; a != nil {
-		if !slices.Contains(caps.Auth, a.Type) {
-			return patchbay.Errorf(patchbay.NotSupported, "authentication by %q is not one of those that %s has: %s", clip(string(a.Type), 40), p.target.ID.Name(), list(caps.Auth))
-		}
-		if a.SecretInfo != nil && a.SecretInfo.Type != "" && a.SecretInfo.Type != patchbay.RawValue {
-			return patchbay.Errorf(patchbay.NotSupported, "a secret of type %s needs a secret store, and none can be registered yet; give the value, or none", clip(a.SecretInfo.Type, 40))
-		}
+	return nil
+}
+
+func checkAuth(p parties, spec *patchbay.Spec) error {
+	a := spec.Auth
+	if a == nil {
+		return nil
 	}
+	caps := p.targets.Capabilities
+	if !slices.Contains(caps.Auth, a.Type) {
+		return patchbay.Errorf(patchbay.NotSupported, "authentication by %q is not one of those that %s has: %s", clip(string(a.Type), 40), p.title(), list(caps.Auth))
+	}
+	if p.local && (a.Type == patchbay.AuthSystemIdentity || a.Type == patchbay.AuthUserIdentity) {
+		return patchbay.Errorf(patchbay.NotSupported, "a local connection has no source that could have an identity; sign in as a user account, as a service principal or with a secret")
+	}
+	if p.endpoint && p.kind != fabricKind && a.Type != patchbay.AuthSecret {
+		return patchbay.Errorf(patchbay.NotSupported, "authentication by %q needs a registered target; %s has: secret", clip(string(a.Type), 40), p.title())
+	}
+	if a.SecretInfo != nil && a.SecretInfo.Type != "" && a.SecretInfo.Type != patchbay.RawValue {
+		return patchbay.Errorf(patchbay.NotSupported, "a secret of type %s needs a secret store, and none can be registered yet; give the value, or none", clip(a.SecretInfo.Type, 40))
+	}
+	if caps.External && authenticates(*spec) && a.ClientID == "" && (a.Type == patchbay.AuthUserIdentity || a.Type == patchbay.AuthSPSecret) {
+		return patchbay.Errorf(patchbay.InvalidArgument, "authentication by %s needs its clientId", a.Type)
+	}
+	return nil
+}
+
+func checkConfiguration(p parties, spec *patchbay.Spec) error {
 	if c := spec.Configuration; c != nil {
 		for what, m := range map[string]map[string]string{
 			"customizedKeys": c.CustomizedKeys, "additionalConfigurations": c.Additional, "additionalConnectionStringProperties": c.ConnectionString,
@@ -157,15 +200,9 @@ func (s *Service) checkSpec(p parties, spec *patchbay.Spec) error {
 		return patchbay.Errorf(patchbay.NotSupported, "a secret store can't be written to yet")
 	}
 	if spec.VNet != nil && spec.VNet.Type != "" {
-		return patchbay.Errorf(patchbay.NotSupported, "%s has no guard of its network that Patchbay administers; leave vNetSolution out", p.target.ID.Name())
+		return patchbay.Errorf(patchbay.NotSupported, "%s has no guard of its network that Patchbay administers; leave vNetSolution out", p.title())
 	}
-	if spec.Naming == patchbay.NamingAzure || spec.Naming == patchbay.NamingNative || spec.Naming == patchbay.NamingServiceBinding {
-		if _, err := settings.Names(p.kind, spec.Client, authType(spec.Auth), spec.Naming); err != nil {
-			return err
-		}
-		return nil
-	}
-	return patchbay.Errorf(patchbay.InvalidArgument, "naming %q is not one of azure, native, servicebinding", clip(string(spec.Naming), 40))
+	return nil
 }
 
 // authType is the auth type whose settings are written; a connection without

@@ -51,32 +51,73 @@ func (s *Service) probe(ctx context.Context, op *saga.Op) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []byte("true"), s.signIn(ctx, op.Source, p, p.Credential.open())
+	in, err := readInput(op)
+	if err != nil {
+		return nil, err
+	}
+	if p.Login == loginIdentity {
+		// Others grant it its rights, and it signs in from its source alone: what can
+		// be known is whether there is a way.
+		if optsOutOfNetwork(in.Want.Spec) {
+			return []byte("true"), nil
+		}
+		return []byte("true"), s.reach(ctx, op.Source, p.ref)
+	}
+	_, err = s.signIn(ctx, op.Source, p, p.Credential.open())
+	return []byte("true"), err
 }
 
-func (s *Service) signIn(ctx context.Context, sourceID patchbay.ID, p plan, c driver.Credential) error {
+// signIn signs in as the application, from where it runs.
+func (s *Service) signIn(ctx context.Context, sourceID patchbay.ID, p plan, c driver.Credential) (driver.ProbeResult, error) {
 	source, doneSource, err := s.source(ctx, sourceID)
 	if err != nil {
-		return err
+		return driver.ProbeResult{}, err
 	}
 	defer doneSource()
-	target, doneTarget, err := s.target(ctx, p.Target)
+	target, doneTarget, err := s.openRef(ctx, p.ref)
 	if err != nil {
-		return err
+		return driver.ProbeResult{}, err
 	}
 	defer doneTarget()
 	r := driver.ProbeRequest{Credential: c, Dialer: source.Dialer(), Sub: p.Sub}
 	if p.Principal != nil {
 		r.Access, r.Options = p.Principal.Access, p.Principal.Options
 	}
-	_, err = target.Probe(ctx, r)
+	result, err := target.Probe(ctx, r)
 	if err != nil && p.Principal == nil && patchbay.CodeOf(err) == patchbay.LoginRefused {
-		// The caller's own login: Azure's code and words for it (contract 4.10).
+		// A login that was given: Azure's code and words for it (contract 4.10).
 		refused := patchbay.Errorf(patchbay.InvalidDbSecret, "Error in username or password. %w", err)
 		refused.Fix = "check the login that was given with --secret"
-		return refused
+		if p.Login == loginRegistered {
+			refused.Fix = "check the login that was given with the registration of " + p.Target.Name()
+		}
+		return result, refused
 	}
-	return err
+	return result, err
+}
+
+// reach opens a connection to a target from the source's vantage point. A
+// target that does not say where it is can't be tried.
+func (s *Service) reach(ctx context.Context, sourceID patchbay.ID, r ref) error {
+	source, doneSource, err := s.source(ctx, sourceID)
+	if err != nil {
+		return err
+	}
+	defer doneSource()
+	target, doneTarget, err := s.openRef(ctx, r)
+	if err != nil {
+		return err
+	}
+	defer doneTarget()
+	info, err := target.Inspect(ctx, r.Sub)
+	if err != nil {
+		return err
+	}
+	address := addressOf(info.Values)
+	if address == "" {
+		return nil
+	}
+	return dial(ctx, source.Dialer(), address)
 }
 
 // wroteSettings is the output of the step that wrote the settings: a restart
@@ -190,12 +231,13 @@ func (s *Service) verify(ctx context.Context, op *saga.Op) ([]byte, error) {
 			return nil, patchbay.Errorf(f.Code, "%s", f.Message)
 		}
 	}
-	if !authenticates(in.Want.Spec) || !p.Restarts && op.Output(stepProbe) != nil {
+	if !authenticates(in.Want.Spec) || p.Login == loginIdentity || !p.Restarts && op.Output(stepProbe) != nil {
 		// Nothing has run since the probe that could have changed its outcome:
 		// what the source holds is, to the byte, what signed in from there.
 		return nil, nil
 	}
-	return nil, s.signIn(ctx, op.Source, p, held)
+	_, err = s.signIn(ctx, op.Source, p, held)
+	return nil, err
 }
 
 // finding is one setting that is not as it was written.
@@ -303,7 +345,7 @@ func (s *Service) planDelete(_ context.Context, op *saga.Op) ([]byte, error) {
 		return nil, err
 	}
 	return s.sealPlan(op, plan{
-		Generation: in.Connection.Generation, Target: held.Target, Sub: held.Sub,
+		ref: held.ref, Generation: in.Connection.Generation,
 		Old: held.Principal, OldTarget: held.Target, Write: held.Written,
 	})
 }
@@ -389,7 +431,7 @@ func (s *Service) finishChange(_ context.Context, op *saga.Op, outcome patchbay.
 	}
 	c := in.Want
 	c.State, c.Generation, c.ETag, c.Message = patchbay.Succeeded, p.Generation, newETag(), p.Message
-	h := holding{Last: p.Last, Given: p.Given, Principal: p.Principal, Target: p.Target, Sub: p.Sub, Kind: p.Kind, Credential: p.Credential}
+	h := holding{ref: p.ref, Last: p.Last, Given: p.Given, Principal: p.Principal, Login: p.Login, Credential: p.Credential}
 	c.Principal = ""
 	if p.Principal != nil {
 		c.Principal = p.Principal.Name

@@ -93,6 +93,30 @@ func (s *Service) subscription(ctx context.Context, id string) (patchbay.Subscri
 	return patchbay.Subscription{}, nil
 }
 
+// act is who asked for b, with the tenants that see it: the connection's and,
+// when that is another, its target's.
+func (s *Service) act(ctx context.Context, b begin) (patchbay.Act, error) {
+	act := patchbay.ActOf(ctx)
+	if act.Action == "" { // nobody's request: a caller in this process
+		act.Caller, act.Action = b.caller.Name, string(b.kind)
+	}
+	ids := []patchbay.ID{b.in.Want.ID}
+	if b.target != "" {
+		ids = append(ids, b.target)
+	}
+	act.Tenants = slices.Clone(act.Tenants)
+	for _, id := range ids {
+		sub, err := s.subscription(ctx, id.Subscription())
+		if err != nil {
+			return act, err
+		}
+		if sub.TenantID != "" && !slices.ContainsFunc(act.Tenants, func(t string) bool { return strings.EqualFold(t, sub.TenantID) }) {
+			act.Tenants = append(act.Tenants, sub.TenantID)
+		}
+	}
+	return act, nil
+}
+
 func guid(what, id string) (string, error) {
 	u, err := uuid.Parse(id)
 	if err != nil || len(id) != 36 {

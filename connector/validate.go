@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -31,8 +32,10 @@ type checking struct {
 	s      *Service
 	c      patchbay.Connection
 	held   holding
-	source driver.Source // nil when it can't be opened
-	target driver.Target // nil likewise
+	ref    ref                 // the target, as its resource is by now
+	driver driver.TargetDriver // the target's
+	source driver.Source       // nil when it can't be opened
+	target driver.Target       // nil likewise
 	facts  map[string]string
 	checks []patchbay.Check
 }
@@ -60,7 +63,7 @@ func (s *Service) validate(ctx context.Context, op *saga.Op) ([]byte, error) {
 	found, readable := v.configuration(ctx)
 	v.authentication(ctx, found, readable)
 	report := patchbay.Report{
-		Connection: c.ID, Source: c.Source, Target: c.Spec.Target.ID.String(), AuthType: authType(c.Spec.Auth),
+		Connection: c.ID, Source: c.Source, Target: cmp.Or(c.Spec.Target.ID.String(), c.Spec.Target.Endpoint), AuthType: authType(c.Spec.Auth),
 		Checks: v.checks, Started: started, Ended: s.now().UTC(),
 	}
 	if c.Spec.Auth == nil {
@@ -98,7 +101,7 @@ func (v *checking) failed(group patchbay.CheckGroup, name string, err error, fix
 }
 
 func (v *checking) fix() string {
-	return fmt.Sprintf("patchbay connection validate %s/%s --fix", v.c.Source.Name(), v.c.Name)
+	return fmt.Sprintf("patchbay connection validate %s --fix", onCommandLine(v.c))
 }
 
 // existence asks both ends whether they are there, and are what the record
@@ -111,7 +114,7 @@ func (v *checking) existence(ctx context.Context) (done func()) {
 		}
 	}
 	ok := true
-	source, close, err := v.s.source(ctx, v.c.Source)
+	source, close, err := v.s.source(ctx, runsOn(v.c))
 	if err == nil {
 		closers = append(closers, close)
 		if _, err = source.Inspect(ctx); err == nil {
@@ -125,13 +128,8 @@ func (v *checking) existence(ctx context.Context) (done func()) {
 		}
 		v.failed(patchbay.CheckExistence, nameSource, err, "bring the source back, or delete the connection")
 	}
-	target, close, err := v.s.target(ctx, v.held.Target)
-	if err == nil {
+	if close, err = v.openTarget(ctx); close != nil {
 		closers = append(closers, close)
-		var info driver.TargetInfo
-		if info, err = target.Inspect(ctx, v.held.Sub); err == nil {
-			v.target, v.facts = target, info.Values
-		}
 	}
 	if err != nil {
 		v.failed(patchbay.CheckExistence, nameExistence, err, "bring the target back, or delete the connection")
@@ -141,12 +139,31 @@ func (v *checking) existence(ctx context.Context) (done func()) {
 	return done
 }
 
+// openTarget opens the target and asks it where it is.
+func (v *checking) openTarget(ctx context.Context) (done func(), err error) {
+	if !v.held.made() {
+		return nil, notMade(v.c)
+	}
+	if v.ref, v.driver, err = v.s.today(ctx, v.held.ref, v.c.Spec.Target.ID); err != nil {
+		return nil, err
+	}
+	target, done, err := v.s.openRef(ctx, v.ref)
+	if err != nil {
+		return nil, err
+	}
+	info, err := target.Inspect(ctx, v.ref.Sub)
+	if err == nil {
+		v.target, v.facts = target, info.Values
+	}
+	return done, err
+}
+
 // network opens a connection from the source's vantage point.
 func (v *checking) network(ctx context.Context) {
 	skip := func(why string) {
 		v.add(patchbay.CheckNetwork, nameNetwork, patchbay.NotChecked, "", why, "")
 	}
-	if n := v.c.Spec.PublicNetwork; n != nil && strings.EqualFold(n.Action, patchbay.OptOut) {
+	if optsOutOfNetwork(v.c.Spec) {
 		skip("the network was left to the caller (opt-out)")
 		return
 	}
@@ -159,35 +176,72 @@ func (v *checking) network(ctx context.Context) {
 		skip("the target did not say where it is")
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	conn, err := v.source.Dialer().DialContext(ctx, "tcp", address)
-	if err != nil {
-		e := driver.DialError(err, address)
-		v.failed(patchbay.CheckNetwork, nameNetwork, e, "check the way from "+v.c.Source.Name()+" to "+address)
+	if err := dial(ctx, v.source.Dialer(), address); err != nil {
+		from := v.c.Source.Name()
+		if v.c.ID.IsConnector() {
+			from = "the server"
+		}
+		v.failed(patchbay.CheckNetwork, nameNetwork, err, "check the way from "+from+" to "+address)
 		return
 	}
-	_ = conn.Close()
-	v.add(patchbay.CheckNetwork, nameNetwork, patchbay.Success, "", "", "")
+	message := ""
+	if v.c.ID.IsConnector() {
+		message = "seen from the server; the way from the developer's own machine was not tried"
+	}
+	v.add(patchbay.CheckNetwork, nameNetwork, patchbay.Success, "", message, "")
 }
 
-// addressOf is host:port of what a target says of itself.
+// optsOutOfNetwork reports whether spec leaves the network to the caller.
+func optsOutOfNetwork(spec patchbay.Spec) bool {
+	return spec.PublicNetwork != nil && strings.EqualFold(spec.PublicNetwork.Action, patchbay.OptOut)
+}
+
+// dial opens a connection to address and closes it.
+func dial(ctx context.Context, d driver.Dialer, address string) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	conn, err := d.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return driver.DialError(err, address)
+	}
+	_ = conn.Close()
+	return nil
+}
+
+// schemePorts are the ports of schemes whose URLs may leave them out.
+var schemePorts = map[string]string{"https": "443", "http": "80", "nats": "4222", "tls": "4222"}
+
+// addressOf is host:port of what a target says of itself, "" when it does not
+// say it. Of several servers it is the first.
 func addressOf(facts map[string]string) string {
 	if facts["host"] != "" && facts["port"] != "" {
 		return net.JoinHostPort(facts["host"], facts["port"])
 	}
-	first, _, _ := strings.Cut(facts["url"], ",") // a cluster's url lists several
-	u, err := url.Parse(first)
-	if err != nil || u.Port() == "" {
-		return ""
+	for _, name := range []string{"url", "servers", "endpoint", "tableEndpoint", "ingestionEndpoint", "openaiEndpoint"} {
+		first, _, _ := strings.Cut(facts[name], ",")
+		if first == "" {
+			continue
+		}
+		if !strings.Contains(first, "://") {
+			first = "//" + first
+		}
+		u, err := url.Parse(first)
+		if err != nil || u.Hostname() == "" {
+			continue
+		}
+		if port := cmp.Or(u.Port(), schemePorts[u.Scheme]); port != "" {
+			return net.JoinHostPort(u.Hostname(), port)
+		}
 	}
-	return u.Host
+	return ""
 }
 
 // configuration compares what the source holds with what was written. It
 // gives what the source holds of the connection, for the sign-in.
 func (v *checking) configuration(ctx context.Context) (have map[string]patchbay.Secret, readable bool) {
 	switch {
+	case v.c.ID.IsConnector():
+		return nil, false // it has no configuration that could be checked (contract 4.5)
 	case v.held.Written == nil:
 		v.add(patchbay.CheckConfiguration, nameConfiguration, patchbay.NotChecked, "", "the settings were left to the caller (opt-out)", "")
 		return nil, false
@@ -253,33 +307,87 @@ func (v *checking) authentication(ctx context.Context, have map[string]patchbay.
 			v.add(group, name, patchbay.Failure, patchbay.RightsExcess, fmt.Sprintf("the login %s has more than %s access: %s", r.Name, r.Access, strings.Join(state.Excess, "; ")), v.fix())
 		}
 	}
-	p := plan{Target: v.held.Target, Sub: v.held.Sub, Kind: v.held.Kind, Principal: v.held.Principal, Credential: v.held.Credential}
+	if v.held.whose() == loginIdentity {
+		v.add(group, name, patchbay.Warning, "", v.granted(), "")
+		return
+	}
+	p := plan{ref: v.ref, Principal: v.held.Principal, Login: v.held.whose(), Credential: v.held.Credential}
 	holds := v.held.Credential.open()
 	if readable {
-		values, err := settings.Parse(v.s.settingsRequest(p, v.c, v.facts, nil), have)
-		if err != nil {
-			v.add(group, name, patchbay.NotChecked, "", "what the source holds is not a login that can be read: "+patchbay.AsError(err).Message, v.fix())
-			return
-		}
-		where := v.elsewhere(values)
-		if where != "" && v.asWritten(have) {
-			v.add(group, name, patchbay.Failure, patchbay.SettingChanged,
-				fmt.Sprintf("the target moved since the settings were written: its %s is another now", where),
-				fmt.Sprintf("patchbay connection update %s %s/%s --client-type %s", v.word(), v.c.Source.Name(), v.c.Name, v.c.Spec.Client))
-			return
-		}
-		if where != "" {
-			v.add(group, name, patchbay.NotChecked, "", "the source points elsewhere: its "+where+" is not the target's, so what it holds was not sent there", v.fix())
+		values, ok := v.holds(p, have)
+		if !ok {
 			return
 		}
 		holds = holdsOf(holds, values)
 	}
-	if err := v.s.signIn(ctx, v.c.Source, p, holds); err != nil {
+	result, err := v.s.signIn(ctx, runsOn(v.c), p, holds)
+	switch {
+	case err != nil && p.Login == loginRegistered && v.registeredAnew(p):
+		v.failed(group, name, patchbay.AsError(err), "")
+		v.checks[len(v.checks)-1].Fix = fmt.Sprintf("another login was registered since: patchbay connection rotate %s", onCommandLine(v.c))
+	case err != nil:
 		v.failed(group, name, err, v.fix())
-	}
-	if len(v.checks) == before {
+	case v.driver.Capabilities.External && len(result.Allowed) == 0:
+		v.add(group, name, patchbay.NotChecked, "", "Patchbay has no way to sign in to a service of this kind", "")
+	case len(v.checks) == before:
 		v.add(group, name, patchbay.Success, "", "", "")
 	}
+}
+
+// granted says who has to give an identity its rights.
+func (v *checking) granted() string {
+	target := v.held.Target.Name()
+	if v.held.Target == "" {
+		target = "the target"
+	}
+	return fmt.Sprintf("Patchbay granted nothing, because it does not administer %s: its owner must give access there to %s", target, v.identity())
+}
+
+// identity names what the connection signs in as.
+func (v *checking) identity() string {
+	a := v.c.Spec.Auth
+	switch a.Type {
+	case patchbay.AuthSystemIdentity:
+		return "the system-assigned identity of " + v.c.Source.Name()
+	case patchbay.AuthUserIdentity:
+		return "the identity with client id " + a.ClientID
+	case patchbay.AuthSPSecret, patchbay.AuthSPCertificate:
+		return "the service principal with client id " + a.ClientID
+	}
+	return "the user account"
+}
+
+// registeredAnew reports whether the target has another login registered than
+// the one that the connection took.
+func (v *checking) registeredAnew(p plan) bool {
+	known, ok := v.target.(driver.RegisteredLogins)
+	if !ok {
+		return false
+	}
+	c, err := known.Registered(p.Sub)
+	return err == nil && !hideCredential(c).equal(p.Credential)
+}
+
+// holds is the login that the source's settings hold; ok is false when it is
+// not one to sign in with, and a check says why.
+func (v *checking) holds(p plan, have map[string]patchbay.Secret) (values settings.Values, ok bool) {
+	const group, name = patchbay.CheckAuthentication, nameAuthentication
+	values, err := settings.Parse(v.s.settingsRequest(p, v.c, v.facts, nil), have)
+	if err != nil {
+		v.add(group, name, patchbay.NotChecked, "", "what the source holds is not a login that can be read: "+patchbay.AsError(err).Message, v.fix())
+		return nil, false
+	}
+	switch where := v.elsewhere(values); {
+	case where == "":
+		return values, true
+	case v.asWritten(have):
+		v.add(group, name, patchbay.Failure, patchbay.SettingChanged,
+			fmt.Sprintf("the target moved since the settings were written: its %s is another now", where),
+			fmt.Sprintf("patchbay connection update %s %s --client-type %s", v.word(), onCommandLine(v.c), v.c.Spec.Client))
+	default:
+		v.add(group, name, patchbay.NotChecked, "", "the source points elsewhere: its "+where+" is not the target's, so what it holds was not sent there", v.fix())
+	}
+	return nil, false
 }
 
 // asWritten reports whether the source holds what was written there.

@@ -56,15 +56,14 @@ func (s *Service) Workflows() []saga.Workflow {
 // sealed, as the output of its first step; everything later reads it and
 // decides nothing.
 type plan struct {
-	Generation int64       `json:"generation"`
-	Last       int64       `json:"last"`   // as holding.Last
-	Target     patchbay.ID `json:"target"` // the registered resource
-	Sub        string      `json:"sub,omitempty"`
-	Kind       string      `json:"kind"`
+	ref
+	Generation int64 `json:"generation"`
+	Last       int64 `json:"last"` // as holding.Last
 	// Principal is the login to ensure; nil when the login was given or none is
 	// wanted. Made says that this operation makes it, so undo removes it.
 	Principal *driver.PrincipalRequest `json:"principal,omitempty"`
 	Made      bool                     `json:"made,omitempty"`
+	Login     login                    `json:"login,omitempty"`
 	// Credential is what the application will sign in with.
 	Credential credential `json:"credential"`
 	// Old is the login that is revoked once the new settings are in use.
@@ -110,6 +109,10 @@ func (s *Service) given(op *saga.Op) (map[string]string, error) {
 	return given, s.unseal(op.Sealed, "operation "+op.ID, &given)
 }
 
+func notMade(c patchbay.Connection) error {
+	return patchbay.Errorf(patchbay.Conflict, "the connection %s is not made yet", c.Name)
+}
+
 // principalName is made of the connection's uid and generation alone, so it is
 // known before anything is.
 func principalName(m driver.Mark) string { return fmt.Sprintf("pb_%s_g%d", m.UID, m.Generation) }
@@ -128,7 +131,8 @@ func (s *Service) plan(ctx context.Context, op *saga.Op) ([]byte, error) {
 		return s.planFix(ctx, op, in.Want.ID)
 	}
 	want := in.Want
-	parties, err := s.newParties(ctx, want.ID, &want.Spec)
+	// Whoever asked was allowed to when it was submitted.
+	parties, err := s.newParties(ctx, Trusted(op.By), want.ID, &want.Spec)
 	if err != nil {
 		return nil, err
 	}
@@ -137,15 +141,14 @@ func (s *Service) plan(ctx context.Context, op *saga.Op) ([]byte, error) {
 		return nil, err
 	}
 	p := plan{
-		Generation: in.Connection.Generation, Last: max(in.Connection.Generation, held.Last),
-		Target: parties.target.ID, Sub: parties.sub, Kind: parties.kind, Given: given,
+		ref: refOf(parties), Generation: in.Connection.Generation, Last: max(in.Connection.Generation, held.Last), Given: given,
 	}
-	source, done, err := s.sources.get(ctx, parties.source)
+	source, done, err := s.openSourceOf(ctx, parties)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	target, doneTarget, err := s.targets.get(ctx, parties.target)
+	target, doneTarget, err := s.openParty(ctx, parties)
 	if err != nil {
 		return nil, err
 	}
@@ -186,14 +189,17 @@ func (s *Service) planFix(ctx context.Context, op *saga.Op, id patchbay.ID) ([]b
 	if err != nil {
 		return nil, err
 	}
-	if held.Target == "" {
-		return nil, patchbay.Errorf(patchbay.Conflict, "the connection %s is not made yet", c.Name)
+	if !held.made() {
+		return nil, notMade(c)
 	}
 	p := plan{
-		Generation: c.Generation, Last: held.Last, Target: held.Target, Sub: held.Sub, Kind: held.Kind,
-		Principal: held.Principal, Credential: held.Credential, Given: held.Given,
+		Generation: c.Generation, Last: held.Last,
+		Principal: held.Principal, Login: held.whose(), Credential: held.Credential, Given: held.Given,
 	}
-	target, doneTarget, err := s.target(ctx, p.Target)
+	if p.ref, _, err = s.today(ctx, held.ref, c.Spec.Target.ID); err != nil {
+		return nil, err
+	}
+	target, doneTarget, err := s.openRef(ctx, p.ref)
 	if err != nil {
 		return nil, err
 	}
@@ -258,7 +264,10 @@ func (s *Service) planPrincipal(ctx context.Context, p *plan, in input, want pat
 	}
 	switch {
 	case !authenticates(spec):
+	case parties.targets.Capabilities.External:
+		return s.planExternal(ctx, p, want, held, target)
 	case spec.Auth.Type == patchbay.AuthSecret && p.Given[givenValue] != "":
+		p.Login = loginGiven
 		c, err := driver.GivenLogin(target, p.Sub, spec.Auth.Name, patchbay.NewSecret(p.Given[givenValue]))
 		if err != nil {
 			return err
@@ -268,6 +277,7 @@ func (s *Service) planPrincipal(ctx context.Context, p *plan, in input, want pat
 			p.next()
 		}
 	default:
+		p.Login = loginOwn
 		r := driver.PrincipalRequest{
 			Sub: p.Sub, Auth: spec.Auth.Type, Access: spec.Access, Roles: spec.Auth.Roles, Options: spec.Options,
 		}
@@ -312,6 +322,11 @@ func sameRights(old, r driver.PrincipalRequest) bool {
 
 // planSettings decides what is written to the source.
 func (s *Service) planSettings(ctx context.Context, p *plan, in input, want patchbay.Connection, held holding, facts map[string]string, source driver.Source) error {
+	if want.ID.IsConnector() {
+		// Nothing is written. Whoever reads them later must be able to have them.
+		_, err := s.localSettings(*p, want, facts)
+		return err
+	}
 	if !configures(want.Spec) && held.Written == nil {
 		return nil
 	}
@@ -347,6 +362,15 @@ func (s *Service) planSettings(ctx context.Context, p *plan, in input, want patc
 	p.Write = &written{Change: hideChange(c), Before: hideSnapshot(before)}
 	p.Kept = held.Written
 	return nil
+}
+
+// localSettings are the settings of a local connection. Its names collide with
+// nobody's.
+func (s *Service) localSettings(p plan, c patchbay.Connection, facts map[string]string) ([]patchbay.Setting, error) {
+	if !configures(c.Spec) {
+		return []patchbay.Setting{}, nil
+	}
+	return s.render(p, c, facts, driver.Snapshot{}, nil)
 }
 
 // render gives the settings that a connection has on a source with those

@@ -51,7 +51,10 @@ type TargetDriver struct {
 	// resource ("databases"), "" when the resource itself is the target, and
 	// AnyChild when that depends on the kind: then a request's Sub is all that
 	// the target id adds to the resource's ("databases/0").
-	Child        string
+	Child string
+	// Schemes are those of the endpoints that a driver which serves many kinds
+	// can open without a registration, each with its kind: postgres: postgresql.
+	Schemes      map[string]string
 	Capabilities TargetCapabilities
 	// Open checks the configuration strictly and prepares a client. It need not
 	// reach the resource; Inspect does.

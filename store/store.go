@@ -54,6 +54,16 @@ type Records interface {
 	DeleteLeftover(ctx context.Context, id string) error
 }
 
+// Counter counts records without reading them. Records may do without it; then
+// nothing is counted.
+type Counter interface {
+	// CountConnections counts those below scope (a subscription), local ones
+	// included.
+	CountConnections(ctx context.Context, scope patchbay.ID) (int, error)
+	// CountResources counts those below scope.
+	CountResources(ctx context.Context, scope patchbay.ID) (int, error)
+}
+
 // OperationFilter narrows a list of operations, newest first. Zero fields do
 // not.
 type OperationFilter struct {

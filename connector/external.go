@@ -1,0 +1,103 @@
+package connector
+
+import (
+	"context"
+	"slices"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/settings"
+)
+
+// fabricKind is the one kind of endpoint that identities sign in to.
+const fabricKind = "fabric-sql"
+
+// login is whose login a connection has. The words are stored.
+type login string
+
+const (
+	loginNone       login = ""
+	loginOwn        login = "own"        // Patchbay made it
+	loginGiven      login = "given"      // the caller gave it
+	loginRegistered login = "registered" // it was given with the target's registration
+	loginIdentity   login = "identity"   // an identity or a service principal, which others grant its rights
+)
+
+// whose is the login of a connection, also of one that was made before this
+// was stored.
+func (h holding) whose() login {
+	switch {
+	case h.Login != loginNone:
+		return h.Login
+	case h.Principal != nil:
+		return loginOwn
+	case len(h.Given) > 0:
+		return loginGiven
+	}
+	return loginNone
+}
+
+// planExternal decides which login the connection has on a target where none
+// can be made.
+func (s *Service) planExternal(ctx context.Context, p *plan, want patchbay.Connection, held holding, target driver.Target) error {
+	c, err := s.externalLogin(ctx, p, want, target)
+	if err != nil {
+		return err
+	}
+	p.Credential = hideCredential(c)
+	if held.Principal != nil || !p.Credential.equal(held.Credential) {
+		p.next()
+	}
+	return nil
+}
+
+func (s *Service) externalLogin(ctx context.Context, p *plan, want patchbay.Connection, target driver.Target) (driver.Credential, error) {
+	a := want.Spec.Auth
+	switch {
+	case a.Type != patchbay.AuthSecret:
+		p.Login = loginIdentity
+		return s.identity(ctx, want, p.Kind, p.Given)
+	case p.Given[givenValue] != "":
+		p.Login = loginGiven
+		return driver.GivenLogin(target, p.Sub, a.Name, patchbay.NewSecret(p.Given[givenValue]))
+	}
+	p.Login = loginRegistered
+	known, ok := target.(driver.RegisteredLogins)
+	if !ok {
+		return driver.Credential{}, patchbay.Errorf(patchbay.NotSupported, "this target has no login of its own to hand out; give one with the connection")
+	}
+	return known.Registered(p.Sub)
+}
+
+// identity is what the settings say of an identity or a service principal:
+// what the settings table has for its auth type, and nothing else.
+func (s *Service) identity(ctx context.Context, want patchbay.Connection, kind string, given map[string]string) (driver.Credential, error) {
+	a := want.Spec.Auth
+	sub, err := s.subscription(ctx, want.ID.Subscription())
+	if err != nil {
+		return driver.Credential{}, err
+	}
+	c := driver.Credential{Public: map[string]string{}, Secret: driver.Secrets{}}
+	public := map[string]string{"clientId": a.ClientID, "principalId": a.PrincipalID, "tenantId": sub.TenantID}
+	for _, v := range valuesOf(kind) {
+		if len(v.Auths) == 0 || !slices.Contains(v.Auths, a.Type) {
+			continue
+		}
+		if value := public[v.Name]; value != "" {
+			c.Public[v.Name] = value
+		}
+		if v.Name == "clientSecret" && given[givenSecret] != "" {
+			c.Secret[v.Name] = patchbay.NewSecret(given[givenSecret])
+		}
+	}
+	return c, nil
+}
+
+func valuesOf(kind string) []settings.Value {
+	for _, k := range settings.Kinds() {
+		if k.Name == kind {
+			return k.Values
+		}
+	}
+	return nil
+}
