@@ -88,7 +88,7 @@ func (c *Control) Within(ctx context.Context, who patchbay.Subject, action strin
 		return true
 	}
 	key, ok := scopeKey(scope)
-	if !ok {
+	if !ok || who.Tenant == "" || who.ID == "" {
 		return false
 	}
 	s, err := c.snapshot(ctx)

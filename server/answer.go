@@ -27,11 +27,13 @@ type exchange struct {
 	version arm.Version // of Microsoft.ServiceLinker's routes
 	caller  caller
 	action  string
+	sight
+	refused *refusal // what was not allowed last
 }
 
 // route is how one method of one route is answered.
 type route struct {
-	action string // for authorize, in ARM's words
+	action string // what the caller must be allowed, in ARM's words
 	answer func(*exchange) error
 	// late routes name an operation: what the caller must be allowed it at is its
 	// connection, so they ask [exchange.allowed] when they have read it.
@@ -52,6 +54,7 @@ const (
 type endpoint struct {
 	version versions
 	methods map[string]route
+	sight
 }
 
 type routes map[arm.Route]endpoint
@@ -77,70 +80,111 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// dispatch signs the caller in, counts the request against its limits, finds
+// the route, and asks whether the caller may; only then anything is read.
 func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) error {
 	v := visitOf(r.Context())
-	who, err := s.door.signIn(r)
+	who, err := s.admit(w, r)
 	if err != nil {
 		return err
 	}
 	v.caller = who.Name
-	if v.err != nil {
-		return v.err
+	x := &exchange{server: s, w: w, r: r, ctx: r.Context(), path: v.path, caller: who}
+	x.caller.Caller = x.identified()
+	if err := s.limit(w, r, who.subject); err != nil {
+		x.action = "Patchbay.Connector/signIn/action"
+		s.limitedCaller(x, err)
+		return err
 	}
-	known, ok := s.routes[v.path.Route]
+	answer, err := x.route(v.err)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(patchbay.WithAct(r.Context(), x.act(x.scope())), s.opts.Timeout)
+	defer cancel()
+	x.ctx = ctx
+	err = x.authorize()
+	if err == nil {
+		err = answer(x)
+	}
+	if wasRefused(x, err) {
+		s.refusedCaller(x, err)
+	}
+	return err
+}
+
+// admit signs the caller in.
+func (s *Server) admit(w http.ResponseWriter, r *http.Request) (caller, error) {
+	if token, err := bearer(r); err != nil || !s.door.knows(token) {
+		if err := s.limitStranger(w, r); err != nil {
+			s.refusedSignIn(r, err)
+			return caller{}, err
+		}
+	}
+	who, err := s.signIn(r)
+	if patchbay.CodeOf(err) == patchbay.Unauthenticated {
+		s.countStranger(r)
+		s.refusedSignIn(r, err)
+	}
+	return who, err
+}
+
+// route finds what answers the request, and checks its version and size.
+// pathErr is what was wrong with the path.
+func (x *exchange) route(pathErr error) (func(*exchange) error, error) {
+	if pathErr != nil {
+		return nil, pathErr
+	}
+	known, ok := x.server.routes[x.path.Route]
 	if !ok {
-		return patchbay.Errorf(arm.InvalidResourceType, "there is nothing here")
+		return nil, patchbay.Errorf(arm.InvalidResourceType, "there is nothing here")
 	}
-	method := r.Method
+	method := x.r.Method
 	if method == http.MethodHead {
 		method = http.MethodGet
 	}
 	key := method
-	if v.path.Action != "" {
-		key += " " + v.path.Action
+	if x.path.Action != "" {
+		key += " " + x.path.Action
 	}
 	route, ok := known.methods[key]
 	if !ok {
-		allow := methodsOf(known.methods, v.path.Action)
-		w.Header().Set("Allow", allow)
-		return patchbay.Errorf(arm.MethodNotAllowed, "%s is not allowed here; allowed: %s", methodLabel(r.Method), allow)
+		allow := methodsOf(known.methods, x.path.Action)
+		x.w.Header().Set("Allow", allow)
+		return nil, patchbay.Errorf(arm.MethodNotAllowed, "%s is not allowed here; allowed: %s", methodLabel(x.r.Method), allow)
 	}
-	x := &exchange{server: s, w: w, r: r, path: v.path, caller: who}
+	var err error
 	switch asked := x.query("api-version"); known.version {
 	case linkerVersion:
-		if x.version, err = arm.ParseVersion(asked); err != nil {
-			return err
-		}
+		x.version, err = arm.ParseVersion(asked)
 	case ownVersion:
-		if err := arm.CheckOwnVersion(asked); err != nil {
-			return err
-		}
+		err = arm.CheckOwnVersion(asked)
 	}
-	if r.ContentLength > arm.MaxBody {
-		return tooLarge()
+	if err != nil {
+		return nil, err
 	}
-	scope := v.path.Linker
-	if scope == "" {
-		scope = v.path.Scope
+	if x.r.ContentLength > arm.MaxBody {
+		return nil, tooLarge()
 	}
 	x.action = route.action
-	if !route.late {
-		if err := x.allowed(scope); err != nil {
-			return err
-		}
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), s.opts.Timeout)
-	defer cancel()
-	x.ctx = ctx
-	return route.answer(x)
+	x.sight = sight{reads: known.reads, hold: known.holdOf(route)}
+	return route.answer, nil
 }
 
-// allowed asks whether the caller may do what the route does, at scope.
-func (x *exchange) allowed(scope patchbay.ID) error { return authorize(x.caller, x.action, scope) }
+// scope is what the request is about: a connection, or what the route hangs on.
+func (x *exchange) scope() patchbay.ID {
+	if x.path.Linker != "" {
+		return x.path.Linker
+	}
+	return x.path.Scope
+}
 
 // operation reads the operation that the path names, for a caller who may.
 func (x *exchange) operation() (patchbay.Operation, error) {
 	op, err := x.server.api.Operation(x.ctx, x.path.Name)
+	if patchbay.CodeOf(err) == patchbay.ResourceNotFound {
+		return op, x.absent("")
+	}
 	if err != nil {
 		return op, err
 	}
@@ -208,20 +252,22 @@ func (x *exchange) ifMatch() (string, error) {
 
 // base is what absolute URLs in the answer begin with: what the client calls
 // this server.
-func (x *exchange) base() string {
-	s := x.server
+func (x *exchange) base() string { return x.server.baseOf(x.r) }
+
+// baseOf is base of a request that nobody answers yet.
+func (s *Server) baseOf(r *http.Request) string {
 	if s.public != "" {
 		return s.public
 	}
-	scheme, host := "http", x.r.Host
-	if x.r.TLS != nil {
+	scheme, host := "http", r.Host
+	if r.TLS != nil {
 		scheme = "https"
 	}
 	if s.opts.TrustForwarded {
-		if p := strings.ToLower(firstOf(x.r.Header.Get("X-Forwarded-Proto"))); p == "http" || p == "https" {
+		if p := strings.ToLower(firstOf(r.Header.Get("X-Forwarded-Proto"))); p == "http" || p == "https" {
 			scheme = p
 		}
-		if h := firstOf(x.r.Header.Get("X-Forwarded-Host")); h != "" {
+		if h := firstOf(r.Header.Get("X-Forwarded-Host")); h != "" {
 			host = h
 		}
 	}
@@ -326,7 +372,7 @@ func (s *Server) answerError(w http.ResponseWriter, r *http.Request, err error) 
 	h := w.Header()
 	switch status {
 	case http.StatusUnauthorized:
-		h.Set("WWW-Authenticate", `Bearer realm="patchbay"`)
+		h.Set("WWW-Authenticate", s.challenge(r))
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		if h.Get("Retry-After") == "" {
 			h.Set("Retry-After", "1")

@@ -6,7 +6,9 @@ import "patchbay.dev/patchbay/arm"
 // action that a caller must be allowed and what answers.
 func (s *Server) makeRoutes() routes {
 	r := routes{}
-	add := func(name arm.Route, v versions, methods map[string]route) { r[name] = endpoint{v, methods} }
+	add := func(name arm.Route, v versions, methods map[string]route) {
+		r[name] = endpoint{version: v, methods: methods}
+	}
 	s.linkerRoutes(add)
 	s.localRoutes(add)
 	s.dryrunRoutes(add)

@@ -48,6 +48,8 @@ type Options struct {
 	Access Access
 	// Audit takes the lines of what writes nothing else; nil: none is kept.
 	Audit Audit
+	// Limits are how many requests are answered.
+	Limits Limits
 	// Grace is how long a request that began an operation waits for its end, so
 	// that a fast one is answered finished; 0 is 250 ms, a negative one none.
 	Grace time.Duration
@@ -72,6 +74,12 @@ type Access interface {
 	// Check is nil when who may do the action at the scope, else Forbidden, with
 	// the action and the scope by name.
 	Check(ctx context.Context, who patchbay.Subject, action string, scope patchbay.ID) error
+	// Within reports whether who may do the action at the scope or somewhere
+	// below it.
+	Within(ctx context.Context, who patchbay.Subject, action string, scope patchbay.ID) bool
+	// TenantOf is the tenant that the scope is in; known is false for the root and
+	// for what is in none.
+	TenantOf(ctx context.Context, scope patchbay.ID) (tenant string, known bool, err error)
 }
 
 // Audit takes lines; package audit has it.
@@ -93,6 +101,9 @@ type Server struct {
 	scrape  http.Handler
 	handler http.Handler
 	routes  routes
+
+	limiter  *limiter
+	refusals refusals
 
 	// stopping is done when a stop began: waiting requests end, readiness with
 	// them.
@@ -155,6 +166,10 @@ func New(api connector.API, opts Options) (*Server, error) {
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.routes = s.makeRoutes()
+	if err := guard(s.routes); err != nil {
+		return nil, err
+	}
+	s.limiter = newLimiter(opts.Limits)
 	s.handler = s.observed(otelhttp.NewHandler(http.HandlerFunc(s.answer), "patchbay",
 		otelhttp.WithSpanNameFormatter(func(_ string, r *http.Request) string {
 			return r.Method + " " + string(routeOf(r.Context()))

@@ -101,48 +101,6 @@ func TestNobodyEntersWithoutTheToken(t *testing.T) {
 	}
 }
 
-func TestACallerWhoIsNotTheAdminMayDoNothing(t *testing.T) {
-	if err := authorize(caller{}, "Microsoft.ServiceLinker/linkers/read", testWeb); patchbay.CodeOf(err) != patchbay.Forbidden || arm.Status(patchbay.Forbidden) != 403 {
-		t.Error(err)
-	}
-}
-
-func TestEveryRouteHasAnAction(t *testing.T) {
-	b := newBench(t)
-	for name, r := range b.routes {
-		for method, m := range r.methods {
-			if m.action == "" || m.answer == nil {
-				t.Errorf("%s %s is not guarded", method, name)
-			}
-		}
-	}
-}
-
-func TestLateRoutesAskOnceTheyKnowTheConnection(t *testing.T) {
-	b := newBench(t)
-	b.send("PUT", linkerDB, putDB)
-	late := 0
-	for name, e := range b.routes {
-		for method, m := range e.methods {
-			if !m.late {
-				continue
-			}
-			late++
-			x := &exchange{
-				ctx: t.Context(), server: b.Server, w: httptest.NewRecorder(), r: httptest.NewRequest(http.MethodGet, "/", nil),
-				path: arm.Path{Route: name, Name: "op-1", Scope: "/subscriptions/" + testSub}, action: m.action,
-			}
-			err := m.answer(x)
-			if patchbay.CodeOf(err) != patchbay.Forbidden || !strings.Contains(err.Error(), testWeb) {
-				t.Errorf("%s %s: %v", method, name, err)
-			}
-		}
-	}
-	if late != 5 || b.fake.operation("op-1").Cancel {
-		t.Errorf("%d routes are late", late)
-	}
-}
-
 func TestAuthorityOutlivesRestartsAndTheLeafIsRenewed(t *testing.T) {
 	dir := t.TempDir()
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)

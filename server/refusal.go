@@ -1,0 +1,170 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/arm"
+)
+
+// refusal is what a caller was not allowed.
+type refusal struct {
+	action string
+	scope  patchbay.ID
+	hidden bool // it was answered as if it were absent
+}
+
+// Bounds of what refusals make of the audit log. What is beyond is counted, and
+// told in one line.
+const (
+	refusalWindow   = time.Minute
+	strangerLines   = 10   // of one address that nobody signed in from, in a window
+	callerLines     = 1000 // of one caller
+	refusalTallies  = 4096 // who is remembered at once
+	refusalDeadline = 5 * time.Second
+)
+
+// refusals writes refusals to the audit log, and sums floods up.
+type refusals struct {
+	mu    sync.Mutex
+	tally map[string]*tally
+}
+
+type tally struct {
+	since time.Time
+	lines int
+	more  int
+	last  patchbay.AuditEntry
+}
+
+// add counts a refusal of who; it gives the lines to write now: this one, and
+// what other windows have summed up.
+func (f *refusals) add(who string, limit int, e patchbay.AuditEntry) []patchbay.AuditEntry {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	lines := f.ended(e.Time)
+	t := f.tally[who]
+	if t == nil {
+		if len(f.tally) >= refusalTallies {
+			// Too many at once to tell apart: they share one.
+			who, limit = "", strangerLines
+			t = f.tally[who]
+		}
+		if t == nil {
+			if f.tally == nil {
+				f.tally = map[string]*tally{}
+			}
+			t = &tally{since: e.Time}
+			f.tally[who] = t
+		}
+	}
+	t.last = e
+	if t.lines >= limit {
+		t.more++
+		return lines
+	}
+	t.lines++
+	return append(lines, e)
+}
+
+// ended forgets windows that are over, and sums up what they counted.
+func (f *refusals) ended(now time.Time) []patchbay.AuditEntry {
+	var lines []patchbay.AuditEntry
+	for who, t := range f.tally {
+		if now.Sub(t.since) < refusalWindow {
+			continue
+		}
+		if t.more > 0 {
+			lines = append(lines, t.sum(now))
+		}
+		delete(f.tally, who)
+	}
+	return lines
+}
+
+// flush sums up what is counted at a stop, whatever the time.
+func (f *refusals) flush(now time.Time) []patchbay.AuditEntry {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var lines []patchbay.AuditEntry
+	for _, t := range f.tally {
+		if t.more > 0 {
+			lines = append(lines, t.sum(now))
+		}
+	}
+	f.tally = nil
+	return lines
+}
+
+func (t *tally) sum(now time.Time) patchbay.AuditEntry {
+	e := t.last
+	e.Time = now
+	e.Detail = fmt.Sprintf("%d more refusals like it since %s", t.more, t.since.UTC().Format(time.TimeOnly))
+	return e
+}
+
+// refusedSignIn notes a request that nobody is known to have sent.
+func (s *Server) refusedSignIn(r *http.Request, err error) {
+	e := s.refusalEntry(r, err)
+	e.Action, e.Caller = "Patchbay.Connector/signIn/action", "unknown"
+	s.writeRefusals(r.Context(), s.refusals.add("address "+network(e.Address), strangerLines, e))
+}
+
+// refusedCaller notes what a caller was not allowed.
+func (s *Server) refusedCaller(x *exchange, err error) {
+	e := s.refusalEntry(x.r, err)
+	who := x.caller.subject
+	e.Action, e.Caller, e.CallerID, e.Kind, e.Tenant = x.action, x.caller.Name, who.ID, who.Kind, who.Tenant
+	e.Resource = x.scope()
+	if x.refused != nil {
+		e.Code, e.Action, e.Resource = patchbay.Forbidden, x.refused.action, x.refused.scope
+		if x.refused.hidden {
+			e.Detail = "answered as absent"
+		}
+	}
+	s.writeRefusals(x.r.Context(), s.refusals.add("caller "+who.Tenant+"/"+who.ID, callerLines, e))
+}
+
+// limitedCaller notes that somebody sent more than the limits let through: one
+// line in a window.
+func (s *Server) limitedCaller(x *exchange, err error) {
+	e := s.refusalEntry(x.r, err)
+	who := x.caller.subject
+	e.Action, e.Caller, e.CallerID, e.Kind, e.Tenant = x.action, x.caller.Name, who.ID, who.Kind, who.Tenant
+	s.writeRefusals(x.r.Context(), s.refusals.add("limit "+who.Tenant+"/"+who.ID, 1, e))
+}
+
+func (s *Server) refusalEntry(r *http.Request, err error) patchbay.AuditEntry {
+	return patchbay.AuditEntry{
+		Time: s.now().UTC(), Result: patchbay.AuditRefused, Code: patchbay.CodeOf(err),
+		Address: s.addressOf(r), Request: visitOf(r.Context()).id,
+	}
+}
+
+func (s *Server) writeRefusals(ctx context.Context, lines []patchbay.AuditEntry) {
+	if s.opts.Audit == nil || len(lines) == 0 {
+		return
+	}
+	// Whoever hangs up is noted all the same.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), refusalDeadline)
+	defer cancel()
+	for _, e := range lines {
+		if err := s.opts.Audit.AppendAudit(ctx, e); err != nil {
+			s.log.LogAttrs(ctx, slog.LevelError, "a refusal is not in the audit log",
+				slog.String("caller", e.Caller), slog.String("action", e.Action), slog.String("error", err.Error()))
+			return
+		}
+	}
+}
+
+// wasRefused reports whether a request failed because its caller may not.
+func wasRefused(x *exchange, err error) bool {
+	code := patchbay.CodeOf(err)
+	return err != nil && (code == patchbay.Forbidden ||
+		x.refused != nil && (code == patchbay.ResourceNotFound || code == patchbay.TargetNotFound || code == patchbay.SourceNotFound || code == arm.InvalidResourceType))
+}
