@@ -2,10 +2,13 @@ package connector
 
 import (
 	"context"
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/store"
 )
 
 // PutResource implements [API].
@@ -19,8 +22,19 @@ func (s *Service) PutResource(ctx context.Context, r ResourceRequest) (patchbay.
 	if err := s.checkPlace(ctx, &res); err != nil {
 		return res, false, nil, err
 	}
+	if exists && res.Driver == "" {
+		res.Driver = old.Driver // what it is does not change by saying nothing
+	}
 	if err := s.chooseDriver(&res); err != nil {
 		return res, false, nil, err
+	}
+	if err := s.mayBecome(ctx, old, res); err != nil {
+		return res, false, nil, err
+	}
+	if !exists {
+		if err := s.roomForResource(ctx, res.ID); err != nil {
+			return res, false, nil, err
+		}
 	}
 	now := s.now().UTC()
 	res.State, res.ETag = patchbay.Succeeded, newETag()
@@ -73,43 +87,120 @@ func (s *Service) checkPlace(ctx context.Context, r *patchbay.Resource) error {
 }
 
 // chooseDriver takes the one driver of the resource's type when none is named.
+// One that administers nothing is taken only when no other fits.
 func (s *Service) chooseDriver(r *patchbay.Resource) error {
 	serves := func(types []string) bool {
 		return slices.ContainsFunc(types, func(t string) bool { return strings.EqualFold(t, r.ID.Type()) })
 	}
-	fitting := map[string]bool{}
-	known := map[string]bool{}
+	fits := map[string]bool{} // of each known driver
 	for name, d := range s.catalog.Targets {
-		known[name] = true
-		fitting[name] = serves(d.Types)
+		fits[name] = serves(d.Types)
 	}
 	for name, d := range s.catalog.Sources {
-		known[name] = true
-		fitting[name] = fitting[name] || serves(d.Types)
+		fits[name] = fits[name] || serves(d.Types)
 	}
-	var names, all []string
-	for name := range known {
-		all = append(all, name)
-		if fitting[name] {
-			names = append(names, name)
-		}
+	all := slices.Sorted(maps.Keys(fits))
+	fitting := slices.DeleteFunc(slices.Clone(all), func(name string) bool { return !fits[name] })
+	administering := slices.DeleteFunc(slices.Clone(fitting), func(name string) bool { return s.catalog.Targets[name].Capabilities.External })
+	if len(administering) > 0 && r.Driver == "" {
+		fitting = administering
 	}
-	slices.Sort(names)
-	slices.Sort(all)
+	_, known := fits[r.Driver]
 	switch {
-	case r.Driver != "" && !known[r.Driver]:
+	case r.Driver != "" && !known:
 		return patchbay.Errorf(patchbay.InvalidArgument, "there is no driver %q; there are %s", clip(r.Driver, 40), list(all))
-	case r.Driver != "" && !fitting[r.Driver]:
+	case r.Driver != "" && !fits[r.Driver]:
 		return patchbay.Errorf(patchbay.InvalidArgument, "the driver %s does not serve resources of type %s", r.Driver, r.ID.Type())
 	case r.Driver != "":
 		return nil
-	case len(names) == 1:
-		r.Driver = names[0]
+	case len(fitting) == 1:
+		r.Driver = fitting[0]
 		return nil
-	case len(names) == 0:
+	case len(fitting) == 0:
 		return patchbay.Errorf(patchbay.TargetTypeNotSupported, "no driver serves resources of type %s; there are the drivers %s", r.ID.Type(), list(all))
 	}
-	return patchbay.Errorf(patchbay.InvalidArgument, "name the driver of %s: %s", r.ID.Name(), list(names))
+	return patchbay.Errorf(patchbay.InvalidArgument, "name the driver of %s: %s", r.ID.Name(), list(fitting))
+}
+
+// mayBecome refuses that a registered target gets another driver while that
+// would leave something behind which only the old one can remove. One that
+// administers nothing leaves nothing.
+func (s *Service) mayBecome(ctx context.Context, old, now patchbay.Resource) error {
+	was, target := s.catalog.Targets[old.Driver]
+	if !target || old.Driver == now.Driver {
+		return nil
+	}
+	busy := patchbay.Errorf(patchbay.Conflict, "%s can't get another driver: ", old.ID.Name())
+	if _, ok := s.catalog.Targets[now.Driver]; !ok {
+		page, err := s.records.ConnectionsOf(ctx, old.ID, 1)
+		if err != nil || len(page) == 0 {
+			return err
+		}
+		busy.Message += fmt.Sprintf("the connection %s has it as its target", page[0].Name)
+		return busy
+	}
+	err := s.eachOn(ctx, old.ID, func(c patchbay.Connection) error {
+		switch {
+		case changing(c):
+			busy.Message += fmt.Sprintf("an operation of the connection %s has not ended", c.Name)
+			return busy
+		case c.Principal != "" && !was.Capabilities.External:
+			busy.Message += fmt.Sprintf("the connection %s has a login there that was made with driver %s", c.Name, old.Driver)
+			return busy.WithFix("patchbay connection delete %s", onCommandLine(c))
+		}
+		return nil
+	})
+	if err != nil || was.Capabilities.External {
+		return err
+	}
+	for after := ""; ; {
+		page, next, err := s.records.Leftovers(ctx, after, store.MaxPage)
+		if err != nil {
+			return err
+		}
+		for _, l := range page {
+			if l.Resource.Equal(old.ID) {
+				busy.Message += fmt.Sprintf("%s is a leftover there that only driver %s can remove", l.What, old.Driver)
+				return busy.WithFix("patchbay leftovers")
+			}
+		}
+		if after = next; next == "" {
+			return nil
+		}
+	}
+}
+
+// eachOn calls do for the connections of a target until it fails.
+func (s *Service) eachOn(ctx context.Context, target patchbay.ID, do func(patchbay.Connection) error) error {
+	page, err := s.records.ConnectionsOf(ctx, target, store.MaxPage)
+	if err != nil {
+		return err
+	}
+	if len(page) < store.MaxPage {
+		for _, c := range page {
+			if err := do(c); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for after := ""; ; { // more than are given at once: among all
+		page, next, err := s.records.Connections(ctx, "", after, store.MaxPage)
+		if err != nil {
+			return err
+		}
+		for _, c := range page {
+			if on := c.Spec.Target.ID; !on.Equal(target) && !strings.HasPrefix(on.Key(), target.Key()+"/") {
+				continue
+			}
+			if err := do(c); err != nil {
+				return err
+			}
+		}
+		if after = next; next == "" {
+			return nil
+		}
+	}
 }
 
 // checkResource opens the resource, which checks its configuration, and asks
@@ -224,7 +315,8 @@ func (s *Service) PutResourceGroup(ctx context.Context, g patchbay.ResourceGroup
 	return s.records.PutResourceGroup(ctx, g)
 }
 
-// DeleteResourceGroup implements [API]. A group with resources stays.
+// DeleteResourceGroup implements [API]. A group with resources or local
+// connections stays.
 func (s *Service) DeleteResourceGroup(ctx context.Context, id patchbay.ID) error {
 	page, _, err := s.records.Resources(ctx, id, "", 1)
 	if err != nil {
@@ -232,6 +324,13 @@ func (s *Service) DeleteResourceGroup(ctx context.Context, id patchbay.ID) error
 	}
 	if len(page) > 0 {
 		return patchbay.Errorf(patchbay.Conflict, "the resource group %s still has resources, %s among them", id.Name(), page[0].ID.Name())
+	}
+	local, err := s.records.ConnectionsOf(ctx, id, 1)
+	if err != nil {
+		return err
+	}
+	if len(local) > 0 {
+		return patchbay.Errorf(patchbay.Conflict, "the resource group %s still has connections, %s among them", id.Name(), local[0].Name)
 	}
 	return s.records.DeleteResourceGroup(ctx, id)
 }

@@ -41,6 +41,16 @@ func (s *Service) roomForConnection(ctx context.Context, id patchbay.ID) error {
 	return room(s.limits.ConnectionsPerSubscription, "connections", "subscription "+id.Subscription(), s.counted(ctx, subscriptionOf(id), store.Counter.CountConnections))
 }
 
+// roomForDryrun fails with QuotaExceeded when its source has as many dryruns as
+// it may have.
+func (s *Service) roomForDryrun(ctx context.Context, records store.Dryruns, id patchbay.ID) error {
+	of, _, _ := id.DryrunSource()
+	return room(s.limits.DryrunsPerSource, "dryruns", of.Name(), pages(func(after string, limit int) (int, string, error) {
+		page, next, err := records.Dryruns(ctx, of, after, limit)
+		return len(page), next, err
+	}))
+}
+
 // roomForResource fails with QuotaExceeded when its subscription has as many
 // resources as it may have.
 func (s *Service) roomForResource(ctx context.Context, id patchbay.ID) error {
