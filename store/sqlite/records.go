@@ -82,12 +82,17 @@ func (s *Store) Connection(ctx context.Context, id patchbay.ID) (patchbay.Connec
 }
 
 // Connections implements [store.Records]. The connections of a source are
-// those whose key begins with the source's, in the order of their names.
+// those whose key begins with the source's, in the order of their names; so are
+// the local ones of a location.
 func (s *Store) Connections(ctx context.Context, source patchbay.ID, after string, limit int) ([]patchbay.Connection, string, error) {
 	limit = pageSizeOf(limit)
 	from, to := "", "0" // every key begins with a slash
 	if source != "" {
-		from, to = below(strings.TrimSuffix(source.Linker("").Key(), "/"))
+		first := source.Linker("")
+		if source.Connector("x").IsConnector() {
+			first = source.Connector("")
+		}
+		from, to = below(strings.TrimSuffix(first.Key(), "/"))
 	}
 	items, err := list(ctx, s, sealConnection,
 		`SELECT record, sealed FROM connection WHERE key > ? AND key < ? ORDER BY key LIMIT ?`, max(from, after), to, limit+1)

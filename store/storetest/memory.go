@@ -337,7 +337,7 @@ func (m *Memory) Connections(_ context.Context, source patchbay.ID, after string
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	page, next := pick(m.connections, after, limit, func(key string, c patchbay.Connection) bool {
-		of, _, _ := c.ID.LinkerSource()
+		of, _, _ := c.ID.ConnectionSource()
 		return source == "" || of.Equal(source)
 	})
 	return page, next, nil
