@@ -245,15 +245,26 @@ func (a *app) set(name, value string) {
 // world is a service over a real store and engine, with both ends in memory.
 type world struct {
 	*Service
+	// restart ends the engine and the service in the middle of whatever they do,
+	// and begins new ones over the same records.
+	restart func()
+
 	t      *testing.T
 	broker *broker
+	away   *away
 	app    *app
 	group  patchbay.ID
 	linker patchbay.ID
 	caller Caller
+	limits Limits
 }
 
 func newWorld(t *testing.T) *world {
+	t.Helper()
+	return newLimitedWorld(t, Limits{})
+}
+
+func newLimitedWorld(t *testing.T, limits Limits) *world {
 	t.Helper()
 	dir := t.TempDir()
 	records, err := sqlite.Open(t.Context(), filepath.Join(dir, "db"), sqlite.Options{})
@@ -273,43 +284,17 @@ func newWorld(t *testing.T) *world {
 	w := &world{
 		t:      t,
 		broker: &broker{listener: listener, principals: map[string]driver.PrincipalRequest{}, passwords: map[string]string{}, sessions: map[string]int{}},
+		away:   &away{listener: listener, accepts: map[string]string{}},
 		app:    &app{settings: map[string]patchbay.Secret{"THEIRS": patchbay.NewSecret("kept")}},
-		caller: Trusted("tester"),
+		caller: Trusted("tester"), limits: limits,
 	}
-	w.Service = New(Options{
-		Records: records, Keys: keys, Overlap: time.Millisecond, Log: slog.New(slog.DiscardHandler),
-		Catalog: driver.Catalog{
-			Targets: map[string]driver.TargetDriver{"memory": {
-				Kind: "postgresql", Types: []string{"Microsoft.DBforPostgreSQL/flexibleServers"}, Child: "databases",
-				Capabilities: driver.TargetCapabilities{
-					Auth:   []patchbay.AuthType{patchbay.AuthSecret},
-					Access: []patchbay.Access{patchbay.Reader, patchbay.Writer}, Sessions: true,
-				},
-				Open: func(context.Context, driver.Config) (driver.Target, error) { return w.broker, nil },
-			}},
-			Sources: map[string]driver.SourceDriver{"memoryApp": {
-				Types: []string{"Microsoft.Web/sites"},
-				Open:  func(context.Context, driver.Config) (driver.Source, error) { return w.app, nil },
-			}},
-		},
-	})
-	engine, err := saga.New(records, w.Workflows(), saga.Options{
-		ParkAfter: 2, Backoff: func(int) time.Duration { return time.Millisecond },
-	})
-	if err != nil {
-		t.Fatal(err)
+	stop := func() {}
+	w.restart = func() {
+		stop()
+		stop = w.start(records, keys)
 	}
-	w.Bind(engine)
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- engine.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-		w.Service.Close()
-	})
+	w.restart()
+	t.Cleanup(func() { stop() })
 	if err := w.Init(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -327,6 +312,48 @@ func newWorld(t *testing.T) *world {
 	}
 	w.linker = (w.group + "/providers/Microsoft.Web/sites/web").Linker("orders")
 	return w
+}
+
+// start begins a service and its engine over the records.
+func (w *world) start(records *sqlite.Store, keys *keyring.Keyring) (stop func()) {
+	w.Service = New(Options{
+		Records: records, Keys: keys, Overlap: time.Millisecond, Log: slog.New(slog.DiscardHandler), Limits: w.limits,
+		Catalog: driver.Catalog{
+			Targets: map[string]driver.TargetDriver{
+				"memory": {
+					Kind: "postgresql", Types: []string{"Microsoft.DBforPostgreSQL/flexibleServers"}, Child: "databases",
+					Capabilities: driver.TargetCapabilities{
+						Auth:   []patchbay.AuthType{patchbay.AuthSecret},
+						Access: []patchbay.Access{patchbay.Reader, patchbay.Writer}, Sessions: true,
+					},
+					Open: func(context.Context, driver.Config) (driver.Target, error) { return w.broker, nil },
+				},
+				"away": w.away.driver(),
+			},
+			Sources: map[string]driver.SourceDriver{"memoryApp": {
+				Types: []string{"Microsoft.Web/sites"},
+				Open:  func(context.Context, driver.Config) (driver.Source, error) { return w.app, nil },
+			}},
+		},
+	})
+	service := w.Service
+	engine, err := saga.New(records, w.Workflows(), saga.Options{
+		ParkAfter: 2, Backoff: func(int) time.Duration { return time.Millisecond },
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.Bind(engine)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- engine.Run(ctx) }()
+	return func() {
+		cancel()
+		if err := <-ended; err != nil {
+			w.t.Error(err)
+		}
+		service.Close()
+	}
 }
 
 func (w *world) spec() patchbay.Spec {

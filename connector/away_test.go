@@ -1,0 +1,145 @@
+package connector
+
+import (
+	"context"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
+)
+
+// away is a target that Patchbay does not administer, in memory: every
+// resource and endpoint of its driver is this one service.
+type away struct {
+	listener net.Listener
+
+	mu      sync.Mutex
+	accepts map[string]string // passwords by user name
+	dumb    bool              // there is no way to sign in
+	probes  []driver.ProbeRequest
+	opened  []string      // endpoints
+	hold    chan struct{} // a probe waits for it, or for its context's end
+	holding chan struct{} // one value for each probe that waits
+}
+
+func (a *away) lock() func() {
+	a.mu.Lock()
+	return a.mu.Unlock
+}
+
+func (a *away) driver() driver.TargetDriver {
+	return driver.TargetDriver{
+		Child: driver.AnyChild,
+		Types: []string{
+			"Microsoft.Cache/redis", "Microsoft.Storage/storageAccounts", "Microsoft.CognitiveServices/accounts",
+			"Microsoft.DBforPostgreSQL/flexibleServers", "Microsoft.DBforPostgreSQL/servers",
+		},
+		Schemes: map[string]string{"redis": "redis", "postgres": "postgresql"},
+		Capabilities: driver.TargetCapabilities{External: true, Auth: []patchbay.AuthType{
+			patchbay.AuthSecret, patchbay.AuthSystemIdentity, patchbay.AuthUserIdentity, patchbay.AuthSPSecret, patchbay.AuthUserAccount,
+		}},
+		Open: func(_ context.Context, c driver.Config) (driver.Target, error) {
+			defer a.lock()()
+			a.opened = append(a.opened, c.Endpoint)
+			return &awayTarget{away: a, config: c}, nil
+		},
+	}
+}
+
+type awayTarget struct {
+	*away
+	config driver.Config
+}
+
+func (t *awayTarget) Inspect(_ context.Context, sub string) (driver.TargetInfo, error) {
+	host, port, _ := net.SplitHostPort(t.listener.Addr().String())
+	_, name, _ := strings.Cut(sub, "/")
+	values := map[string]string{"host": host, "port": port, "database": name, "ssl": "false"}
+	if strings.Contains(t.config.ID.Type(), "storageAccounts") {
+		values = map[string]string{"account": t.config.ID.Name(), "endpoint": "http://" + t.listener.Addr().String()}
+	}
+	if c := t.config.ID.Type(); strings.Contains(c, "confluent-cloud") {
+		values = map[string]string{"servers": t.config.Endpoint}
+	} else if strings.Contains(c, "confluent-schema") {
+		values = map[string]string{"url": t.config.Endpoint}
+	}
+	return driver.TargetInfo{Values: values}, nil
+}
+
+func (t *awayTarget) refuse() error {
+	return patchbay.Errorf(patchbay.NotSupported, "nothing is administered here")
+}
+
+func (t *awayTarget) NewCredential(context.Context, driver.PrincipalRequest) (driver.Credential, error) {
+	return driver.Credential{}, t.refuse()
+}
+func (t *awayTarget) EnsurePrincipal(context.Context, driver.PrincipalRequest) error {
+	return t.refuse()
+}
+func (t *awayTarget) InspectPrincipal(context.Context, driver.PrincipalRequest) (driver.PrincipalState, error) {
+	return driver.PrincipalState{}, t.refuse()
+}
+func (t *awayTarget) RemovePrincipal(context.Context, driver.PrincipalRequest) error {
+	return t.refuse()
+}
+func (t *awayTarget) Owned(context.Context) ([]driver.Owned, error) { return nil, nil }
+func (t *awayTarget) Close() error                                  { return nil }
+
+func (t *awayTarget) Registered(string) (driver.Credential, error) {
+	if t.config.Admin["password"].IsZero() {
+		return driver.Credential{}, patchbay.Errorf(patchbay.InvalidArgument, "no login was registered")
+	}
+	return t.Given("", "", t.config.Admin["password"])
+}
+
+func (t *awayTarget) Given(_, name string, secret patchbay.Secret) (driver.Credential, error) {
+	key := "password"
+	if strings.Contains(t.config.ID.Type(), "storageAccounts") {
+		key = "key"
+	}
+	return driver.Credential{Public: map[string]string{"username": name}, Secret: driver.Secrets{key: secret}}, nil
+}
+
+func (t *awayTarget) Probe(ctx context.Context, r driver.ProbeRequest) (driver.ProbeResult, error) {
+	t.mu.Lock()
+	hold := t.hold
+	t.mu.Unlock()
+	if hold != nil {
+		t.holding <- struct{}{}
+		select {
+		case <-hold:
+		case <-ctx.Done():
+			return driver.ProbeResult{}, ctx.Err()
+		}
+	}
+	defer t.lock()()
+	t.probes = append(t.probes, r)
+	if t.dumb {
+		return driver.ProbeResult{}, nil
+	}
+	secret := r.Credential.Secret["password"].Reveal() + r.Credential.Secret["key"].Reveal()
+	if want, ok := t.accepts[r.Credential.Public["username"]]; !ok || want != secret {
+		return driver.ProbeResult{}, patchbay.Errorf(patchbay.LoginRefused, "%s is refused", secret)
+	}
+	return driver.ProbeResult{Allowed: []string{"signed in"}}, nil
+}
+
+// accept lets a login in.
+func (a *away) accept(name, password string) {
+	defer a.lock()()
+	a.accepts[name] = password
+}
+
+// tried is how often somebody signed in, or tried to.
+func (a *away) tried() int {
+	defer a.lock()()
+	return len(a.probes)
+}
+
+func (a *away) wasOpened(endpoint string) bool {
+	defer a.lock()()
+	return slices.Contains(a.opened, endpoint)
+}
