@@ -67,6 +67,7 @@ var rooms = []room{
 	{pkg: "internal/demo/…", may: everything, scaffold: true},
 	{pkg: "internal/bench/…", may: everything, scaffold: true},
 	{pkg: "internal/crashtest/…", may: everything, scaffold: true},
+	{pkg: "internal/clienttest/…", may: everything, scaffold: true},
 }
 
 // matches reports whether pattern, a package or a family, has pkg in it.
