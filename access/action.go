@@ -8,7 +8,7 @@ import (
 
 // Bounds of a role definition.
 const (
-	MaxActions      = 500 // in actions and notActions together
+	MaxActions      = 200 // in actions and notActions together
 	MaxActionLength = 256
 )
 
