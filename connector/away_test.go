@@ -17,8 +17,8 @@ type away struct {
 	listener net.Listener
 
 	mu      sync.Mutex
-	accepts map[string]string // passwords by user name
-	dumb    bool              // there is no way to sign in
+	accepts map[string]bool // "name password"
+	dumb    bool            // there is no way to sign in
 	probes  []driver.ProbeRequest
 	opened  []string      // endpoints
 	hold    chan struct{} // a probe waits for it, or for its context's end
@@ -61,10 +61,13 @@ func (t *awayTarget) Inspect(_ context.Context, sub string) (driver.TargetInfo, 
 	if strings.Contains(t.config.ID.Type(), "storageAccounts") {
 		values = map[string]string{"account": t.config.ID.Name(), "endpoint": "http://" + t.listener.Addr().String()}
 	}
-	if c := t.config.ID.Type(); strings.Contains(c, "confluent-cloud") {
+	switch {
+	case strings.Contains(t.config.ID.Type(), "confluent-cloud"):
 		values = map[string]string{"servers": t.config.Endpoint}
-	} else if strings.Contains(c, "confluent-schema") {
+	case strings.Contains(t.config.ID.Type(), "confluent-schema"):
 		values = map[string]string{"url": t.config.Endpoint}
+	case strings.Contains(t.config.ID.Type(), "fabric"):
+		values["database"] = "warehouse"
 	}
 	return driver.TargetInfo{Values: values}, nil
 }
@@ -92,7 +95,7 @@ func (t *awayTarget) Registered(string) (driver.Credential, error) {
 	if t.config.Admin["password"].IsZero() {
 		return driver.Credential{}, patchbay.Errorf(patchbay.InvalidArgument, "no login was registered")
 	}
-	return t.Given("", "", t.config.Admin["password"])
+	return t.Given("", t.config.Admin["username"].Reveal(), t.config.Admin["password"])
 }
 
 func (t *awayTarget) Given(_, name string, secret patchbay.Secret) (driver.Credential, error) {
@@ -121,16 +124,16 @@ func (t *awayTarget) Probe(ctx context.Context, r driver.ProbeRequest) (driver.P
 		return driver.ProbeResult{}, nil
 	}
 	secret := r.Credential.Secret["password"].Reveal() + r.Credential.Secret["key"].Reveal()
-	if want, ok := t.accepts[r.Credential.Public["username"]]; !ok || want != secret {
+	if !t.accepts[r.Credential.Public["username"]+" "+secret] {
 		return driver.ProbeResult{}, patchbay.Errorf(patchbay.LoginRefused, "%s is refused", secret)
 	}
 	return driver.ProbeResult{Allowed: []string{"signed in"}}, nil
 }
 
-// accept lets a login in.
-func (a *away) accept(name, password string) {
+// accept lets a login in, or no longer.
+func (a *away) accept(name, password string, may bool) {
 	defer a.lock()()
-	a.accepts[name] = password
+	a.accepts[name+" "+password] = may
 }
 
 // tried is how often somebody signed in, or tried to.

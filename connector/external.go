@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
@@ -80,7 +81,12 @@ func (s *Service) identity(ctx context.Context, want patchbay.Connection, kind s
 	c := driver.Credential{Public: map[string]string{}, Secret: driver.Secrets{}}
 	public := map[string]string{"clientId": a.ClientID, "principalId": a.PrincipalID, "tenantId": sub.TenantID}
 	for _, v := range valuesOf(kind) {
-		if len(v.Auths) == 0 || !slices.Contains(v.Auths, a.Type) {
+		if v.Name == "username" && v.Default == "" && !v.Optional && len(v.Auths) == 0 {
+			// Databases know an identity by a user's name. Unless it was said, it is the
+			// one that az's passwordless extension makes.
+			c.Public[v.Name] = cmp.Or(a.UserName, "aad_"+want.Name)
+		}
+		if !slices.Contains(v.Auths, a.Type) {
 			continue
 		}
 		if value := public[v.Name]; value != "" {

@@ -181,3 +181,13 @@ func TestAGroupWithLocalConnectionsStays(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestALostAnswerMakesNoSecondLogin(t *testing.T) {
+	w := newWorld(t)
+	w.local("dev")
+	w.broker.loseAnswer = true
+	w.want(w.put(w.spec()), patchbay.Done, "")
+	if c := mustGet(t, w); !slices.Equal(w.broker.names(), []string{c.Principal}) || w.broker.ensured != 2 {
+		t.Errorf("%d logins were made; the target has %v, the record %s", w.broker.ensured, w.broker.names(), c.Principal)
+	}
+}

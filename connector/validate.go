@@ -340,7 +340,11 @@ func (v *checking) granted() string {
 	if v.held.Target == "" {
 		target = "the target"
 	}
-	return fmt.Sprintf("Patchbay granted nothing, because it does not administer %s: its owner must give access there to %s", target, v.identity())
+	as := ""
+	if user := v.held.Credential.Public["username"]; user != "" {
+		as = ", as the user " + user
+	}
+	return fmt.Sprintf("Patchbay granted nothing, because it does not administer %s: its owner must give access there to %s%s", target, v.identity(), as)
 }
 
 // identity names what the connection signs in as.

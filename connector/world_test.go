@@ -35,6 +35,7 @@ type broker struct {
 	failProbe  error
 	failRemove error
 	ensured    int
+	loseAnswer bool // of the next EnsurePrincipal, which has its effect
 }
 
 func (b *broker) lock() func() {
@@ -77,6 +78,10 @@ func (b *broker) EnsurePrincipal(_ context.Context, r driver.PrincipalRequest) e
 	b.passwords[r.Name] = r.Credential.Secret["password"].Reveal()
 	r.Credential = driver.Credential{}
 	b.principals[r.Name] = r
+	if b.loseAnswer {
+		b.loseAnswer = false
+		return patchbay.Errorf(patchbay.Timeout, "no answer in time").AsTransient()
+	}
 	return nil
 }
 
@@ -284,7 +289,7 @@ func newLimitedWorld(t *testing.T, limits Limits) *world {
 	w := &world{
 		t:      t,
 		broker: &broker{listener: listener, principals: map[string]driver.PrincipalRequest{}, passwords: map[string]string{}, sessions: map[string]int{}},
-		away:   &away{listener: listener, accepts: map[string]string{}},
+		away:   &away{listener: listener, accepts: map[string]bool{}},
 		app:    &app{settings: map[string]patchbay.Secret{"THEIRS": patchbay.NewSecret("kept")}},
 		caller: Trusted("tester"), limits: limits,
 	}
@@ -338,7 +343,7 @@ func (w *world) start(records *sqlite.Store, keys *keyring.Keyring) (stop func()
 	})
 	service := w.Service
 	engine, err := saga.New(records, w.Workflows(), saga.Options{
-		ParkAfter: 2, Backoff: func(int) time.Duration { return time.Millisecond },
+		ParkAfter: 2, Backoff: func(int) time.Duration { return time.Millisecond }, DrainTimeout: 20 * time.Millisecond,
 	})
 	if err != nil {
 		w.t.Fatal(err)
