@@ -356,9 +356,9 @@ func (v *ConnectionView) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// Source is the id of the connection's source.
+// Source is the id of the connection's source; of a local one, its location's.
 func (v ConnectionView) Source() patchbay.ID {
-	source, _, _ := v.ID.LinkerSource()
+	source, _, _ := v.ID.ConnectionSource()
 	return source
 }
 
@@ -380,10 +380,17 @@ func (c *Client) Connection(ctx context.Context, id patchbay.ID) (ConnectionView
 	return v, err
 }
 
-// Connections lists those of a source.
+// Connections lists those of a source, or of a location.
 func (c *Client) Connections(ctx context.Context, source patchbay.ID) ([]ConnectionView, error) {
+	if IsLocation(source) {
+		return all[ConnectionView](ctx, c, string(source)+"/connectors", nil)
+	}
 	return all[ConnectionView](ctx, c, string(source)+"/providers/"+Provider+"/linkers", nil)
 }
+
+// IsLocation reports whether id is that of a location, which local connections
+// are in.
+func IsLocation(id patchbay.ID) bool { return id.Connector("x").IsConnector() }
 
 // PutConnection begins to make or to replace a connection; properties are the
 // linker's, in the words of the wire. operation is the id to watch.
@@ -398,9 +405,9 @@ func (c *Client) PatchConnection(ctx context.Context, id patchbay.ID, properties
 }
 
 func (c *Client) writeConnection(ctx context.Context, method string, id patchbay.ID, properties map[string]any, ifMatch string) (v ConnectionView, operation string, err error) {
-	r := request{method: method, path: string(id), body: map[string]any{"properties": properties}}
+	r := request{method: method, path: string(id), body: map[string]any{"properties": properties}, header: atOnce()}
 	if ifMatch != "" {
-		r.header = http.Header{"If-Match": {ifMatch}}
+		r.header.Set("If-Match", ifMatch)
 	}
 	h, _, err := c.send(ctx, r, &v)
 	if err != nil {
@@ -416,12 +423,16 @@ func (c *Client) writeConnection(ctx context.Context, method string, id patchbay
 // DeleteConnection begins to delete; operation is "" when there was nothing to
 // delete.
 func (c *Client) DeleteConnection(ctx context.Context, id patchbay.ID) (operation string, err error) {
-	h, _, err := c.send(ctx, request{method: http.MethodDelete, path: string(id)}, nil)
+	h, _, err := c.send(ctx, request{method: http.MethodDelete, path: string(id), header: atOnce()}, nil)
 	if err != nil {
 		return "", err
 	}
 	return operationOf(h), nil
 }
+
+// atOnce asks for an answer as soon as the operation has begun: whoever watches
+// it sees its steps, and does not wait for the server to wait for its end.
+func atOnce() http.Header { return http.Header{"Prefer": {"respond-async"}} }
 
 // ValidateConnection begins a validation; the report is in the ended
 // operation. fix applies what is safe first.
@@ -508,12 +519,17 @@ func (c *Client) PreviewConnection(ctx context.Context, id patchbay.ID, properti
 	return v, err
 }
 
-// Configurations are the connection's settings with their values.
+// Configurations are the connection's settings with their values. A local
+// connection has none written; they are computed.
 func (c *Client) Configurations(ctx context.Context, id patchbay.ID) ([]SettingView, error) {
 	var answer struct {
 		Configurations []SettingView `json:"configurations"`
 	}
-	_, _, err := c.send(ctx, request{method: http.MethodPost, path: string(id) + "/listConfigurations"}, &answer)
+	action := "/listConfigurations"
+	if id.IsConnector() {
+		action = "/generateConfigurations"
+	}
+	_, _, err := c.send(ctx, request{method: http.MethodPost, path: string(id) + action}, &answer)
 	return answer.Configurations, err
 }
 

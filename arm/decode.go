@@ -90,9 +90,53 @@ func DecodeConfigurationInfo(v Version, body []byte) (*patchbay.ConfigurationInf
 	return c, d.err
 }
 
+// DecodeDryrun reads the body of a PUT of a dryrun: the linker's members flat
+// under properties.parameters, beside the name of the action.
+func DecodeDryrun(v Version, body []byte) (patchbay.Spec, error) {
+	var s patchbay.Spec
+	if err := decodeDryrun(v, body, &s); err != nil {
+		return patchbay.Spec{}, err
+	}
+	if s.Target.Type == "" {
+		return patchbay.Spec{}, invalid("properties.parameters.targetService is required")
+	}
+	return s, nil
+}
+
+// DecodeDryrunPatch reads the body of a PATCH of a dryrun, as [DecodePatch]
+// does.
+func DecodeDryrunPatch(v Version, body []byte) (func(*patchbay.Spec) error, error) {
+	var scratch patchbay.Spec
+	if err := decodeDryrun(v, body, &scratch); err != nil {
+		return nil, err
+	}
+	return func(s *patchbay.Spec) error { return decodeDryrun(v, body, s) }, nil
+}
+
+// createOrUpdate is the one action that there are dryruns of.
+const createOrUpdate = "createOrUpdate"
+
+func decodeDryrun(v Version, body []byte, s *patchbay.Spec) error {
+	return decodeProxy(v, body, func(o *object) {
+		o.ignore("prerequisiteResults", "operationPreviews", "provisioningState")
+		o.child(V20221101Preview, "parameters", func(o *object) {
+			var action string
+			if !o.oneOf(V20221101Preview, "actionName", &action, since(V20221101Preview, createOrUpdate)) {
+				o.fail(invalid("%s is required", join(o.path, "actionName")))
+			}
+			readSpec(o, s)
+		})
+	})
+}
+
 // decodeLinker writes what the body says into s and leaves the rest of s. It
 // copies what it changes behind a pointer.
 func decodeLinker(v Version, body []byte, s *patchbay.Spec) error {
+	return decodeProxy(v, body, func(o *object) { readSpec(o, s) })
+}
+
+// decodeProxy reads the body of a resource that is nothing but its properties.
+func decodeProxy(v Version, body []byte, read func(*object)) error {
 	tree, err := parse(body)
 	if err != nil {
 		return err
@@ -102,12 +146,12 @@ func decodeLinker(v Version, body []byte, s *patchbay.Spec) error {
 	if d.err != nil {
 		return d.err
 	}
-	// Clients send back what they read; the path says which linker it is.
+	// Clients send back what they read; the path says which resource it is.
 	top.ignore("id", "name", "type", "systemData")
 	if v := top.value(V20220501, "properties"); v == nil {
 		top.fail(invalid("properties is required"))
 	} else if o := newObject(d, "properties", v); d.err == nil {
-		readSpec(o, s)
+		read(o)
 		o.end()
 	}
 	top.end()

@@ -301,7 +301,8 @@ func TestResourceBodies(t *testing.T) {
 		`{"properties":{"admin":{"password":1}}}`: "properties.admin.password must be a string",
 		`{"properties":{"admin":"hunter2"}}`:      "properties.admin must be an object of strings",
 		`{"properties":{"driver":1}}`:             "properties.driver must be a string",
-		`{"sku":{}}`:                              "sku is not known",
+		`{"sku":{}}`:                              "sku is not kept",
+		`{"sku":null,"colour":"red"}`:             "colour is not known",
 		`{"tags":[]}`:                             "tags must be an object of strings",
 	} {
 		if _, _, err := DecodeResource(id, []byte(body)); err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "hunter2") {

@@ -3,6 +3,7 @@ package arm
 import (
 	"bytes"
 	"encoding/json"
+	"strings"
 	"time"
 
 	"patchbay.dev/patchbay"
@@ -99,13 +100,17 @@ func orNullTime(t time.Time) any {
 	return t.UTC().Format("2006-01-02T15:04:05.0000000Z")
 }
 
-// Linker is the answer to a GET, PUT or PATCH of a linker: what version v
-// knows of c, without any secret.
+// Linker is the answer to a GET, PUT or PATCH of a linker or connector: what
+// version v knows of c, without any secret.
 func Linker(v Version, c patchbay.Connection) any {
+	typ := LinkerType
+	if c.ID.IsConnector() {
+		typ = ConnectorType
+	}
 	m := &members{version: v}
 	m.add(V20220501, "id", string(c.ID))
 	m.add(V20220501, "name", c.Name)
-	m.add(V20220501, "type", LinkerType)
+	m.add(V20220501, "type", typ)
 	m.add(V20220501, "systemData", systemData(c.Created, c.CreatedBy, c.Modified, c.ModifiedBy))
 	m.add(V20220501, "properties", linkerProperties(v, c))
 	return m
@@ -123,9 +128,16 @@ func systemData(created time.Time, createdBy string, modified time.Time, modifie
 }
 
 func linkerProperties(v Version, c patchbay.Connection) any {
-	s := c.Spec
 	m := &members{version: v}
 	m.add(V20220501, "provisioningState", orNull(string(c.State)))
+	m.spec(c.Spec)
+	m.add(V20261101, "patchbay", own(c))
+	return m
+}
+
+// spec adds what was asked for.
+func (m *members) spec(s patchbay.Spec) {
+	v := m.version
 	m.add(V20220501, "targetService", target(v, s.Target))
 	m.add(V20220501, "authInfo", auth(v, s.Auth))
 	m.add(V20220501, "clientType", orNull(string(s.Client)))
@@ -134,8 +146,74 @@ func linkerProperties(v Version, c patchbay.Connection) any {
 	m.add(V20220501, "scope", orNull(s.Scope))
 	m.add(V20221101Preview, "publicNetworkSolution", publicNetwork(v, s.PublicNetwork))
 	m.add(V20221101Preview, "configurationInfo", configuration(v, s.Configuration))
-	m.add(V20261101, "patchbay", own(c))
+}
+
+// Dryrun is the answer to a GET, PUT or PATCH of a dryrun.
+func Dryrun(v Version, d patchbay.Dryrun) any {
+	p := &members{version: v}
+	p.add(V20221101Preview, "actionName", createOrUpdate)
+	p.spec(d.Spec)
+	if s := d.Spec; s.Access != "" || s.Naming != "" || len(s.Options) > 0 {
+		o := &members{}
+		o.add("", "access", orNull(string(s.Access)))
+		o.add("", "naming", orNull(string(s.Naming)))
+		o.add("", "options", orNullMap(s.Options))
+		p.add(V20261101, "patchbay", o)
+	}
+	properties := &members{version: v}
+	properties.add(V20221101Preview, "parameters", p)
+	properties.add(V20221101Preview, "prerequisiteResults", prerequisites(d))
+	properties.add(V20221101Preview, "operationPreviews", previews(d.Steps))
+	properties.add(V20221101Preview, "provisioningState", string(d.State))
+
+	typ := DryrunType
+	if of, _, ok := d.ID.DryrunSource(); ok && strings.EqualFold(of.Type(), Provider+"/locations") {
+		typ = LocalDryrunType
+	}
+	m := &members{version: v}
+	m.add(V20221101Preview, "id", string(d.ID))
+	m.add(V20221101Preview, "name", d.ID.Name())
+	m.add(V20221101Preview, "type", typ)
+	m.add(V20221101Preview, "systemData", systemData(d.Created, d.CreatedBy, d.Modified, d.ModifiedBy))
+	m.add(V20221101Preview, "properties", properties)
 	return m
+}
+
+// prerequisites are what stands in the way: missing rights first, because
+// nothing else counts without them.
+func prerequisites(d patchbay.Dryrun) []any {
+	items := []any{}
+	for _, r := range d.Missing {
+		m := &members{}
+		m.add("", "type", "permissionsMissing")
+		m.add("", "scope", string(r.Scope))
+		m.add("", "permissions", orEmptyList(r.Actions))
+		m.add("", "recommendedRole", orNull(r.Role))
+		items = append(items, m)
+	}
+	for i := range d.Problems {
+		e := detail(&d.Problems[i])
+		m := &members{}
+		m.add("", "type", "basicError")
+		m.add("", "code", e.Code)
+		m.add("", "message", e.Message)
+		items = append(items, m)
+	}
+	return items
+}
+
+func previews(steps []patchbay.DryrunPreview) []any {
+	items := make([]any, len(steps))
+	for i, s := range steps {
+		m := &members{}
+		m.add("", "name", s.Name)
+		m.add("", "operationType", s.Kind)
+		m.add("", "description", s.Description)
+		m.add("", "action", s.Action)
+		m.add("", "scope", string(s.Scope))
+		items[i] = m
+	}
+	return items
 }
 
 func target(v Version, t patchbay.TargetService) any {
@@ -339,33 +417,4 @@ func Configurations(v Version, settings []patchbay.Setting) any {
 	m := &members{}
 	m.add("", "configurations", items)
 	return m
-}
-
-// display is one entry of the provider's list of operations.
-func display(name, resource, operation, description string) any {
-	d := &members{}
-	d.add("", "provider", Provider)
-	d.add("", "resource", resource)
-	d.add("", "operation", operation)
-	d.add("", "description", description)
-	m := &members{}
-	m.add("", "name", Provider+"/"+name)
-	m.add("", "isDataAction", false)
-	m.add("", "display", d)
-	m.add("", "origin", "user,system")
-	return m
-}
-
-// ProviderOperations is the answer of GET /providers/Microsoft.ServiceLinker/operations.
-func ProviderOperations() any {
-	return List([]any{
-		display("operations/read", "operations", "List operations", "Lists what Microsoft.ServiceLinker can do."),
-		display("locations/operationStatuses/read", "locations/operationStatuses", "Get operation status", "Reads how far a long-running operation is."),
-		display("linkers/read", "linkers", "Get or list connections", "Reads one connection of a source, or lists them."),
-		display("linkers/write", "linkers", "Create or update connection", "Creates a connection, or changes it."),
-		display("linkers/delete", "linkers", "Delete connection", "Deletes a connection and what it made on its source and target."),
-		display("linkers/validateLinker/action", "linkers", "Validate connection", "Checks a connection's existence, network, configuration and authentication."),
-		display("linkers/listConfigurations/action", "linkers", "List configurations", "Lists a connection's settings with their values, secrets included."),
-		display("linkers/generateConfigurations/action", "linkers", "Generate configurations", "Computes a connection's settings and writes nothing."),
-	}, "")
 }

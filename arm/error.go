@@ -14,9 +14,11 @@ const (
 	MissingAPIVersion   patchbay.Code = "MissingApiVersionParameter"
 	InvalidAPIVersion   patchbay.Code = "InvalidApiVersionParameter"
 	InvalidResourceType patchbay.Code = "InvalidResourceType" // no such route
-	MethodNotAllowed    patchbay.Code = "MethodNotAllowed"
-	BodyTooLarge        patchbay.Code = "RequestEntityTooLarge"
-	ServiceUnavailable  patchbay.Code = "ServiceUnavailable"
+	// InvalidResourceNamespace: no provider of that name
+	InvalidResourceNamespace patchbay.Code = "InvalidResourceNamespace"
+	MethodNotAllowed         patchbay.Code = "MethodNotAllowed"
+	BodyTooLarge             patchbay.Code = "RequestEntityTooLarge"
+	ServiceUnavailable       patchbay.Code = "ServiceUnavailable"
 )
 
 // statuses is the one place where a code becomes an HTTP status. What a driver
@@ -43,6 +45,7 @@ var statuses = map[patchbay.Code]int{
 	// request must not be 404.
 	patchbay.ResourceNotFound: http.StatusNotFound,
 	InvalidResourceType:       http.StatusNotFound,
+	InvalidResourceNamespace:  http.StatusNotFound,
 	patchbay.SourceNotFound:   http.StatusBadRequest,
 	patchbay.TargetNotFound:   http.StatusBadRequest,
 

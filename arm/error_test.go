@@ -62,7 +62,7 @@ func TestEveryCodeHasAStatus(t *testing.T) {
 
 func TestOnlyAMissingThingIs404(t *testing.T) {
 	for code, status := range statuses {
-		if status == http.StatusNotFound && code != patchbay.ResourceNotFound && code != InvalidResourceType {
+		if status == http.StatusNotFound && code != patchbay.ResourceNotFound && code != InvalidResourceType && code != InvalidResourceNamespace {
 			t.Errorf("%s is 404, which azurerm takes for a connection that is not there", code)
 		}
 	}

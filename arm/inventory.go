@@ -1,7 +1,9 @@
 package arm
 
 import (
+	"bytes"
 	"encoding/json"
+	"slices"
 
 	"patchbay.dev/patchbay"
 )
@@ -13,23 +15,115 @@ const (
 	propAdmin    = "admin"
 	propState    = "provisioningState"
 	propWarnings = "warnings"
+
+	propLocalAuth = "disableLocalAuth"
 )
+
+var knownProperties = []string{propDriver, propEndpoint, propAdmin, propState, propWarnings}
+
+// appConfigStore is the type of resource of which az asks whether it takes keys.
+const appConfigStore = "Microsoft.AppConfiguration/configurationStores"
 
 // DecodeResource reads the body of a PUT of a resource. admin is nil when the
 // body has none: the stored one is kept. What properties holds besides driver,
 // endpoint and admin is the driver's own and checked by it.
 func DecodeResource(id patchbay.ID, body []byte) (r patchbay.Resource, admin map[string]patchbay.Secret, err error) {
-	tree, err := parse(body)
-	if err != nil {
-		return r, nil, err
-	}
-	d := &decoding{version: V20261101}
-	o := newObject(d, "", tree)
-	if d.err != nil {
-		return r, nil, d.err
-	}
 	r.ID = id
-	o.ignore("id", "name", "type", "systemData", "etag")
+	admin, err = decodeResource(body, &r)
+	return r, admin, err
+}
+
+// DecodeResourcePatch reads the body of a PATCH of a resource and gives what
+// merges it into one: null and absent leave a member as it is; tags and the
+// members of properties are replaced one by one, and a tag or a driver's
+// property that is null is taken away.
+func DecodeResourcePatch(body []byte) (merge func(*patchbay.Resource) error, admin map[string]patchbay.Secret, err error) {
+	var scratch patchbay.Resource
+	if admin, err = decodeResource(body, &scratch); err != nil {
+		return nil, nil, err
+	}
+	return func(r *patchbay.Resource) error {
+		tags, own := r.Tags, r.Properties
+		if _, err := decodeResource(body, r); err != nil {
+			return err
+		}
+		tree, err := parse(body)
+		if err != nil {
+			return err
+		}
+		m, _ := tree.(map[string]any)
+		given, _ := m["tags"].(map[string]any)
+		r.Tags = mergedTags(tags, given)
+		properties, _ := m["properties"].(map[string]any)
+		r.Properties, err = mergedProperties(r.ID, own, properties)
+		return err
+	}, admin, nil
+}
+
+func mergedTags(old map[string]string, given map[string]any) map[string]string {
+	if len(given) == 0 {
+		return old
+	}
+	tags := map[string]string{}
+	for name, value := range old {
+		tags[name] = value
+	}
+	for name, value := range given {
+		for had := range tags {
+			if is(had, name) { // a tag's name is the same in any case
+				delete(tags, had)
+			}
+		}
+		if s, ok := value.(string); ok {
+			tags[name] = s
+		}
+	}
+	return tags
+}
+
+func mergedProperties(id patchbay.ID, old json.RawMessage, given map[string]any) (json.RawMessage, error) {
+	own := map[string]any{}
+	if len(old) > 0 {
+		d := json.NewDecoder(bytes.NewReader(old))
+		d.UseNumber()
+		if err := d.Decode(&own); err != nil {
+			return nil, patchbay.Errorf(patchbay.Internal, "read the stored properties: %w", err)
+		}
+	}
+	for name, value := range given {
+		switch {
+		case slices.Contains(knownProperties, name), impliedProperty(id, name, value):
+		case value == nil:
+			delete(own, name)
+		default:
+			own[name] = value
+		}
+	}
+	if len(own) == 0 {
+		return nil, nil
+	}
+	return json.Marshal(own)
+}
+
+// impliedProperty reports whether a property is one that answers add, and that
+// a client sends back as it came.
+func impliedProperty(id patchbay.ID, name string, value any) bool {
+	return name == propLocalAuth && value == false && is(id.Type(), appConfigStore)
+}
+
+func decodeResource(body []byte, r *patchbay.Resource) (admin map[string]patchbay.Secret, err error) {
+	err = decodeBody(body, func(o *object) { admin = readResource(o, r) })
+	return admin, err
+}
+
+func readResource(o *object, r *patchbay.Resource) (admin map[string]patchbay.Secret) {
+	o.ignore("id", "name", "type", "systemData", "etag", "createdTime", "changedTime", "provisioningState")
+	// ARM's generic resource has them, and clients send them back as they came.
+	for _, name := range []string{"plan", "sku", "managedBy", "identity", "extendedLocation", "zones"} {
+		if o.value("", name) != nil {
+			o.fail(invalid("%s is not kept of a resource", name))
+		}
+	}
 	o.str("", "location", &r.Location)
 	o.str("", "kind", &r.Kind)
 	o.stringMap("", "tags", &r.Tags)
@@ -47,9 +141,12 @@ func DecodeResource(id patchbay.ID, body []byte) (r patchbay.Resource, admin map
 		}
 		own := map[string]any{}
 		for name, value := range p.m {
-			if _, known := p.known[name]; !known {
+			if _, known := p.known[name]; known {
+				continue
+			}
+			p.known[name] = ""
+			if !impliedProperty(r.ID, name, value) {
 				own[name] = value
-				p.known[name] = ""
 			}
 		}
 		if len(own) == 0 {
@@ -62,8 +159,7 @@ func DecodeResource(id patchbay.ID, body []byte) (r patchbay.Resource, admin map
 		}
 		r.Properties = raw
 	})
-	o.end()
-	return r, admin, d.err
+	return admin
 }
 
 // Resource is the answer to a GET or PUT of a resource, without its admin
@@ -79,12 +175,13 @@ func Resource(r patchbay.Resource, warnings []string) any {
 	var own map[string]json.RawMessage
 	if len(r.Properties) > 0 && json.Unmarshal(r.Properties, &own) == nil {
 		for _, name := range sortedKeys(own) {
-			switch name {
-			case propDriver, propEndpoint, propAdmin, propState, propWarnings:
-			default:
+			if !slices.Contains(knownProperties, name) {
 				p.add("", name, own[name])
 			}
 		}
+	}
+	if _, said := own[propLocalAuth]; !said && is(r.ID.Type(), appConfigStore) {
+		p.add("", propLocalAuth, false)
 	}
 	m := &members{}
 	m.add("", "id", string(r.ID))
@@ -108,23 +205,32 @@ func orEmptyMap(m map[string]string) map[string]string {
 // DecodeResourceGroup reads the body of a PUT of a resource group.
 func DecodeResourceGroup(id patchbay.ID, body []byte) (patchbay.ResourceGroup, error) {
 	g := patchbay.ResourceGroup{ID: id}
-	tree, err := parse(body)
-	if err != nil {
-		return g, err
-	}
-	d := &decoding{version: V20261101}
-	o := newObject(d, "", tree)
-	if d.err != nil {
-		return g, d.err
-	}
+	err := decodeBody(body, func(o *object) {
+		readResourceGroup(o, &g)
+		if g.Location == "" {
+			o.fail(invalid("location is required"))
+		}
+	})
+	return g, err
+}
+
+// DecodeResourceGroupPatch reads the body of a PATCH of a resource group into
+// it: tags are replaced whole, as ARM does. A group stays where it is.
+func DecodeResourceGroupPatch(g *patchbay.ResourceGroup, body []byte) error {
+	return decodeBody(body, func(o *object) {
+		want := *g
+		readResourceGroup(o, &want)
+		if !is(want.Location, g.Location) {
+			o.fail(invalid("location can't be changed"))
+		}
+		g.Tags = want.Tags
+	})
+}
+
+func readResourceGroup(o *object, g *patchbay.ResourceGroup) {
 	o.ignore("id", "name", "type", "properties", "managedBy")
 	o.str("", "location", &g.Location)
 	o.stringMap("", "tags", &g.Tags)
-	if g.Location == "" {
-		o.fail(invalid("location is required"))
-	}
-	o.end()
-	return g, d.err
 }
 
 // ResourceGroup is the answer to a GET of a resource group.

@@ -119,6 +119,16 @@ func OperationStatus(op patchbay.Operation, path string) any {
 	return m
 }
 
+// ValidateResult is the answer of a validation that has ended already: its
+// status without what only a status has.
+func ValidateResult(op patchbay.Operation) any {
+	m := &members{}
+	m.add("", "resourceId", string(op.Connection))
+	m.add("", "status", statusWord(op))
+	m.add("", "properties", validateResult(op))
+	return m
+}
+
 // operationError is why op ended without success; there is always a reason to
 // give.
 func operationError(op patchbay.Operation) *patchbay.Error {
@@ -148,7 +158,7 @@ func validateResult(op patchbay.Operation) any {
 	if r == nil {
 		r = &patchbay.Report{Connection: op.Connection, Source: op.Source, Started: op.Created, Ended: op.Ended}
 	}
-	_, name, ok := r.Connection.LinkerSource()
+	_, name, ok := r.Connection.ConnectionSource()
 	if !ok {
 		name = r.Connection.Name()
 	}

@@ -3,6 +3,7 @@ package arm
 import (
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -19,6 +20,16 @@ const (
 	RouteLinker             Route = "linkers/{name}"
 	RouteLinkerAction       Route = "linkers/{name}/{action}"
 	RouteOwnLinkerAction    Route = "linkers/{name}/Patchbay.Connector/{action}"
+	RouteConnectors         Route = "connectors"
+	RouteConnector          Route = "connectors/{name}"
+	RouteConnectorAction    Route = "connectors/{name}/{action}"
+	RouteOwnConnectorAction Route = "connectors/{name}/Patchbay.Connector/{action}"
+	RouteDryruns            Route = "dryruns"
+	RouteDryrun             Route = "dryruns/{name}"
+	RouteLocalDryruns       Route = "locations/dryruns"
+	RouteLocalDryrun        Route = "locations/dryruns/{name}"
+	RouteDaprConfigurations Route = "daprConfigurations"
+	RouteConfigurationNames Route = "Microsoft.ServiceLinker/configurationNames"
 	RouteOperationStatus    Route = "operationStatuses/{id}"
 	RouteProviderOperations Route = "Microsoft.ServiceLinker/operations"
 	RouteEnvironment        Route = "Patchbay.Connector/environment"
@@ -30,12 +41,20 @@ const (
 	RouteSweep              Route = "Patchbay.Connector/sweep"
 	RouteSettings           Route = "Patchbay.Connector/settings"
 	RouteAllResources       Route = "Patchbay.Connector/resources"
+	RouteTenantList         Route = "tenants"
 	RouteSubscriptions      Route = "subscriptions"
 	RouteSubscription       Route = "subscriptions/{s}"
+	RouteLocations          Route = "locations"
+	RouteProviders          Route = "providers"
+	RouteProvider           Route = "providers/{namespace}"
+	RouteProviderAction     Route = "providers/{namespace}/{action}"
 	RouteResourceGroups     Route = "resourceGroups"
 	RouteResourceGroup      Route = "resourceGroups/{rg}"
 	RouteResources          Route = "resources"
 	RouteResource           Route = "{resource}"
+	RouteSiteConfig         Route = "{site}/config/{name}"
+	RouteSiteConfigList     Route = "{site}/config/{name}/list"
+	RouteSitePublish        Route = "{site}/publishxml"
 	RouteTenants            Route = "Patchbay.Connector/tenants"
 	RouteTenant             Route = "Patchbay.Connector/tenants/{id}"
 	RoutePrincipals         Route = "Patchbay.Connector/principals"
@@ -55,12 +74,16 @@ const (
 // Path is a request path, understood.
 type Path struct {
 	Route Route
-	// Scope is the id that the route hangs on: a linker's source, a resource, a
-	// subscription; "" at the root.
+	// Scope is the id that the route hangs on: a linker's source, a connector's
+	// location, a resource, a subscription; "" at the root.
 	Scope patchbay.ID
-	// Linker is the linker's id, with the casing of the request.
+	// Linker is the connection's id, a connector's too, with the casing of the
+	// request.
 	Linker patchbay.ID
-	// Name is the linker's name, the operation's or leftover's id, or the subscription's.
+	// Dryrun is the dryrun's id.
+	Dryrun patchbay.ID
+	// Name is the connection's or dryrun's name, the operation's or leftover's id,
+	// the subscription's, a provider's namespace, or a site's configuration's.
 	Name string
 	// Location is the location segment of an operation's status.
 	Location string
@@ -102,6 +125,9 @@ func ParsePath(escaped string) (Path, error) {
 		}
 		parts = append(parts, part)
 	}
+	if p, ok, err := parseSurroundings(parts); ok {
+		return p, err
+	}
 	for i := len(parts) - 2; i >= 0; i-- {
 		if !strings.EqualFold(parts[i], "providers") {
 			continue
@@ -130,53 +156,114 @@ func parseScope(parts []string) (patchbay.ID, error) {
 func is(s, word string) bool { return strings.EqualFold(s, word) }
 
 func parseServiceLinker(scope, rest []string) (Path, error) {
-	p := Path{Route: RouteUnknown}
 	if len(scope) == 0 {
-		if len(rest) == 1 && is(rest[0], "operations") {
+		switch {
+		case len(rest) == 1 && is(rest[0], "operations"):
 			return Path{Route: RouteProviderOperations}, nil
+		case len(rest) == 1 && is(rest[0], "configurationNames"):
+			return Path{Route: RouteConfigurationNames}, nil
 		}
 		return notFound("/providers/" + Provider + "/" + shown(rest))
 	}
 	id, err := parseScope(scope)
 	if err != nil {
-		return p, err
+		return Path{Route: RouteUnknown}, err
 	}
-	p.Scope = id
-	if len(scope) == 2 && len(rest) == 4 && is(rest[0], "locations") && is(rest[2], "operationStatuses") {
-		p.Route, p.Location = RouteOperationStatus, rest[1]
-		name, ok := splitStatusName(id.Subscription(), rest[3])
+	switch {
+	case len(rest) == 0:
+	case is(rest[0], "locations"):
+		return parseLocation(id, rest)
+	case is(rest[0], "linkers") && len(rest) <= 3:
+		p := Path{Route: RouteLinkers, Scope: id}
+		return p.connection(rest[1:], RouteLinker, RouteLinkerAction, "validatelinker", "listconfigurations", "generateconfigurations")
+	case is(rest[0], "dryruns") && len(rest) <= 2:
+		p := Path{Route: RouteDryruns, Scope: id}
+		return p.dryrun(rest[1:], RouteDryrun)
+	case is(rest[0], "daprConfigurations") && len(rest) == 1:
+		return Path{Route: RouteDaprConfigurations, Scope: id}, nil
+	}
+	return notFound("{source}/providers/" + Provider + "/" + shown(rest))
+}
+
+// parseLocation understands locations/{location}/…: below a subscription the
+// statuses of operations, below a resource group what is for one's own machine.
+func parseLocation(scope patchbay.ID, rest []string) (Path, error) {
+	nowhere := "{scope}/providers/" + Provider + "/" + shown(rest)
+	if len(rest) < 3 {
+		return notFound(nowhere)
+	}
+	p := Path{Route: RouteUnknown, Scope: scope, Location: rest[1]}
+	group := scope.ResourceGroup()
+	switch {
+	case group == "" && scope.Type() == "" && len(rest) == 4 && is(rest[2], "operationStatuses"):
+		p.Route = RouteOperationStatus
+		name, ok := splitStatusName(scope.Subscription(), rest[3])
 		if !ok {
 			return p, patchbay.Errorf(patchbay.ResourceNotFound, "there is no operation %s", quote(rest[3]))
 		}
 		p.Name = name
 		return p, nil
+	case group == "" || scope.Type() != "":
+		return notFound(nowhere)
 	}
-	if len(rest) == 0 || len(rest) > 3 || !is(rest[0], "linkers") {
-		return notFound("{source}/providers/" + Provider + "/" + shown(rest))
-	}
-	if len(rest) == 1 {
-		p.Route = RouteLinkers
-		return p, nil
-	}
-	return linkerPath(p, rest)
-}
-
-// linkerPath completes p from linkers/{name}[/{action}].
-func linkerPath(p Path, rest []string) (Path, error) {
-	p.Route = RouteLinker
-	if len(rest) == 3 {
-		p.Route, p.Action = RouteLinkerAction, strings.ToLower(rest[2])
-	}
-	if err := CheckLinkerName(rest[1]); err != nil {
+	var err error
+	if p.Scope, err = patchbay.ParseID(string(scope.Location(rest[1]))); err != nil {
 		return p, err
 	}
-	p.Name = rest[1]
-	p.Linker = p.Scope.Linker(p.Name)
-	switch p.Action {
-	case "", "validatelinker", "listconfigurations", "generateconfigurations":
+	switch {
+	case is(rest[2], "connectors") && len(rest) <= 5:
+		p.Route = RouteConnectors
+		return p.connection(rest[3:], RouteConnector, RouteConnectorAction, "validate", "generateconfigurations")
+	case is(rest[2], "dryruns") && len(rest) <= 4:
+		p.Route = RouteLocalDryruns
+		return p.dryrun(rest[3:], RouteLocalDryrun)
+	}
+	return notFound(nowhere)
+}
+
+// connection completes p, the path of a list of connections, with
+// [{name}[/{action}]].
+func (p Path) connection(rest []string, one, act Route, actions ...string) (Path, error) {
+	if len(rest) == 0 {
 		return p, nil
 	}
-	return notFound("{source}/providers/" + Provider + "/linkers/{name}/" + shown(rest[2:]))
+	list := p.Route
+	p.Route = one
+	if len(rest) == 2 {
+		p.Route, p.Action = act, strings.ToLower(rest[1])
+	}
+	if err := CheckLinkerName(rest[0]); err != nil {
+		return p, err
+	}
+	p.Name = rest[0]
+	if list == RouteConnectors {
+		p.Linker = p.Scope.Connector(p.Name)
+	} else {
+		p.Linker = p.Scope.Linker(p.Name)
+	}
+	if p.Action != "" && !slices.Contains(actions, p.Action) {
+		return notFound(string(one) + "/" + shown(rest[1:]))
+	}
+	return p, nil
+}
+
+// dryrun completes p, the path of a list of dryruns, with [{name}].
+func (p Path) dryrun(rest []string, one Route) (Path, error) {
+	if len(rest) == 0 {
+		return p, nil
+	}
+	list := p.Route
+	p.Route = one
+	if err := CheckLinkerName(rest[0]); err != nil {
+		return p, err
+	}
+	p.Name = rest[0]
+	if list == RouteLocalDryruns {
+		p.Dryrun = p.Scope.Child("dryruns", p.Name)
+	} else {
+		p.Dryrun = p.Scope.Child("providers/"+Provider+"/dryruns", p.Name)
+	}
+	return p, nil
 }
 
 func parseOwn(scope, rest []string) (Path, error) {
@@ -192,8 +279,11 @@ func parseOwn(scope, rest []string) (Path, error) {
 		return notFound("{id}" + where)
 	}
 	action := strings.ToLower(rest[0])
-	if source, name, ok := id.LinkerSource(); ok {
+	if source, name, ok := id.ConnectionSource(); ok {
 		p := Path{Route: RouteOwnLinkerAction, Scope: source, Linker: source.Linker(name), Name: name, Action: action}
+		if id.IsConnector() {
+			p.Route, p.Linker = RouteOwnConnectorAction, source.Connector(name)
+		}
 		if err := CheckLinkerName(name); err != nil {
 			return p, err
 		}
@@ -201,7 +291,7 @@ func parseOwn(scope, rest []string) (Path, error) {
 		case "rotate", "validate", "preview":
 			return p, nil
 		}
-		return notFound("{linker}" + where)
+		return notFound("{connection}" + where)
 	}
 	if action == "environment" {
 		return Path{Route: RouteEnvironment, Scope: id, Action: action}, nil

@@ -22,6 +22,13 @@ const (
 // (contract section 3.3).
 const LinkerType = "microsoft.servicelinker/linkers"
 
+// The types of the other resources of Microsoft.ServiceLinker in answers.
+const (
+	ConnectorType   = "microsoft.servicelinker/locations/connectors"
+	DryrunType      = "microsoft.servicelinker/dryruns"
+	LocalDryrunType = "microsoft.servicelinker/locations/dryruns"
+)
+
 // Version is an api-version of Microsoft.ServiceLinker. Versions order as
 // strings.
 type Version string

@@ -287,8 +287,13 @@ func (x *exchange) json(status int, body any) error {
 	if err != nil {
 		return patchbay.Errorf(patchbay.Internal, "encode the answer: %w", err)
 	}
+	return x.bytes(status, "application/json; charset=utf-8", text)
+}
+
+// bytes answers a body that is encoded already.
+func (x *exchange) bytes(status int, contentType string, text []byte) error {
 	h := x.w.Header()
-	h.Set("Content-Type", "application/json; charset=utf-8")
+	h.Set("Content-Type", contentType)
 	h.Set("Content-Length", strconv.Itoa(len(text)))
 	x.w.WriteHeader(status)
 	_, _ = x.w.Write(text) // the client has gone

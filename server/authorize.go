@@ -37,6 +37,17 @@ var sights = map[arm.Route]sight{
 	arm.RouteLinkers:            {hold: inside},
 	arm.RouteLinkerAction:       {reads: linkers + "read"},
 	arm.RouteOwnLinkerAction:    {reads: linkers + "read"},
+	arm.RouteConnectors:         {hold: inside},
+	arm.RouteConnectorAction:    {reads: connectors + "read"},
+	arm.RouteOwnConnectorAction: {reads: connectors + "read"},
+	arm.RouteConfigurationNames: {hold: anywhere},
+	arm.RouteTenantList:         {hold: listed},
+	arm.RouteLocations:          {hold: inside},
+	arm.RouteProviders:          {hold: inside},
+	arm.RouteProvider:           {hold: inside},
+	arm.RouteProviderAction:     {reads: readSubscription, hold: inside},
+	arm.RouteSiteConfigList:     {reads: own + "resources/read"},
+	arm.RouteSitePublish:        {reads: own + "resources/read"},
 	arm.RouteEnvironment:        {reads: own + "resources/read"},
 	arm.RouteProviderOperations: {hold: anywhere},
 	arm.RouteOperationStatus:    {hold: byRecord},
@@ -53,6 +64,8 @@ var sights = map[arm.Route]sight{
 	arm.RouteResourceGroups:     {hold: inside},
 	arm.RouteResourceGroup:      {hold: inside},
 	arm.RouteResources:          {hold: inside},
+	arm.RouteRoleAssignments:    {hold: inside},
+	arm.RouteRoleDefinitions:    {hold: inside},
 }
 
 // guard completes the table of routes with how each is seen. A route that
@@ -158,7 +171,8 @@ func (x *exchange) refuse(who patchbay.Subject, action string, scope patchbay.ID
 func (x *exchange) absent(scope patchbay.ID) error {
 	what, id := "resource", string(scope)
 	switch x.path.Route {
-	case arm.RouteLinker, arm.RouteLinkerAction, arm.RouteOwnLinkerAction:
+	case arm.RouteLinker, arm.RouteLinkerAction, arm.RouteOwnLinkerAction,
+		arm.RouteConnector, arm.RouteConnectorAction, arm.RouteOwnConnectorAction:
 		what = "connection"
 	case arm.RouteSubscription, arm.RouteResourceGroups:
 		return patchbay.Errorf(patchbay.ResourceNotFound, "there is no subscription %q", scope.Subscription())

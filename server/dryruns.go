@@ -1,4 +1,127 @@
 package server
 
-// dryrunRoutes are the routes of dryruns.
-func (s *Server) dryrunRoutes(addRoute) {}
+import (
+	"net/http"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/arm"
+	"patchbay.dev/patchbay/connector"
+)
+
+// dryrunRoutes are the routes of dryruns, of a source and of a location.
+func (s *Server) dryrunRoutes(add addRoute) {
+	since := func(answer func(*exchange) error) func(*exchange) error {
+		return from(arm.V20221101Preview, "the resource type dryruns", answer)
+	}
+	both := func(list, one arm.Route, action string) {
+		add(list, linkerVersion, map[string]route{
+			"GET": {action: action + "read", answer: since(s.listDryruns)},
+		})
+		add(one, linkerVersion, map[string]route{
+			"GET":    {action: action + "read", answer: since(s.getDryrun)},
+			"PUT":    {action: action + "write", answer: since(s.putDryrun)},
+			"PATCH":  {action: action + "write", answer: since(s.patchDryrun)},
+			"DELETE": {action: action + "delete", answer: since(s.deleteDryrun)},
+		})
+	}
+	both(arm.RouteDryruns, arm.RouteDryrun, "Microsoft.ServiceLinker/dryruns/")
+	both(arm.RouteLocalDryruns, arm.RouteLocalDryrun, "Microsoft.ServiceLinker/locations/dryruns/")
+	add(arm.RouteDaprConfigurations, linkerVersion, map[string]route{
+		"GET": {action: "Microsoft.ServiceLinker/daprConfigurations/read",
+			answer: from(arm.V20230401Preview, "daprConfigurations", s.daprConfigurations)},
+	})
+}
+
+func (s *Server) listDryruns(x *exchange) error {
+	after, limit, err := x.page()
+	if err != nil {
+		return err
+	}
+	page, next, err := s.api.Dryruns(x.ctx, x.path.Scope, after, limit)
+	if err != nil {
+		return err
+	}
+	items := make([]any, len(page))
+	for i, d := range page {
+		items[i] = arm.Dryrun(x.version, d)
+	}
+	return x.list(items, next)
+}
+
+func (s *Server) getDryrun(x *exchange) error {
+	d, err := s.api.Dryrun(x.ctx, x.path.Dryrun)
+	if err != nil {
+		return err
+	}
+	x.etag(d.ETag)
+	return x.json(http.StatusOK, arm.Dryrun(x.version, d))
+}
+
+func (s *Server) putDryrun(x *exchange) error {
+	body, err := x.body()
+	if err != nil {
+		return err
+	}
+	spec, err := arm.DecodeDryrun(x.version, body)
+	if err != nil {
+		return err
+	}
+	return x.dryrun(spec, "")
+}
+
+// patchDryrun merges into what the dryrun was asked with. Its secrets are not
+// kept, so a PATCH that wants one considered names it again.
+func (s *Server) patchDryrun(x *exchange) error {
+	body, err := x.body()
+	if err != nil {
+		return err
+	}
+	merge, err := arm.DecodeDryrunPatch(x.version, body)
+	if err != nil {
+		return err
+	}
+	d, err := s.api.Dryrun(x.ctx, x.path.Dryrun)
+	if err != nil {
+		return err
+	}
+	spec := d.Spec
+	if err := merge(&spec); err != nil {
+		return err
+	}
+	return x.dryrun(spec, d.ETag)
+}
+
+// dryrun looks at what the spec would do, and answers that. found is the ETag
+// of the dryrun that the spec was made from, which must be there still.
+func (x *exchange) dryrun(spec patchbay.Spec, found string) error {
+	tag, err := x.ifMatch()
+	if err != nil {
+		return err
+	}
+	if tag == "" || tag == "*" && found != "" {
+		tag = found
+	}
+	d, created, err := x.server.api.PutDryrun(x.ctx, connector.DryrunRequest{
+		ID: x.path.Dryrun, Spec: spec, Caller: x.caller.Caller, IfMatch: tag,
+	})
+	if err != nil {
+		return err
+	}
+	status := http.StatusOK
+	if created {
+		status = http.StatusCreated
+	}
+	x.w.Header().Set(skipDelay, "true")
+	x.etag(d.ETag)
+	return x.json(status, arm.Dryrun(x.version, d))
+}
+
+func (s *Server) deleteDryrun(x *exchange) error {
+	return x.deleted(s.api.DeleteDryrun(x.ctx, x.path.Dryrun))
+}
+
+// daprConfigurations answers that no source here has any: a Dapr component
+// belongs to a Container Apps environment, which Patchbay does not administer.
+func (s *Server) daprConfigurations(x *exchange) error {
+	return x.list(nil, "")
+}

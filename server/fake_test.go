@@ -33,7 +33,9 @@ type fake struct {
 	generated   *patchbay.ConfigurationInfo // what Generate was last asked with
 	panicking   bool
 	failing     error
-	entered     chan struct{} // one value for each Wait that began
+	entered     chan struct{}   // one value for each Wait that began
+	fast        bool            // an operation ends as soon as somebody waits for it
+	why         *patchbay.Error // what a fast one fails with
 }
 
 // kept is a connection with what its spec was asked with.
@@ -49,10 +51,11 @@ var _ connector.API = (*fake)(nil)
 const (
 	testTenant = "00000000-0000-0000-0000-00000000000f"
 
-	testSub = "00000000-0000-0000-0000-000000000001"
-	testRG  = "/subscriptions/" + testSub + "/resourceGroups/rg"
-	testWeb = testRG + "/providers/Microsoft.Web/sites/web"
-	testPG  = testRG + "/providers/Microsoft.DBforPostgreSQL/flexibleServers/orders"
+	testSub   = "00000000-0000-0000-0000-000000000001"
+	testRG    = "/subscriptions/" + testSub + "/resourceGroups/rg"
+	testWeb   = testRG + "/providers/Microsoft.Web/sites/web"
+	testLocal = testRG + "/providers/Microsoft.ServiceLinker/locations/westus"
+	testPG    = testRG + "/providers/Microsoft.DBforPostgreSQL/flexibleServers/orders"
 )
 
 func newFake() *fake {
@@ -176,7 +179,10 @@ func (f *fake) operation(id string) *patchbay.Operation {
 func (f *fake) end(id string, why *patchbay.Error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	op := f.operation(id)
+	f.finish(f.operation(id), why)
+}
+
+func (f *fake) finish(op *patchbay.Operation, why *patchbay.Error) {
 	op.Ended = f.tick()
 	op.Updated, op.Version, op.State = op.Ended, op.Version+1, patchbay.Done
 	if why != nil {
@@ -371,9 +377,15 @@ func (f *fake) Operations(_ context.Context, q store.OperationFilter, after stri
 }
 
 func (f *fake) Wait(ctx context.Context, id string, version int64) (patchbay.Operation, error) {
-	f.entered <- struct{}{}
+	select {
+	case f.entered <- struct{}{}:
+	case <-ctx.Done():
+	}
 	for {
 		f.mu.Lock()
+		if op := f.operation(id); f.fast && op != nil && !op.State.Ended() {
+			f.finish(op, f.why)
+		}
 		changed := f.changed
 		op := f.operation(id)
 		var now patchbay.Operation

@@ -2,6 +2,7 @@ package server
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"patchbay.dev/patchbay"
@@ -14,6 +15,9 @@ func (s *Server) listSubscriptions(x *exchange) error {
 	if err != nil {
 		return err
 	}
+	subs = seen(x, subs, readSubscription, func(sub patchbay.Subscription) patchbay.ID {
+		return patchbay.ID("/subscriptions/" + sub.ID)
+	})
 	items := make([]any, len(subs))
 	for i, sub := range subs {
 		items[i] = arm.Subscription(sub)
@@ -43,6 +47,35 @@ func (s *Server) getSubscription(x *exchange) error {
 	return x.json(http.StatusOK, arm.Subscription(sub))
 }
 
+// putSubscription makes a subscription in a tenant, or renames it. It is not
+// ARM's: Azure makes them elsewhere.
+func (s *Server) putSubscription(x *exchange) error {
+	if err := arm.CheckOwnVersion(x.query("api-version")); err != nil {
+		return err
+	}
+	body, err := x.body()
+	if err != nil {
+		return err
+	}
+	sub, err := arm.DecodeSubscription(x.path.Scope.Subscription(), body)
+	if err != nil {
+		return err
+	}
+	status := http.StatusOK
+	if _, err := s.subscription(x); patchbay.CodeOf(err) == patchbay.ResourceNotFound {
+		status = http.StatusCreated
+	} else if err != nil {
+		return err
+	}
+	if err := s.api.PutSubscription(x.ctx, sub); err != nil {
+		return err
+	}
+	if sub, err = s.subscription(x); err != nil {
+		return err
+	}
+	return x.json(status, arm.Subscription(sub))
+}
+
 func (s *Server) listResourceGroups(x *exchange) error {
 	sub, err := s.subscription(x)
 	if err != nil {
@@ -52,6 +85,12 @@ func (s *Server) listResourceGroups(x *exchange) error {
 	if err != nil {
 		return err
 	}
+	f, err := arm.ParseFilter(x.query("$filter"), filterTagName, filterTagValue)
+	if err != nil {
+		return err
+	}
+	groups = seen(x, groups, x.action, func(g patchbay.ResourceGroup) patchbay.ID { return g.ID })
+	groups = slices.DeleteFunc(groups, func(g patchbay.ResourceGroup) bool { return !tagged(f, g.Tags) })
 	items := make([]any, len(groups))
 	for i, g := range groups {
 		items[i] = arm.ResourceGroup(g)
@@ -62,6 +101,27 @@ func (s *Server) listResourceGroups(x *exchange) error {
 func (s *Server) getResourceGroup(x *exchange) error {
 	g, err := s.api.ResourceGroup(x.ctx, x.path.Scope)
 	if err != nil {
+		return err
+	}
+	if x.r.Method == http.MethodHead {
+		return x.empty(http.StatusNoContent) // az group exists wants exactly this
+	}
+	return x.json(http.StatusOK, arm.ResourceGroup(g))
+}
+
+func (s *Server) patchResourceGroup(x *exchange) error {
+	body, err := x.body()
+	if err != nil {
+		return err
+	}
+	g, err := s.api.ResourceGroup(x.ctx, x.path.Scope)
+	if err != nil {
+		return err
+	}
+	if err := arm.DecodeResourceGroupPatch(&g, body); err != nil {
+		return err
+	}
+	if err := s.api.PutResourceGroup(x.ctx, g); err != nil {
 		return err
 	}
 	return x.json(http.StatusOK, arm.ResourceGroup(g))
@@ -92,7 +152,11 @@ func (s *Server) putResourceGroup(x *exchange) error {
 }
 
 func (s *Server) deleteResourceGroup(x *exchange) error {
-	return x.deleted(s.api.DeleteResourceGroup(x.ctx, x.path.Scope))
+	// Of a group that is absent ARM says so, and az takes no 204.
+	if err := s.api.DeleteResourceGroup(x.ctx, x.path.Scope); err != nil {
+		return err
+	}
+	return x.empty(http.StatusOK)
 }
 
 func (x *exchange) deleted(err error) error {
@@ -105,20 +169,77 @@ func (x *exchange) deleted(err error) error {
 	return x.empty(http.StatusOK)
 }
 
+// What lists of resources and groups can be filtered by.
+const (
+	filterType     = "resourceType"
+	filterGroup    = "resourceGroup"
+	filterName     = "name"
+	filterLocation = "location"
+	filterTagName  = "tagName"
+	filterTagValue = "tagValue"
+)
+
+// maxScan bounds how many pages of the records one page of a filtered list
+// reads. Behind that it answers what it has, and where to go on.
+const maxScan = 20
+
 func (s *Server) listResources(x *exchange) error {
 	after, limit, err := x.page()
 	if err != nil {
 		return err
 	}
-	page, next, err := s.api.Resources(x.ctx, x.path.Scope, after, limit)
+	f, err := arm.ParseFilter(x.query("$filter"), filterType, filterGroup, filterName, filterLocation, filterTagName, filterTagValue)
 	if err != nil {
 		return err
 	}
-	items := make([]any, len(page))
-	for i, r := range page {
+	scope := x.path.Scope
+	if group, ok := f[filterGroup]; ok && scope != "" && scope.ResourceGroup() == "" {
+		if scope, err = patchbay.ParseID(string(scope) + "/resourceGroups/" + group); err != nil {
+			return err
+		}
+	}
+	if len(f) > 0 && x.query("$top") == "" {
+		limit = maxPage
+	}
+	var found []patchbay.Resource
+	for range maxScan {
+		page, next, err := s.api.Resources(x.ctx, scope, after, limit)
+		if err != nil {
+			return err
+		}
+		found = seen(x, page, x.action, func(r patchbay.Resource) patchbay.ID { return r.ID })
+		found = slices.DeleteFunc(found, func(r patchbay.Resource) bool { return !fits(f, r) })
+		after = next
+		if len(found) > 0 || next == "" {
+			break
+		}
+	}
+	items := make([]any, len(found))
+	for i, r := range found {
 		items[i] = arm.Resource(r, nil)
 	}
-	return x.list(items, next)
+	return x.list(items, after)
+}
+
+func fits(f arm.Filter, r patchbay.Resource) bool {
+	return f.Matches(filterType, r.ID.Type()) && f.Matches(filterGroup, r.ID.ResourceGroup()) &&
+		f.Matches(filterName, r.ID.Name()) && f.Matches(filterLocation, r.Location) && tagged(f, r.Tags)
+}
+
+// tagged reports whether there is a tag of the wanted name, with the wanted
+// value.
+func tagged(f arm.Filter, tags map[string]string) bool {
+	_, name := f[filterTagName]
+	_, value := f[filterTagValue]
+	if !name && !value {
+		return true
+	}
+	for k, v := range tags {
+		if f.Matches(filterTagName, k) && f.Matches(filterTagValue, v) {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *Server) getResource(x *exchange) error {
@@ -127,17 +248,72 @@ func (s *Server) getResource(x *exchange) error {
 		return err
 	}
 	x.etag(r.ETag)
+	if x.r.Method == http.MethodHead {
+		return x.empty(http.StatusNoContent)
+	}
 	return x.json(http.StatusOK, arm.Resource(r, nil))
 }
 
-func (s *Server) putResource(x *exchange) error {
-	noCheck := false
+// patchResource merges into the record as it is: what changed it meanwhile is
+// not overwritten.
+func (s *Server) patchResource(x *exchange) error {
+	noCheck, err := x.unchecked()
+	if err != nil {
+		return err
+	}
+	body, err := x.body()
+	if err != nil {
+		return err
+	}
+	merge, admin, err := arm.DecodeResourcePatch(body)
+	if err != nil {
+		return err
+	}
+	tag, err := x.ifMatch()
+	if err != nil {
+		return err
+	}
+	for try := 0; ; try++ {
+		r, err := s.api.Resource(x.ctx, x.path.Scope)
+		if err != nil {
+			return err
+		}
+		found := r.ETag
+		if tag != "" && tag != "*" {
+			found = tag
+		}
+		if err := merge(&r); err != nil {
+			return err
+		}
+		kept, _, warnings, err := s.api.PutResource(x.ctx, connector.ResourceRequest{
+			Resource: r, Admin: admin, Caller: x.caller.Caller, IfMatch: found, NoCheck: noCheck,
+		})
+		if patchbay.CodeOf(err) == patchbay.PreconditionFailed && (tag == "" || tag == "*") && try < 3 {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		x.etag(kept.ETag)
+		return x.json(http.StatusOK, arm.Resource(kept, warnings))
+	}
+}
+
+// unchecked says whether a resource is taken without being asked.
+func (x *exchange) unchecked() (bool, error) {
 	switch x.query("check") {
 	case "", "true":
+		return false, nil
 	case "false":
-		noCheck = true
-	default:
-		return patchbay.Errorf(patchbay.InvalidArgument, "the query parameter check has to be true or false")
+		return true, nil
+	}
+	return false, patchbay.Errorf(patchbay.InvalidArgument, "the query parameter check has to be true or false")
+}
+
+func (s *Server) putResource(x *exchange) error {
+	noCheck, err := x.unchecked()
+	if err != nil {
+		return err
 	}
 	body, err := x.body()
 	if err != nil {

@@ -17,6 +17,7 @@ func (s *Server) listLinkers(x *exchange) error {
 	if err != nil {
 		return err
 	}
+	page = seen(x, page, x.action, func(c patchbay.Connection) patchbay.ID { return c.ID })
 	items := make([]any, len(page))
 	for i, c := range page {
 		items[i] = arm.Linker(x.version, c)
@@ -42,31 +43,34 @@ func (s *Server) putLinker(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	r, err := x.putRequest(spec)
+	begun, err := x.put(spec)
 	if err != nil {
 		return err
 	}
+	return x.wrote(begun, http.StatusCreated)
+}
+
+// put begins what a PUT of the spec asks for.
+func (x *exchange) put(spec patchbay.Spec) (connector.Begun, error) {
+	api := x.server.api
+	r, err := x.putRequest(spec)
+	if err != nil {
+		return connector.Begun{}, err
+	}
 	if x.version == arm.V20261101 {
-		begun, err := s.api.Put(x.ctx, r)
-		if err != nil {
-			return err
-		}
-		return x.wrote(begun)
+		return api.Put(x.ctx, r)
 	}
 	// An older version replaces what it has words for.
-	begun, err := s.api.Patch(x.ctx, r, func(stored *patchbay.Spec) error {
+	begun, err := api.Patch(x.ctx, r, func(stored *patchbay.Spec) error {
 		want := spec
 		arm.Carry(x.version, &want, *stored)
 		*stored = want
 		return nil
 	})
 	if patchbay.CodeOf(err) == patchbay.ResourceNotFound {
-		begun, err = s.api.Put(x.ctx, r)
+		begun, err = api.Put(x.ctx, r)
 	}
-	if err != nil {
-		return err
-	}
-	return x.wrote(begun)
+	return begun, err
 }
 
 func (s *Server) patchLinker(x *exchange) error {
@@ -86,47 +90,12 @@ func (s *Server) patchLinker(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	return x.wrote(begun)
+	return x.wrote(begun, http.StatusCreated)
 }
 
 func (x *exchange) putRequest(spec patchbay.Spec) (connector.PutRequest, error) {
 	tag, err := x.ifMatch()
 	return connector.PutRequest{ID: x.path.Linker, Spec: spec, Caller: x.caller.Caller, IfMatch: tag}, err
-}
-
-// wrote answers a PUT or PATCH that became an operation: 201 with the resource
-// and where to poll, for an update too, and never a Location (contract section
-// 11, 6 and 7).
-func (x *exchange) wrote(b connector.Begun) error {
-	x.etag(b.Connection.ETag)
-	body := arm.Linker(x.version, b.Connection)
-	if b.Operation.ID == "" {
-		// What made it what it is has been retired, and there is nothing to do.
-		return x.json(http.StatusOK, body)
-	}
-	x.poll(x.statusURL(b.Operation, b.Connection.Location), false)
-	return x.json(http.StatusCreated, body)
-}
-
-// began answers a DELETE or POST that became an operation.
-func (x *exchange) began(b connector.Begun) error {
-	x.poll(x.statusURL(b.Operation, b.Connection.Location), true)
-	return x.json(http.StatusAccepted, nil)
-}
-
-func (x *exchange) statusURL(op patchbay.Operation, location string) string {
-	return x.base() + arm.StatusPath(op, location)
-}
-
-// poll says where to ask again and when. Without Retry-After az and the Go SDK
-// wait 30 seconds.
-func (x *exchange) poll(url string, location bool) {
-	h := x.w.Header()
-	h.Set("Azure-AsyncOperation", url)
-	if location {
-		h.Set("Location", url)
-	}
-	h.Set("Retry-After", "1")
 }
 
 func (s *Server) deleteLinker(x *exchange) error {
@@ -141,7 +110,7 @@ func (s *Server) deleteLinker(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	return x.began(begun)
+	return x.deletes(begun, s.grace)
 }
 
 func (s *Server) validateLinker(x *exchange) error {
@@ -149,7 +118,7 @@ func (s *Server) validateLinker(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	return x.began(begun)
+	return x.validates(begun)
 }
 
 func (s *Server) listConfigurations(x *exchange) error {
@@ -161,9 +130,6 @@ func (s *Server) listConfigurations(x *exchange) error {
 }
 
 func (s *Server) generateConfigurations(x *exchange) error {
-	if x.version < arm.V20221101Preview {
-		return patchbay.Errorf(arm.InvalidResourceType, "generateConfigurations is not in api-version %s; it is from %s on", x.version, arm.V20221101Preview)
-	}
 	body, err := x.body()
 	if err != nil {
 		return err
@@ -262,6 +228,16 @@ func (s *Server) environment(x *exchange) error {
 		values[name] = v.Reveal()
 	}
 	return x.json(http.StatusOK, map[string]any{"environment": values})
+}
+
+// from answers only versions from the first one on that has what.
+func from(first arm.Version, what string, answer func(*exchange) error) func(*exchange) error {
+	return func(x *exchange) error {
+		if x.version < first {
+			return patchbay.Errorf(arm.InvalidResourceType, "%s is not in api-version %s; it is from %s on", what, x.version, first)
+		}
+		return answer(x)
+	}
 }
 
 func (s *Server) providerOperations(x *exchange) error {

@@ -43,7 +43,7 @@ func (s *Server) linkerRoutes(add addRoute) {
 	add(arm.RouteLinkerAction, linkerVersion, map[string]route{
 		"POST validatelinker":         {action: linkers + "validateLinker/action", answer: s.validateLinker},
 		"POST listconfigurations":     {action: linkers + "listConfigurations/action", answer: s.listConfigurations},
-		"POST generateconfigurations": {action: linkers + "generateConfigurations/action", answer: s.generateConfigurations},
+		"POST generateconfigurations": {action: linkers + "generateConfigurations/action", answer: from(arm.V20221101Preview, "generateConfigurations", s.generateConfigurations)},
 	})
 	add(arm.RouteOperationStatus, anyVersion, map[string]route{
 		"GET": {action: "Microsoft.ServiceLinker/locations/operationStatuses/read", answer: s.operationStatus, late: true},
@@ -77,18 +77,23 @@ func (s *Server) ownRoutes(add addRoute) {
 }
 
 func (s *Server) inventoryRoutes(add addRoute) {
-	add(arm.RouteSubscriptions, anyVersion, map[string]route{"GET": {action: "Microsoft.Resources/subscriptions/read", answer: s.listSubscriptions}})
-	add(arm.RouteSubscription, anyVersion, map[string]route{"GET": {action: "Microsoft.Resources/subscriptions/read", answer: s.getSubscription}})
+	add(arm.RouteSubscriptions, anyVersion, map[string]route{"GET": {action: readSubscription, answer: s.listSubscriptions}})
+	add(arm.RouteSubscription, anyVersion, map[string]route{
+		"GET": {action: readSubscription, answer: s.getSubscription},
+		"PUT": {action: own + "subscriptions/write", answer: s.putSubscription},
+	})
 	add(arm.RouteResourceGroups, anyVersion, map[string]route{"GET": {action: "Microsoft.Resources/subscriptions/resourceGroups/read", answer: s.listResourceGroups}})
 	add(arm.RouteResourceGroup, anyVersion, map[string]route{
 		"GET":    {action: "Microsoft.Resources/subscriptions/resourceGroups/read", answer: s.getResourceGroup},
 		"PUT":    {action: "Microsoft.Resources/subscriptions/resourceGroups/write", answer: s.putResourceGroup},
+		"PATCH":  {action: "Microsoft.Resources/subscriptions/resourceGroups/write", answer: s.patchResourceGroup},
 		"DELETE": {action: "Microsoft.Resources/subscriptions/resourceGroups/delete", answer: s.deleteResourceGroup},
 	})
 	add(arm.RouteResources, anyVersion, map[string]route{"GET": {action: own + "resources/read", answer: s.listResources}})
 	add(arm.RouteResource, anyVersion, map[string]route{
 		"GET":    {action: own + "resources/read", answer: s.getResource},
 		"PUT":    {action: own + "resources/write", answer: s.putResource},
+		"PATCH":  {action: own + "resources/write", answer: s.patchResource},
 		"DELETE": {action: own + "resources/delete", answer: s.deleteResource},
 	})
 }

@@ -95,6 +95,7 @@ type Server struct {
 	log     *slog.Logger
 	now     patchbay.Clock
 	public  string // PublicURL without its last slash
+	grace   time.Duration
 	door    *door
 	tls     *authority
 	metrics *metrics
@@ -131,6 +132,9 @@ func New(api connector.API, opts Options) (*Server, error) {
 	if opts.Timeout == 0 {
 		opts.Timeout = time.Minute
 	}
+	if opts.Grace == 0 {
+		opts.Grace = defaultGrace
+	}
 	if opts.Drain == 0 {
 		opts.Drain = 10 * time.Second
 	}
@@ -160,7 +164,7 @@ func New(api connector.API, opts Options) (*Server, error) {
 		return nil, patchbay.Errorf(patchbay.Internal, "register metrics: %w", err)
 	}
 	s := &Server{
-		api: api, opts: opts, log: opts.Log, now: opts.Clock, public: public,
+		api: api, opts: opts, log: opts.Log, now: opts.Clock, public: public, grace: opts.Grace,
 		door: d, tls: ca, metrics: m,
 		scrape: promhttp.HandlerFor(opts.Registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 30 * time.Second}),
 	}

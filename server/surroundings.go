@@ -1,4 +1,195 @@
 package server
 
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/arm"
+	"patchbay.dev/patchbay/settings"
+)
+
+const readSubscription = "Microsoft.Resources/subscriptions/read"
+
 // surroundingRoutes are the routes of what clients ask for around Microsoft.ServiceLinker.
-func (s *Server) surroundingRoutes(addRoute) {}
+func (s *Server) surroundingRoutes(add addRoute) {
+	add(arm.RouteConfigurationNames, linkerVersion, map[string]route{
+		"GET": {action: "Microsoft.ServiceLinker/configurationNames/read",
+			answer: from(arm.V20221101Preview, "configurationNames", s.configurationNames)},
+	})
+	add(arm.RouteTenantList, anyVersion, map[string]route{
+		"GET": {action: "Microsoft.Resources/tenants/read", answer: s.tenantList},
+	})
+	add(arm.RouteLocations, anyVersion, map[string]route{"GET": {action: readSubscription, answer: s.listLocations}})
+	add(arm.RouteProviders, anyVersion, map[string]route{"GET": {action: readSubscription, answer: s.listProviders}})
+	add(arm.RouteProvider, anyVersion, map[string]route{"GET": {action: readSubscription, answer: s.getProvider}})
+	// Registering changes nothing: every provider is registered everywhere.
+	add(arm.RouteProviderAction, anyVersion, map[string]route{
+		"POST register":   {action: readSubscription, answer: s.getProvider},
+		"POST unregister": {action: readSubscription, answer: s.unregisterProvider},
+	})
+	add(arm.RouteSiteConfig, anyVersion, map[string]route{"GET": {action: own + "resources/read", answer: s.siteConfig}})
+	add(arm.RouteSiteConfigList, anyVersion, map[string]route{
+		"POST": {action: "Microsoft.Web/sites/config/list/action", answer: s.siteSettings},
+	})
+	add(arm.RouteSitePublish, anyVersion, map[string]route{"POST": {action: own + "resources/read", answer: s.publishProfiles}})
+}
+
+// tenantList answers the tenants that the caller may know of: its own.
+func (s *Server) tenantList(x *exchange) error {
+	tenants, err := s.api.Tenants(x.ctx)
+	if err != nil {
+		return err
+	}
+	items := []any{}
+	for _, t := range tenants {
+		if x.inTenant(t.ID) {
+			items = append(items, arm.Tenant(t))
+		}
+	}
+	return x.list(items, "")
+}
+
+// locations are where the resource groups of a subscription are; at the root
+// of a tenant there are none.
+func (x *exchange) locations() ([]string, error) {
+	if x.path.Scope.Subscription() == "" {
+		return nil, nil
+	}
+	sub, err := x.server.subscription(x)
+	if err != nil {
+		return nil, err
+	}
+	groups, err := x.server.api.ResourceGroups(x.ctx, sub.ID)
+	if err != nil {
+		return nil, err
+	}
+	var list []string
+	for _, g := range groups {
+		if !slices.ContainsFunc(list, func(l string) bool { return strings.EqualFold(l, g.Location) }) {
+			list = append(list, g.Location)
+		}
+	}
+	slices.Sort(list)
+	return list, nil
+}
+
+func (s *Server) listLocations(x *exchange) error {
+	names, err := x.locations()
+	if err != nil {
+		return err
+	}
+	items := make([]any, len(names))
+	for i, name := range names {
+		items[i] = arm.Location(x.path.Scope.Subscription(), name)
+	}
+	return x.list(items, "")
+}
+
+// sourceTypes are the types that az has commands for connections of.
+var sourceTypes = []string{
+	"Microsoft.Web/sites/slots", "Microsoft.App/containerApps", "Microsoft.ContainerService/managedClusters",
+	"Microsoft.AppPlatform/Spring/apps/deployments",
+}
+
+// types are those that providers are asked for: of sources, of every kind of
+// target in the settings table, and the server's own. az takes the api-version
+// of a resource from there.
+var types = sync.OnceValue(func() arm.TypeTable {
+	given := slices.Clone(sourceTypes)
+	for _, k := range settings.Kinds() {
+		given = append(given, k.Types...)
+	}
+	return arm.Types(given)
+})
+
+// providerScope is what the id of a provider begins with.
+func (x *exchange) providerScope() patchbay.ID {
+	if x.path.Scope == patchbay.RootScope {
+		return ""
+	}
+	return x.path.Scope
+}
+
+func (s *Server) listProviders(x *exchange) error {
+	locations, err := x.locations()
+	if err != nil {
+		return err
+	}
+	items := []any{}
+	for _, ns := range types().Namespaces() {
+		if body, ok := types().Provider(x.providerScope(), ns, locations); ok {
+			items = append(items, body)
+		}
+	}
+	return x.list(items, "")
+}
+
+func (s *Server) getProvider(x *exchange) error {
+	locations, err := x.locations()
+	if err != nil {
+		return err
+	}
+	body, ok := types().Provider(x.providerScope(), x.path.Name, locations)
+	if !ok {
+		return patchbay.Errorf(arm.InvalidResourceNamespace, "there is no resource provider %s; there are %s",
+			x.path.Name, strings.Join(types().Namespaces(), ", "))
+	}
+	return x.json(http.StatusOK, body)
+}
+
+func (s *Server) unregisterProvider(x *exchange) error {
+	return patchbay.Errorf(patchbay.Conflict, "the resource provider %s is a part of this server and stays registered", x.path.Name)
+}
+
+// site is the source that a route about a web site's own things hangs on.
+func (s *Server) site(x *exchange) (patchbay.Resource, error) {
+	return s.api.Resource(x.ctx, x.path.Scope)
+}
+
+func (s *Server) siteConfig(x *exchange) error {
+	site, err := s.site(x)
+	if err != nil {
+		return err
+	}
+	body, ok := arm.SiteConfig(site, x.path.Name)
+	if !ok {
+		return noSiteConfig(site, x.path.Name)
+	}
+	return x.json(http.StatusOK, body)
+}
+
+func noSiteConfig(site patchbay.Resource, name string) error {
+	return patchbay.Errorf(patchbay.ResourceNotFound, "the site %s has no configuration %s", site.ID.Name(), name)
+}
+
+// siteSettings answers what az webapp config appsettings list asks: the source's
+// environment.
+func (s *Server) siteSettings(x *exchange) error {
+	site, err := s.site(x)
+	if err != nil {
+		return err
+	}
+	if x.path.Name != "appsettings" {
+		return noSiteConfig(site, x.path.Name)
+	}
+	env, err := s.api.Process(x.ctx, site.ID, x.caller.Caller)
+	if err != nil {
+		return err
+	}
+	return x.json(http.StatusOK, arm.SiteSettings(site, env))
+}
+
+func (s *Server) publishProfiles(x *exchange) error {
+	site, err := s.site(x)
+	if err != nil {
+		return err
+	}
+	text, err := arm.PublishProfiles(site)
+	if err != nil {
+		return patchbay.Errorf(patchbay.Internal, "encode the answer: %w", err)
+	}
+	return x.bytes(http.StatusOK, "application/xml", text)
+}

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -32,7 +33,8 @@ type bench struct {
 func newBench(t testing.TB, with ...func(*Options)) *bench {
 	t.Helper()
 	b := &bench{fake: newFake(), logs: &bytes.Buffer{}}
-	o := Options{Dir: t.TempDir(), Log: slog.New(slog.NewJSONHandler(b.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	// An operation of the fake ends when the test says so: nobody waits for it.
+	o := Options{Dir: t.TempDir(), Grace: -1, Log: slog.New(slog.NewJSONHandler(b.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	for _, w := range with {
 		w(&o)
 	}
@@ -63,12 +65,13 @@ func (b *bench) send(method, target, body string, header ...string) *httptest.Re
 }
 
 // shownHeaders are those that are a contract with clients.
-var shownHeaders = []string{"Allow", "Azure-AsyncOperation", "Content-Type", "ETag", "Location", "Retry-After", "WWW-Authenticate", "x-ms-client-request-id"}
+var shownHeaders = []string{"Allow", "Azure-AsyncOperation", "Content-Type", "ETag", "Location", "Preference-Applied", "Retry-After", "WWW-Authenticate", "X-Go-Azure-Sdk-Skip-Polling-Delay", "x-ms-client-request-id"}
 
 // TestWire replays testdata/wire: each file is one case, a conversation of
 // requests above a line of dashes and answers below it, in turn. A line that
 // begins with @ moves the world: "@end op-1" lets an operation succeed,
-// "@fail op-1 Code message" lets it fail.
+// "@fail op-1 Code message" lets it fail, and "@fast" lets every operation
+// succeed, "@fast Code message" fail, as soon as a request waits for it.
 func TestWire(t *testing.T) {
 	files, err := filepath.Glob("testdata/wire/*.txt")
 	if err != nil || len(files) == 0 {
@@ -114,7 +117,7 @@ func replay(t *testing.T, b *bench, text string) string {
 			switch {
 			case strings.HasPrefix(line, "#"):
 			case strings.HasPrefix(line, "@"):
-				move(t, b.fake, line)
+				move(t, b, line)
 			default:
 				lines = append(lines, line)
 			}
@@ -124,9 +127,17 @@ func replay(t *testing.T, b *bench, text string) string {
 	return out.String()
 }
 
-func move(t *testing.T, f *fake, line string) {
+func move(t *testing.T, b *bench, line string) {
 	t.Helper()
+	f := b.fake
 	var id, code, message string
+	if rest, ok := strings.CutPrefix(line, "@fast"); ok {
+		f.fast, b.grace = true, time.Hour
+		if code, message, ok = strings.Cut(strings.TrimSpace(rest), " "); ok {
+			f.why = &patchbay.Error{Code: patchbay.Code(code), Message: message}
+		}
+		return
+	}
 	if n, _ := fmt.Sscanf(line, "@fail %s %s", &id, &code); n == 2 {
 		_, message, _ = strings.Cut(line, code+" ")
 		f.end(id, &patchbay.Error{Code: patchbay.Code(code), Op: "connect web to orders", Message: message, Fix: "patchbay connection validate web/db --fix"})
@@ -161,7 +172,9 @@ func exchangeOf(t *testing.T, b *bench, asked string) string {
 			fmt.Fprintf(&out, "%s: %s\n", name, fold(value))
 		}
 	}
-	if w.Body.Len() > 0 {
+	if strings.HasPrefix(w.Header().Get("Content-Type"), "application/xml") {
+		out.WriteString("\n" + fold(w.Body.String()) + "\n")
+	} else if w.Body.Len() > 0 {
 		var v bytes.Buffer
 		if err := json.Indent(&v, w.Body.Bytes(), "", "  "); err != nil {
 			t.Fatalf("the answer is not JSON: %v: %s", err, w.Body)
@@ -173,7 +186,7 @@ func exchangeOf(t *testing.T, b *bench, asked string) string {
 
 // The ids of the cases, shortened to be read.
 var short = []string{
-	"{web}", testWeb, "{pg}", testPG, "{rg}", testRG, "{sub}", "/subscriptions/" + testSub,
+	"{web}", testWeb, "{pg}", testPG, "{local}", testLocal, "{rg}", testRG, "{sub}", "/subscriptions/" + testSub,
 	"{hash1}", statusHash("op-1"), "{hash2}", statusHash("op-2"), "{hash3}", statusHash("op-3"),
 }
 
