@@ -198,7 +198,7 @@ Results go to standard output, everything for people to standard error.`,
 	root.AddCommand(
 		a.serveCommand(), a.demoCommand(),
 		a.resourceCommand(), a.connectionCommand(), a.operationCommand(), a.leftoversCommand(),
-		a.runCommand(), a.versionCommand(),
+		a.roleCommand(), a.runCommand(), a.versionCommand(),
 	)
 	root.InitDefaultCompletionCmd()
 	return a, root
