@@ -4,12 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/getkin/kin-openapi/openapi2"
 	"github.com/getkin/kin-openapi/openapi2conv"
@@ -255,87 +257,185 @@ func (d *document) check(t *testing.T, op *openapi3.Operation, status int, body 
 	}
 }
 
-// linkerOperations are those that the documents have for linkers.
-var linkerOperations = []string{
-	"Linker_CreateOrUpdate", "Linker_Get", "Linker_List", "Linker_Update", "Linker_Delete",
-	"Linker_Validate", "Linker_ListConfigurations", "Linkers_GenerateConfigurations", "Operations_List",
+// operations are the ids of all operations that the document has.
+func (d *document) operations() []string {
+	var ids []string
+	for _, item := range d.Paths.Map() {
+		for _, o := range item.Operations() {
+			ids = append(ids, o.OperationID)
+		}
+	}
+	slices.Sort(ids)
+	return ids
 }
 
-// TestEveryExampleIsAnsweredAsDocumented sends every example request for
-// linkers of every served version and holds the answers against its document.
+// TestEveryExampleIsAnsweredAsDocumented sends every example request of every
+// operation of every served version, to a server whose operations go on and to
+// one whose operations end at once, and holds the answers against its document.
 func TestEveryExampleIsAnsweredAsDocumented(t *testing.T) {
 	dir := contractDir(t)
-	sent := 0
+	sent, operations := 0, 0
 	for _, version := range arm.Versions() {
 		if version == arm.V20261101 {
 			continue
 		}
 		d := loadDocument(t, dir, string(version))
-		for _, id := range linkerOperations {
+		for _, id := range d.operations() {
+			operations++
 			op, path, method := d.operation(id)
-			if op == nil {
-				if id == "Linkers_GenerateConfigurations" && version == arm.V20220501 {
-					continue
-				}
-				t.Errorf("%s has no %s", version, id)
-				continue
-			}
 			files := d.examples(path, method)
 			if len(files) == 0 {
 				t.Errorf("%s has no example of %s", version, id)
 			}
 			for _, file := range files {
-				sent++
-				t.Run(string(version)+"/"+id+"/"+strings.TrimSuffix(filepath.Base(file), ".json"), func(t *testing.T) {
-					d.replay(t, filepath.Join(dir, string(version), file), op, path, method)
-				})
+				for _, fast := range []bool{false, true} {
+					sent++
+					name := fmt.Sprintf("%s/%s/%s/fast=%t", version, id, strings.TrimSuffix(filepath.Base(file), ".json"), fast)
+					t.Run(name, func(t *testing.T) {
+						e := &example{document: d, op: op, path: path, method: method, fast: fast}
+						e.read(t, filepath.Join(dir, string(version), file))
+						e.replay(t)
+					})
+				}
 			}
 		}
 	}
-	t.Logf("%d example requests were sent", sent)
+	if operations != 8+27+3*28 {
+		t.Errorf("the documents have %d operations", operations)
+	}
+	t.Logf("%d example requests of %d operations were sent", sent, operations)
 }
 
-func (d *document) replay(t *testing.T, file string, op *openapi3.Operation, path, method string) {
-	var example struct {
+// example is an example request of a document.
+type example struct {
+	*document
+	op           *openapi3.Operation
+	path, method string
+	fast         bool
+	parameters   map[string]json.RawMessage
+}
+
+func (e *example) read(t *testing.T, file string) {
+	t.Helper()
+	var text struct {
 		Parameters map[string]json.RawMessage `json:"parameters"`
 	}
-	readJSON(t, file, &example)
-	text := func(name string) string {
-		var s string
-		_ = json.Unmarshal(example.Parameters[name], &s)
-		return s
-	}
-	b := newBench(t)
-	version := "?api-version=" + text("api-version")
-	url := strings.NewReplacer("{resourceUri}", text("resourceUri"), "{linkerName}", text("linkerName")).Replace(path) + version
-	linker := "/" + text("resourceUri") + "/providers/Microsoft.ServiceLinker/linkers/linkName" + version
-	if op.OperationID != "Linker_CreateOrUpdate" && op.OperationID != "Operations_List" {
-		w := b.send("PUT", linker, `{"properties":{"targetService":{"type":"AzureResource","id":"`+testPG+`/databases/app"},"authInfo":{"authType":"secret"}}}`)
-		if w.Code != http.StatusCreated {
-			t.Fatalf("prepare: %d %s", w.Code, w.Body)
+	readJSON(t, file, &text)
+	e.parameters = text.Parameters
+}
+
+func (e *example) text(name string) string {
+	var s string
+	_ = json.Unmarshal(e.parameters[name], &s)
+	return s
+}
+
+var placeholder = regexp.MustCompile(`\{([A-Za-z]+)\}`)
+
+// fill is a path of the document with the example's parameters.
+func (e *example) fill(path string) string {
+	return placeholder.ReplaceAllStringFunc(path, func(p string) string { return e.text(strings.Trim(p, "{}")) }) +
+		"?api-version=" + e.text("api-version")
+}
+
+// resource is the path of what the operation is about.
+func (e *example) resource() string {
+	for _, last := range []string{"{linkerName}", "{connectorName}", "{dryrunName}"} {
+		if before, _, ok := strings.Cut(e.path, last); ok {
+			return before + last
 		}
+	}
+	return ""
+}
+
+// prepare makes what the operation is about, unless it is what makes it.
+func (e *example) prepare(t *testing.T, b *bench) {
+	t.Helper()
+	body := `{"targetService":{"type":"AzureResource","id":"` + testPG + `/databases/app"},"authInfo":{"authType":"secret"}}`
+	at := e.resource()
+	switch {
+	case strings.Contains(e.op.OperationID, "Create") || strings.HasSuffix(e.op.OperationID, "Operations_List"):
+		return
+	case strings.HasSuffix(e.op.OperationID, "ListDryrun"):
+		at = e.path + "/made"
+	case strings.HasSuffix(e.op.OperationID, "_List") && strings.HasSuffix(e.path, "ers") || strings.HasSuffix(e.path, "ors"):
+		at = e.path + "/made"
+	}
+	if at == "" {
+		return
+	}
+	if strings.Contains(at, "/dryruns/") {
+		body = `{"parameters":{"actionName":"createOrUpdate",` + body[1:] + `}`
+	}
+	if w := b.send("PUT", e.fill(at), `{"properties":`+body+`}`, "Prefer", "respond-async"); w.Code != http.StatusCreated {
+		t.Fatalf("prepare: %d %s", w.Code, w.Body)
+	}
+	if len(b.fake.operations) > 0 {
 		b.fake.end("op-1", nil)
 	}
-	w := b.send(method, url, string(example.Parameters["parameters"]))
+}
+
+func (e *example) replay(t *testing.T) {
+	b := newBench(t)
+	e.prepare(t, b)
+	if e.fast {
+		b.fake.fast, b.grace = true, time.Hour
+	}
+	w := b.send(e.method, e.fill(e.path), string(e.parameters["parameters"]), e.prefer()...)
 	if w.Code >= 400 {
 		t.Fatalf("the example is refused: %d %s", w.Code, w.Body)
 	}
-	d.check(t, op, w.Code, w.Body.Bytes())
-	get, _, _ := d.operation("Linker_Get")
+	e.check(t, e.op, w.Code, w.Body.Bytes())
+	waits := w.Header().Get("Azure-AsyncOperation") != ""
+	long := e.op.Extensions["x-ms-long-running-operation"] == true && !strings.Contains(e.op.OperationID, "Dryrun")
+	if waits != (long && !e.fast) {
+		t.Errorf("answered %d with the operation %q", w.Code, w.Header().Get("Azure-AsyncOperation"))
+	}
+	if long {
+		e.finish(t, b, w)
+	}
+	e.refuse(t, b)
+}
 
-	switch op.OperationID {
-	case "Linker_CreateOrUpdate", "Linker_Update":
-		if w.Header().Get("Azure-AsyncOperation") == "" || w.Header().Get("Location") != "" {
-			t.Errorf("a PUT and a PATCH have Azure-AsyncOperation and no Location: %v", w.Header())
+// prefer has a connector's DELETE, which otherwise waits, answered at once when
+// operations are not fast.
+func (e *example) prefer() []string {
+	if e.fast {
+		return nil
+	}
+	return []string{"Prefer", "respond-async"}
+}
+
+// finish follows a long-running operation to its end.
+func (e *example) finish(t *testing.T, b *bench, w *httptest.ResponseRecorder) {
+	t.Helper()
+	last := b.fake.operations[len(b.fake.operations)-1].ID
+	if !e.fast {
+		b.fake.end(last, nil)
+	}
+	get, _, _ := e.operation(strings.Split(e.op.OperationID, "_")[0] + "_Get")
+	switch e.method {
+	case http.MethodPut, http.MethodPatch:
+		if w.Header().Get("Location") != "" {
+			t.Errorf("a PUT and a PATCH have no Location: %v", w.Header())
 		}
-		b.fake.end(b.fake.operations[len(b.fake.operations)-1].ID, nil)
-		w = b.send("GET", linker, "")
-		d.check(t, get, w.Code, w.Body.Bytes())
+		w = b.send("GET", e.fill(e.resource()), "")
+		e.check(t, get, w.Code, w.Body.Bytes())
 		if !strings.Contains(w.Body.String(), `"provisioningState":"Succeeded"`) {
 			t.Errorf("after the operation GET answers %s", w.Body)
 		}
-	case "Linker_Validate":
-		b.fake.end("op-2", nil)
+	case http.MethodDelete:
+		w = b.send("GET", e.fill(e.resource()), "")
+		if w.Code != http.StatusNotFound {
+			t.Errorf("after the delete GET answers %d", w.Code)
+		}
+		e.check(t, get, w.Code, w.Body.Bytes())
+		w = b.send(e.method, e.fill(e.path), "")
+		e.check(t, e.op, w.Code, w.Body.Bytes())
+	case http.MethodPost:
+		if e.fast {
+			return
+		}
 		w = b.send("GET", strings.TrimPrefix(w.Header().Get("Location"), "https://patchbay.test"), "")
 		var result map[string]any
 		if err := json.Unmarshal(w.Body.Bytes(), &result); err != nil {
@@ -347,25 +447,22 @@ func (d *document) replay(t *testing.T, file string, op *openapi3.Operation, pat
 			delete(result, name)
 		}
 		body, _ := json.Marshal(result)
-		d.check(t, op, http.StatusOK, body)
-	case "Linker_Delete":
-		b.fake.end("op-2", nil)
-		w = b.send("GET", linker, "")
-		if w.Code != http.StatusNotFound {
-			t.Errorf("after the delete GET answers %d", w.Code)
-		}
-		d.check(t, get, w.Code, w.Body.Bytes())
-		w = b.send(method, url, "")
-		d.check(t, op, w.Code, w.Body.Bytes())
+		e.check(t, e.op, http.StatusOK, body)
 	}
-	// What goes wrong is as documented too.
+}
+
+// refuse sends bodies that are wrong: what goes wrong is as documented too.
+func (e *example) refuse(t *testing.T, b *bench) {
+	t.Helper()
+	if e.method != http.MethodPut && e.method != http.MethodPatch {
+		return
+	}
 	for _, bad := range []string{`{"properties":{"nonsense":1}}`, `{`, ``} {
-		w = b.send("PUT", linker, bad)
-		put, _, _ := d.operation("Linker_CreateOrUpdate")
+		w := b.send(e.method, e.fill(e.path), bad)
 		if w.Code != http.StatusBadRequest {
 			t.Errorf("%q is answered %d", bad, w.Code)
 		}
-		d.check(t, put, w.Code, w.Body.Bytes())
+		e.check(t, e.op, w.Code, w.Body.Bytes())
 	}
 }
 
