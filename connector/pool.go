@@ -125,7 +125,7 @@ func (s *Service) config(r patchbay.Resource) (driver.Config, error) {
 	if err != nil {
 		return driver.Config{}, err
 	}
-	return driver.Config{ID: r.ID, Endpoint: r.Endpoint, Properties: r.Properties, Admin: admin, Dialer: s.dialer}, nil
+	return driver.Config{ID: r.ID, Kind: r.Kind, Location: r.Location, Endpoint: r.Endpoint, Properties: r.Properties, Admin: admin, Dialer: s.dialer}, nil
 }
 
 func (s *Service) openTarget(ctx context.Context, r patchbay.Resource) (driver.Target, error) {

@@ -42,7 +42,7 @@ func (s *Service) preview(ctx context.Context, r PutRequest, mayAsk func() bool)
 	}
 	if parties.kind == "" {
 		known := false
-		if parties.kind, known = settings.KindOf(cmp.Or(spec.Target.ID.Type(), string(spec.Target.Type))); !known {
+		if parties.kind, known = kindOf(cmp.Or(spec.Target.ID.Type(), string(spec.Target.Type))); !known {
 			return pv, nil
 		}
 	}

@@ -409,6 +409,9 @@ func (s *Service) settingsRequest(p plan, c patchbay.Connection, facts map[strin
 	for name, value := range facts {
 		values[name] = patchbay.NewSecret(value)
 	}
+	if _, ok := values["vault"]; !ok && p.Target != "" {
+		values["vault"] = patchbay.NewSecret(p.Target.Name()) // what a Key Vault is to a CSI driver
+	}
 	for name, value := range p.Credential.open().Values() {
 		values[name] = value
 	}

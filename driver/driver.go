@@ -28,6 +28,8 @@ type Dialer interface {
 // opened with it.
 type Config struct {
 	ID         patchbay.ID
+	Kind       string // the resource's own kind property; most types have none
+	Location   string
 	Endpoint   string
 	Properties json.RawMessage // the driver's own; unknown ones are an error
 	Admin      Secrets         // the admin credential, by name
