@@ -11,8 +11,8 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 # two packages at a time want more than a small machine has.
 JOBS ?= 2
 export JOBS
-# How long each fuzz target runs.
-FUZZTIME ?= 30s
+# How long each fuzz target runs, in seconds.
+FUZZTIME ?= 30
 # Arguments of the benchmark, as in make bench BENCH='-only engine'.
 BENCH ?=
 
@@ -34,7 +34,7 @@ GOFILES = find . -name '*.go' -not -path '*/node_modules/*' -not -path '*/testda
 .PHONY: help
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} \
-		/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+		/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: test
 test: deps ## all tests, against real servers; fetches what they need
@@ -58,7 +58,7 @@ fmt: ## gofmt everything
 
 .PHONY: deps
 deps: ## Debian and npm packages that the tests need, where they are missing
-	@tools/deps.sh postgres npm
+	@tools/deps.sh postgres npm node
 	@$(GO) mod download
 
 ##@ Before a change goes in
@@ -81,13 +81,23 @@ crash: deps ## kill -9 at every step and instant, with real servers; prints a ta
 crash-short: deps ## a share of the same, for CI
 	$(GO) test -count=1 -v -timeout 20m ./internal/crashtest -every=9 -rotations=10
 
+.PHONY: test-az
+test-az: deps ## az itself, against fourteen kinds of target; installs it
+	@tools/deps.sh az
+	$(GO) test -tags az -count=1 -timeout 20m -run 'Az' ./internal/clienttest
+
+.PHONY: test-az-short
+test-az-short: deps ## a share of the same, for CI
+	@tools/deps.sh az
+	$(GO) test -tags az -count=1 -timeout 10m -short -run 'Az' ./internal/clienttest
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME
 	@tools/fuzz.sh $(FUZZTIME)
 
 .PHONY: fuzz-short
-fuzz-short: ## every fuzz target for a moment, for CI
-	@tools/fuzz.sh 5s
+fuzz-short: ## every fuzz target for a moment, in 150 s together, for CI
+	@tools/fuzz.sh 5 150
 
 .PHONY: bench
 bench: deps ## the measurements of docs/performance.md; BENCH has arguments
@@ -99,7 +109,7 @@ release: ## archives for linux and darwin, amd64 and arm64, into dist/
 
 .PHONY: clean
 clean: ## remove what was built and fetched
-	rm -rf bin dist internal/testenv/npm/node_modules
+	rm -rf bin dist internal/testenv/npm/node_modules internal/clienttest/npm/node_modules
 
 ##@ Parts of them
 
@@ -115,6 +125,7 @@ fmt-check: ## nothing is left to gofmt; scripts parse
 vet: ## go vet, all variants
 	$(GO) vet -p $(JOBS) ./...
 	$(GO) vet -p $(JOBS) -tags failpoints ./...
+	$(GO) vet -p $(JOBS) -tags az ./internal/clienttest
 	GOOS=darwin CGO_ENABLED=0 $(GO) vet -trimpath -p $(JOBS) ./...
 
 .PHONY: house

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Fetches what the tests need and this machine lacks:
 #
-#   tools/deps.sh postgres npm cc make
+#   tools/deps.sh postgres npm node az cc make
 #
 #   postgres  PostgreSQL's server and client, as Debian has it
 #   npm       npm, and with it the other PostgreSQL versions (internal/testenv/npm)
+#   node      node, and Azure's JavaScript SDK for it (internal/clienttest/npm)
+#   az        the Azure command line, as Debian has it: half a gigabyte
 #   cc        a C compiler, which the race detector wants
 #
 # Nothing is installed that is there already. Debian packages are installed by
@@ -62,10 +64,10 @@ install_missing() {
 	as_root "${apt[@]}" install -y -qq --no-install-recommends "${missing[@]}" >&2
 }
 
-# The packages of internal/testenv/npm, when its lock file says other than what
-# was fetched last.
+# The packages of a directory, when its lock file says other than what was
+# fetched last: fetch_npm DIRECTORY what its tests do without them.
 fetch_npm() {
-	local dir=internal/testenv/npm stamp
+	local dir=$1 stamp
 	[ -f "$dir/package-lock.json" ] || return 0
 	stamp="$dir/node_modules/.fetched"
 	if cmp -s "$dir/package-lock.json" "$stamp"; then
@@ -75,11 +77,10 @@ fetch_npm() {
 		cp "$dir/package-lock.json" "$stamp"
 		return
 	fi
-	# Without them the tests run against Debian's version alone, and say so.
-	printf 'deps: NOT CHECKED: the PostgreSQL versions of %s could not be fetched; their tests are skipped\n' "$dir" >&2
+	printf 'deps: NOT CHECKED: the packages of %s could not be fetched; %s\n' "$dir" "$2" >&2
 }
 
-npm=false
+npm=false node=false
 for group in "$@"; do
 	case "$group" in
 	postgres) have_postgres || need postgresql 'the server that connections are made to' ;;
@@ -87,6 +88,12 @@ for group in "$@"; do
 		npm=true
 		have npm || need npm 'fetches the other PostgreSQL versions'
 		;;
+	node)
+		node=true
+		have node || need nodejs "Azure's JavaScript SDK"
+		have npm || need npm "fetches Azure's JavaScript SDK"
+		;;
+	az) have az || need azure-cli 'the Azure command line' ;;
 	cc)
 		have "${CC:-cc}" || {
 			need gcc 'the race detector'
@@ -102,5 +109,8 @@ for group in "$@"; do
 done
 install_missing
 if $npm; then
-	fetch_npm
+	fetch_npm internal/testenv/npm "the tests run against Debian's PostgreSQL alone"
+fi
+if $node; then
+	fetch_npm internal/clienttest/npm 'the tests with them are skipped'
 fi

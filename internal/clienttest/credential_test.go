@@ -22,7 +22,7 @@ type credential struct {
 
 // contributor may manage everything in the resource group.
 func (cp *controlPlane) contributor() credential {
-	return credential{token: cp.token}
+	return credential{token: cp.token, id: "x", secret: "y", tenant: cp.tenant}
 }
 
 // environment is what a process needs to sign in.
