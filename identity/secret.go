@@ -1,0 +1,151 @@
+package identity
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/base64"
+	"fmt"
+	"strings"
+	"sync/atomic"
+
+	"golang.org/x/crypto/argon2"
+	"golang.org/x/sync/semaphore"
+
+	"patchbay.dev/patchbay"
+)
+
+// How a secret is hashed: 19 MiB, two passes. A secret of 256 random bits can't
+// be guessed whatever the hash; the hash costs so much in case somebody brings
+// a secret of their own into a store.
+const (
+	hashMemory  = 19 * 1024 // KiB
+	hashPasses  = 2
+	hashThreads = 1
+	hashBytes   = 32
+	saltBytes   = 16
+
+	// Bounds on the parameters in a stored hash: a changed row must not take all
+	// memory.
+	maxMemory = 256 * 1024 // KiB
+	maxPasses = 16
+
+	hashesAtOnce = 2   // so many hashes are computed at a time
+	hashesInLine = 128 // and so many wait
+	secretBytes  = 32
+	hintLength   = 3
+)
+
+// newSecret makes a client secret. It never begins with a dash, which a
+// command line would take for a flag.
+func newSecret() patchbay.Secret {
+	raw := make([]byte, secretBytes)
+	for {
+		_, _ = rand.Read(raw) // never fails
+		if text := base64.RawURLEncoding.EncodeToString(raw); text[0] != '-' {
+			return patchbay.NewSecret(text)
+		}
+	}
+}
+
+func hintOf(secret string) string {
+	if len(secret) < hintLength {
+		return ""
+	}
+	return secret[:hintLength]
+}
+
+// hasher computes hashes, a few at a time: each takes memory.
+type hasher struct {
+	slots   *semaphore.Weighted
+	waiting atomic.Int64
+	// dummy is compared with where there is nothing to compare with, so that an
+	// unknown client takes as long as a wrong secret.
+	dummy params
+}
+
+func newHasher() (*hasher, error) {
+	h := &hasher{slots: semaphore.NewWeighted(hashesAtOnce)}
+	var err error
+	h.dummy, err = parseHash(hashSecret(newSecret().Reveal()))
+	return h, err
+}
+
+// enter waits for a turn. leave has to be called when it gives no error.
+func (h *hasher) enter(ctx context.Context) (leave func(), err error) {
+	if h.waiting.Add(1) > hashesInLine {
+		h.waiting.Add(-1)
+		e := patchbay.Errorf(patchbay.TooManyRequests, "too many callers sign in at this moment")
+		e.Transient = true
+		return nil, e
+	}
+	defer h.waiting.Add(-1)
+	if err := h.slots.Acquire(ctx, 1); err != nil {
+		return nil, err
+	}
+	return func() { h.slots.Release(1) }, nil
+}
+
+// hash hashes a new secret.
+func (h *hasher) hash(ctx context.Context, secret patchbay.Secret) (string, error) {
+	leave, err := h.enter(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer leave()
+	return hashSecret(secret.Reveal()), nil
+}
+
+func hashSecret(secret string) string {
+	p := params{memory: hashMemory, passes: hashPasses, threads: hashThreads, salt: make([]byte, saltBytes), size: hashBytes}
+	_, _ = rand.Read(p.salt) // never fails
+	p.sum = p.compute(secret)
+	return p.String()
+}
+
+// params are a hash with what it was made with, in the form that argon2's own
+// tools write: $argon2id$v=19$m=19456,t=2,p=1$salt$hash.
+type params struct {
+	memory, passes uint32
+	threads        uint8
+	salt, sum      []byte
+	size           uint32
+}
+
+func (p params) String() string {
+	enc := base64.RawStdEncoding
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, p.memory, p.passes, p.threads, enc.EncodeToString(p.salt), enc.EncodeToString(p.sum))
+}
+
+func (p params) compute(secret string) []byte {
+	return argon2.IDKey([]byte(secret), p.salt, p.passes, p.memory, p.threads, p.size)
+}
+
+func (p params) matches(secret string) bool {
+	return subtle.ConstantTimeCompare(p.compute(secret), p.sum) == 1
+}
+
+func parseHash(s string) (params, error) {
+	bad := patchbay.Errorf(patchbay.Internal, "a stored secret's hash is not one that was made here")
+	parts := strings.Split(s, "$")
+	if len(parts) != 6 || parts[0] != "" || parts[1] != "argon2id" || parts[2] != fmt.Sprintf("v=%d", argon2.Version) {
+		return params{}, bad
+	}
+	var p params
+	if n, err := fmt.Sscanf(parts[3], "m=%d,t=%d,p=%d", &p.memory, &p.passes, &p.threads); err != nil || n != 3 {
+		return params{}, bad
+	}
+	var err error
+	if p.salt, err = base64.RawStdEncoding.DecodeString(parts[4]); err != nil {
+		return params{}, bad
+	}
+	if p.sum, err = base64.RawStdEncoding.DecodeString(parts[5]); err != nil {
+		return params{}, bad
+	}
+	if p.memory < 8 || p.memory > maxMemory || p.passes == 0 || p.passes > maxPasses || p.threads == 0 || p.threads > 16 ||
+		len(p.salt) < 8 || len(p.salt) > 64 || len(p.sum) < 16 || len(p.sum) > 64 {
+		return params{}, bad
+	}
+	p.size = uint32(len(p.sum)) //nolint:gosec // at most 64
+	return p, nil
+}
