@@ -35,6 +35,7 @@ type broker struct {
 	failProbe  error
 	failRemove error
 	ensured    int
+	inspected  int
 	loseAnswer bool // of the next EnsurePrincipal, which has its effect
 }
 
@@ -55,6 +56,7 @@ func (b *broker) names() []string {
 
 func (b *broker) Inspect(_ context.Context, sub string) (driver.TargetInfo, error) {
 	defer b.lock()()
+	b.inspected++
 	if sub == "missing" {
 		return driver.TargetInfo{}, patchbay.Errorf(patchbay.DatabaseMissing, "there is no database missing")
 	}

@@ -1,0 +1,71 @@
+package connector
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"patchbay.dev/patchbay"
+)
+
+func TestTheFirstStartMakesATenant(t *testing.T) {
+	w := newDryrunWorld(t, Limits{})
+	tenants, err := w.Tenants(t.Context())
+	subs, _ := w.Subscriptions(t.Context())
+	if err != nil || len(tenants) != 1 || tenants[0].ID != subs[0].TenantID || tenants[0].DisplayName == "" {
+		t.Fatalf("tenants = %+v, %v", tenants, err)
+	}
+	if err := w.Init(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if tenants, _ := w.Tenants(t.Context()); len(tenants) != 1 {
+		t.Errorf("another start made %+v", tenants)
+	}
+}
+
+func TestSubscriptionsBelongToTenants(t *testing.T) {
+	w := newDryrunWorld(t, Limits{})
+	tenant, other, sub := uuid.NewString(), uuid.NewString(), uuid.NewString()
+	for _, c := range []struct {
+		name string
+		put  func() error
+		code patchbay.Code
+	}{
+		{"a tenant that is no GUID", func() error { return w.PutTenant(t.Context(), patchbay.Tenant{ID: "contoso"}) }, patchbay.InvalidArgument},
+		{"a GUID in braces", func() error { return w.PutTenant(t.Context(), patchbay.Tenant{ID: "{" + tenant + "}"}) }, patchbay.InvalidArgument},
+		{"a name of two lines", func() error {
+			return w.PutTenant(t.Context(), patchbay.Tenant{ID: tenant, DisplayName: "a\nb"})
+		}, patchbay.InvalidArgument},
+		{"a tenant", func() error {
+			return w.PutTenant(t.Context(), patchbay.Tenant{ID: strings.ToUpper(tenant), DisplayName: "contoso"})
+		}, ""},
+		{"another", func() error { return w.PutTenant(t.Context(), patchbay.Tenant{ID: other}) }, ""},
+		{"no such tenant", func() error {
+			return w.PutSubscription(t.Context(), patchbay.Subscription{ID: sub, TenantID: uuid.NewString()})
+		}, patchbay.ResourceNotFound},
+		{"a subscription that is no GUID", func() error {
+			return w.PutSubscription(t.Context(), patchbay.Subscription{ID: "../x", TenantID: tenant})
+		}, patchbay.InvalidArgument},
+		{"a subscription", func() error {
+			return w.PutSubscription(t.Context(), patchbay.Subscription{ID: sub, TenantID: tenant, DisplayName: "dev"})
+		}, ""},
+		{"its new name", func() error {
+			return w.PutSubscription(t.Context(), patchbay.Subscription{ID: strings.ToUpper(sub), TenantID: tenant, DisplayName: "test"})
+		}, ""},
+		{"through the wall", func() error {
+			return w.PutSubscription(t.Context(), patchbay.Subscription{ID: sub, TenantID: other})
+		}, patchbay.Conflict},
+	} {
+		if err := c.put(); patchbay.CodeOf(err) != c.code {
+			t.Errorf("%s = %v", c.name, err)
+		}
+	}
+	subs, err := w.Subscriptions(t.Context())
+	if err != nil || len(subs) != 2 {
+		t.Fatalf("subscriptions = %+v, %v", subs, err)
+	}
+	if s, _ := w.subscription(t.Context(), sub); s.TenantID != tenant || s.DisplayName != "test" {
+		t.Errorf("%+v", s)
+	}
+}
