@@ -171,10 +171,14 @@ func (x *exchange) route(pathErr error) (func(*exchange) error, error) {
 	return route.answer, nil
 }
 
-// scope is what the request is about: a connection, or what the route hangs on.
+// scope is what the request is about: a connection, a dryrun, or what the route
+// hangs on.
 func (x *exchange) scope() patchbay.ID {
-	if x.path.Linker != "" {
+	switch {
+	case x.path.Linker != "":
 		return x.path.Linker
+	case x.path.Dryrun != "":
+		return x.path.Dryrun
 	}
 	return x.path.Scope
 }

@@ -64,6 +64,11 @@ var sights = map[arm.Route]sight{
 	arm.RouteResourceGroups:     {hold: inside},
 	arm.RouteResourceGroup:      {hold: inside},
 	arm.RouteResources:          {hold: inside},
+	arm.RouteDryruns:            {hold: inside},
+	arm.RouteLocalDryruns:       {hold: inside},
+	arm.RouteTenants:            {hold: listed},
+	arm.RoutePrincipalAction:    {reads: own + "principals/read"},
+	arm.RouteAuditVerify:        {reads: own + "audit/read"},
 	arm.RouteRoleAssignments:    {hold: inside},
 	arm.RouteRoleDefinitions:    {hold: inside},
 }

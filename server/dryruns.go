@@ -41,6 +41,7 @@ func (s *Server) listDryruns(x *exchange) error {
 	if err != nil {
 		return err
 	}
+	page = seen(x, page, x.action, func(d patchbay.Dryrun) patchbay.ID { return d.ID })
 	items := make([]any, len(page))
 	for i, d := range page {
 		items[i] = arm.Dryrun(x.version, d)

@@ -50,6 +50,7 @@ func (s *Server) listOperations(x *exchange) error {
 	if err != nil {
 		return err
 	}
+	page = seen(x, page, x.action, func(op patchbay.Operation) patchbay.ID { return op.Connection })
 	items := make([]any, len(page))
 	for i, op := range page {
 		items[i] = shown(op)
@@ -163,6 +164,7 @@ func (s *Server) listLeftovers(x *exchange) error {
 	if err != nil {
 		return err
 	}
+	page = seen(x, page, x.action, func(l patchbay.Leftover) patchbay.ID { return l.Connection })
 	items := make([]any, len(page))
 	for i, l := range page {
 		items[i] = l
@@ -171,10 +173,33 @@ func (s *Server) listLeftovers(x *exchange) error {
 }
 
 func (s *Server) forgetLeftover(x *exchange) error {
+	if err := x.leftover(); err != nil {
+		return err
+	}
 	if err := s.api.Forget(x.ctx, x.path.Name, x.caller.Caller); err != nil {
 		return err
 	}
 	return x.empty(http.StatusNoContent)
+}
+
+// leftover asks whether the caller may do what the route does about the
+// leftover that the path names: at the connection that left it.
+func (x *exchange) leftover() error {
+	for after := ""; ; {
+		page, next, err := x.server.api.Leftovers(x.ctx, after, maxPage)
+		if err != nil {
+			return err
+		}
+		for _, l := range page {
+			if l.ID == x.path.Name {
+				return x.allowed(l.Connection)
+			}
+		}
+		if next == "" {
+			return x.absent("")
+		}
+		after = next
+	}
 }
 
 func (s *Server) sweep(x *exchange) error {
