@@ -30,7 +30,9 @@ import (
 	"patchbay.dev/patchbay/saga"
 	"patchbay.dev/patchbay/server"
 	"patchbay.dev/patchbay/sources/envfile"
+	"patchbay.dev/patchbay/settings"
 	"patchbay.dev/patchbay/store/sqlite"
+	"patchbay.dev/patchbay/targets/external"
 	"patchbay.dev/patchbay/targets/nats"
 	"patchbay.dev/patchbay/targets/postgres"
 )
@@ -61,11 +63,26 @@ func Catalog() driver.Catalog {
 		Targets: map[string]driver.TargetDriver{
 			"postgres": postgres.Driver(),
 			"nats":     nats.Driver(),
+			"external": external.Driver(externalKinds(), settings.Variant),
 		},
 		Sources: map[string]driver.SourceDriver{
 			"envfile": envfile.Driver(),
 		},
 	}
+}
+
+// externalKinds is the settings table as the driver of what is not administered
+// needs it.
+func externalKinds() []external.Kind {
+	var kinds []external.Kind
+	for _, k := range settings.Kinds() {
+		kind := external.Kind{Name: k.Name, Title: k.Title, Types: k.Types}
+		for _, v := range k.Values {
+			kind.Values = append(kind.Values, external.Value{Name: v.Name, Default: v.Default, Words: v.Words, Secret: v.Secret})
+		}
+		kinds = append(kinds, kind)
+	}
+	return kinds
 }
 
 // Run serves until ctx ends, and then drains: requests and steps that are in

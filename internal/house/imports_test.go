@@ -209,9 +209,9 @@ var bans = []ban{
 	{path: "unsafe", tests: true, reason: "nothing here needs it"},
 	{path: "C", tests: true, reason: "one static binary, cross-built without a C compiler"},
 	{path: "modernc.org/…", only: []string{"store/sqlite"}, reason: "only the SQLite store knows SQLite"},
-	{path: "github.com/jackc/…", only: []string{"targets/postgres", "store/postgres"}, reason: "only what speaks to PostgreSQL knows its client"},
+	{path: "github.com/jackc/…", only: []string{"targets/postgres", "targets/external", "store/postgres"}, reason: "only what speaks to PostgreSQL knows its client"},
 	{path: "github.com/nats-io/nats-server/…", reason: "a NATS server is for the demonstration and the tests"},
-	{path: "github.com/nats-io/…", only: []string{"targets/nats"}, reason: "only what speaks to NATS knows its client"},
+	{path: "github.com/nats-io/…", only: []string{"targets/nats", "targets/external"}, reason: "only what speaks to NATS knows its client"},
 	{path: "github.com/spf13/…", only: []string{"cli", "cmd/patchbay"}, reason: "only the command line has flags"},
 }
 

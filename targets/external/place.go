@@ -1,0 +1,231 @@
+package external
+
+import (
+	"cmp"
+	"maps"
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// facts are the values that settings are filled with, less the login: what the
+// endpoint, the ids and the properties say, and the kind's defaults.
+func (t *target) facts(kind, sub string) (map[string]string, error) {
+	s := serviceOf(kind)
+	at := t.addressOf(kind)
+	v := map[string]string{
+		"account": t.id.Name(), "vault": t.id.Name(), "subscription": t.id.Subscription(), "resourceGroup": t.id.ResourceGroup(),
+		"location": t.location,
+	}
+	if at.host != "" {
+		t.accountOf(v, at)
+		placed(s, at, v)
+		if at.path != "" && s.place == inHost {
+			v["database"] = at.path
+		}
+	} else if s.host != "" {
+		azure(s, v)
+	}
+	maps.Copy(v, t.values)
+	if err := below(kind, sub, v); err != nil {
+		return nil, err
+	}
+	return t.complete(kind, v), nil
+}
+
+// addressOf is the endpoint of a kind, zero where Azure has it.
+func (t *target) addressOf(kind string) address {
+	at, own := t.endpoints[kind]
+	if own {
+		return at
+	}
+	at = t.endpoint
+	if at.host == "" || at.fits(kind) != nil { // none, or another kind's
+		return address{}
+	}
+	host, account := strings.ToLower(at.host), strings.ToLower(t.id.Name())
+	switch service, isStorage := strings.CutPrefix(kind, "storage-"); {
+	case kind != "cosmos-sql" && len(t.serves) > 1 && host == account+".documents.azure.com":
+		return address{} // what Azure shows of the account, whose other kinds have names of their own
+	case isStorage && strings.HasPrefix(host, account+"."):
+		// The services of an account are beside each other.
+		if _, suffix, ok := strings.Cut(host[len(account)+1:], "."); ok && strings.HasPrefix(suffix, "core.") {
+			at.host = account + "." + service + "." + suffix
+		}
+	}
+	return at
+}
+
+// accountOf is the account that an endpoint says, where no id does, and the
+// suffix of Azure's clouds.
+func (t *target) accountOf(v map[string]string, at address) {
+	first, rest, dotted := strings.Cut(at.host, ".")
+	if _, own := cutPrefixFold(t.id.Type(), ownTypes); own {
+		if _, err := netip.ParseAddr(at.host); err != nil {
+			v["account"] = first
+		}
+	}
+	if _, suffix, ok := strings.Cut(rest, "."); dotted && ok && strings.HasPrefix(suffix, "core.") && strings.EqualFold(first, v["account"]) {
+		v["suffix"] = suffix
+	}
+}
+
+// placed puts the address into the values that say where a service is.
+func placed(s service, at address, v map[string]string) {
+	how := s.schemes[at.scheme]
+	port := cmp.Or(at.port, how.port)
+	switch s.place {
+	case inHost:
+		v["host"] = at.host
+		if port != "" {
+			v["port"] = port
+		}
+		if how.plain {
+			v["ssl"] = "false"
+		} else if at.scheme == "rediss" {
+			v["ssl"] = "true"
+		}
+	case inURL:
+		v[s.url] = urlOf(cmp.Or(how.to, at.scheme, "https"), at.host, port, at.path)
+		if s.url == "" {
+			delete(v, "")
+			v["vault"], _, _ = strings.Cut(at.host, ".")
+		}
+	case inURLs, inServers:
+		var all []string
+		for _, server := range at.servers {
+			if _, _, err := net.SplitHostPort(server); err != nil {
+				server = net.JoinHostPort(server, cmp.Or(how.port, s.port))
+			}
+			if s.place == inURLs {
+				server = cmp.Or(how.to, at.scheme, "nats") + "://" + server
+			}
+			all = append(all, server)
+		}
+		v[cmp.Or(s.url, "servers")] = strings.Join(all, ",")
+	}
+}
+
+func urlOf(scheme, host, port, path string) string {
+	u := url.URL{Scheme: scheme, Host: host, Path: "/" + path}
+	switch {
+	case port != "":
+		u.Host = net.JoinHostPort(host, port)
+	case strings.Contains(host, ":"):
+		u.Host = "[" + host + "]"
+	}
+	if path == "" {
+		u.Path = ""
+	}
+	return u.String()
+}
+
+// azure is where Azure has the resource.
+func azure(s service, v map[string]string) {
+	host := fill(s.host, v)
+	switch {
+	case s.place == inURL && s.url != "":
+		v[s.url] = "https://" + host
+		if s.kind != "signalr" && s.kind != "appconfig" && s.kind != "confluent-schema" {
+			v[s.url] += "/"
+		}
+	case s.place == inHost:
+		v["host"] = host
+	}
+}
+
+// below adds what the names in the target id say.
+func below(kind, sub string, v map[string]string) error {
+	if sub == "" {
+		return nil
+	}
+	parts := strings.Split(sub, "/")
+	for i := 0; i+1 < len(parts); i += 2 {
+		name, ok := segments[strings.ToLower(parts[i])]
+		if !ok {
+			continue
+		}
+		if hostile(parts[i+1]) || parts[i+1] == "" {
+			return invalid("the name of the %s has control characters", name)
+		}
+		v[name] = parts[i+1]
+	}
+	// Redis counts its databases; Redis Enterprise calls the only one default.
+	if kind == "redis" && strings.ContainsFunc(v["database"], func(r rune) bool { return r < '0' || r > '9' }) {
+		v["database"] = "0"
+	}
+	return nil
+}
+
+// complete leaves the kind's own values, with their defaults.
+func (t *target) complete(kind string, v map[string]string) map[string]string {
+	out := map[string]string{}
+	login := serviceOf(kind).login.name
+	for range 2 { // a default may be made of one
+		for _, value := range t.kinds[kind].Values {
+			switch {
+			case value.Secret:
+			case v[value.Name] != "":
+				out[value.Name] = v[value.Name]
+			case value.Default != "" && value.Name != login:
+				if text := fill(value.Default, v); text != "" {
+					v[value.Name], out[value.Name] = text, text
+				}
+			}
+		}
+	}
+	return out
+}
+
+// fill replaces {name}; it is "" when one has no value.
+func fill(template string, v map[string]string) string {
+	missing := false
+	text := hole.ReplaceAllStringFunc(template, func(name string) string {
+		value := v[name[1:len(name)-1]]
+		missing = missing || value == ""
+		return value
+	})
+	if missing {
+		return ""
+	}
+	return text
+}
+
+var hole = regexp.MustCompile(`\{[a-zA-Z]+\}`)
+
+// where is the address to dial, host:port, and whether its URL says TLS.
+func (t *target) where(s service, facts map[string]string) (at string, secure bool) {
+	secure = true
+	host, port := facts["host"], cmp.Or(facts["port"], s.port)
+	switch s.place {
+	case inServers:
+		first, _, _ := strings.Cut(facts["servers"], ",")
+		return first, secure
+	case inURL, inURLs:
+		text := facts[s.url]
+		if s.url == "" {
+			text = "https://" + fill(s.host, facts)
+			if a := t.addressOf(s.kind); a.host != "" {
+				text = urlOf("https", a.host, a.port, "")
+			}
+		}
+		first, _, _ := strings.Cut(text, ",")
+		u, err := url.Parse(first)
+		if err != nil || u.Hostname() == "" {
+			return "", secure
+		}
+		secure = !slices.Contains([]string{"http", "nats"}, u.Scheme)
+		host, port = u.Hostname(), u.Port()
+		if port == "" {
+			port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+		}
+		port = cmp.Or(port, s.port)
+	}
+	if host == "" || port == "" {
+		return "", secure
+	}
+	return net.JoinHostPort(host, port), secure
+}

@@ -1,0 +1,148 @@
+package external
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"strings"
+	"time"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
+)
+
+// Probe implements [driver.Target]: it opens a connection from the source's
+// vantage point and, with a login that has a secret, signs in as the
+// application would and changes nothing. Allowed is empty when there was no
+// signing in: an identity's token is not ours to ask for, and some kinds have no
+// harmless way.
+func (t *target) Probe(ctx context.Context, r driver.ProbeRequest) (driver.ProbeResult, error) {
+	started := time.Now()
+	if r.Dialer == nil {
+		return driver.ProbeResult{}, patchbay.Errorf(patchbay.Internal, "a probe needs a dialer")
+	}
+	kind, err := t.kindOf(r.Sub)
+	if err != nil {
+		return driver.ProbeResult{}, err
+	}
+	facts, err := t.facts(kind, r.Sub)
+	if err != nil {
+		return driver.ProbeResult{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeLimit)
+	defer cancel()
+	s := &session{target: t, service: serviceOf(kind), facts: facts, login: r.Credential.Values(), dialer: r.Dialer}
+	if err := s.locate(ctx); err != nil {
+		if errors.Is(err, errNowhere) {
+			return driver.ProbeResult{Took: time.Since(started)}, nil
+		}
+		return driver.ProbeResult{}, err
+	}
+	if err := s.reach(ctx); err != nil {
+		return driver.ProbeResult{}, err
+	}
+	var result driver.ProbeResult
+	if s.service.probe != nil && signsIn(r.Credential) {
+		if err := s.checkLogin(); err != nil {
+			return driver.ProbeResult{}, err
+		}
+		if err := s.service.probe(ctx, s); err != nil {
+			return driver.ProbeResult{}, s.answered(ctx, err)
+		}
+		result.Allowed = []string{"sign in"}
+	}
+	result.TLS, result.Took = s.protocol, time.Since(started)
+	return result, nil
+}
+
+// checkLogin refuses what would end a word or a line in a protocol.
+func (s *session) checkLogin() error {
+	for name, value := range s.login {
+		if hostile(value.Reveal()) {
+			return patchbay.Errorf(patchbay.LoginRefused, "the login's %s has control characters", name)
+		}
+	}
+	return nil
+}
+
+// value is one of the login's, or of the place's.
+func (s *session) value(name string) string {
+	if v := s.login[name].Reveal(); v != "" {
+		return v
+	}
+	return s.facts[name]
+}
+
+// refused is the service's no to the login. Its own words are not shown: they
+// may be anything.
+func (s *session) refused(err error) error {
+	return &patchbay.Error{Code: patchbay.LoginRefused, Message: s.at + " refuses the login", Err: err}
+}
+
+// answered says what an error of a client library means, when it is not a
+// refusal: the connection was there a moment ago.
+func (s *session) answered(ctx context.Context, err error) error {
+	var already *patchbay.Error
+	var timeout net.Error
+	switch {
+	case errors.As(err, &already):
+		return err
+	case ctx.Err() == nil && !errors.Is(err, context.DeadlineExceeded) && (!errors.As(err, &timeout) || !timeout.Timeout()):
+		return s.fault(ctx, err)
+	case errors.Is(ctx.Err(), context.Canceled):
+		return s.fault(ctx, err)
+	}
+	return patchbay.Errorf(patchbay.Timeout, "%s takes connections and does not answer", s.at).AsTransient()
+}
+
+// seen notes the protocol of a connection.
+func (s *session) seen(conn net.Conn) {
+	if t, ok := conn.(*tls.Conn); ok {
+		s.protocol = tls.VersionName(t.ConnectionState().Version)
+	}
+}
+
+// relax checks less of a certificate, as the words of sslmode have it. It is
+// for a mode that somebody chose: the default, require, checks all here.
+func relax(c *tls.Config, mode string) {
+	switch mode {
+	case "require":
+		if c.RootCAs == nil {
+			c.InsecureSkipVerify = true // #nosec G402 -- that is what was chosen
+			return
+		}
+		fallthrough // as libpq does
+	case "verify-ca":
+		roots := c.RootCAs
+		c.InsecureSkipVerify = true // #nosec G402 -- all but the name is checked below
+		c.VerifyConnection = func(state tls.ConnectionState) error {
+			between := x509.NewCertPool()
+			for _, cert := range state.PeerCertificates[1:] {
+				between.AddCert(cert)
+			}
+			_, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between})
+			if err != nil {
+				return &tls.CertificateVerificationError{UnverifiedCertificates: state.PeerCertificates, Err: err}
+			}
+			return nil
+		}
+	}
+}
+
+// says reports whether err's words have one of these in them: some libraries
+// have no other way to tell.
+func says(err error, words ...string) bool {
+	text := strings.ToLower(err.Error())
+	for _, w := range words {
+		if strings.Contains(text, w) {
+			return true
+		}
+	}
+	return false
+}
+
+func missing(what, name string) error {
+	return patchbay.Errorf(patchbay.DatabaseMissing, "there is no %s %s", what, clip(name))
+}

@@ -1,0 +1,115 @@
+package external
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
+)
+
+func probeKafka(ctx context.Context, s *session) error {
+	c, err := kgo.NewClient(
+		kgo.SeedBrokers(s.at), kgo.Dialer(s.secured), kgo.ClientID("patchbay-probe"),
+		kgo.SASL(plain.Auth{User: s.value("username"), Pass: s.value("password")}.AsMechanism()),
+		kgo.RequestRetries(0), kgo.RetryTimeout(dialLimit), kgo.WithLogger(nil),
+	)
+	if err != nil {
+		return invalid("the login can't be one of Kafka")
+	}
+	defer c.Close()
+	r := kmsg.NewPtrMetadataRequest()
+	r.Topics = []kmsg.MetadataRequestTopic{} // the brokers alone
+	broker := c.SeedBrokers()[0]
+	_, err = broker.Request(ctx, r)
+	if errors.Is(err, kerr.SaslAuthenticationFailed) || errors.Is(err, kerr.IllegalSaslState) || err != nil && says(err, "sasl", "authentication") {
+		return s.refused(err)
+	}
+	if errors.Is(err, kerr.UnsupportedSaslMechanism) {
+		return invalid("%s does not take passwords in the form that Confluent's clients send (PLAIN)", s.at)
+	}
+	return err
+}
+
+func probeNATS(ctx context.Context, s *session) error {
+	dialer := &natsDialer{session: s, ctx: ctx}
+	o := []nats.Option{
+		nats.SetCustomDialer(dialer), nats.SkipHostLookup(), nats.NoReconnect(), nats.DontRandomize(), nats.Name("patchbay probe"),
+		nats.Timeout(dialLimit), nats.IgnoreDiscoveredServers(),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
+	}
+	host, _, _ := net.SplitHostPort(s.at)
+	config := s.tlsConfig(host)
+	url := "nats://" + s.at
+	if s.tls != nil {
+		o = append(o, nats.Secure(config))
+	} else {
+		o = append(o, func(o *nats.Options) error { o.TLSConfig = config; return nil }) // where the server asks for it
+	}
+	switch token, seed := s.value("jwt"), s.value("seed"); {
+	case token != "":
+		pair, err := nkeys.FromSeed([]byte(seed))
+		if err != nil {
+			return s.refused(errors.New("the seed is none"))
+		}
+		o = append(o, nats.UserJWT(
+			func() (string, error) { return token, nil },
+			func(nonce []byte) ([]byte, error) { return pair.Sign(nonce) }))
+	default:
+		o = append(o, nats.UserInfo(s.value("username"), s.value("password")))
+	}
+	c, err := nats.Connect(url, o...)
+	if err != nil {
+		return s.natsError(err, dialer.failed)
+	}
+	defer c.Close()
+	if state, err := c.TLSConnectionState(); err == nil {
+		s.protocol = tls.VersionName(state.Version)
+	}
+	if err := c.FlushWithContext(ctx); err != nil {
+		if last := c.LastError(); last != nil {
+			err = last
+		}
+		return s.natsError(err, nil)
+	}
+	return nil
+}
+
+func (s *session) natsError(err, dialed error) error {
+	for _, no := range []error{
+		nats.ErrAuthorization, nats.ErrAuthExpired, nats.ErrAuthRevoked, nats.ErrAccountAuthExpired, nats.ErrNkeysNotSupported,
+	} {
+		if errors.Is(err, no) {
+			return s.refused(err)
+		}
+	}
+	if errors.Is(err, nats.ErrSecureConnWanted) {
+		return tls.RecordHeaderError{Msg: "no TLS"}
+	}
+	if errors.Is(err, nats.ErrTimeout) {
+		return context.DeadlineExceeded
+	}
+	if dialed != nil {
+		return dialed
+	}
+	return err
+}
+
+// natsDialer gives nats.go a context.
+type natsDialer struct {
+	session *session
+	ctx     context.Context
+	failed  error
+}
+
+func (d *natsDialer) Dial(network, address string) (net.Conn, error) {
+	conn, err := d.session.DialContext(d.ctx, network, address)
+	d.failed = err
+	return conn, err
+}

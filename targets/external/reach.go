@@ -1,0 +1,169 @@
+package external
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"time"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
+)
+
+// Bounds on what is tried.
+const (
+	dialLimit  = 5 * time.Second
+	probeLimit = 15 * time.Second
+)
+
+// Inspect implements [driver.Target]. There is nobody to ask: it says what is
+// known of the place, and tries the way there.
+func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, error) {
+	kind, err := t.kindOf(sub)
+	if err != nil {
+		return driver.TargetInfo{}, err
+	}
+	facts, err := t.facts(kind, sub)
+	if err != nil {
+		return driver.TargetInfo{}, err
+	}
+	info := driver.TargetInfo{Values: facts}
+	s := &session{target: t, service: serviceOf(kind), facts: facts, dialer: t.dialer}
+	switch err := s.locate(ctx); {
+	case errors.Is(err, errNowhere):
+		info.Warnings = append(info.Warnings, "nothing says where this service is, so the way there was not tried")
+		return info, nil
+	case err != nil:
+		return driver.TargetInfo{}, err
+	}
+	if err := s.reach(ctx); err != nil {
+		return driver.TargetInfo{}, err
+	}
+	info.TLS = s.protocol
+	return info, nil
+}
+
+// session is one attempt to talk to a service from some vantage point.
+type session struct {
+	*target
+	service  service
+	facts    map[string]string
+	login    map[string]patchbay.Secret
+	dialer   driver.Dialer
+	at       string      // host:port
+	tls      *tls.Config // nil: in the clear
+	protocol string      // of TLS, once it was seen
+}
+
+var errNowhere = errors.New("nothing says where it is")
+
+// locate finds the address, and how it is spoken to.
+func (s *session) locate(ctx context.Context) error {
+	at, secure := s.where(s.service, s.facts)
+	if at == "" {
+		return errNowhere
+	}
+	if s.service.kind == "mongodb-atlas" {
+		var err error
+		if at, err = s.seed(ctx, at); err != nil {
+			return err
+		}
+	}
+	host, _, err := net.SplitHostPort(at)
+	if err != nil || !isHost(host) {
+		return invalid("%s is not host:port", clip(at))
+	}
+	s.at = at
+	if !secure && s.service.cover == tlsScheme || s.noTLS || s.facts["ssl"] == "false" || s.facts["sslmode"] == "disable" {
+		return nil
+	}
+	s.tls = s.tlsConfig(host)
+	if t, chosen := s.values["sslmode"]; chosen {
+		relax(s.tls, t)
+	}
+	return nil
+}
+
+// reach opens a connection, with TLS where that comes first.
+func (s *session) reach(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, dialLimit)
+	defer cancel()
+	conn, err := s.dialer.DialContext(ctx, "tcp", s.at)
+	if err != nil {
+		return s.fault(ctx, err)
+	}
+	defer func() { _ = conn.Close() }()
+	if s.tls == nil || s.service.cover == tlsLater || s.service.kind == "nats" {
+		return nil
+	}
+	secured := tls.Client(conn, s.tls)
+	if err := secured.HandshakeContext(ctx); err != nil {
+		return s.fault(ctx, err)
+	}
+	s.protocol = tls.VersionName(secured.ConnectionState().Version)
+	return nil
+}
+
+// DialContext makes s a dialer to its own address, whatever it is asked for: a
+// client library looks no name up here, and a server can't send it elsewhere.
+// The connection ends with ctx's time.
+func (s *session) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
+	conn, err := s.dialer.DialContext(ctx, "tcp", s.at)
+	if err != nil {
+		return nil, err
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		_ = conn.SetDeadline(deadline) // not every vantage point's connections have one
+	}
+	return conn, nil
+}
+
+// HostName tells go-mssqldb that names are looked up where the dialer stands.
+func (s *session) HostName() string { return "" }
+
+// fault says what a failed connection means.
+func (s *session) fault(ctx context.Context, err error) error {
+	var already *patchbay.Error
+	var alert tls.AlertError
+	var record tls.RecordHeaderError
+	switch {
+	case errors.As(err, &already):
+		return err
+	case errors.Is(ctx.Err(), context.Canceled):
+		return &patchbay.Error{Code: patchbay.Canceled, Message: "canceled while talking to " + s.at, Err: context.Canceled}
+	case errors.As(err, &record):
+		return patchbay.Errorf(patchbay.CertificateInvalid, "%s does not speak TLS", s.at).WithFix("%s", s.plainly())
+	case errors.As(err, &alert):
+		return patchbay.Errorf(patchbay.CertificateInvalid, "%s does not agree on TLS: %w", s.at, err)
+	}
+	e := driver.DialError(err, s.at)
+	if e.Code == patchbay.CertificateInvalid {
+		e.Fix = "give its authority as the property tls.ca, and its name as tls.serverName when it is another"
+	}
+	return e
+}
+
+// plainly is how a service without TLS is registered.
+func (s *session) plainly() string {
+	if name := switchOf(s.kinds[s.service.kind]); name == "ssl" {
+		return "register it as redis://, or with the value ssl=false"
+	} else if name != "" {
+		return "register it with the value sslmode=disable"
+	}
+	if s.service.cover == tlsScheme {
+		return "register it with an endpoint that says http"
+	}
+	return "register it with the property tls.off"
+}
+
+// resolver looks SRV records up.
+type resolver interface {
+	LookupSRV(ctx context.Context, service, proto, name string) (string, []*net.SRV, error)
+}
+
+type systemResolver struct{}
+
+func (systemResolver) LookupSRV(ctx context.Context, service, proto, name string) (string, []*net.SRV, error) {
+	return net.DefaultResolver.LookupSRV(ctx, service, proto, name)
+}
