@@ -15,14 +15,13 @@ import (
 // resource and endpoint of its driver is this one service.
 type away struct {
 	listener net.Listener
+	gate     *gate
 
 	mu      sync.Mutex
 	accepts map[string]bool // "name password"
 	dumb    bool            // there is no way to sign in
 	probes  []driver.ProbeRequest
-	opened  []string      // endpoints
-	hold    chan struct{} // a probe waits for it, or for its context's end
-	holding chan struct{} // one value for each probe that waits
+	opened  []string // endpoints
 }
 
 func (a *away) lock() func() {
@@ -54,7 +53,10 @@ type awayTarget struct {
 	config driver.Config
 }
 
-func (t *awayTarget) Inspect(_ context.Context, sub string) (driver.TargetInfo, error) {
+func (t *awayTarget) Inspect(ctx context.Context, sub string) (driver.TargetInfo, error) {
+	if err := t.gate.pass(ctx); err != nil {
+		return driver.TargetInfo{}, err
+	}
 	host, port, _ := net.SplitHostPort(t.listener.Addr().String())
 	_, name, _ := strings.Cut(sub, "/")
 	values := map[string]string{"host": host, "port": port, "database": name, "ssl": "false"}
@@ -107,16 +109,8 @@ func (t *awayTarget) Given(_, name string, secret patchbay.Secret) (driver.Crede
 }
 
 func (t *awayTarget) Probe(ctx context.Context, r driver.ProbeRequest) (driver.ProbeResult, error) {
-	t.mu.Lock()
-	hold := t.hold
-	t.mu.Unlock()
-	if hold != nil {
-		t.holding <- struct{}{}
-		select {
-		case <-hold:
-		case <-ctx.Done():
-			return driver.ProbeResult{}, ctx.Err()
-		}
+	if err := t.gate.pass(ctx); err != nil {
+		return driver.ProbeResult{}, err
 	}
 	defer t.lock()()
 	t.probes = append(t.probes, r)

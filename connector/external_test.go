@@ -375,32 +375,3 @@ func TestAConnectionOfTheOldDriverIsDeletedUnderTheNewOne(t *testing.T) {
 		t.Errorf("left: %v", got)
 	}
 }
-
-// The process ends while the login is tried, and another one goes on.
-func TestAnExternalConnectionSurvivesARestart(t *testing.T) {
-	for _, connection := range []string{"linker", "connector"} {
-		t.Run(connection, func(t *testing.T) {
-			w := newWorld(t)
-			w.registerRedis("registered-pass")
-			w.away.accept("", "registered-pass", true)
-			if connection == "connector" {
-				w.local("dev")
-			}
-			w.away.hold, w.away.holding = make(chan struct{}), make(chan struct{}, 16)
-			b, err := w.Put(t.Context(), PutRequest{ID: w.linker, Spec: w.cache(registered()), Caller: w.caller})
-			if err != nil {
-				t.Fatal(err)
-			}
-			<-w.away.holding // it is in the middle of the probe
-			func() {
-				defer w.away.lock()()
-				w.away.hold = nil
-			}()
-			w.restart()
-			w.want(w.end(b, nil), patchbay.Done, "")
-			if c := mustGet(t, w); c.State != patchbay.Succeeded {
-				t.Errorf("GET = %+v", c)
-			}
-		})
-	}
-}

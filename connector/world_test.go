@@ -26,6 +26,7 @@ import (
 // whether a product does it.
 type broker struct {
 	listener net.Listener
+	gate     *gate
 
 	mu         sync.Mutex
 	principals map[string]driver.PrincipalRequest
@@ -54,7 +55,10 @@ func (b *broker) names() []string {
 	return slices.Sorted(maps.Keys(b.principals))
 }
 
-func (b *broker) Inspect(_ context.Context, sub string) (driver.TargetInfo, error) {
+func (b *broker) Inspect(ctx context.Context, sub string) (driver.TargetInfo, error) {
+	if err := b.gate.pass(ctx); err != nil {
+		return driver.TargetInfo{}, err
+	}
 	defer b.lock()()
 	b.inspected++
 	if sub == "missing" {
@@ -71,7 +75,17 @@ func (b *broker) NewCredential(_ context.Context, r driver.PrincipalRequest) (dr
 	}, nil
 }
 
-func (b *broker) EnsurePrincipal(_ context.Context, r driver.PrincipalRequest) error {
+func (b *broker) EnsurePrincipal(ctx context.Context, r driver.PrincipalRequest) error {
+	if err := b.gate.pass(ctx); err != nil {
+		return err
+	}
+	if err := b.ensure(r); err != nil {
+		return err
+	}
+	return b.gate.pass(ctx)
+}
+
+func (b *broker) ensure(r driver.PrincipalRequest) error {
 	defer b.lock()()
 	if b.down != nil {
 		return b.down
@@ -97,7 +111,17 @@ func (b *broker) InspectPrincipal(_ context.Context, r driver.PrincipalRequest) 
 	return state, b.down
 }
 
-func (b *broker) RemovePrincipal(_ context.Context, r driver.PrincipalRequest) error {
+func (b *broker) RemovePrincipal(ctx context.Context, r driver.PrincipalRequest) error {
+	if err := b.gate.pass(ctx); err != nil {
+		return err
+	}
+	if err := b.remove(r); err != nil {
+		return err
+	}
+	return b.gate.pass(ctx)
+}
+
+func (b *broker) remove(r driver.PrincipalRequest) error {
 	defer b.lock()()
 	if b.down != nil || b.failRemove != nil {
 		return cmp.Or(b.down, b.failRemove)
@@ -106,7 +130,10 @@ func (b *broker) RemovePrincipal(_ context.Context, r driver.PrincipalRequest) e
 	return nil
 }
 
-func (b *broker) Probe(_ context.Context, r driver.ProbeRequest) (driver.ProbeResult, error) {
+func (b *broker) Probe(ctx context.Context, r driver.ProbeRequest) (driver.ProbeResult, error) {
+	if err := b.gate.pass(ctx); err != nil {
+		return driver.ProbeResult{}, err
+	}
 	defer b.lock()()
 	user, password := r.Credential.Public["username"], r.Credential.Secret["password"].Reveal()
 	switch {
@@ -257,6 +284,7 @@ type world struct {
 	restart func()
 
 	t      *testing.T
+	gate   *gate
 	broker *broker
 	away   *away
 	app    *app
@@ -288,10 +316,12 @@ func newLimitedWorld(t *testing.T, limits Limits) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = listener.Close() })
+	doors := &gate{held: make(chan struct{}, 1)}
 	w := &world{
 		t:      t,
-		broker: &broker{listener: listener, principals: map[string]driver.PrincipalRequest{}, passwords: map[string]string{}, sessions: map[string]int{}},
-		away:   &away{listener: listener, accepts: map[string]bool{}},
+		gate:   doors,
+		broker: &broker{gate: doors, listener: listener, principals: map[string]driver.PrincipalRequest{}, passwords: map[string]string{}, sessions: map[string]int{}},
+		away:   &away{gate: doors, listener: listener, accepts: map[string]bool{}},
 		app:    &app{settings: map[string]patchbay.Secret{"THEIRS": patchbay.NewSecret("kept")}},
 		caller: Trusted("tester"), limits: limits,
 	}
@@ -361,6 +391,35 @@ func (w *world) start(records *sqlite.Store, keys *keyring.Keyring) (stop func()
 		}
 		service.Close()
 	}
+}
+
+// gate is passed by every call of a target; one of them is held there until
+// its process ends.
+type gate struct {
+	held chan struct{} // has a value once a call is held
+
+	mu   sync.Mutex
+	left int // until the one that is held; 0: none is
+}
+
+// holdAt holds the n-th call from now, 0 for none.
+func (g *gate) holdAt(n int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.left = n
+}
+
+func (g *gate) pass(ctx context.Context) error {
+	g.mu.Lock()
+	hold := g.left == 1
+	g.left = max(g.left-1, 0)
+	g.mu.Unlock()
+	if !hold {
+		return nil
+	}
+	g.held <- struct{}{}
+	<-ctx.Done()
+	return ctx.Err()
 }
 
 func (w *world) spec() patchbay.Spec {
