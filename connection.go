@@ -5,23 +5,25 @@ import "time"
 // Connection links a source to a target. It is an extension resource of its
 // source and lives in its source's location.
 type Connection struct {
-	ID         ID        `json:"id"`
-	UID        string    `json:"uid"`    // names everything that the connection owns; never reused
-	Source     ID        `json:"source"` // the id before /providers/Microsoft.ServiceLinker/
-	Name       string    `json:"name"`
-	Location   string    `json:"location"`
-	Spec       Spec      `json:"spec"` // what was asked for, without its secrets
-	State      State     `json:"state"`
-	Generation int64     `json:"generation"` // of the credential in use; 0 before the first
-	Operation  string    `json:"operation"`  // the last operation's id
-	ETag       string    `json:"etag"`       // changes with every write of the record
-	Keys       []string  `json:"keys"`       // names of the settings that it owns on the source
-	Principal  string    `json:"principal"`  // the login that it owns on the target, "" when the login was given
-	Message    string    `json:"message"`    // a warning that came with the last success
-	Created    time.Time `json:"created"`
-	CreatedBy  string    `json:"createdBy"`
-	Modified   time.Time `json:"modified"`
-	ModifiedBy string    `json:"modifiedBy"`
+	ID             ID        `json:"id"`
+	UID            string    `json:"uid"`    // names everything that the connection owns; never reused
+	Source         ID        `json:"source"` // the id before /providers/Microsoft.ServiceLinker/
+	Name           string    `json:"name"`
+	Location       string    `json:"location"`
+	Spec           Spec      `json:"spec"` // what was asked for, without its secrets
+	State          State     `json:"state"`
+	Generation     int64     `json:"generation"` // of the credential in use; 0 before the first
+	Operation      string    `json:"operation"`  // the last operation's id
+	ETag           string    `json:"etag"`       // changes with every write of the record
+	Keys           []string  `json:"keys"`       // names of the settings that it owns on the source
+	Principal      string    `json:"principal"`  // the login that it owns on the target, "" when the login was given
+	Message        string    `json:"message"`    // a warning that came with the last success
+	Created        time.Time `json:"created"`
+	CreatedBy      string    `json:"createdBy"`
+	CreatedByType  string    `json:"createdByType,omitempty"` // User, Application or Key
+	Modified       time.Time `json:"modified"`
+	ModifiedBy     string    `json:"modifiedBy"`
+	ModifiedByType string    `json:"modifiedByType,omitempty"`
 
 	// Sealed holds what the connection knows and nobody may read: the secrets
 	// that were given, the credential in use, the values as written, and what

@@ -11,13 +11,15 @@ type Dryrun struct {
 	// Missing are the rights that the caller lacks for it.
 	Missing []MissingRights `json:"missing,omitempty"`
 	// Problems are what else is in the way.
-	Problems   []Error         `json:"problems,omitempty"`
-	Steps      []DryrunPreview `json:"steps"`
-	ETag       string          `json:"etag"`
-	Created    time.Time       `json:"created"`
-	CreatedBy  string          `json:"createdBy"`
-	Modified   time.Time       `json:"modified"`
-	ModifiedBy string          `json:"modifiedBy"`
+	Problems       []Error         `json:"problems,omitempty"`
+	Steps          []DryrunPreview `json:"steps"`
+	ETag           string          `json:"etag"`
+	Created        time.Time       `json:"created"`
+	CreatedBy      string          `json:"createdBy"`
+	CreatedByType  string          `json:"createdByType,omitempty"` // User, Application or Key
+	Modified       time.Time       `json:"modified"`
+	ModifiedBy     string          `json:"modifiedBy"`
+	ModifiedByType string          `json:"modifiedByType,omitempty"`
 }
 
 // MissingRights are actions that a caller lacks at a scope, and the role that

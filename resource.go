@@ -17,13 +17,15 @@ type Resource struct {
 	Driver   string `json:"driver"`
 	Endpoint string `json:"endpoint,omitempty"` // host:port, URL or path, as the driver says
 	// Properties are the driver's own, checked by it, never secret.
-	Properties json.RawMessage `json:"properties,omitempty"`
-	State      State           `json:"state"`
-	ETag       string          `json:"etag"`
-	Created    time.Time       `json:"created"`
-	CreatedBy  string          `json:"createdBy"`
-	Modified   time.Time       `json:"modified"`
-	ModifiedBy string          `json:"modifiedBy"`
+	Properties     json.RawMessage `json:"properties,omitempty"`
+	State          State           `json:"state"`
+	ETag           string          `json:"etag"`
+	Created        time.Time       `json:"created"`
+	CreatedBy      string          `json:"createdBy"`
+	CreatedByType  string          `json:"createdByType,omitempty"` // User, Application or Key
+	Modified       time.Time       `json:"modified"`
+	ModifiedBy     string          `json:"modifiedBy"`
+	ModifiedByType string          `json:"modifiedByType,omitempty"`
 
 	// Admin is the admin credential, sealed: a driver's named secrets.
 	Admin Sealed `json:"-"`

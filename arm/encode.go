@@ -111,19 +111,34 @@ func Linker(v Version, c patchbay.Connection) any {
 	m.add(V20220501, "id", string(c.ID))
 	m.add(V20220501, "name", c.Name)
 	m.add(V20220501, "type", typ)
-	m.add(V20220501, "systemData", systemData(c.Created, c.CreatedBy, c.Modified, c.ModifiedBy))
+	m.add(V20220501, "systemData", systemData(made{c.CreatedBy, c.CreatedByType, c.Created}, made{c.ModifiedBy, c.ModifiedByType, c.Modified}))
 	m.add(V20220501, "properties", linkerProperties(v, c))
 	return m
 }
 
-func systemData(created time.Time, createdBy string, modified time.Time, modifiedBy string) any {
+// made is who made or changed something, and when.
+type made struct {
+	by, typ string
+	at      time.Time
+}
+
+// kind is the maker's, in the words of systemData; of records from before they
+// kept one it was a person's.
+func (m made) kind() string {
+	if m.typ == "" {
+		return "User"
+	}
+	return m.typ
+}
+
+func systemData(created, modified made) any {
 	m := &members{}
-	m.add("", "createdBy", orNull(createdBy))
-	m.add("", "createdByType", "User")
-	m.add("", "createdAt", orNullTime(created))
-	m.add("", "lastModifiedBy", orNull(modifiedBy))
-	m.add("", "lastModifiedByType", "User")
-	m.add("", "lastModifiedAt", orNullTime(modified))
+	m.add("", "createdBy", orNull(created.by))
+	m.add("", "createdByType", created.kind())
+	m.add("", "createdAt", orNullTime(created.at))
+	m.add("", "lastModifiedBy", orNull(modified.by))
+	m.add("", "lastModifiedByType", modified.kind())
+	m.add("", "lastModifiedAt", orNullTime(modified.at))
 	return m
 }
 
@@ -174,7 +189,7 @@ func Dryrun(v Version, d patchbay.Dryrun) any {
 	m.add(V20221101Preview, "id", string(d.ID))
 	m.add(V20221101Preview, "name", d.ID.Name())
 	m.add(V20221101Preview, "type", typ)
-	m.add(V20221101Preview, "systemData", systemData(d.Created, d.CreatedBy, d.Modified, d.ModifiedBy))
+	m.add(V20221101Preview, "systemData", systemData(made{d.CreatedBy, d.CreatedByType, d.Created}, made{d.ModifiedBy, d.ModifiedByType, d.Modified}))
 	m.add(V20221101Preview, "properties", properties)
 	return m
 }

@@ -190,7 +190,7 @@ func Resource(r patchbay.Resource, warnings []string) any {
 	m.add("", "location", orNull(r.Location))
 	m.add("", "kind", orNull(r.Kind))
 	m.add("", "tags", orEmptyMap(r.Tags))
-	m.add("", "systemData", systemData(r.Created, r.CreatedBy, r.Modified, r.ModifiedBy))
+	m.add("", "systemData", systemData(made{r.CreatedBy, r.CreatedByType, r.Created}, made{r.ModifiedBy, r.ModifiedByType, r.Modified}))
 	m.add("", "properties", p)
 	return m
 }

@@ -106,10 +106,11 @@ func (s *Service) patch(ctx context.Context, r PutRequest, merge func(*patchbay.
 	want := old
 	if !exists {
 		source, name, _ := r.ID.ConnectionSource()
-		want = patchbay.Connection{ID: r.ID, UID: newUID(), Source: source, Name: name, Created: now, CreatedBy: r.Caller.Name}
+		want = patchbay.Connection{ID: r.ID, UID: newUID(), Source: source, Name: name, Created: now, CreatedBy: r.Caller.Name, CreatedByType: r.Caller.Type}
 	}
 	want.Location = p.place()
-	want.Spec, want.State, want.Modified, want.ModifiedBy = spec, patchbay.Accepted, now, r.Caller.Name
+	want.Spec, want.State = spec, patchbay.Accepted
+	want.Modified, want.ModifiedBy, want.ModifiedByType = now, r.Caller.Name, r.Caller.Type
 	in := input{Want: want, Created: !exists}
 	if exists {
 		in.Connection, in.Sealed = old, old.Sealed
@@ -186,7 +187,8 @@ func (s *Service) delete(ctx context.Context, id patchbay.ID, caller Caller, ifM
 		return Begun{}, err
 	}
 	want := old
-	want.State, want.Modified, want.ModifiedBy = patchbay.Deleting, s.now().UTC(), caller.Name
+	want.State = patchbay.Deleting
+	want.Modified, want.ModifiedBy, want.ModifiedByType = s.now().UTC(), caller.Name, caller.Type
 	h, err := s.openHolding(old)
 	if err != nil {
 		return Begun{}, err
@@ -219,7 +221,8 @@ func (s *Service) rotate(ctx context.Context, r RotateRequest) (Begun, error) {
 	if err != nil {
 		return Begun{}, err
 	}
-	want.State, want.Modified, want.ModifiedBy = patchbay.Accepted, s.now().UTC(), r.Caller.Name
+	want.State = patchbay.Accepted
+	want.Modified, want.ModifiedBy, want.ModifiedByType = s.now().UTC(), r.Caller.Name, r.Caller.Type
 	given, err := rotated(old, h, &want.Spec, r)
 	if err != nil {
 		return Begun{}, err

@@ -66,7 +66,7 @@ func (s *Service) PutDryrun(ctx context.Context, r DryrunRequest) (patchbay.Dryr
 	old, err := records.Dryrun(ctx, r.ID)
 	switch {
 	case err == nil:
-		d.ID, d.Created, d.CreatedBy = old.ID, old.Created, old.CreatedBy
+		d.ID, d.Created, d.CreatedBy, d.CreatedByType = old.ID, old.Created, old.CreatedBy, old.CreatedByType
 	case patchbay.CodeOf(err) != patchbay.ResourceNotFound:
 		return patchbay.Dryrun{}, false, err
 	default:
@@ -108,7 +108,8 @@ func (s *Service) dryrun(ctx context.Context, r DryrunRequest) (patchbay.Dryrun,
 	takeSecrets(&spec)
 	return patchbay.Dryrun{
 		ID: r.ID, Spec: spec, State: patchbay.Succeeded, Missing: who.missing, Problems: pv.Problems, Steps: effects(pv, connection, spec),
-		ETag: newETag(), Created: now, CreatedBy: r.Caller.Name, Modified: now, ModifiedBy: r.Caller.Name,
+		ETag: newETag(), Created: now, CreatedBy: r.Caller.Name, CreatedByType: r.Caller.Type,
+		Modified: now, ModifiedBy: r.Caller.Name, ModifiedByType: r.Caller.Type,
 	}, nil
 }
 

@@ -38,10 +38,11 @@ func (s *Service) PutResource(ctx context.Context, r ResourceRequest) (patchbay.
 	}
 	now := s.now().UTC()
 	res.State, res.ETag = patchbay.Succeeded, newETag()
-	res.Created, res.CreatedBy, res.Modified, res.ModifiedBy = now, r.Caller.Name, now, r.Caller.Name
+	res.Created, res.CreatedBy, res.CreatedByType = now, r.Caller.Name, r.Caller.Type
+	res.Modified, res.ModifiedBy, res.ModifiedByType = now, r.Caller.Name, r.Caller.Type
 	admin := r.Admin
 	if exists {
-		res.ID, res.Created, res.CreatedBy = old.ID, old.Created, old.CreatedBy
+		res.ID, res.Created, res.CreatedBy, res.CreatedByType = old.ID, old.Created, old.CreatedBy, old.CreatedByType
 		if admin == nil {
 			if admin, err = s.openAdmin(old); err != nil {
 				return res, false, nil, err
