@@ -20,7 +20,7 @@ type away struct {
 	mu      sync.Mutex
 	accepts map[string]bool // "name password"
 	dumb    bool            // there is no way to sign in
-	probes  []driver.ProbeRequest
+	signIns int
 	opened  []string // endpoints
 }
 
@@ -71,7 +71,8 @@ func (t *awayTarget) Inspect(ctx context.Context, sub string) (driver.TargetInfo
 	case strings.Contains(t.config.ID.Type(), "fabric"):
 		values["database"] = "warehouse"
 	}
-	return driver.TargetInfo{Values: values}, nil
+	defer t.lock()()
+	return driver.TargetInfo{Values: values}, t.unseen
 }
 
 func (t *awayTarget) refuse() error {
@@ -113,11 +114,16 @@ func (t *awayTarget) Probe(ctx context.Context, r driver.ProbeRequest) (driver.P
 		return driver.ProbeResult{}, err
 	}
 	defer t.lock()()
-	t.probes = append(t.probes, r)
-	if t.dumb {
-		return driver.ProbeResult{}, nil
+	if conn, err := r.Dialer.DialContext(ctx, "tcp", t.listener.Addr().String()); err != nil {
+		return driver.ProbeResult{}, driver.DialError(err, t.listener.Addr().String())
+	} else {
+		_ = conn.Close()
 	}
 	secret := r.Credential.Secret["password"].Reveal() + r.Credential.Secret["key"].Reveal()
+	if t.dumb || secret == "" {
+		return driver.ProbeResult{}, nil
+	}
+	t.signIns++
 	if !t.accepts[r.Credential.Public["username"]+" "+secret] {
 		return driver.ProbeResult{}, patchbay.Errorf(patchbay.LoginRefused, "%s is refused", secret)
 	}
@@ -133,7 +139,7 @@ func (a *away) accept(name, password string, may bool) {
 // tried is how often somebody signed in, or tried to.
 func (a *away) tried() int {
 	defer a.lock()()
-	return len(a.probes)
+	return a.signIns
 }
 
 func (a *away) wasOpened(endpoint string) bool {

@@ -48,7 +48,8 @@ func (s *Service) Generate(ctx context.Context, id patchbay.ID, info *patchbay.C
 		return nil, notMade(c)
 	}
 	p := plan{Credential: held.Credential}
-	if p.ref, _, err = s.today(ctx, held.ref, c.Spec.Target.ID); err != nil {
+	var d driver.TargetDriver
+	if p.ref, d, err = s.today(ctx, held.ref, c.Spec.Target.ID); err != nil {
 		return nil, err
 	}
 	target, done, err := s.openRef(ctx, p.ref)
@@ -56,7 +57,7 @@ func (s *Service) Generate(ctx context.Context, id patchbay.ID, info *patchbay.C
 		return nil, err
 	}
 	defer done()
-	facts, err := target.Inspect(ctx, p.Sub)
+	facts, err := inspect(ctx, target, d, p.Sub)
 	if err != nil {
 		return nil, err
 	}

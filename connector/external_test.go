@@ -375,3 +375,21 @@ func TestAConnectionOfTheOldDriverIsDeletedUnderTheNewOne(t *testing.T) {
 		t.Errorf("left: %v", got)
 	}
 }
+
+func TestATargetThatOnlyTheSourceReachesIsConnected(t *testing.T) {
+	w := newWorld(t)
+	w.registerRedis("registered-pass")
+	w.away.accept("", "registered-pass", true)
+	w.away.unseen = patchbay.Errorf(patchbay.TargetUnreachable, "no way from here")
+	w.want(w.put(w.cache(registered())), patchbay.Done, "")
+	for group, want := range map[patchbay.CheckGroup]patchbay.CheckResult{
+		patchbay.CheckExistence: patchbay.NotChecked, patchbay.CheckNetwork: patchbay.Success, patchbay.CheckAuthentication: patchbay.Success,
+	} {
+		if c := w.check(group); c.Result != want {
+			t.Errorf("%s = %+v", group, c)
+		}
+	}
+	if list, err := w.Generate(t.Context(), w.linker, nil, w.caller); err != nil || len(list) != 1 {
+		t.Errorf("generateConfigurations = %v, %v", list, err)
+	}
+}

@@ -55,13 +55,10 @@ func (s *Service) probe(ctx context.Context, op *saga.Op) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.Login == loginIdentity {
-		// Others grant it its rights, and it signs in from its source alone: what can
-		// be known is whether there is a way.
-		if optsOutOfNetwork(in.Want.Spec) {
-			return []byte("true"), nil
-		}
-		return []byte("true"), s.reach(ctx, op.Source, p.ref)
+	// An identity signs in from its source alone, with rights that others grant:
+	// what is tried is whether there is a way.
+	if p.Login == loginIdentity && optsOutOfNetwork(in.Want.Spec) {
+		return []byte("true"), nil
 	}
 	_, err = s.signIn(ctx, op.Source, p, p.Credential.open())
 	return []byte("true"), err
@@ -94,30 +91,6 @@ func (s *Service) signIn(ctx context.Context, sourceID patchbay.ID, p plan, c dr
 		return result, refused
 	}
 	return result, err
-}
-
-// reach opens a connection to a target from the source's vantage point. A
-// target that does not say where it is can't be tried.
-func (s *Service) reach(ctx context.Context, sourceID patchbay.ID, r ref) error {
-	source, doneSource, err := s.source(ctx, sourceID)
-	if err != nil {
-		return err
-	}
-	defer doneSource()
-	target, doneTarget, err := s.openRef(ctx, r)
-	if err != nil {
-		return err
-	}
-	defer doneTarget()
-	info, err := target.Inspect(ctx, r.Sub)
-	if err != nil {
-		return err
-	}
-	address := addressOf(info.Values)
-	if address == "" {
-		return nil
-	}
-	return dial(ctx, source.Dialer(), address)
 }
 
 // wroteSettings is the output of the step that wrote the settings: a restart

@@ -76,6 +76,17 @@ func noExternal() error {
 	return patchbay.Errorf(patchbay.NotSupported, "this build has no driver for services that are not registered; register the service and name its id")
 }
 
+// inspect asks a target where it is. Nobody is asked on one that is not
+// administered: whether there is a way to it, the probe finds out from where the
+// application runs.
+func inspect(ctx context.Context, target driver.Target, d driver.TargetDriver, sub string) (driver.TargetInfo, error) {
+	info, err := target.Inspect(ctx, sub)
+	if err != nil && d.Capabilities.External && len(info.Values) > 0 {
+		return info, nil
+	}
+	return info, err
+}
+
 // openParty gives the opened driver of the target that p has.
 func (s *Service) openParty(ctx context.Context, p parties) (driver.Target, func(), error) {
 	if p.endpoint {

@@ -37,6 +37,7 @@ type checking struct {
 	source driver.Source       // nil when it can't be opened
 	target driver.Target       // nil likewise
 	facts  map[string]string
+	unseen error // why a target that is not administered could not be seen from here
 	checks []patchbay.Check
 }
 
@@ -131,9 +132,12 @@ func (v *checking) existence(ctx context.Context) (done func()) {
 	if close, err = v.openTarget(ctx); close != nil {
 		closers = append(closers, close)
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		v.failed(patchbay.CheckExistence, nameExistence, err, "bring the target back, or delete the connection")
-	} else if ok {
+	case v.unseen != nil:
+		v.add(patchbay.CheckExistence, nameExistence, patchbay.NotChecked, "", "the server has no way to it: "+patchbay.AsError(v.unseen).Message, "")
+	case ok:
 		v.add(patchbay.CheckExistence, nameExistence, patchbay.Success, "", "", "")
 	}
 	return done
@@ -152,8 +156,9 @@ func (v *checking) openTarget(ctx context.Context) (done func(), err error) {
 		return nil, err
 	}
 	info, err := target.Inspect(ctx, v.ref.Sub)
-	if err == nil {
-		v.target, v.facts = target, info.Values
+	if external := v.driver.Capabilities.External; err == nil || external && len(info.Values) > 0 {
+		v.target, v.facts, v.unseen = target, info.Values, err
+		return done, nil
 	}
 	return done, err
 }
@@ -171,12 +176,12 @@ func (v *checking) network(ctx context.Context) {
 		skip("the source can't be spoken from")
 		return
 	}
-	address := addressOf(v.facts)
+	address := addressOf(v.ref.Kind, v.facts)
 	if address == "" {
 		skip("the target did not say where it is")
 		return
 	}
-	if err := dial(ctx, v.source.Dialer(), address); err != nil {
+	if err := v.dial(ctx, address); err != nil {
 		from := v.c.Source.Name()
 		if v.c.ID.IsConnector() {
 			from = "the server"
@@ -196,11 +201,17 @@ func optsOutOfNetwork(spec patchbay.Spec) bool {
 	return spec.PublicNetwork != nil && strings.EqualFold(spec.PublicNetwork.Action, patchbay.OptOut)
 }
 
-// dial opens a connection to address and closes it.
-func dial(ctx context.Context, d driver.Dialer, address string) error {
+// dial opens a connection from the source's vantage point and closes it. Of a
+// target that is not administered, the driver knows whether TLS comes first,
+// and signs in with nothing.
+func (v *checking) dial(ctx context.Context, address string) error {
+	if v.driver.Capabilities.External && v.target != nil {
+		_, err := v.target.Probe(ctx, driver.ProbeRequest{Dialer: v.source.Dialer(), Sub: v.ref.Sub})
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	conn, err := d.DialContext(ctx, "tcp", address)
+	conn, err := v.source.Dialer().DialContext(ctx, "tcp", address)
 	if err != nil {
 		return driver.DialError(err, address)
 	}
@@ -211,11 +222,14 @@ func dial(ctx context.Context, d driver.Dialer, address string) error {
 // schemePorts are the ports of schemes whose URLs may leave them out.
 var schemePorts = map[string]string{"https": "443", "http": "80", "nats": "4222", "tls": "4222"}
 
+// kindPorts are the ports of kinds whose settings name a host alone.
+var kindPorts = map[string]string{"eventhub": "5671", "servicebus": "5671", "webpubsub": "443"}
+
 // addressOf is host:port of what a target says of itself, "" when it does not
 // say it. Of several servers it is the first.
-func addressOf(facts map[string]string) string {
-	if facts["host"] != "" && facts["port"] != "" {
-		return net.JoinHostPort(facts["host"], facts["port"])
+func addressOf(kind string, facts map[string]string) string {
+	if port := cmp.Or(facts["port"], kindPorts[kind]); facts["host"] != "" && port != "" {
+		return net.JoinHostPort(facts["host"], port)
 	}
 	for _, name := range []string{"url", "servers", "endpoint", "tableEndpoint", "ingestionEndpoint", "openaiEndpoint"} {
 		first, _, _ := strings.Cut(facts[name], ",")

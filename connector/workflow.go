@@ -159,7 +159,7 @@ func (s *Service) plan(ctx context.Context, op *saga.Op) ([]byte, error) {
 		return nil, err
 	}
 	p.Restarts = info.Restarts
-	facts, err := target.Inspect(ctx, p.Sub)
+	facts, err := inspect(ctx, target, parties.targets, p.Sub)
 	if err != nil {
 		return nil, err
 	}

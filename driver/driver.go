@@ -77,7 +77,8 @@ type TargetCapabilities struct {
 	// External says that nothing is administered: no principal is made, inspected
 	// or removed. A connection has the login that its caller gives, the one that
 	// was given at registration ([RegisteredLogins]), or an identity that others
-	// have granted its rights.
+	// have granted its rights. Inspect gives its Values along with the error of a
+	// way that is not open: from a source it may be.
 	External bool
 }
 

@@ -35,10 +35,10 @@ func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, er
 		info.Warnings = append(info.Warnings, "nothing says where this service is, so the way there was not tried")
 		return info, nil
 	case err != nil:
-		return driver.TargetInfo{}, err
+		return info, err
 	}
 	if err := s.reach(ctx); err != nil {
-		return driver.TargetInfo{}, err
+		return info, err // what is known of the place stays known
 	}
 	info.TLS = s.protocol
 	return info, nil
