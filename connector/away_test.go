@@ -20,6 +20,7 @@ type away struct {
 	mu      sync.Mutex
 	accepts map[string]bool // "name password"
 	dumb    bool            // there is no way to sign in
+	unseen  error           // the server has no way to it
 	signIns int
 	opened  []string // endpoints
 }
