@@ -28,7 +28,8 @@ type exchange struct {
 	caller  caller
 	action  string
 	sight
-	refused *refusal // what was not allowed last
+	container bool     // the route's GET shows a container with what is in it
+	refused   *refusal // what was not allowed last
 }
 
 // route is how one method of one route is answered.
@@ -168,6 +169,7 @@ func (x *exchange) route(pathErr error) (func(*exchange) error, error) {
 	}
 	x.action = route.action
 	x.sight = sight{reads: known.reads, hold: known.holdOf(route)}
+	x.container = known.hold == inside
 	return route.answer, nil
 }
 

@@ -152,7 +152,16 @@ func (x *exchange) ask(who patchbay.Subject, action, reads string, scope patchba
 			return err
 		}
 	}
-	return x.refuse(who, action, scope, action != reads && x.may(who, reads, scope))
+	return x.refuse(who, action, scope, action != reads && x.visible(who, reads, scope))
+}
+
+// visible reports whether who may know of the scope, by the same measure as
+// the route's GET.
+func (x *exchange) visible(who patchbay.Subject, reads string, scope patchbay.ID) bool {
+	if x.container && who.ID == x.caller.subject.ID {
+		return x.within(scope, reads)
+	}
+	return x.may(who, reads, scope)
 }
 
 // refuse makes the answer to who may not do the action at scope: Forbidden
@@ -250,6 +259,7 @@ func (x *exchange) identified() connector.Caller {
 	}
 	c.Allow = func(ctx context.Context, action string, scope patchbay.ID) error {
 		ask := *x
+		ask.container = false
 		ask.ctx, ask.hold, ask.path = ctx, atScope, arm.Path{Route: arm.RouteResource, Scope: scope}
 		err := ask.allow(action, scope)
 		x.refused = ask.refused
