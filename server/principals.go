@@ -1,7 +1,9 @@
 package server
 
 import (
+	"context"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -107,6 +109,16 @@ func (x *exchange) ofTenant() (string, error) {
 		return "", &patchbay.Error{Code: patchbay.ResourceNotFound, Subject: asked, Message: "there is no such tenant"}
 	}
 	return t.ID, nil
+}
+
+// inTenants is the context in which what is done is told in that tenant's audit
+// log too.
+func (x *exchange) inTenants(tenant string) context.Context {
+	a := patchbay.ActOf(x.ctx)
+	if !slices.ContainsFunc(a.Tenants, func(t string) bool { return strings.EqualFold(t, tenant) }) {
+		a.Tenants = append(slices.Clone(a.Tenants), tenant)
+	}
+	return patchbay.WithAct(x.ctx, a)
 }
 
 func (s *Server) listPrincipals(x *exchange) error {

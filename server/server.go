@@ -17,6 +17,7 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/connector"
+	"patchbay.dev/patchbay/identity"
 )
 
 // Options say how a [Server] is run. Dir is required.
@@ -43,6 +44,9 @@ type Options struct {
 	Registry *prometheus.Registry
 	// Identity knows whose bearer tokens are; nil: only the admin token is known.
 	Identity Identity
+	// Issuer keeps the principals and signs them in; nil: there are none, and
+	// nobody can be signed in here.
+	Issuer *identity.Service
 	// Access decides what callers may do; nil: the operator may do everything,
 	// and others nothing.
 	Access Access
