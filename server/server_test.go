@@ -608,7 +608,7 @@ func TestAbsoluteURLsAreWhatTheClientCalls(t *testing.T) {
 	}{
 		{"the request's host", func(*Options) {}, nil, "https://patchbay.test/subscriptions/"},
 		{"a forwarded host is not trusted", func(*Options) {}, []string{"X-Forwarded-Host", "evil.example", "X-Forwarded-Proto", "http"}, "https://patchbay.test/subscriptions/"},
-		{"unless configured", func(o *Options) { o.TrustForwarded = true }, []string{"X-Forwarded-Host", "pb.example:8443, inner", "X-Forwarded-Proto", "http"}, "http://pb.example:8443/subscriptions/"},
+		{"unless configured", func(o *Options) { o.TrustForwarded = true }, []string{"X-Forwarded-Host", "pb.example:8443, inner", "X-Forwarded-Proto", "http", "X-Forwarded-For", "127.0.0.1"}, "http://pb.example:8443/subscriptions/"},
 		{"the public URL wins", func(o *Options) { o.PublicURL = "https://pb.example/patchbay/"; o.TrustForwarded = true }, []string{"X-Forwarded-Host", "x"}, "https://pb.example/patchbay/subscriptions/"},
 	} {
 		b := newBench(t, c.with)
