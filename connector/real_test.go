@@ -1,0 +1,294 @@
+package connector_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/joho/godotenv"
+	"github.com/redis/go-redis/v9"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/connector"
+	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/internal/controlplane"
+	"patchbay.dev/patchbay/internal/testenv"
+	"patchbay.dev/patchbay/keyring"
+	"patchbay.dev/patchbay/saga"
+	"patchbay.dev/patchbay/store/sqlite"
+)
+
+// place is the real drivers over a settings file, with no wire in between.
+type place struct {
+	*connector.Service
+	t      *testing.T
+	file   string
+	group  patchbay.ID
+	linker patchbay.ID
+	caller connector.Caller
+}
+
+const original = "# kept\nA=1\n"
+
+func newPlace(t *testing.T) *place {
+	t.Helper()
+	dir := t.TempDir()
+	records, err := sqlite.Open(t.Context(), filepath.Join(dir, "db"), sqlite.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := keyring.Load(filepath.Join(dir, "key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &place{t: t, file: filepath.Join(dir, "web.env"), caller: connector.Trusted("tester")}
+	if err := os.WriteFile(p.file, []byte(original), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.Service = connector.New(connector.Options{
+		Records: records, Keys: keys, Catalog: controlplane.Catalog(), Overlap: time.Millisecond, Log: slog.New(slog.DiscardHandler),
+	})
+	engine, err := saga.New(records, p.Workflows(), saga.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Bind(engine)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- engine.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		p.Service.Close()
+		_ = records.Close()
+	})
+	if err := p.Init(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	subs, err := p.Subscriptions(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.group = patchbay.ID("/subscriptions/" + subs[0].ID + "/resourceGroups/default")
+	site := p.group + "/providers/Microsoft.Web/sites/web"
+	p.register(patchbay.Resource{ID: site, Driver: "envfile", Endpoint: p.file}, nil)
+	p.linker = site.Linker("data")
+	return p
+}
+
+func (p *place) register(r patchbay.Resource, admin map[string]string) patchbay.ID {
+	p.t.Helper()
+	secrets := driver.Secrets{}
+	for name, value := range admin {
+		secrets[name] = patchbay.NewSecret(value)
+	}
+	if _, _, _, err := p.PutResource(p.t.Context(), connector.ResourceRequest{Resource: r, Admin: secrets, Caller: p.caller}); err != nil {
+		p.t.Fatal(err)
+	}
+	return r.ID
+}
+
+// ends is what an operation became.
+func (p *place) ends(b connector.Begun, err error) patchbay.Operation {
+	p.t.Helper()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(p.t.Context(), time.Minute)
+	defer cancel()
+	op := b.Operation
+	for !op.State.Ended() {
+		if op, err = p.Wait(ctx, op.ID, op.Version); err != nil || ctx.Err() != nil {
+			p.t.Fatalf("%+v, %v", op, err)
+		}
+	}
+	return op
+}
+
+func (p *place) put(spec patchbay.Spec) patchbay.Operation {
+	p.t.Helper()
+	return p.ends(p.Put(p.t.Context(), connector.PutRequest{ID: p.linker, Spec: spec, Caller: p.caller}))
+}
+
+func (p *place) done(op patchbay.Operation) {
+	p.t.Helper()
+	if op.State != patchbay.Done {
+		p.t.Fatalf("the %s is %s: %v", op.Kind, op.State, op.Error)
+	}
+}
+
+// validated are the results by group.
+func (p *place) validated() map[patchbay.CheckGroup]patchbay.CheckResult {
+	p.t.Helper()
+	op := p.ends(p.Validate(p.t.Context(), p.linker, p.caller, false))
+	p.done(op)
+	results := map[patchbay.CheckGroup]patchbay.CheckResult{}
+	for _, c := range op.Result.Checks {
+		results[c.Group] = c.Result
+		if c.Result == patchbay.Failure {
+			p.t.Errorf("%+v", c)
+		}
+	}
+	return results
+}
+
+// held is a setting of the file, or of a local connection.
+func (p *place) held(name string) string {
+	p.t.Helper()
+	if p.linker.IsConnector() {
+		list, err := p.Generate(p.t.Context(), p.linker, nil, p.caller)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		for _, s := range list {
+			if s.Name == name {
+				return s.Value.Reveal()
+			}
+		}
+		return ""
+	}
+	values, err := godotenv.Read(p.file)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return values[name]
+}
+
+// redisAnswers signs in with a connection string, as go-redis reads it.
+func redisAnswers(ctx context.Context, text string) error {
+	options, err := redis.ParseURL(text)
+	if err != nil {
+		return err
+	}
+	client := redis.NewClient(options)
+	defer func() { _ = client.Close() }()
+	return client.Ping(ctx).Err()
+}
+
+func secretAuth(name, secret string) *patchbay.Auth {
+	a := &patchbay.Auth{Type: patchbay.AuthSecret, Name: name}
+	if secret != "" {
+		a.SecretInfo = &patchbay.SecretInfo{Type: patchbay.RawValue, Value: patchbay.NewSecret(secret)}
+	}
+	return a
+}
+
+func TestARealRedisThatNobodyAdministers(t *testing.T) {
+	server := testenv.Redis(t, false)
+	for _, local := range []bool{false, true} {
+		for _, registered := range []bool{true, false} {
+			t.Run(fmt.Sprintf("local %v, registered %v", local, registered), func(t *testing.T) {
+				p := newPlace(t)
+				if local {
+					p.linker = p.group.Location("local").Connector("data")
+				}
+				const key = "AZURE_REDIS_CONNECTIONSTRING"
+				spec := patchbay.Spec{
+					Target: patchbay.TargetService{Type: patchbay.SelfHostedServer, Endpoint: "redis://" + server.Addr()},
+					Auth:   secretAuth(server.User, server.Password), Client: "go",
+				}
+				if registered {
+					id := p.register(patchbay.Resource{ID: p.group + "/providers/Microsoft.Cache/redis/cache", Endpoint: "redis://" + server.Addr()},
+						map[string]string{"username": server.User, "secret": server.Password})
+					spec.Target = patchbay.TargetService{Type: patchbay.AzureResource, ID: id.Child("databases", "0")}
+					spec.Auth = secretAuth("", "")
+				}
+				wrong := spec
+				wrong.Auth = secretAuth(server.User, "not-the-password")
+				op := p.put(wrong)
+				if text, _ := json.Marshal(op); op.State != patchbay.Undone || op.Error.Code != patchbay.InvalidDbSecret || strings.Contains(string(text), "not-the-password") {
+					t.Errorf("with a wrong password: %s", text)
+				}
+				if now, err := os.ReadFile(p.file); err != nil || string(now) != original {
+					t.Errorf("after the failure the file has %q, %v", now, err)
+				}
+				p.done(p.put(spec))
+				if err := redisAnswers(t.Context(), p.held(key)); err != nil {
+					t.Errorf("what the connection holds does not sign in: %v", err)
+				}
+				results := p.validated()
+				if results[patchbay.CheckAuthentication] != patchbay.Success || results[patchbay.CheckNetwork] != patchbay.Success {
+					t.Errorf("%v", results)
+				}
+				spec.Client = "none"
+				if !registered {
+					spec.Auth = secretAuth(server.User, "") // az drops it; it is kept
+				}
+				p.done(p.put(spec))
+				if got := p.held("AZURE_REDIS_PASSWORD"); got != server.Password {
+					t.Errorf("after an update the password is %q", got)
+				}
+				p.done(p.ends(p.Delete(t.Context(), p.linker, p.caller, "")))
+				if now, err := os.ReadFile(p.file); err != nil || string(now) != original {
+					t.Errorf("after the delete the file has %q, %v", now, err)
+				}
+			})
+		}
+	}
+}
+
+// A PostgreSQL is connected as it is, and administered later, without the
+// connection noticing.
+func TestARealPostgreSQLChangesHands(t *testing.T) {
+	server := testenv.Postgres(t, testenv.PostgresOptions{})
+	address := fmt.Sprintf("%s:%d", server.Host, server.Port)
+	admin := fmt.Sprintf("host=%s port=%d user=%s password=%s sslmode=disable dbname=", server.Host, server.Port, server.User, server.Password)
+	exec(t, admin+"postgres", "CREATE DATABASE shop", "CREATE ROLE legacy LOGIN PASSWORD 'legacy-pass'")
+
+	p := newPlace(t)
+	id := p.register(patchbay.Resource{
+		ID: p.group + "/providers/Microsoft.DBforPostgreSQL/flexibleServers/db", Driver: "external", Endpoint: address,
+		Properties: json.RawMessage(`{"values":{"sslmode":"disable"}}`),
+	}, nil)
+	spec := patchbay.Spec{
+		Target: patchbay.TargetService{Type: patchbay.AzureResource, ID: id.Child("databases", "shop")},
+		Auth:   secretAuth("legacy", "legacy-pass"), Client: "go",
+	}
+	const key = "AZURE_POSTGRESQL_CONNECTIONSTRING"
+	p.done(p.put(spec))
+	exec(t, p.held(key), "SELECT 1")
+	before := p.held(key)
+
+	p.register(patchbay.Resource{ID: id, Driver: "postgres", Endpoint: address, Properties: json.RawMessage(`{"sslmode":"disable"}`)},
+		map[string]string{"username": server.User, "password": server.Password})
+	if results := p.validated(); results[patchbay.CheckAuthentication] != patchbay.Success {
+		t.Errorf("%v", results)
+	}
+	if p.held(key) != before {
+		t.Error("the settings changed with the driver")
+	}
+	spec.Auth = secretAuth("", "")
+	p.done(p.put(spec))
+	exec(t, p.held(key), "SELECT 1")
+	if got := p.held(key); !strings.Contains(got, "user=pb_") {
+		t.Error("the connection has no login of its own")
+	}
+	p.done(p.ends(p.Delete(t.Context(), p.linker, p.caller, "")))
+	if now, err := os.ReadFile(p.file); err != nil || string(now) != original {
+		t.Errorf("after the delete the file has %q, %v", now, err)
+	}
+	exec(t, admin+"postgres", "DO $$ BEGIN IF EXISTS (SELECT FROM pg_roles WHERE rolname LIKE 'pb\\_%\\_g%') THEN RAISE 'a login is left'; END IF; END $$")
+}
+
+func exec(t *testing.T, dsn string, statements ...string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
+	for _, s := range statements {
+		if _, err := conn.Exec(t.Context(), s); err != nil {
+			t.Errorf("%s: %v", s, err)
+		}
+	}
+}
