@@ -45,7 +45,7 @@ func (a *app) confluentCommand(v connectVerb) *cobra.Command {
 		Long: short + ".\n\nThese are two connections: NAME to the cluster, and NAME" + schemaSuffix + " to its schema registry.",
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runConfluent(cmd, v, *ref, f, argument(args)) },
 	}
-	a.sourceFlags(cmd, ref)
+	a.homeFlags(cmd, ref)
 	fs := cmd.Flags()
 	fs.StringVar(&ref.connection, "connection", "", "name of the connection to the cluster")
 	fs.StringVar(&f.bootstrap, "bootstrap-server", "", "HOST:PORT of the cluster")
@@ -154,7 +154,7 @@ func (a *app) confluentName(cmd *cobra.Command, ref connectionRef) (patchbay.ID,
 	if ref.source == "" && ref.sourceID == "" {
 		return "", usagef(cmd, "which source? Name it with --source")
 	}
-	source, err := a.source(cmd.Context(), ref.source, ref.sourceID, ref.group)
+	source, err := a.home(cmd.Context(), ref)
 	if err != nil {
 		return "", err
 	}

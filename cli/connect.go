@@ -202,7 +202,7 @@ func kindExample(v connectVerb, k targetKind) string {
 func (a *app) connectFlags(cmd *cobra.Command, v connectVerb, k *targetKind) *connectFlags {
 	f := &connectFlags{parts: map[string]*string{}}
 	fs := cmd.Flags()
-	a.sourceFlags(cmd, &f.ref)
+	a.homeFlags(cmd, &f.ref)
 	fs.StringVar(&f.ref.connection, "connection", "", "name of the connection (default of a new one: the kind and five random characters)")
 	if v.name == updateVerb.name {
 		fs.StringVar(&f.ref.id, "id", "", "id of the connection")
@@ -331,7 +331,7 @@ func (a *app) askKind(ctx context.Context, f *connectFlags) (targetKind, error) 
 
 // askMissing asks for what create needs and was not given.
 func (a *app) askMissing(ctx context.Context, k targetKind, f *connectFlags) error {
-	if f.ref.source == "" && f.ref.sourceID == "" {
+	if !f.ref.named() {
 		sources, err := a.sources(ctx)
 		if err != nil {
 			return err
@@ -655,12 +655,12 @@ func (a *app) newConnection(cmd *cobra.Command, k targetKind, f *connectFlags) (
 		}
 	}
 	switch {
-	case f.ref.source == "" && f.ref.sourceID == "":
-		return "", nil, usagef(cmd, "which source? Name it with --source")
+	case !f.ref.named():
+		return "", nil, usagef(cmd, "which source? Name it with --source, or say --local for a connection of your own machine")
 	case f.targetID == "" && f.targetName == "" && f.server == "":
 		return "", nil, usagef(cmd, "which target? Name it with --target or --%s", k.server)
 	}
-	source, err := a.source(ctx, f.ref.source, f.ref.sourceID, f.ref.group)
+	source, err := a.home(ctx, f.ref)
 	if err != nil {
 		return "", nil, err
 	}
@@ -697,7 +697,7 @@ func (a *app) newConnection(cmd *cobra.Command, k targetKind, f *connectFlags) (
 
 // linkerID is the id of a new connection; its name is one segment.
 func linkerID(source patchbay.ID, name string) (patchbay.ID, error) {
-	id, err := patchbay.ParseID(string(source.Linker(name)))
+	id, err := patchbay.ParseID(string(connectionOf(source, name)))
 	if err == nil && id.Name() != name {
 		err = patchbay.Errorf(patchbay.InvalidArgument, "%q can't be the name of a connection", name)
 	}
@@ -736,7 +736,12 @@ func (a *app) runCreate(cmd *cobra.Command, k targetKind, f *connectFlags, _ []s
 	if err != nil {
 		return during(err, "connect %s to %s", sourceName(id), targetShort(target))
 	}
-	return a.finish(ctx, v, op, f.noWait)
+	if err := a.finish(ctx, v, op, f.noWait); err != nil || !id.IsConnector() {
+		return err
+	}
+	a.notef("its settings: patchbay connection list-configuration %s   (or run with them: patchbay run --local --connection %s -- COMMAND)",
+		clean(localName(id)), clean(id.Name()))
+	return nil
 }
 
 // during says what was tried, in an error that does not say it.
@@ -751,7 +756,7 @@ func during(err error, format string, args ...any) error {
 }
 
 func sourceName(id patchbay.ID) string {
-	source, _, _ := id.LinkerSource()
+	source, _, _ := id.ConnectionSource()
 	return source.Name()
 }
 

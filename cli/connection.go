@@ -20,7 +20,11 @@ func (a *app) connectionCommand() *cobra.Command {
 		Short: "Make, check, change and remove connections",
 		Long: `A connection links a source (an application) to a target (a service that it
 uses). Wherever a connection is named, SOURCE/NAME, its full id, or its name
-alone where that is unique, will do.`,
+alone where that is unique, will do.
+
+A local connection is for an application on one's own machine: --local in place
+of a source, and local/NAME for its name. Nothing is written anywhere; list-configuration
+computes its settings, and patchbay run --local starts a command with them.`,
 		Args: noCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -56,7 +60,7 @@ func (a *app) one(use, short, long, example string, run func(cmd *cobra.Command,
 			return run(cmd, c, *ref, argument(args))
 		},
 	}
-	a.sourceFlags(cmd, ref)
+	a.homeFlags(cmd, ref)
 	cmd.Flags().StringVar(&ref.connection, "connection", "", "name of the connection")
 	cmd.Flags().StringVar(&ref.id, "id", "", "id of the connection")
 	return cmd, ref
@@ -67,9 +71,10 @@ func (a *app) connectionList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List connections",
-		Long:  "Lists the connections of a source, or of every source in the inventory.",
+		Long:  "Lists the connections of a source, of every source in the inventory, or with --local those of one's own machine.",
 		Example: `  patchbay connection list -o table
-  patchbay connection list --source web`,
+  patchbay connection list --source web
+  patchbay connection list --local`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
@@ -78,11 +83,11 @@ func (a *app) connectionList() *cobra.Command {
 				return err
 			}
 			var found []arm.ConnectionView
-			if ref.source == "" && ref.sourceID == "" {
+			if !ref.named() {
 				found, err = a.connections(ctx)
 			} else {
 				var source patchbay.ID
-				if source, err = a.source(ctx, ref.source, ref.sourceID, ref.group); err == nil {
+				if source, err = a.home(ctx, *ref); err == nil {
 					found, err = c.Connections(ctx, source)
 				}
 			}
@@ -98,7 +103,7 @@ func (a *app) connectionList() *cobra.Command {
 			return a.print(flat, func() rows { return connectionRows(found) })
 		},
 	}
-	a.sourceFlags(cmd, ref)
+	a.homeFlags(cmd, ref)
 	return cmd
 }
 
@@ -176,8 +181,8 @@ func (a *app) connectionShow() *cobra.Command {
 
 func (a *app) connectionConfigurations() *cobra.Command {
 	cmd, _ := a.one("list-configuration", "Show the settings of a connection, with their values",
-		"Shows the settings that a connection has put on its source, with their values: also the secret ones.",
-		"  patchbay connection list-configuration web/orders -o table",
+		"Shows the settings that a connection has put on its source, with their values: also the secret ones. A local\nconnection's are computed.",
+		"  patchbay connection list-configuration web/orders -o table\n  patchbay connection list-configuration local/orders",
 		func(cmd *cobra.Command, c *arm.Client, ref connectionRef, arg string) error {
 			id, err := a.resolve(cmd.Context(), ref, arg)
 			if err != nil {
@@ -198,6 +203,7 @@ func (a *app) connectionConfigurations() *cobra.Command {
 				return r
 			})
 		})
+	cmd.Aliases = []string{"generate-configuration"} // az's word for a local one
 	return cmd
 }
 
@@ -455,7 +461,7 @@ func (a *app) connectionWait() *cobra.Command {
 // any more): it then has to be named with its source.
 func (a *app) resolveExpected(ctx context.Context, ref connectionRef, arg string) (patchbay.ID, error) {
 	ref.exact = true
-	if ref.id == "" && ref.source == "" && ref.sourceID == "" && !strings.Contains(arg, "/") {
+	if ref.id == "" && !ref.named() && !strings.Contains(arg, "/") {
 		return "", patchbay.Errorf(patchbay.InvalidArgument, "a connection that may not be there is named with its source: SOURCE/NAME")
 	}
 	return a.resolve(ctx, ref, arg)

@@ -212,7 +212,7 @@ func (f *fake) route(w http.ResponseWriter, r *http.Request, body []byte) {
 		}})
 	case strings.HasSuffix(path, own+"environment"):
 		f.ok(w, 200, map[string]any{"environment": map[string]string{"PGPASSWORD": canary, "PGHOST": "10.0.0.5"}})
-	case strings.Contains(path, linkers):
+	case strings.Contains(path, linkers), strings.Contains(path, "/connectors"):
 		f.linker(w, r, body)
 	default:
 		f.resource(w, r, body)
@@ -275,13 +275,13 @@ func (f *fake) resource(w http.ResponseWriter, r *http.Request, body []byte) {
 // linker answers everything below a source's linkers.
 func (f *fake) linker(w http.ResponseWriter, r *http.Request, body []byte) {
 	path, action := r.URL.Path, ""
-	for _, a := range []string{"/listConfigurations", "/providers/Patchbay.Connector/validate", "/providers/Patchbay.Connector/rotate", "/providers/Patchbay.Connector/preview"} {
+	for _, a := range []string{"/listConfigurations", "/generateConfigurations", "/providers/Patchbay.Connector/validate", "/providers/Patchbay.Connector/rotate", "/providers/Patchbay.Connector/preview"} {
 		if rest, ok := strings.CutSuffix(path, a); ok {
 			path, action = rest, a[strings.LastIndexByte(a, '/')+1:]
 		}
 	}
 	id := patchbay.ID(path)
-	if strings.HasSuffix(path, "/linkers") {
+	if strings.HasSuffix(path, "/linkers") || strings.HasSuffix(path, "/connectors") {
 		found := []map[string]any{}
 		for _, l := range sortedValues(f.linkers) {
 			if strings.HasPrefix(patchbay.ID(l["id"].(string)).Key(), id.Key()+"/") {
@@ -302,7 +302,13 @@ func (f *fake) linker(w http.ResponseWriter, r *http.Request, body []byte) {
 		return
 	}
 	switch {
-	case action == "listConfigurations":
+	case action == "generateConfigurations" && !id.IsConnector(), action == "listConfigurations" && id.IsConnector():
+		f.fail(w, 404, "InvalidResourceType", "there is nothing here", "")
+	case action == "generateConfigurations" && strings.Contains(id.Name(), "cache"):
+		f.ok(w, 200, map[string]any{"configurations": []map[string]any{
+			{"name": "REDIS_URL", "value": "redis://" + canary, "secret": true}, {"name": "binding/ca.crt", "value": "x"},
+		}})
+	case action == "listConfigurations", action == "generateConfigurations":
 		f.ok(w, 200, map[string]any{"configurations": []map[string]any{
 			{"name": "PGHOST", "value": "10.0.0.5", "configType": "Default", "secret": false},
 			{"name": "PGPASSWORD", "value": canary, "configType": "Default", "secret": true},
@@ -379,12 +385,22 @@ func (f *fake) put(w http.ResponseWriter, r *http.Request, id patchbay.ID, doc m
 	f.linkers[id.Key()] = map[string]any{
 		"id": string(id), "name": id.Name(), "type": "microsoft.servicelinker/linkers", "properties": properties,
 	}
-	op := f.begin(kind, id, "plan", "principal", "probe", "settings", "verify")
-	f.begun(w, 201, op, f.linkers[id.Key()])
+	steps, status := []string{"plan", "principal", "probe", "settings", "verify"}, 201
+	if id.IsConnector() {
+		steps = []string{"plan", "principal", "probe"}
+		f.linkers[id.Key()]["type"] = "microsoft.servicelinker/locations/connectors"
+		if r.Method == http.MethodPatch {
+			status = 202
+		}
+	}
+	if r.Header.Get("Prefer") != "respond-async" {
+		f.t.Errorf("%s %s waits for its end: it has to be watched", r.Method, r.URL.Path)
+	}
+	f.begun(w, status, f.begin(kind, id, steps...), f.linkers[id.Key()])
 }
 
 func (f *fake) begin(kind patchbay.OperationKind, id patchbay.ID, plan ...string) *patchbay.Operation {
-	source, _, _ := id.LinkerSource()
+	source, _, _ := id.ConnectionSource()
 	op := &patchbay.Operation{
 		ID: fmt.Sprintf("op-%d", len(f.ops)+1), Kind: kind, Connection: id, Source: source, State: patchbay.Running,
 		Plan: plan, Trail: []patchbay.StepRun{}, Created: fakeStart, Updated: fakeStart, By: "admin", Version: 1,
@@ -398,7 +414,7 @@ func (f *fake) begun(w http.ResponseWriter, status int, op *patchbay.Operation, 
 	at := f.server.URL + "/subscriptions/" + fakeSub + "/providers/Microsoft.ServiceLinker/locations/LOCAL/operationStatuses/" +
 		op.ID + "*" + strings.Repeat("A", 64) + "?api-version=2021-01-01-privatepreview"
 	w.Header().Set("Azure-AsyncOperation", at)
-	if status == 202 {
+	if status == 202 && body == nil {
 		w.Header().Set("Location", at)
 	}
 	f.ok(w, status, body)

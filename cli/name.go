@@ -145,6 +145,8 @@ type connectionRef struct {
 	sourceID   string
 	group      string
 	connection string
+	local      bool
+	location   string // of a local one
 	// exact refuses to take the only one that there is for the one that is meant.
 	exact bool
 }
@@ -157,6 +159,9 @@ func (a *app) resolve(ctx context.Context, ref connectionRef, arg string) (patch
 		ref.id = arg
 	case strings.Contains(arg, "/"):
 		ref.source, ref.connection, _ = strings.Cut(arg, "/")
+		if strings.EqualFold(ref.source, localWord) {
+			ref.source, ref.local = "", true
+		}
 		if strings.Contains(ref.connection, "/") || ref.connection == "" {
 			return "", patchbay.Errorf(patchbay.InvalidArgument, "%q does not name a connection; SOURCE/NAME does", arg)
 		}
@@ -168,19 +173,19 @@ func (a *app) resolve(ctx context.Context, ref connectionRef, arg string) (patch
 		if err != nil {
 			return "", err
 		}
-		if _, _, ok := id.LinkerSource(); !ok {
+		if _, _, ok := id.ConnectionSource(); !ok {
 			return "", patchbay.Errorf(patchbay.InvalidResourceID, "%q is not the id of a connection", ref.id).
-				WithFix("the form is {source id}/providers/Microsoft.ServiceLinker/linkers/{name}")
+				WithFix("the form is {source id}/providers/Microsoft.ServiceLinker/linkers/{name}, or of a local one {resource group id}/providers/Microsoft.ServiceLinker/locations/{location}/connectors/{name}")
 		}
 		return id, nil
 	}
-	if ref.source != "" || ref.sourceID != "" {
-		source, err := a.source(ctx, ref.source, ref.sourceID, ref.group)
+	if ref.named() {
+		source, err := a.home(ctx, ref)
 		if err != nil {
 			return "", err
 		}
 		if ref.connection != "" {
-			return patchbay.ParseID(string(source.Linker(ref.connection)))
+			return patchbay.ParseID(string(connectionOf(source, ref.connection)))
 		}
 		c, err := a.client()
 		if err != nil {

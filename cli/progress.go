@@ -100,12 +100,18 @@ func outcome(op patchbay.Operation) error {
 
 // shortName is a connection as people name it: source/name.
 func shortName(id patchbay.ID) string {
-	source, name, ok := id.LinkerSource()
+	source, name, ok := id.ConnectionSource()
 	if !ok {
 		return string(id)
 	}
+	if id.IsConnector() {
+		return localName(id)
+	}
 	return source.Name() + "/" + name
 }
+
+// localName is a local connection as people name it.
+func localName(id patchbay.ID) string { return localWord + "/" + id.Name() }
 
 // progress shows an operation while it runs: one line for each step that
 // ended, and on a terminal one more, painted again and again, for the step

@@ -18,13 +18,15 @@ func (a *app) runCommand() *cobra.Command {
 	ref := &connectionRef{}
 	cmd := &cobra.Command{
 		Use:   "run --source SOURCE -- COMMAND [ARGUMENT…]",
-		Short: "Run a command with the settings of a source",
+		Short: "Run a command with the settings of a source, or of local connections",
 		Long: `Runs a command on this machine with the settings of a source in its environment,
-where they replace settings of the same name. The command takes the place of
+where they replace settings of the same name; with --local, those of the local
+connections. The command takes the place of
 patchbay: it gets its terminal and signals, and its exit status is the one that
 is seen. Credentials of Patchbay itself are not passed on.`,
 		Example: `  patchbay run --source web -- go run ./cmd/web
-  patchbay run --source web -- psql`,
+  patchbay run --source web -- psql
+  patchbay run --local -- go run ./cmd/web`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			switch at := cmd.ArgsLenAtDash(); {
 			case len(args) == 0:
@@ -39,14 +41,10 @@ is seen. Credentials of Patchbay itself are not passed on.`,
 			if err != nil {
 				return err
 			}
-			if ref.source == "" && ref.sourceID == "" {
-				return usagef(cmd, "with the settings of which source? --source NAME")
+			if !ref.named() {
+				return usagef(cmd, "with the settings of which source? --source NAME, or --local")
 			}
-			source, err := a.source(cmd.Context(), ref.source, ref.sourceID, ref.group)
-			if err != nil {
-				return err
-			}
-			settings, err := c.Environment(cmd.Context(), source)
+			settings, err := a.environment(cmd, *ref)
 			if err != nil {
 				return err
 			}
@@ -66,9 +64,29 @@ is seen. Credentials of Patchbay itself are not passed on.`,
 			return statusError{fmt.Errorf("%s can't be started: %w", args[0], err), exitNotExecuted}
 		},
 	}
-	a.sourceFlags(cmd, ref)
+	a.homeFlags(cmd, ref)
+	cmd.Flags().StringVar(&ref.connection, "connection", "", "with --local: only the settings of this connection")
 	must(cmd.Flags().MarkHidden("name"))
 	return cmd
+}
+
+// environment is the settings to start a command with.
+func (a *app) environment(cmd *cobra.Command, ref connectionRef) (map[string]patchbay.Secret, error) {
+	if ref.isLocal() {
+		return a.localEnvironment(cmd.Context(), ref)
+	}
+	if ref.connection != "" {
+		return nil, usagef(cmd, "--connection is for --local: a source's settings are those of all its connections")
+	}
+	source, err := a.home(cmd.Context(), ref)
+	if err != nil {
+		return nil, err
+	}
+	c, err := a.client()
+	if err != nil {
+		return nil, err
+	}
+	return c.Environment(cmd.Context(), source)
 }
 
 // merged is an environment with settings in it. What signs in to Patchbay
