@@ -189,6 +189,8 @@ func (s *Server) Serve(ctx context.Context) error {
 		}
 		return nil
 	})
+	group.Go(func() error { return s.sumUpRefusals(ctx) })
+	defer s.flushRefusals(context.WithoutCancel(ctx))
 	return group.Wait()
 }
 

@@ -87,6 +87,13 @@ func (f *refusals) ended(now time.Time) []patchbay.AuditEntry {
 	return lines
 }
 
+// over sums up windows that are over.
+func (f *refusals) over(now time.Time) []patchbay.AuditEntry {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.ended(now)
+}
+
 // flush sums up what is counted at a stop, whatever the time.
 func (f *refusals) flush(now time.Time) []patchbay.AuditEntry {
 	f.mu.Lock()
@@ -103,9 +110,29 @@ func (f *refusals) flush(now time.Time) []patchbay.AuditEntry {
 
 func (t *tally) sum(now time.Time) patchbay.AuditEntry {
 	e := t.last
-	e.Time = now
+	e.Time = now.UTC()
 	e.Detail = fmt.Sprintf("%d more refusals like it since %s", t.more, t.since.UTC().Format(time.TimeOnly))
 	return e
+}
+
+// sumUpRefusals writes what was counted when its window is over, also when
+// nobody calls any more.
+func (s *Server) sumUpRefusals(ctx context.Context) error {
+	tick := time.NewTicker(refusalWindow)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			s.writeRefusals(ctx, s.refusals.over(s.now()))
+		}
+	}
+}
+
+// flushRefusals writes what is counted, at a stop.
+func (s *Server) flushRefusals(ctx context.Context) {
+	s.writeRefusals(ctx, s.refusals.flush(s.now()))
 }
 
 // refusedSignIn notes a request that nobody is known to have sent.

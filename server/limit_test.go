@@ -1,0 +1,199 @@
+package server
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/access"
+)
+
+func TestACallerIsLimitedAndOthersAreNot(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	b, p := withPeople(t, func(o *Options) {
+		o.Limits = Limits{Reads: 2, Writes: 1, TenantReads: 100, TenantWrites: 100}
+		o.Clock = func() time.Time { return now }
+	})
+	busy, calm := p.caller("busy", testTenant), p.caller("calm", testTenant)
+	for _, who := range []patchbay.Subject{busy, calm} {
+		p.give(who, access.Owner, "/")
+	}
+	for i := range 20 {
+		w := b.as("busy", "GET", "/subscriptions", "")
+		if w.Code != 200 || w.Header().Get("x-ms-ratelimit-remaining-subscription-reads") != strconv.Itoa(19-i) {
+			t.Fatalf("request %d: %d %v", i, w.Code, w.Header())
+		}
+	}
+	for range 5 {
+		w := b.as("busy", "GET", "/subscriptions", "")
+		if w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") != "1" || !strings.Contains(w.Body.String(), `"TooManyRequests"`) {
+			t.Errorf("%d %s %s", w.Code, w.Header(), w.Body)
+		}
+	}
+	if lines := p.heard(); len(lines) != 1 || lines[0].Code != patchbay.TooManyRequests || lines[0].CallerID != busy.ID {
+		t.Errorf("%+v", lines)
+	}
+	// Writes are counted apart, other callers too, and the operator not at all.
+	if w := b.as("busy", "PUT", testRG+"?api-version=2021-04-01", `{"location":"local"}`); w.Code != 200 || w.Header().Get("x-ms-ratelimit-remaining-subscription-writes") != "9" {
+		t.Errorf("%d %s", w.Code, w.Header())
+	}
+	if w := b.as("calm", "GET", "/subscriptions", ""); w.Code != 200 {
+		t.Errorf("%d", w.Code)
+	}
+	for range 100 {
+		if w := b.send("GET", "/subscriptions", ""); w.Code != 200 || w.Header().Get("x-ms-ratelimit-remaining-subscription-reads") != "" {
+			t.Fatalf("%d", w.Code)
+		}
+	}
+	now = now.Add(500 * time.Millisecond)
+	if w := b.as("busy", "GET", "/subscriptions", ""); w.Code != 200 {
+		t.Errorf("after half a second at two a second: %d", w.Code)
+	}
+}
+
+func TestATenantIsLimitedAsAWhole(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	b, p := withPeople(t, func(o *Options) {
+		o.Limits = Limits{Reads: 100, TenantReads: 2}
+		o.Clock = func() time.Time { return now }
+	})
+	for i := range 4 {
+		p.give(p.caller(fmt.Sprint("c", i), testTenant), access.Reader, "/")
+	}
+	p.give(p.caller("other", otherTenant), access.Reader, "/")
+	refused := 0
+	for i := range 24 {
+		if w := b.as(fmt.Sprint("c", i%4), "GET", "/subscriptions", ""); w.Code == http.StatusTooManyRequests {
+			refused++
+			if !strings.Contains(w.Body.String(), "tenant") {
+				t.Errorf("%s", w.Body)
+			}
+		}
+	}
+	if refused != 4 {
+		t.Errorf("%d of 24 are refused, with 20 in the bucket", refused)
+	}
+	if w := b.as("other", "GET", "/subscriptions", ""); w.Code != 200 {
+		t.Errorf("another tenant pays for it: %d", w.Code)
+	}
+}
+
+func TestStrangersAreLimitedByAddressAndNotLookedAt(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	b, p := withPeople(t, func(o *Options) {
+		o.Limits = Limits{Strangers: 1}
+		o.Clock = func() time.Time { return now }
+		o.TrustForwarded = true
+	})
+	from := func(address string) int {
+		return b.send("GET", "/subscriptions", "", "Authorization", "Bearer guess", "X-Forwarded-For", "1.2.3.4, "+address).Code
+	}
+	for range 10 {
+		if code := from("10.0.0.1"); code != 401 {
+			t.Fatalf("%d", code)
+		}
+	}
+	before := p.verified
+	for range 50 {
+		if code := from("10.0.0.1"); code != 429 {
+			t.Fatalf("%d", code)
+		}
+	}
+	if p.verified != before {
+		t.Error("the tokens of a flood are looked at")
+	}
+	if code := from("10.0.0.2"); code != 401 {
+		t.Errorf("another address: %d", code)
+	}
+	// The operator of the server is never locked out by others behind the same address.
+	if w := b.send("GET", "/subscriptions", "", "X-Forwarded-For", "10.0.0.1"); w.Code != 200 {
+		t.Errorf("%d", w.Code)
+	}
+	now = now.Add(time.Second)
+	if code := from("10.0.0.1"); code != 401 {
+		t.Errorf("a second later: %d", code)
+	}
+	// Who has one address of IPv6 has the 2^64 beside it.
+	for i := range 11 {
+		if code, want := from(fmt.Sprintf("2001:db8::%x", i+1)), 401; i < 10 && code != want || i == 10 && code != 429 {
+			t.Errorf("address %d: %d", i, code)
+		}
+	}
+}
+
+func TestTheLimiterRemembersSoManyAndNoMore(t *testing.T) {
+	l := newLimiter(Limits{})
+	now := time.Now()
+	for i := range maxBuckets + 100 {
+		l.take(fmt.Sprint(i), 1, now)
+	}
+	if len(l.byKey) != maxBuckets || l.order.Len() != maxBuckets {
+		t.Errorf("%d %d", len(l.byKey), l.order.Len())
+	}
+	for range 20 {
+		l.take("busy", 1, now)
+	}
+	if _, _, ok := l.take("busy", 1, now); ok {
+		t.Error("the one that asked last is forgotten")
+	}
+}
+
+func TestRefusalsAreWrittenAndFloodsAreSummedUp(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	b, p := withPeople(t, func(o *Options) {
+		o.Limits = unlimited
+		o.Clock = func() time.Time { return now }
+	})
+	who := p.caller("curious", testTenant)
+	p.give(who, access.Reader, "/")
+	b.as("curious", "PUT", testPG+"?api-version=2026-11-01", "{}")
+	lines := p.heard()
+	if len(lines) != 1 {
+		t.Fatalf("%+v", lines)
+	}
+	e := lines[0]
+	if e.Caller != "curious" || e.CallerID != who.ID || e.Action != "Patchbay.Connector/resources/write" || e.Resource != testPG || e.Result != patchbay.AuditRefused ||
+		e.Code != patchbay.Forbidden || e.Tenant != testTenant || e.Address != "192.0.2.1" || e.Request == "" || e.Time.IsZero() || e.Kind != patchbay.ServicePrincipal {
+		t.Errorf("%+v", e)
+	}
+	b.as("curious", "GET", otherPG+"?api-version=2026-11-01", "")
+	if lines := p.heard(); len(lines) != 1 || lines[0].Tenant != testTenant || lines[0].Detail != "answered as absent" || lines[0].Code != patchbay.Forbidden {
+		t.Errorf("%+v", lines)
+	}
+	// A flood of tokens that are not good is ten lines, and one that counts the rest.
+	for range 500 {
+		b.send("GET", "/subscriptions", "", "Authorization", "Bearer guess")
+	}
+	if lines := p.heard(); len(lines) != strangerLines || lines[0].Code != patchbay.Unauthenticated || lines[0].Tenant != "" || lines[0].Caller != "unknown" {
+		t.Errorf("%d lines: %+v", len(lines), lines[0])
+	}
+	now = now.Add(refusalWindow)
+	b.send("GET", "/subscriptions", "", "Authorization", "Bearer guess")
+	if lines := p.heard(); len(lines) != 2 || !strings.HasPrefix(lines[0].Detail, "490 more refusals like it") || lines[1].Detail != "" {
+		t.Errorf("%+v", lines)
+	}
+	for range strangerLines + 4 {
+		b.send("GET", "/subscriptions", "", "Authorization", "Bearer guess")
+	}
+	p.heard()
+	b.flushRefusals(t.Context())
+	if lines := p.heard(); len(lines) != 1 || !strings.HasPrefix(lines[0].Detail, "5 more") {
+		t.Errorf("at a stop: %+v", lines)
+	}
+}
+
+func TestRefusalsOfManyAreBounded(t *testing.T) {
+	var f refusals
+	now := time.Now()
+	lines := 0
+	for i := range refusalTallies + 5000 {
+		lines += len(f.add(fmt.Sprint(i), callerLines, patchbay.AuditEntry{Time: now}))
+	}
+	if len(f.tally) > refusalTallies+1 || lines > refusalTallies+strangerLines {
+		t.Errorf("%d tallies, %d lines", len(f.tally), lines)
+	}
+}
