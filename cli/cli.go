@@ -66,6 +66,9 @@ type ServeOptions struct {
 	// RotationOverlap is how long an old credential keeps working, at least,
 	// after the new one is in place; 0: the server's default.
 	RotationOverlap time.Duration
+	OIDC            string        // file of OpenID Connect providers; "": none
+	TokenLifetime   time.Duration // of a token of the built-in issuer; 0: the server's default
+	KeyRotation     time.Duration // how long a signing key signs; 0: the server's default
 	OTLPEndpoint    string        // URL of an OpenTelemetry collector; "": no traces
 	Drain           time.Duration // how long SIGTERM waits for what is in flight
 	Stdout          io.Writer

@@ -54,8 +54,8 @@ picks up by itself. SIGTERM and SIGINT let what is in flight end, and stop.`,
 			if err := o.LogLevel.UnmarshalText([]byte(level)); err != nil {
 				return usagef(cmd, "--log-level has no %q; it takes debug, info, warn or error", clean(level))
 			}
-			if o.Drain < 0 || o.RotationOverlap < 0 {
-				return usagef(cmd, "--drain and --rotation-overlap are not negative")
+			if o.Drain < 0 || o.RotationOverlap < 0 || o.TokenLifetime < 0 || o.KeyRotation < 0 {
+				return usagef(cmd, "--drain, --rotation-overlap, --token-lifetime and --signing-key-rotation are not negative")
 			}
 			if a.Serve == nil {
 				return notInThisBuild("serve")
@@ -72,6 +72,10 @@ picks up by itself. SIGTERM and SIGINT let what is in flight end, and stop.`,
 	f.StringSliceVar(&o.Names, "tls-name", nil, "further host names and addresses of the certificate (several)")
 	f.StringVar(&o.LogFormat, "log-format", "text", "text or json")
 	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
+	f.StringVar(&o.OIDC, "oidc", "", "file of OpenID Connect providers whose tokens are accepted (YAML; docs/sign-in.md)")
+	f.DurationVar(&o.TokenLifetime, "token-lifetime", 0, "how long a token of the built-in issuer is good (default 1h)")
+	f.DurationVar(&o.KeyRotation, "signing-key-rotation", 0, "how long a key signs tokens before the next does (default 720h)")
+	must(cmd.MarkFlagFilename("oidc", "yaml", "yml"))
 	f.StringVar(&o.OTLPEndpoint, "otlp-endpoint", "", "URL of an OpenTelemetry collector, for traces (OTLP over HTTP)")
 	f.DurationVar(&o.RotationOverlap, "rotation-overlap", 0, "how long a replaced credential keeps working, at least (default 2s)")
 	f.DurationVar(&o.Drain, "drain", 20*time.Second, "how long a stop waits for what is in flight")

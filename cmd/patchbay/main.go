@@ -36,6 +36,8 @@ func deps() cli.Deps {
 }
 
 func serve(ctx context.Context, o cli.ServeOptions) error {
+	log := logger(o.Stderr, o.LogFormat, o.LogLevel)
+	slog.SetDefault(log) // libraries log there
 	return controlplane.Run(ctx, controlplane.Options{
 		Server: server.Options{
 			Dir: o.DataDir, Address: o.Listen, HTTPAddress: o.HTTP, PublicURL: o.PublicURL,
@@ -43,7 +45,8 @@ func serve(ctx context.Context, o cli.ServeOptions) error {
 		},
 		Overlap: o.RotationOverlap,
 		Traces:  o.OTLPEndpoint,
-		Log:     logger(o.Stderr, o.LogFormat, o.LogLevel),
+		SignIn:  controlplane.SignIn{Providers: o.OIDC, Lifetime: o.TokenLifetime, Rotation: o.KeyRotation},
+		Log:     log,
 	})
 }
 
@@ -63,9 +66,11 @@ func showDemo(ctx context.Context, o cli.DemoOptions) error {
 	return demo.Run(ctx, demo.Options{
 		Keep: o.Keep, Postgres: o.Postgres, Out: o.Stdout, Executable: exe,
 		Serve: func(ctx context.Context, dir string, log io.Writer, ready func()) error {
+			to := logger(log, "text", slog.LevelInfo)
+			slog.SetDefault(to)
 			return controlplane.Run(ctx, controlplane.Options{
 				Server: server.Options{Dir: dir, Address: "127.0.0.1:0"},
-				Log:    logger(log, "text", slog.LevelInfo),
+				Log:    to,
 				Ready:  func(*server.Server) { ready() },
 			})
 		},

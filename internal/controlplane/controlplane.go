@@ -49,6 +49,7 @@ type Options struct {
 	// Overlap is how long an old credential keeps working after a rotation; 0 is
 	// connector.DefaultOverlap.
 	Overlap time.Duration
+	SignIn  SignIn
 	// Traces is the URL of an OpenTelemetry collector (OTLP over HTTP); "" is
 	// none.
 	Traces string
@@ -131,6 +132,11 @@ func Run(ctx context.Context, o Options) (err error) {
 		}
 		return nil
 	}
+	endSignIn, err := openSignIn(ctx, records, keys, o.SignIn, &o.Server)
+	if err != nil {
+		return err
+	}
+	defer endSignIn()
 	web, err := server.New(service, o.Server)
 	if err != nil {
 		return err
