@@ -3,8 +3,10 @@ package connector_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,6 +24,7 @@ import (
 	"patchbay.dev/patchbay/internal/testenv"
 	"patchbay.dev/patchbay/keyring"
 	"patchbay.dev/patchbay/saga"
+	"patchbay.dev/patchbay/settings"
 	"patchbay.dev/patchbay/store/sqlite"
 )
 
@@ -39,6 +42,11 @@ const original = "# kept\nA=1\n"
 
 func newPlace(t *testing.T) *place {
 	t.Helper()
+	return newPlaceBehind(t, nil)
+}
+
+func newPlaceBehind(t *testing.T, d driver.Dialer) *place {
+	t.Helper()
 	dir := t.TempDir()
 	records, err := sqlite.Open(t.Context(), filepath.Join(dir, "db"), sqlite.Options{})
 	if err != nil {
@@ -53,7 +61,7 @@ func newPlace(t *testing.T) *place {
 		t.Fatal(err)
 	}
 	p.Service = connector.New(connector.Options{
-		Records: records, Keys: keys, Catalog: controlplane.Catalog(), Overlap: time.Millisecond, Log: slog.New(slog.DiscardHandler),
+		Records: records, Keys: keys, Catalog: controlplane.Catalog(), Overlap: time.Millisecond, Log: slog.New(slog.DiscardHandler), Dialer: d,
 	})
 	engine, err := saga.New(records, p.Workflows(), saga.Options{})
 	if err != nil {
@@ -95,6 +103,81 @@ func (p *place) register(r patchbay.Resource, admin map[string]string) patchbay.
 		p.t.Fatal(err)
 	}
 	return r.ID
+}
+
+// wall is a network that lets nobody out.
+type wall struct{}
+
+func (wall) DialContext(context.Context, string, string) (net.Conn, error) {
+	return nil, errors.New("no way out")
+}
+
+// Every kind of target that the settings table has is connected as every
+// identity that it takes, with the settings of every client.
+func TestEveryKindIsConnectedAsAnIdentity(t *testing.T) {
+	p := newPlaceBehind(t, wall{})
+	resources := map[string]string{"aiservices": "AIServices", "openai": "OpenAI"} // of a kind of their own
+	done := 0
+	for _, k := range settings.Kinds() {
+		types := k.Types
+		if kind, ok := resources[k.Name]; ok {
+			types = []string{"Microsoft.CognitiveServices/accounts"}
+			p.registerUnseen(patchbay.Resource{ID: p.group + "/providers/Microsoft.CognitiveServices/accounts/" + patchbay.ID(k.Name), Kind: kind, Driver: "external", Location: "westeurope"})
+		}
+		for _, typ := range types {
+			parts := strings.Split(typ, "/")
+			if len(parts) < 2 {
+				continue // a service that is named by an endpoint
+			}
+			name := "orders"
+			if _, ok := resources[k.Name]; ok {
+				name = k.Name
+			}
+			target := p.group + patchbay.ID("/providers/"+parts[0]+"/"+parts[1]+"/"+name)
+			for _, child := range parts[2:] {
+				target = target.Child(child, "0")
+			}
+			for _, auth := range k.Auths {
+				if auth == patchbay.AuthSecret {
+					continue
+				}
+				if name == "orders" {
+					p.registerUnseen(patchbay.Resource{ID: p.group + patchbay.ID("/providers/"+parts[0]+"/"+parts[1]+"/"+name), Driver: "external", Location: "westeurope"})
+				}
+				for _, client := range k.Clients {
+					if _, err := settings.Names(k.Name, client, auth, ""); err != nil {
+						continue // the table says that there is no such thing
+					}
+					a := &patchbay.Auth{Type: auth, ClientID: "11111111-1111-1111-1111-111111111111", PrincipalID: "33333333-3333-3333-3333-333333333333"}
+					if auth == patchbay.AuthSPSecret {
+						a.Secret = patchbay.NewSecret("sp-secret")
+					}
+					op := p.put(patchbay.Spec{
+						Target: patchbay.TargetService{Type: patchbay.AzureResource, ID: target}, Auth: a, Client: client,
+						PublicNetwork: &patchbay.PublicNetworkSolution{Action: patchbay.OptOut},
+					})
+					if op.State != patchbay.Done {
+						t.Errorf("%s as %s for %s: %v", typ, auth, client, op.Error)
+					}
+					done++
+				}
+			}
+		}
+	}
+	if done < 300 {
+		t.Errorf("only %d connections were made", done)
+	}
+	t.Logf("%d connections", done)
+	if list, err := p.Configurations(t.Context(), p.linker, p.caller); err != nil || len(list) == 0 {
+		t.Errorf("the last one has %v, %v", list, err)
+	}
+}
+
+func (p *place) registerUnseen(r patchbay.Resource) {
+	p.t.Helper()
+	if _, _, _, err := p.PutResource(p.t.Context(), connector.ResourceRequest{Resource: r, Caller: p.caller, NoCheck: true}); err != nil {
+		p.t.Fatal(err)
+	}
 }
 
 // ends is what an operation became.
