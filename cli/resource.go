@@ -22,7 +22,8 @@ func (a *app) resourceCommand() *cobra.Command {
 		Short: "Register what there is to connect",
 		Long: `The inventory says what each resource is, where it is and how to administer it.
 A source is an application's host of settings (envfile); a target is a service
-that applications use (postgres, nats).`,
+that applications use: one that Patchbay administers (postgres, nats), or one
+where it only knows the way and the login (external).`,
 		Args: noCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -38,16 +39,17 @@ is for values that are no secret, or name=@FILE and name=@- (standard input): a
 secret value on a command line can be seen by others.`,
 		Example: `  patchbay resource add envfile web --path ./web.env
   patchbay resource add postgres orders --endpoint 10.0.0.5:5432 --admin postgres --admin-password-file pw
-  patchbay resource add nats events --endpoint nats://10.0.0.6:4222 --operator-seed-file seed.nk --system-creds-file sys.creds`,
+  patchbay resource add nats events --endpoint nats://10.0.0.6:4222 --operator-seed-file seed.nk --system-creds-file sys.creds
+  patchbay resource add external cache --kind redis --endpoint rediss://10.0.0.7:6380 --secret-file pw`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return usagef(cmd, "which kind of resource? There are envfile, postgres, nats, and other")
+				return usagef(cmd, "which kind of resource? There are envfile, postgres, nats, external, and other")
 			}
 			return noCommand(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	add.AddCommand(a.addEnvfile(), a.addPostgres(), a.addNATS(), a.addOther())
+	add.AddCommand(a.addEnvfile(), a.addPostgres(), a.addNATS(), a.addExternal(), a.addOther())
 	cmd.AddCommand(add, a.resourceList(), a.resourceShow(), a.resourceRemove())
 	return cmd
 }
@@ -63,6 +65,8 @@ type registration struct {
 	passwordFile    string
 	// user is the admin member that a bare --admin NAME is, "" for none.
 	user string
+	// kind is the resource's own, where one type has several.
+	kind string
 	// password says that there are flags for the administrator's password.
 	password bool
 }
@@ -118,6 +122,7 @@ func (a *app) addCommand(kind, short, long, example string, r *registration, bui
 			if r.location != "" {
 				body["location"] = r.location
 			}
+			setText(body, "kind", r.kind)
 			tags, err := pairs("--tag", r.tags, nil)
 			if err != nil {
 				return usageError{err, cmd.CommandPath()}

@@ -201,8 +201,16 @@ func Kinds() []Kind {
 
 // KindOf is the kind of a target of that ARM type, with its sub-resource
 // (Microsoft.DBforPostgreSQL/flexibleServers/databases), or of that target
-// service type (ConfluentBootstrapServer). Case does not matter.
+// service type (ConfluentBootstrapServer). Case does not matter. A resource of
+// no product's type is of Patchbay.Services/{kind}.
 func KindOf(resourceType string) (kind string, ok bool) {
+	if namespace, name, cut := strings.Cut(resourceType, "/"); cut && strings.EqualFold(namespace, "Patchbay.Services") {
+		for kind := range table() {
+			if strings.EqualFold(kind, name) {
+				return kind, true
+			}
+		}
+	}
 	for name, k := range table() {
 		if slices.ContainsFunc(k.types, func(t string) bool { return strings.EqualFold(t, resourceType) }) {
 			return name, true

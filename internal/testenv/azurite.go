@@ -69,7 +69,7 @@ func startAzurite(ctx context.Context) (*AzuriteServer, error) {
 	return s, s.start(ctx, func(port int) *exec.Cmd {
 		s.queue, _ = freePort()
 		s.table, _ = freePort()
-		cmd := exec.CommandContext(context.Background(), node, program, "--silent", "--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry",
+		cmd := exec.CommandContext(context.Background(), node, program, "--silent", "--skipApiVersionCheck", "--disableTelemetry",
 			"--disableProductStyleUrl", "--location", s.dir,
 			"--blobHost", s.Host, "--blobPort", fmt.Sprint(port), "--queueHost", s.Host, "--queuePort", fmt.Sprint(s.queue),
 			"--tableHost", s.Host, "--tablePort", fmt.Sprint(s.table))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 
 	"github.com/nats-io/nats.go"
@@ -28,11 +29,13 @@ func probeKafka(ctx context.Context, s *session) error {
 	r.Topics = []kmsg.MetadataRequestTopic{} // the brokers alone
 	broker := c.SeedBrokers()[0]
 	_, err = broker.Request(ctx, r)
-	if errors.Is(err, kerr.SaslAuthenticationFailed) || errors.Is(err, kerr.IllegalSaslState) || err != nil && says(err, "sasl", "authentication") {
-		return s.refused(err)
-	}
 	if errors.Is(err, kerr.UnsupportedSaslMechanism) {
 		return invalid("%s does not take passwords in the form that Confluent's clients send (PLAIN)", s.at)
+	}
+	// Some brokers hang up on who is not let in. The connection, and TLS on it,
+	// worked a moment ago.
+	if errors.Is(err, io.EOF) || errors.Is(err, kerr.SaslAuthenticationFailed) || errors.Is(err, kerr.IllegalSaslState) {
+		return s.refused(err)
 	}
 	return err
 }

@@ -6,8 +6,6 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
-	"io"
-	"log"
 	"net"
 
 	"github.com/go-sql-driver/mysql"
@@ -67,7 +65,7 @@ func probeMySQL(ctx context.Context, s *session) error {
 	c.DialFunc = s.DialContext
 	c.TLS = s.tls
 	c.AllowNativePasswords, c.AllowCleartextPasswords = true, false
-	c.Logger = log.New(io.Discard, "", 0)
+	c.Logger = silent{}
 	connector, err := mysql.NewConnector(c)
 	if err != nil {
 		return invalid("the login can't be one of MySQL")
@@ -134,3 +132,8 @@ func ask(ctx context.Context, connector driver.Connector) error {
 	var one int
 	return db.QueryRowContext(ctx, "select 1").Scan(&one)
 }
+
+// silent is for a library that would write to standard error.
+type silent struct{}
+
+func (silent) Print(...any) {}
