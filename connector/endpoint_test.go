@@ -102,10 +102,15 @@ func TestConfluentIsTwoConnections(t *testing.T) {
 
 func TestFabricIsSignedInToAsAnIdentity(t *testing.T) {
 	w := newWorld(t)
-	spec := patchbay.Spec{Target: patchbay.TargetService{Type: patchbay.FabricPlatform, Endpoint: "x6eps4xr.fabric.microsoft.com,1433"}, Auth: systemIdentity(), Client: "python"}
+	spec := patchbay.Spec{Target: patchbay.TargetService{Type: patchbay.FabricPlatform, Endpoint: "x6eps4xr.database.fabric.microsoft.com:1433/shop"}, Auth: systemIdentity(), Client: "python"}
 	w.want(w.put(spec), patchbay.Done, "")
 	if c := w.check(patchbay.CheckAuthentication); c.Result != patchbay.Warning {
 		t.Errorf("authentication = %+v", c)
+	}
+	api := spec
+	api.Target.Endpoint = "https://api.fabric.microsoft.com/v1/workspaces/w/SqlDatabases/d"
+	if _, err := w.Put(t.Context(), PutRequest{ID: w.linker, Spec: api, Caller: w.caller}); patchbay.CodeOf(err) != patchbay.InvalidArgument {
+		t.Errorf("a page of Fabric's API: %v", err)
 	}
 	spec.Auth = givenAuth("a", "b")
 	if _, err := w.Put(t.Context(), PutRequest{ID: w.linker, Spec: spec, Caller: w.caller}); patchbay.CodeOf(err) != patchbay.InvalidArgument {

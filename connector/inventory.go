@@ -28,6 +28,11 @@ func (s *Service) PutResource(ctx context.Context, r ResourceRequest) (patchbay.
 	if err := s.chooseDriver(&res); err != nil {
 		return res, false, nil, err
 	}
+	if _, source := s.catalog.Sources[res.Driver]; source {
+		if err := r.Caller.allow(ctx, ActionHost, res.ID); err != nil {
+			return res, false, nil, err
+		}
+	}
 	if err := s.mayBecome(ctx, old, res); err != nil {
 		return res, false, nil, err
 	}

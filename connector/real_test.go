@@ -1,6 +1,7 @@
 package connector_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -63,7 +64,7 @@ func newPlaceBehind(t *testing.T, d driver.Dialer) *place {
 	p.Service = connector.New(connector.Options{
 		Records: records, Keys: keys, Catalog: controlplane.Catalog(), Overlap: time.Millisecond, Log: slog.New(slog.DiscardHandler), Dialer: d,
 	})
-	engine, err := saga.New(records, p.Workflows(), saga.Options{})
+	engine, err := saga.New(records, p.Workflows(), saga.Options{Backoff: func(int) time.Duration { return time.Millisecond }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,6 +171,44 @@ func TestEveryKindIsConnectedAsAnIdentity(t *testing.T) {
 	t.Logf("%d connections", done)
 	if list, err := p.Configurations(t.Context(), p.linker, p.caller); err != nil || len(list) == 0 {
 		t.Errorf("the last one has %v, %v", list, err)
+	}
+}
+
+// An endpoint of every scheme is understood as far as its network, and so are
+// the target types that have a kind of their own.
+func TestEveryEndpointIsUnderstood(t *testing.T) {
+	p := newPlace(t)
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := closed.Addr().String()
+	_ = closed.Close()
+	targets := []patchbay.TargetService{
+		{Type: patchbay.ConfluentBootstrapServer, Endpoint: address},
+		{Type: patchbay.ConfluentSchemaRegistry, Endpoint: "https://" + address},
+		{Type: patchbay.FabricPlatform, Endpoint: address + "/shop"},
+	}
+	rest := map[string]string{"s3": "?bucket=invoices", "cosmos-cassandra": "?keyspace=shop"}
+	for scheme, kind := range controlplane.Catalog().Targets["external"].Schemes {
+		if scheme != "mongodb+srv" { // it has no port, and is looked up
+			endpoint := scheme + "://" + address + cmp.Or(rest[kind], "/1")
+			targets = append(targets, patchbay.TargetService{Type: patchbay.SelfHostedServer, Endpoint: endpoint})
+		}
+	}
+	for _, target := range targets {
+		spec := patchbay.Spec{Target: target, Auth: secretAuth("app", "app-secret"), Client: "none"}
+		if target.Type == patchbay.FabricPlatform {
+			spec.Auth = &patchbay.Auth{Type: patchbay.AuthSystemIdentity}
+		}
+		b, err := p.Put(t.Context(), connector.PutRequest{ID: p.linker, Spec: spec, Caller: p.caller})
+		if err != nil {
+			t.Errorf("%s: %v", target.Endpoint, err)
+			continue
+		}
+		if op := p.ends(b, nil); op.State != patchbay.Undone || op.Error.Code != patchbay.PortClosed {
+			t.Errorf("%s: %s, %v", target.Endpoint, op.State, op.Error)
+		}
 	}
 }
 

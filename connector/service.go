@@ -29,6 +29,10 @@ const (
 	// ActionDial is at the source: connect it to an endpoint that nobody has
 	// registered.
 	ActionDial = "Patchbay.Connector/endpoints/connect/action"
+	// ActionHost is at a source that is registered or changed: its settings are
+	// files of the machine that the server runs on, and its reload command runs
+	// there, as the server's user.
+	ActionHost = "Patchbay.Connector/hosts/use/action"
 )
 
 // Trusted is a caller who may do everything: one in the same process.

@@ -264,6 +264,10 @@ func (s *Service) resolveEndpoint(ctx context.Context, who Caller, p *parties, t
 
 // endpointKind is what is behind an endpoint.
 func (s *Service) endpointKind(t patchbay.TargetService) (string, error) {
+	if t.Type == patchbay.FabricPlatform && strings.Contains(strings.ToLower(t.Endpoint), "//api.fabric.") {
+		return "", patchbay.Errorf(patchbay.InvalidArgument, "the endpoint is the database's page at Fabric's own API, and only Fabric knows which server is behind it").
+			WithFix("give the server and the database that Fabric shows as its SQL connection string: NAME.database.fabric.microsoft.com:1433/DATABASE")
+	}
 	if t.Type != patchbay.SelfHostedServer {
 		kind, ok := settings.KindOf(string(t.Type))
 		if !ok {
