@@ -267,6 +267,7 @@ func TestBuiltInRolesDoWhatTheirNameSays(t *testing.T) {
 		{"Patchbay.Connector/principals/write", "O"},
 		{"Patchbay.Connector/principals/resetSecret/action", "O"},
 		{"Patchbay.Connector/tenants/write", "O"},
+		{"Patchbay.Connector/hosts/use/action", "O"},
 		{ReadAssignments, "RCO"}, {WriteAssignments, "O"}, {DeleteAssignments, "O"}, {WriteDefinitions, "O"},
 		{"Microsoft.Resources/subscriptions/read", "RSLCO"},
 		{"Microsoft.Resources/subscriptions/resourceGroups/write", "CO"},

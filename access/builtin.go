@@ -64,7 +64,7 @@ var builtin = []patchbay.RoleDefinition{
 	},
 	{
 		ID: Contributor, Name: "Contributor",
-		Description: "Manages connections and the inventory, secrets of connections included; gives nobody a role, and makes no principals.",
+		Description: "Manages connections and targets, secrets of connections included; gives nobody a role, makes no principals, and registers nothing on the server's own machine.",
 		Actions:     []string{"*"},
 		NotActions: []string{
 			"Microsoft.Authorization/*/Write",
@@ -76,6 +76,7 @@ var builtin = []patchbay.RoleDefinition{
 			"Patchbay.Connector/tenants/write",
 			"Patchbay.Connector/tenants/delete",
 			"Patchbay.Connector/tenants/*/action",
+			"Patchbay.Connector/hosts/*",
 		},
 	},
 	{
