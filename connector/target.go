@@ -291,8 +291,23 @@ func (s *Service) endpointKind(t patchbay.TargetService) (string, error) {
 // maxEndpoint bounds an endpoint, in bytes.
 const maxEndpoint = 1024
 
-// secretInEndpoint is a parameter that looks like a credential.
-var secretInEndpoint = regexp.MustCompile(`(?i)[?&;,/ ][a-z0-9_. -]*(pass|pwd|secret|token|key|sig|sas|cred|user|uid|login|auth)[a-z0-9_. -]*=`)
+// loginParameter is the name of a parameter that has a part of a login. It is
+// matched without case and without what stands between words.
+var loginParameter = regexp.MustCompile(`pass|pwd|secret|token|credential|signature|login|username|key$|^(user|userid|uid|auth|sig|sas)$`)
+
+// hasLogin reports whether what is behind an endpoint's scheme has a login in
+// it, in whatever form some product knows.
+func hasLogin(rest string) bool {
+	if strings.Contains(rest, "@") || strings.Contains(strings.ToLower(rest), "%40") {
+		return true
+	}
+	parts := strings.FieldsFunc(rest, func(r rune) bool { return strings.ContainsRune("?&;,/ ", r) })
+	return slices.ContainsFunc(parts, func(part string) bool {
+		name, _, ok := strings.Cut(part, "=")
+		name = strings.NewReplacer("_", "", "-", "", ".", "", "+", "", "%20", "").Replace(strings.ToLower(name))
+		return ok && loginParameter.MatchString(name)
+	})
+}
 
 // checkEndpoint refuses what is no endpoint, and one that has a login in it: it
 // is shown by every GET. No error shows any of it.
@@ -308,7 +323,7 @@ func checkEndpoint(e string) error {
 		return patchbay.Errorf(patchbay.InvalidArgument, "the endpoint is longer than %d bytes", maxEndpoint)
 	case strings.ContainsFunc(e, func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune("\\\"'`<>{}|^#", r) }):
 		return patchbay.Errorf(patchbay.InvalidArgument, "the endpoint has characters that no endpoint has")
-	case strings.Contains(rest, "@") || strings.Contains(strings.ToLower(rest), "%40") || secretInEndpoint.MatchString(rest):
+	case hasLogin(rest):
 		return patchbay.Errorf(patchbay.InvalidArgument, "the endpoint has a login in it, and everybody who reads the connection would see it").
 			WithFix("give the login as authInfo (--secret name=… secret=…), and the endpoint without it")
 	case strings.HasPrefix(rest, "/") || strings.HasPrefix(rest, ":") || rest == "":
