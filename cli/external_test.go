@@ -1,0 +1,18 @@
+package cli
+
+import (
+	"slices"
+	"testing"
+
+	"patchbay.dev/patchbay/settings"
+)
+
+func TestEveryKindOfTheSettingsTableCanBeRegistered(t *testing.T) {
+	for _, k := range settings.Kinds() {
+		for _, word := range append([]string{k.Name}, k.CLI...) {
+			if !slices.Contains(externalKindNames(), word) {
+				t.Errorf("there is no --kind %s", word)
+			}
+		}
+	}
+}
