@@ -5,9 +5,15 @@ package clienttest
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -119,90 +125,136 @@ func (a az) refused(code int, words []string, args ...string) {
 
 // kind is a target as az names it.
 type kind struct {
-	name       string // az's word for it
-	resource   string // what is registered: type and name
-	child      string // the part of it that a connection names
-	properties map[string]any
-	admin      map[string]string
-	auth       []string // how the connection signs in
-	client     string
-	also       string // what the client type is changed to
+	name     string // az's word for it
+	resource string // what is registered: type and name
+	child    string // the part of it that a connection names
+	// serve starts what there is to connect to, and returns how it is registered
+	// and how az signs in.
+	serve  func(*testing.T) (properties map[string]any, auth []string)
+	client string
+	also   string // what the client type is changed to
 }
 
-// kinds are those that az 2.45 can make from what is registered. In a short run
-// the first three stand for all.
+// kinds are those that az 2.45 can make without asking Azure for more, each on
+// the real product where there is one to run. In a short run the first three
+// stand for all.
 var kinds = []kind{
-	{name: "postgres-flexible", auth: []string{"--secret", "name=app", "secret=the-app's-own"}, client: "go", also: "python"},
-	{name: "redis", resource: "Microsoft.Cache/Redis/cache", child: "/databases/0",
-		admin: map[string]string{"key": "k-redis"}, auth: []string{"--secret"}, client: "python", also: "nodejs"},
-	{name: "storage-blob", resource: "Microsoft.Storage/storageAccounts/store", child: "/blobServices/default",
-		admin: map[string]string{"key": "k-blob"}, auth: []string{"--secret"}, client: "nodejs", also: "java"},
-	{name: "storage-queue", resource: "Microsoft.Storage/storageAccounts/queues", child: "/queueServices/default",
-		admin: map[string]string{"key": "k-queue"}, auth: []string{"--secret"}, client: "python", also: "dotnet"},
-	{name: "storage-table", resource: "Microsoft.Storage/storageAccounts/tables", child: "/tableServices/default",
-		admin: map[string]string{"key": "k-table"}, auth: []string{"--secret"}, client: "python", also: "java"},
-	{name: "storage-file", resource: "Microsoft.Storage/storageAccounts/files", child: "/fileServices/default",
-		admin: map[string]string{"key": "k-file"}, auth: []string{"--secret"}, client: "python", also: "php"},
-	{name: "mysql-flexible", resource: "Microsoft.DBforMySQL/flexibleServers/mysql", child: "/databases/shop",
-		auth: []string{"--secret", "name=app", "secret=p-mysql"}, client: "django", also: "php"},
-	{name: "sql", resource: "Microsoft.Sql/servers/sql", child: "/databases/shop",
-		auth: []string{"--secret", "name=app", "secret=p-sql"}, client: "dotnet", also: "java"},
-	{name: "cosmos-mongo", resource: "Microsoft.DocumentDB/databaseAccounts/mongo", child: "/mongodbDatabases/shop",
-		admin: map[string]string{"key": "k-mongo"}, auth: []string{"--secret"}, client: "nodejs", also: "go"},
-	{name: "eventhub", resource: "Microsoft.EventHub/namespaces/events",
-		admin: map[string]string{"key": "k-events"}, auth: []string{"--secret"}, client: "python", also: "java"},
-	{name: "servicebus", resource: "Microsoft.ServiceBus/namespaces/bus",
-		admin: map[string]string{"key": "k-bus"}, auth: []string{"--secret"}, client: "python", also: "nodejs"},
-	{name: "signalr", resource: "Microsoft.SignalRService/SignalR/signals",
-		admin: map[string]string{"key": "k-signals"}, auth: []string{"--secret"}, client: "dotnet", also: "none"},
-	{name: "webpubsub", resource: "Microsoft.SignalRService/WebPubSub/hub",
-		admin: map[string]string{"key": "k-hub"}, auth: []string{"--secret"}, client: "nodejs", also: "python"},
-	{name: "keyvault", resource: "Microsoft.KeyVault/vaults/vault", auth: []string{"--system-identity"}, client: "python", also: "java"},
+	{"postgres-flexible", "Microsoft.DBforPostgreSQL/flexibleServers/pg", "/databases/shop", servePostgres, "go", "python"},
+	{"redis", "Microsoft.Cache/Redis/cache", "/databases/0", serveRedis, "python", "nodejs"},
+	{"storage-blob", "Microsoft.Storage/storageAccounts/blobs", "/blobServices/default", serveAzurite("storage-blob"), "nodejs", "java"},
+	{"storage-queue", "Microsoft.Storage/storageAccounts/queues", "/queueServices/default", serveAzurite("storage-queue"), "python", "dotnet"},
+	{"storage-table", "Microsoft.Storage/storageAccounts/tables", "/tableServices/default", serveAzurite("storage-table"), "python", "java"},
+	{"storage-file", "Microsoft.Storage/storageAccounts/files", "/fileServices/default", serveKey, "python", "php"},
+	{"mysql-flexible", "Microsoft.DBforMySQL/flexibleServers/mysql", "/databases/shop", serveMariaDB, "django", "php"},
+	{"cosmos-sql", "Microsoft.DocumentDB/databaseAccounts/documents", "/sqlDatabases/shop", serveKey, "nodejs", "java"},
+	{"cosmos-table", "Microsoft.DocumentDB/databaseAccounts/rows", "/tables/orders", serveKey, "python", "nodejs"},
+	{"cosmos-gremlin", "Microsoft.DocumentDB/databaseAccounts/graphs", "/gremlinDatabases/shop/graphs/orders", serveKey, "nodejs", "python"},
+	{"signalr", "Microsoft.SignalRService/SignalR/signals", "", serveKey, "dotnet", "dotnet"},
+	{"webpubsub", "Microsoft.SignalRService/WebPubSub/hub", "", serveKey, "nodejs", "python"},
+	{"eventhub", "Microsoft.EventHub/namespaces/events", "", serveBus, "python", "java"},
+	{"servicebus", "Microsoft.ServiceBus/namespaces/bus", "", serveBus, "python", "nodejs"},
+	{"keyvault", "Microsoft.KeyVault/vaults/vault", "", serveIdentity, "python", "java"},
 }
 
-// TestAz is everything that is done with az, on one server.
-func TestAz(t *testing.T) {
-	pgTest(t, start(t, 0))
+// registeredKey has az send no secret: the one of the registration is taken.
+var registeredKey = []string{"--secret"}
+
+func given(name, secret string) []string {
+	return []string{"--secret", "name=" + name, "secret=" + secret}
 }
 
-func pgTest(t *testing.T, cp *controlPlane) {
-	pg := testenv.Postgres(t, testenv.PostgresOptions{})
-	database := cp.postgres(pg)
-	if err := pg.Exec(t.Context(), "shop", `CREATE ROLE app LOGIN PASSWORD 'the-app''s-own'`, `GRANT ALL ON orders TO app`); err != nil {
+// servePostgres is administered, but az makes no connection to PostgreSQL
+// without a login that exists.
+func servePostgres(t *testing.T) (map[string]any, []string) {
+	s := testenv.Postgres(t, testenv.PostgresOptions{})
+	if err := s.Exec(t.Context(), "postgres", `CREATE DATABASE shop`, `CREATE ROLE app LOGIN PASSWORD 'the-app''s-own'`); err != nil {
 		t.Fatal(err)
 	}
-	owner := cp.newAz(t).signIn(cp.contributor())
-	var tried []kind
-	for _, k := range kinds {
-		if testing.Short() && len(tried) == 3 {
-			break
+	t.Cleanup(func() {
+		conn, err := s.Connect(context.Background(), "postgres")
+		if err != nil {
+			t.Fatal(err)
 		}
-		tried = append(tried, k)
+		defer func() { _ = conn.Close(context.Background()) }()
+		var login bool
+		if err := conn.QueryRow(context.Background(), `SELECT rolcanlogin FROM pg_roles WHERE rolname = 'app'`).Scan(&login); err != nil || !login {
+			t.Errorf("somebody else's login was touched: %t, %v", login, err)
+		}
+	})
+	return postgresProperties(s), given("app", "the-app's-own")
+}
+
+func postgresProperties(s *testenv.PostgresServer) map[string]any {
+	return map[string]any{
+		"driver": "postgres", "endpoint": s.Addr(), "sslmode": "disable",
+		"admin": map[string]string{"username": s.User, "password": s.Password},
+	}
+}
+
+func serveRedis(t *testing.T) (map[string]any, []string) {
+	s := testenv.Redis(t, true)
+	return map[string]any{
+		"driver": "external", "endpoint": s.Addr(), "tls": map[string]string{"ca": string(s.CA)},
+		"admin": map[string]string{"username": s.User, "password": s.Password},
+	}, registeredKey
+}
+
+func serveMariaDB(t *testing.T) (map[string]any, []string) {
+	s := testenv.MariaDB(t, true)
+	return map[string]any{
+		"driver": "external", "endpoint": s.Addr(), "tls": map[string]string{"ca": string(s.CA)},
+	}, given(s.User, s.Password)
+}
+
+func serveAzurite(service string) func(*testing.T) (map[string]any, []string) {
+	return func(t *testing.T) (map[string]any, []string) {
+		s := testenv.Azurite(t)
+		endpoint := map[string]string{"storage-blob": s.Blob(), "storage-queue": s.Queue(), "storage-table": s.Table()}[service]
+		return map[string]any{
+			"driver": "external", "endpoints": map[string]string{service: endpoint},
+			"values": map[string]string{"account": s.Account}, "admin": map[string]string{"key": s.Key},
+		}, registeredKey
+	}
+}
+
+// serveKey is something over TLS with a key.
+func serveKey(t *testing.T) (map[string]any, []string) {
+	p := service(t)
+	p["admin"] = map[string]string{"secret": "a2V5LW9mLWEtdGVzdA=="}
+	return p, registeredKey
+}
+
+// serveIdentity has no secret.
+func serveIdentity(t *testing.T) (map[string]any, []string) {
+	return service(t), []string{"--system-identity"}
+}
+
+// TestAzManagesConnections is the life of a connection to each kind of target.
+func TestAzManagesConnections(t *testing.T) {
+	cp := start(t, 0)
+	deploy := cp.newAz(t).signIn(cp.granted("deploy", serviceConnectorRole, cp.group))
+	tried := kinds
+	if testing.Short() {
+		tried = kinds[:3]
 	}
 	for _, k := range tried {
-		target := database
-		if k.resource != "" {
-			properties := map[string]any{"driver": "external", "endpoint": listen(t)}
-			if k.admin != nil {
-				properties["admin"] = k.admin
-			}
-			target = cp.register(k.resource, properties) + k.child
-		}
-		t.Run("webapp connection "+k.name, func(t *testing.T) {
+		t.Run(k.name, func(t *testing.T) {
 			t.Parallel()
-			webapp(t, owner.in(t), k, target)
+			properties, auth := k.serve(t)
+			target := cp.register(k.resource, properties) + k.child
+			manageByAz(t, deploy.in(t), k, target, auth)
 		})
 	}
 }
 
-// webapp is the life of one connection of a web app.
-func webapp(t *testing.T, az az, k kind, target string) {
+// manageByAz is the life of one connection of a web app.
+func manageByAz(t *testing.T, az az, k kind, target string, auth []string) {
 	source, file := az.cp.source("web-"+k.name, nil)
 	of := func(command string, more ...string) []string {
 		return slices.Concat([]string{"webapp", "connection"}, strings.Fields(command),
 			[]string{"--resource-group", "default", "--name", "web-" + k.name, "--connection", "c1"}, more)
 	}
-	made := az.must(of("create "+k.name, slices.Concat([]string{"--target-id", target, "--client-type", k.client}, k.auth)...)...)
+	made := az.must(of("create "+k.name, slices.Concat([]string{"--target-id", target, "--client-type", k.client}, auth)...)...)
 	wantAzLinker(t, made, source, target, k.client)
 	env := file.settings()
 	wantListed(t, at(made, "configurations"), env)
@@ -220,11 +272,11 @@ func webapp(t *testing.T, az az, k kind, target string) {
 	}
 
 	// az asks for the secret again where it was given.
-	auth := []string{}
-	if len(k.auth) > 1 {
-		auth = k.auth
+	again := auth
+	if len(auth) == 1 {
+		again = nil
 	}
-	changed := az.must(of("update "+k.name, slices.Concat([]string{"--client-type", k.also}, auth)...)...)
+	changed := az.must(of("update "+k.name, slices.Concat([]string{"--client-type", k.also}, again)...)...)
 	wantAzLinker(t, changed, source, target, k.also)
 	wantListed(t, at(az.must(of("list-configuration")...), "configurations"), file.settings())
 
@@ -241,7 +293,7 @@ func wantAzLinker(t *testing.T, linker any, source, target, client string) {
 		t.Errorf("the id is %v", got)
 	}
 	if got := at(linker, "targetService", "id"); got != target {
-		t.Errorf("the target is %v, want %s: %v", got, target, linker)
+		t.Errorf("the target is %v, want %s", got, target)
 	}
 	if got := at(linker, "clientType"); got != client {
 		t.Errorf("the client type is %v, want %s", got, client)
@@ -264,4 +316,28 @@ func wantListed(t *testing.T, configurations any, env map[string]string) {
 	if len(list) == 0 || len(list) != len(env)-1 {
 		t.Errorf("az lists %v, and the file has %v", list, env)
 	}
+}
+
+// serveBus listens where Azure's buses always do, at an address of its own.
+func serveBus(t *testing.T) (map[string]any, []string) {
+	t.Helper()
+	s := httptest.NewUnstartedServer(http.NotFoundHandler())
+	var address [3]byte
+	_, _ = rand.Read(address[:])
+	host := fmt.Sprintf("127.%d.%d.%d", address[0]|1, address[1], address[2]|1)
+	l, err := net.Listen("tcp", net.JoinHostPort(host, "5671"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = s.Listener.Close()
+	s.Listener = l
+	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
+	return map[string]any{
+		"driver": "external", "endpoint": host,
+		"tls":   map[string]string{"ca": string(ca), "serverName": "example.com"},
+		"admin": map[string]string{"key": "a2V5LW9mLWEtdGVzdA=="},
+	}, registeredKey
 }

@@ -193,9 +193,9 @@ func (c goClient) delete(ctx context.Context, source, name string) error {
 func TestAzcoreRegistersTheProvider(t *testing.T) {
 	cp := start(t, finished)
 	source, _ := cp.source("web", nil)
-	cache := cp.register("Microsoft.Cache/Redis/cache", map[string]any{"driver": "external", "endpoint": listen(t)})
+	signals := cp.register("Microsoft.SignalRService/SignalR/signals", service(t))
 	refused := false
-	client := newGoClient(cp, cp.contributor(), roundTrip(func(r *http.Request) (*http.Response, error) {
+	client := newGoClient(cp, cp.granted("deploy", contributorRole, "/subscriptions/"+cp.subscription), roundTrip(func(r *http.Request) (*http.Response, error) {
 		if r.Method == http.MethodPut && !refused {
 			refused = true
 			return refusal(r, http.StatusConflict, "MissingSubscriptionRegistration",
@@ -203,8 +203,8 @@ func TestAzcoreRegistersTheProvider(t *testing.T) {
 		}
 		return cp.http.Do(r)
 	}))
-	body := secretLinker(cache+"/databases/0", "none", map[string]any{"secretInfo": map[string]any{"secretType": "rawValue", "value": "k"}})
-	if _, err := client.create(t.Context(), source, "cache", body); err != nil {
+	body := secretLinker(signals, "none", map[string]any{"secretInfo": map[string]any{"secretType": "rawValue", "value": "k"}})
+	if _, err := client.create(t.Context(), source, "signals", body); err != nil {
 		t.Fatalf("create: %v", err)
 	}
 	if n, _ := cp.requests.count(func(q request) bool { return q.method == "POST" && q.status == http.StatusOK }); n != 1 || !refused {

@@ -16,7 +16,6 @@ import (
 	"github.com/hashicorp/go-azure-sdk/resource-manager/servicelinker/2024-04-01/servicelinker"
 	"github.com/hashicorp/go-azure-sdk/sdk/auth"
 	"github.com/hashicorp/go-azure-sdk/sdk/environments"
-	"golang.org/x/oauth2"
 )
 
 // asAzurerm makes this program the client under Terraform's azurerm instead of
@@ -60,18 +59,15 @@ func newResource(ctx context.Context) (*resource, error) {
 	if err != nil {
 		return nil, err
 	}
-	var authorizer auth.Authorizer = staticToken{os.Getenv("PATCHBAY_TOKEN")}
-	if os.Getenv("PATCHBAY_TOKEN") == "" {
-		authorizer, err = auth.NewAuthorizerFromCredentials(ctx, auth.Credentials{
-			Environment:                           *env,
-			TenantID:                              os.Getenv("ARM_TENANT_ID"),
-			ClientID:                              os.Getenv("ARM_CLIENT_ID"),
-			ClientSecret:                          os.Getenv("ARM_CLIENT_SECRET"),
-			EnableAuthenticatingUsingClientSecret: true,
-		}, env.ResourceManager)
-		if err != nil {
-			return nil, err
-		}
+	authorizer, err := auth.NewAuthorizerFromCredentials(ctx, auth.Credentials{
+		Environment:                           *env,
+		TenantID:                              os.Getenv("ARM_TENANT_ID"),
+		ClientID:                              os.Getenv("ARM_CLIENT_ID"),
+		ClientSecret:                          os.Getenv("ARM_CLIENT_SECRET"),
+		EnableAuthenticatingUsingClientSecret: true,
+	}, env.ResourceManager)
+	if err != nil {
+		return nil, err
 	}
 	r := &resource{}
 	if r.linkers, err = servicelinker.NewServicelinkerClientWithBaseURI(env.ResourceManager); err != nil {
@@ -180,17 +176,6 @@ func asWireError(err error) *wireError {
 		return e
 	}
 	return &wireError{Message: err.Error()}
-}
-
-// staticToken is a token that was had otherwise.
-type staticToken struct{ token string }
-
-func (s staticToken) Token(context.Context, *http.Request) (*oauth2.Token, error) {
-	return &oauth2.Token{AccessToken: s.token, TokenType: "Bearer"}, nil
-}
-
-func (s staticToken) AuxiliaryTokens(context.Context, *http.Request) ([]*oauth2.Token, error) {
-	return nil, nil
 }
 
 // azurerm asks the process that is the resource.

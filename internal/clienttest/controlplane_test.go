@@ -6,10 +6,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -194,30 +195,21 @@ func (cp *controlPlane) source(name string, reload any) (string, settingsFile) {
 	return cp.register("Microsoft.Web/sites/"+name, properties), file
 }
 
-// listen accepts connections until the test ends, and says nothing on them: an
-// address at which something is. It returns host:port.
-func listen(t *testing.T) string {
+// service is something over TLS at an address, that answers every request of
+// HTTP with an empty object: what is registered as a target that Patchbay does
+// not administer. It returns the properties of a registration.
+func service(t *testing.T) map[string]any {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, "{}")
+	}))
+	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	t.Cleanup(s.Close)
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
+	return map[string]any{
+		"driver": "external", "endpoint": s.Listener.Addr().String(), "tls": map[string]string{"ca": string(ca)},
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			_ = conn.Close()
-		}
-	}()
-	t.Cleanup(func() {
-		_ = l.Close()
-		<-done
-	})
-	return l.Addr().String()
 }
 
 // at walks into what JSON became: a string is a member's name, an int an

@@ -63,7 +63,7 @@ func TestAClientManagesAConnection(t *testing.T) {
 			t.Run(c.name+", "+mode.name, func(t *testing.T) {
 				t.Parallel()
 				cp := start(t, mode.grace)
-				manage(t, cp, c.connect(cp, cp.contributor()))
+				manage(t, cp, c.connect(cp, cp.granted("deploy", serviceConnectorRole, cp.group)))
 			})
 		}
 	}
@@ -76,7 +76,7 @@ func manage(t *testing.T, cp *controlPlane, client azureClient) {
 	defer cancel()
 	pg := testenv.Postgres(t, testenv.PostgresOptions{})
 	database := cp.postgres(pg)
-	cache := cp.register("Microsoft.Cache/Redis/cache", map[string]any{"driver": "external", "endpoint": listen(t)})
+	signals := cp.register("Microsoft.SignalRService/SignalR/signals", service(t))
 	source, file := cp.source("web", nil)
 
 	wantNothing(ctx, t, client, source)
@@ -94,13 +94,13 @@ func manage(t *testing.T, cp *controlPlane, client azureClient) {
 
 	// An external target: the secret is given.
 	const password = "given-by-the-user" //nolint:gosec // a password of a test
-	made, err = client.create(ctx, source, "cache", secretLinker(cache+"/databases/0", "none", map[string]any{
+	made, err = client.create(ctx, source, "signals", secretLinker(signals, "none", map[string]any{
 		"secretInfo": map[string]any{"secretType": "rawValue", "value": password},
 	}))
 	if err != nil {
 		t.Fatalf("create: %v", err)
 	}
-	wantLinker(t, made, source, "cache", cache+"/databases/0")
+	wantLinker(t, made, source, "signals", signals)
 	if text := fmt.Sprint(made); strings.Contains(text, password) {
 		t.Errorf("the answer has the secret in it: %s", text)
 	}
@@ -114,7 +114,7 @@ func manage(t *testing.T, cp *controlPlane, client azureClient) {
 	}
 	names := []string{fmt.Sprint(at(all, 0, "name")), fmt.Sprint(at(all, 1, "name"))}
 	slices.Sort(names)
-	if len(all) != 2 || !slices.Equal(names, []string{"cache", "orders"}) {
+	if len(all) != 2 || !slices.Equal(names, []string{"orders", "signals"}) {
 		t.Errorf("list = %v", all)
 	}
 
@@ -143,7 +143,7 @@ func manage(t *testing.T, cp *controlPlane, client azureClient) {
 		wantAvailable(ctx, t, client, source, "orders", word == "LOGIN")
 	}
 
-	for _, name := range []string{"orders", "cache"} {
+	for _, name := range []string{"orders", "signals"} {
 		if err := client.delete(ctx, source, name); err != nil {
 			t.Fatalf("delete %s: %v", name, err)
 		}
@@ -165,7 +165,7 @@ func TestAClientSeesAnOperationThatTakesItsTime(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			cp := start(t, 0)
-			slow(t, cp, c.connect(cp, cp.contributor()))
+			slow(t, cp, c.connect(cp, cp.granted("deploy", serviceConnectorRole, cp.group)))
 		})
 	}
 }
@@ -253,7 +253,7 @@ func wantNothing(ctx context.Context, t *testing.T, client azureClient, source s
 func wantConfigurations(ctx context.Context, t *testing.T, client azureClient, source string, file settingsFile) {
 	t.Helper()
 	listed := map[string]string{}
-	for _, name := range []string{"orders", "cache"} {
+	for _, name := range []string{"orders", "signals"} {
 		c, err := client.configurations(ctx, source, name)
 		if err != nil || len(c) == 0 {
 			t.Fatalf("listConfigurations of %s = %v, %v", name, c, err)

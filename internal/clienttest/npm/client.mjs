@@ -3,14 +3,12 @@ import { createInterface } from "node:readline";
 import { ClientSecretCredential } from "@azure/identity";
 import { ServiceLinkerManagementClient } from "@azure/arm-servicelinker";
 
-const { PATCHBAY_URL, PATCHBAY_TOKEN, AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET } = process.env;
+const { PATCHBAY_URL, AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET } = process.env;
 
-const credential = PATCHBAY_TOKEN
-  ? { getToken: async () => ({ token: PATCHBAY_TOKEN, expiresOnTimestamp: Date.now() + 3600e3 }) }
-  : new ClientSecretCredential(AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET, {
-      authorityHost: PATCHBAY_URL,
-      disableInstanceDiscovery: true,
-    });
+const credential = new ClientSecretCredential(AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET, {
+  authorityHost: PATCHBAY_URL,
+  disableInstanceDiscovery: true,
+});
 const client = new ServiceLinkerManagementClient(credential, { endpoint: PATCHBAY_URL });
 
 for await (const line of createInterface({ input: process.stdin })) {
