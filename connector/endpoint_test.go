@@ -128,7 +128,7 @@ func TestHostileEndpointsAreRefusedWithoutAnEcho(t *testing.T) {
 		"redis://user:" + login + "@host:6379", "redis://:" + login + "@host", "redis://" + login + "@host", "user:" + login + "@host",
 		"redis://user%3A" + login + "%40host", "redis://host?password=" + login, "redis://host/0?a=b&Access_Token=" + login,
 		"postgres://host;Password=" + login, "postgres://host/db;user id=x;pwd=" + login, "postgres://host/db;User%20Id=" + login, "redis://host/0;AccountKey=" + login,
-		"redis://host/0?shared-access-key=" + login, "redis://host/0?sig=" + login, "postgres://host?sslmode=require&sslkey=" + login,
+		"redis://host/0?shared-access-key=" + login, "redis://host/0?sig=" + login, "redis://host/0?pass%77ord=" + login, "postgres://host?sslmode=require&sslkey=" + login,
 		"redis://host\n" + login, "redis://host " + login, "redis://host\\" + login, "redis://host\x00" + login, "redis://höst/" + login,
 		"redis://host#" + login, "redis://" + strings.Repeat("a", 2000) + login,
 	} {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"maps"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -298,13 +299,16 @@ var loginParameter = regexp.MustCompile(`pass|pwd|secret|token|credential|signat
 // hasLogin reports whether what is behind an endpoint's scheme has a login in
 // it, in whatever form some product knows.
 func hasLogin(rest string) bool {
-	if strings.Contains(rest, "@") || strings.Contains(strings.ToLower(rest), "%40") {
+	if plain, err := url.PathUnescape(rest); err == nil {
+		rest = plain
+	}
+	if strings.Contains(rest, "@") {
 		return true
 	}
-	parts := strings.FieldsFunc(rest, func(r rune) bool { return strings.ContainsRune("?&;,/ ", r) })
+	parts := strings.FieldsFunc(rest, func(r rune) bool { return strings.ContainsRune("?&;,/", r) })
 	return slices.ContainsFunc(parts, func(part string) bool {
 		name, _, ok := strings.Cut(part, "=")
-		name = strings.NewReplacer("_", "", "-", "", ".", "", "+", "", "%20", "").Replace(strings.ToLower(name))
+		name = strings.NewReplacer("_", "", "-", "", ".", "", "+", "", " ", "").Replace(strings.ToLower(name))
 		return ok && loginParameter.MatchString(name)
 	})
 }
