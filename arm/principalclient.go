@@ -84,3 +84,7 @@ func (c *Client) SignIn(ctx context.Context) (v SignInView, err error) {
 	_, _, err = c.send(ctx, request{method: http.MethodGet, path: ownProvider + "/signIn"}, &v)
 	return v, err
 }
+
+// HTTP reaches the server, and trusts what the client trusts; it sends no
+// token by itself.
+func (c *Client) HTTP() *http.Client { return c.http }

@@ -202,6 +202,8 @@ Results go to standard output, everything for people to standard error.`,
 		a.serveCommand(), a.demoCommand(),
 		a.resourceCommand(), a.connectionCommand(), a.operationCommand(), a.leftoversCommand(),
 		a.roleCommand(), a.runCommand(), a.versionCommand(),
+		a.loginCommand(), a.logoutCommand(), a.whoamiCommand(),
+		a.principalCommand(), a.tenantCommand(), a.subscriptionCommand(),
 	)
 	root.InitDefaultCompletionCmd()
 	return a, root

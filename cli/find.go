@@ -54,68 +54,95 @@ func (a *app) data() string {
 	return DefaultDataDir(a.Getenv)
 }
 
-// client finds the server and is ready to sign in to it. The token of a data
-// directory goes to the server of that directory and nowhere else.
-func (a *app) client() (*arm.Client, error) {
-	if a.connected != nil {
-		return a.connected, nil
-	}
-	config := arm.ClientConfig{
+// found is a server that was found, and how: local is that of the data
+// directory.
+type found struct {
+	arm.ClientConfig
+	local bool
+}
+
+// findServer finds the server, and whom to trust about it.
+func (a *app) findServer() (found, error) {
+	f := found{ClientConfig: arm.ClientConfig{
 		URL:       first(a.url, a.Getenv("PATCHBAY_URL")),
 		UserAgent: "patchbay/" + a.Version.Version + " (" + runtime.GOOS + "/" + runtime.GOARCH + ")",
-	}
+	}}
 	dir := a.data()
 	ca := first(a.caFile, a.Getenv("PATCHBAY_CA"))
-	token := a.tokenFile
 	local, localErr := localServer(dir)
 	switch {
-	case config.URL == "" && localErr != nil:
-		return nil, localErr
-	case config.URL == "":
-		config.URL = local
+	case f.URL == "" && localErr != nil:
+		return found{}, localErr
+	case f.URL == "":
+		f.URL = local
 		fallthrough
-	case strings.TrimSuffix(config.URL, "/") == strings.TrimSuffix(local, "/"):
+	case strings.TrimSuffix(f.URL, "/") == strings.TrimSuffix(local, "/"):
+		f.local = true
 		if ca == "" && strings.HasPrefix(local, "https://") {
 			ca = filepath.Join(dir, caFile)
 		}
-		if token == "" && a.Getenv("PATCHBAY_TOKEN") == "" {
-			token = filepath.Join(dir, tokenFile)
-		}
-	}
-	switch {
-	case token != "":
-		text, err := os.ReadFile(token)
-		if err != nil {
-			return nil, patchbay.Errorf(patchbay.Unauthenticated, "the token can't be read: %w", err)
-		}
-		config.Token = patchbay.NewSecret(strings.TrimSpace(string(text)))
-	case a.Getenv("PATCHBAY_TOKEN") != "":
-		config.Token = patchbay.NewSecret(a.Getenv("PATCHBAY_TOKEN"))
-	default:
-		return nil, patchbay.Errorf(patchbay.Unauthenticated, "there is no token to sign in to %s with", config.URL).
-			WithFix("set PATCHBAY_TOKEN, or name a file with --token-file")
-	}
-	if config.Token.IsZero() {
-		return nil, patchbay.Errorf(patchbay.Unauthenticated, "the token to sign in with is empty")
-	}
-	// It becomes a header: net/http's complaint about one that can't would
-	// not show it, but would not say which header either.
-	if strings.ContainsFunc(config.Token.Reveal(), func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return nil, patchbay.Errorf(patchbay.Unauthenticated, "the token has a character that tokens do not have")
 	}
 	if ca != "" {
 		pem, err := os.ReadFile(ca)
 		if err != nil {
-			return nil, patchbay.Errorf(patchbay.CertificateInvalid, "the authority of the server can't be read: %w", err)
+			return found{}, patchbay.Errorf(patchbay.CertificateInvalid, "the authority of the server can't be read: %w", err)
 		}
-		config.CA = pem
+		f.CA = pem
 	}
-	c, err := arm.NewClient(config)
+	return f, nil
+}
+
+// client finds the server and is ready to sign in to it.
+func (a *app) client() (*arm.Client, error) {
+	if a.connected != nil {
+		return a.connected, nil
+	}
+	f, err := a.findServer()
+	if err != nil {
+		return nil, err
+	}
+	if f.Token, err = a.token(f); err != nil {
+		return nil, err
+	}
+	if f.Token.IsZero() {
+		return nil, patchbay.Errorf(patchbay.Unauthenticated, "the token to sign in with is empty")
+	}
+	// It becomes a header: net/http's complaint about one that can't would
+	// not show it, but would not say which header either.
+	if strings.ContainsFunc(f.Token.Reveal(), func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return nil, patchbay.Errorf(patchbay.Unauthenticated, "the token has a character that tokens do not have")
+	}
+	c, err := arm.NewClient(f.ClientConfig)
 	if err != nil {
 		return nil, err
 	}
 	a.connected = c
 	return c, nil
+}
+
+// token is what to sign in with: one that was named, else that of a login,
+// else the admin token of the data directory, which goes to the server of that
+// directory and nowhere else.
+func (a *app) token(f found) (patchbay.Secret, error) {
+	file := a.tokenFile
+	if file == "" {
+		if env := a.Getenv("PATCHBAY_TOKEN"); env != "" {
+			return patchbay.NewSecret(env), nil
+		}
+		if token, ok, err := a.loginToken(f.ClientConfig); err != nil || ok {
+			return token, err
+		}
+		if !f.local {
+			return patchbay.Secret{}, patchbay.Errorf(patchbay.Unauthenticated, "there is no token to sign in to %s with", f.URL).
+				WithFix("patchbay login   (or set PATCHBAY_TOKEN, or name a file with --token-file)")
+		}
+		file = filepath.Join(a.data(), tokenFile)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return patchbay.Secret{}, patchbay.Errorf(patchbay.Unauthenticated, "the token can't be read: %w", err)
+	}
+	return patchbay.NewSecret(strings.TrimSpace(string(text))), nil
 }
 
 // localServer is the URL in the data directory's server file.
