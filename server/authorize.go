@@ -71,6 +71,7 @@ var sights = map[arm.Route]sight{
 	arm.RouteAuditVerify:        {reads: own + "audit/read"},
 	arm.RouteRoleAssignments:    {hold: inside},
 	arm.RouteRoleDefinitions:    {hold: inside},
+	arm.RouteRoleDefinition:     {hold: inside},
 }
 
 // guard completes the table of routes with how each is seen. A route that
