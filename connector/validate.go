@@ -423,10 +423,15 @@ func (v *checking) word() string {
 	return v.held.Kind
 }
 
+// whereabouts are the values that say where a target is.
+var whereabouts = []string{
+	"url", "host", "port", "database", "endpoint", "servers", "account", "tableEndpoint", "openaiEndpoint", "speechEndpoint", "ingestionEndpoint", "keyspace", "graph", "bucket",
+}
+
 // elsewhere names the part of an address in which the source's settings and
 // the target differ, "" when they do not.
 func (v *checking) elsewhere(values settings.Values) string {
-	for _, part := range []string{"url", "host", "port", "database"} {
+	for _, part := range whereabouts {
 		if held, ok := values[part]; ok && v.facts[part] != "" && held.Reveal() != v.facts[part] {
 			return part
 		}
