@@ -13,7 +13,7 @@ type address struct {
 	scheme  string // lower case; "" when there is none
 	host    string
 	port    string // "" when there is none
-	path    string // of a URL, without the slash before it
+	path    string // of a URL, with its slashes
 	query   url.Values
 	servers []string // host, or host:port
 }
@@ -39,7 +39,7 @@ func parseAddress(what, text string) (address, error) {
 		}
 		if i == 0 {
 			a = one
-		} else if one.scheme != a.scheme && one.scheme != "" || one.path != "" || len(one.query) > 0 {
+		} else if one.scheme != a.scheme && one.scheme != "" || strings.Trim(one.path, "/") != "" || len(one.query) > 0 {
 			return address{}, invalid("%s has servers of several forms", what)
 		}
 		server := one.host
@@ -61,7 +61,7 @@ func parseServer(what, item string) (address, error) {
 		return address{}, invalid("%s is not host, host:port or a URL", what)
 	}
 	query, err := url.ParseQuery(u.RawQuery)
-	a := address{scheme: strings.ToLower(u.Scheme), host: u.Hostname(), port: u.Port(), path: strings.Trim(u.Path, "/"), query: query}
+	a := address{scheme: strings.ToLower(u.Scheme), host: u.Hostname(), port: u.Port(), path: u.Path, query: query}
 	switch {
 	case u.User != nil:
 		return address{}, invalid("%s has a login in it", what).WithFix("give the login on its own, and the endpoint without it")

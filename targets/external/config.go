@@ -102,16 +102,16 @@ func (c catalogue) parseEndpoints(parsed *config, p properties, cfg driver.Confi
 	// Somewhere it must be.
 	for _, kind := range parsed.serves {
 		_, own := parsed.endpoints[kind]
-		if own || parsed.endpoint.host != "" || serviceOf(kind).host != "" || p.Values["host"] != "" || c.defaultHost(kind) {
+		if own || parsed.endpoint.host != "" || serviceOf(kind).host != "" || p.Values["host"] != "" || c.hasDefault(kind, "host") {
 			return nil
 		}
 	}
 	return invalid("%s has no endpoint, and nothing says where a service of its kind is", cfg.ID.Name()).WithFix("--endpoint HOST:PORT")
 }
 
-// defaultHost reports whether the settings table says where the kind is.
-func (c catalogue) defaultHost(kind string) bool {
-	return slices.ContainsFunc(c.kinds[kind].Values, func(v Value) bool { return v.Name == "host" && v.Default != "" })
+// hasDefault reports whether the settings table has a default for the value.
+func (c catalogue) hasDefault(kind, value string) bool {
+	return slices.ContainsFunc(c.kinds[kind].Values, func(v Value) bool { return v.Name == value && v.Default != "" })
 }
 
 func (c catalogue) parseValues(parsed *config, p properties, _ driver.Config) error {

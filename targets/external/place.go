@@ -23,10 +23,10 @@ func (t *target) facts(kind, sub string) (map[string]string, error) {
 	if at.host != "" {
 		t.accountOf(v, at)
 		placed(s, at, v)
-		if at.path != "" && s.place == inHost {
-			v["database"] = at.path
+		if path := strings.Trim(at.path, "/"); path != "" && s.place == inHost {
+			v["database"] = path
 		}
-	} else if s.host != "" {
+	} else if s.host != "" && !t.hasDefault(kind, cmp.Or(s.url, "host")) {
 		azure(s, v)
 	}
 	maps.Copy(v, t.values)
@@ -110,15 +110,12 @@ func placed(s service, at address, v map[string]string) {
 }
 
 func urlOf(scheme, host, port, path string) string {
-	u := url.URL{Scheme: scheme, Host: host, Path: "/" + path}
+	u := url.URL{Scheme: scheme, Host: host, Path: path}
 	switch {
 	case port != "":
 		u.Host = net.JoinHostPort(host, port)
 	case strings.Contains(host, ":"):
 		u.Host = "[" + host + "]"
-	}
-	if path == "" {
-		u.Path = ""
 	}
 	return u.String()
 }
@@ -164,8 +161,10 @@ func below(kind, sub string, v map[string]string) error {
 func (t *target) complete(kind string, v map[string]string) map[string]string {
 	out := map[string]string{}
 	login := serviceOf(kind).login.name
+	// A vault of the CSI driver is the same vault.
+	all := append(slices.Clone(t.kinds[kind].Values), t.kinds[t.variant(kind, "csi")].Values...)
 	for range 2 { // a default may be made of one
-		for _, value := range t.kinds[kind].Values {
+		for _, value := range all {
 			switch {
 			case value.Secret:
 			case v[value.Name] != "":
