@@ -345,6 +345,7 @@ func (s *Service) submit(ctx context.Context, b begin) (Begun, error) {
 		ID: opID, RequestHash: hash, Kind: kind,
 		Connection: in.Want.ID, Source: runsOn(in.Want), Target: b.target,
 		Plan: steps(kind, in), Input: body, Sealed: sealed, By: b.caller.Name, Act: act,
+		Silent: kind == patchbay.OpValidate && !in.Fix,
 	}
 	shown := in.Want
 	if kind == patchbay.OpValidate {

@@ -22,6 +22,8 @@ func (e *Engine) ask(ctx context.Context, id string, c change) (patchbay.Operati
 			return op.Operation, err
 		}
 		a.Op.Updated = e.now()
+		act := patchbay.ActOf(ctx)
+		a.Asked = &act
 		_, err = e.store.Advance(ctx, e.life, *a)
 		if errors.Is(err, ErrStale) {
 			continue

@@ -184,9 +184,9 @@ type simStore struct {
 	s *sim
 }
 
-func (d *simStore) Submit(ctx context.Context, life saga.Life, sub saga.Submission, limit int, now time.Time) (op saga.Op, fresh bool, err error) {
+func (d *simStore) Submit(ctx context.Context, life saga.Life, sub saga.Submission, limits saga.Limits, now time.Time) (op saga.Op, fresh bool, err error) {
 	err = d.s.instant(true, func() (err error) {
-		op, fresh, err = d.Store.Submit(ctx, life, sub, limit, now)
+		op, fresh, err = d.Store.Submit(ctx, life, sub, limits, now)
 		return err
 	})
 	return op, fresh, err

@@ -26,6 +26,7 @@ type Options struct {
 	Clock    patchbay.Clock
 
 	MaxQueued   int // operations that wait per source; 64
+	MaxTarget   int // operations per target that have not ended; 1,000
 	MaxActive   int // steps in flight at a time; 256
 	MaxAttempts int // attempts of a step on its way forward that fails transiently; 3
 	ParkAfter   int // attempts of a step on its way back or behind the pivot; 8
@@ -53,6 +54,7 @@ func (o Options) withDefaults() Options {
 		o.Backoff = backoff
 	}
 	o.MaxQueued = orElse(o.MaxQueued, 64)
+	o.MaxTarget = orElse(o.MaxTarget, 1000)
 	o.MaxActive = orElse(o.MaxActive, 256)
 	o.MaxAttempts = orElse(o.MaxAttempts, 3)
 	o.ParkAfter = orElse(o.ParkAfter, 8)
@@ -470,7 +472,7 @@ func (e *Engine) Submit(ctx context.Context, s Submission) (patchbay.Operation, 
 	if h != nil {
 		h.parent = trace.SpanContextFromContext(ctx)
 	}
-	op, fresh, err := e.store.Submit(ctx, e.life, s, e.opts.MaxQueued, e.now())
+	op, fresh, err := e.store.Submit(ctx, e.life, s, Limits{Queued: e.opts.MaxQueued, Target: e.opts.MaxTarget}, e.now())
 	if err == nil && fresh {
 		err = failpoint.Hit(ctx, fmt.Sprintf("%s/begin/after-commit", s.Kind))
 	}

@@ -40,12 +40,15 @@ type Store interface {
 	// It is a Conflict when the id is another request's; OperationInProgress,
 	// whose Subject is the other operation's id, when a change of the connection
 	// (see [Changes]) has not ended; PreconditionFailed when IfMatch does not
-	// hold; TooManyRequests when maxQueued operations of the source wait already.
-	// They are looked at in this order.
-	Submit(ctx context.Context, life Life, s Submission, maxQueued int, now time.Time) (op Op, fresh bool, err error)
+	// hold; TooManyRequests when limits.Queued operations of the source wait
+	// already, or limits.Target of the target have not ended. They are looked at
+	// in this order. The audit log's line of the operation's begin is written with
+	// it (see [Submission].Act).
+	Submit(ctx context.Context, life Life, s Submission, limits Limits, now time.Time) (op Op, fresh bool, err error)
 	// Advance replaces the row. When the new state is an end and the old one was
 	// active, the source's longest waiting operation becomes Running, owned by
-	// life, if life knows its kind; promoted is its id, or "".
+	// life, if life knows its kind; promoted is its id, or "". The audit log's
+	// line of the end is written with it.
 	Advance(ctx context.Context, life Life, a Advance) (promoted string, err error)
 	// Load reads one operation; absent is ResourceNotFound.
 	Load(ctx context.Context, id string) (Op, error)
@@ -69,6 +72,12 @@ type Store interface {
 	Retire(ctx context.Context, before time.Time, limit int) (int, error)
 }
 
+// Limits bound how many operations there may be at a time.
+type Limits struct {
+	Queued int // that wait for one source
+	Target int // that work on one target, or wait to
+}
+
 // Advance is one write to an operation's row.
 type Advance struct {
 	// Op is the row as it will be, but for its Version: that one, and Owner, are
@@ -76,6 +85,48 @@ type Advance struct {
 	Op Op
 	// Commit is applied in the same transaction.
 	Commit Commit
+	// Asked is who wants it so, when somebody does (a cancel, a retry): it is a
+	// line of its own in the audit log.
+	Asked *patchbay.Act
+}
+
+// BeginLine is the line that the audit log has of the operation's begin. told
+// is false when it leaves none.
+func (op *Op) BeginLine() (line patchbay.AuditEntry, told bool) {
+	return op.line(patchbay.AuditAccepted, op.Created), op.Act != nil
+}
+
+// EndLine is the line of its end, with the first cause of a failure.
+func (op *Op) EndLine() (line patchbay.AuditEntry, told bool) {
+	line = op.line(patchbay.AuditSucceeded, op.Ended)
+	cause := op.Reason
+	if cause == nil {
+		cause = op.Error
+	}
+	switch {
+	case op.State == patchbay.Done:
+	case op.State == patchbay.Undone && op.Cancel && patchbay.CodeOf(cause) == patchbay.Canceled:
+		line.Result, line.Code = patchbay.AuditCanceled, patchbay.Canceled
+	default:
+		line.Result = patchbay.AuditFailed
+		if cause != nil {
+			line.Code = cause.Code
+		}
+		if op.State == patchbay.Abandoned {
+			line.Detail += ", abandoned"
+		}
+	}
+	return line, op.Act != nil
+}
+
+// AskedLine is the line of what somebody asked of it.
+func (op *Op) AskedLine() patchbay.AuditEntry { return op.line(patchbay.AuditAccepted, op.Updated) }
+
+func (op *Op) line(result patchbay.AuditResult, at time.Time) patchbay.AuditEntry {
+	return patchbay.AuditEntry{
+		Time: at, Action: "Patchbay.Connector/operations/" + string(op.Kind) + "/action",
+		Resource: op.Connection, Result: result, Operation: op.ID, Detail: string(op.Kind),
+	}
 }
 
 // Changes reports whether operations of that kind change their connection.
@@ -91,7 +142,7 @@ func (op Op) Clone() Op {
 }
 
 // NewOp is the row of a submission: what a [Store] writes for it.
-func NewOp(life Life, s Submission, state patchbay.OperationState, now time.Time) Op {
+func NewOp(ctx context.Context, life Life, s Submission, state patchbay.OperationState, now time.Time) Op {
 	op := Op{
 		Operation: patchbay.Operation{
 			ID: s.ID, Kind: s.Kind, Connection: s.Connection, Source: s.Source,
@@ -99,10 +150,17 @@ func NewOp(life Life, s Submission, state patchbay.OperationState, now time.Time
 			Result: s.Begin.Result, Message: s.Begin.Message,
 			Created: now, Updated: now,
 		},
-		Input: s.Input, Sealed: s.Sealed, RequestHash: s.RequestHash,
+		Input: s.Input, Sealed: s.Sealed, RequestHash: s.RequestHash, Target: patchbay.ID(s.Target.Key()),
 	}
 	if state == patchbay.Running {
 		op.Owner = life.ID
+	}
+	if !s.Silent {
+		op.Act = &s.Act
+		if s.Act.Caller == "" {
+			act := patchbay.ActOf(ctx)
+			op.Act = &act
+		}
 	}
 	return op
 }
@@ -144,7 +202,14 @@ func MatchETag(id patchbay.ID, ifMatch, stored string, found bool) error {
 
 // QueueFull is what a [Store] answers when a source has too many waiting.
 func QueueFull(source patchbay.ID, limit int) error {
-	return patchbay.Errorf(patchbay.TooManyRequests, "%d operations of %s wait already", limit, source).AsTransient()
+	return patchbay.Errorf(patchbay.TooManyRequests, "%d operations of %s wait already", limit, source).
+		WithFix("wait until some have ended (patchbay operation list), and ask again").AsTransient()
+}
+
+// TargetFull is what a [Store] answers when too many work on a target.
+func TargetFull(target patchbay.ID, limit int) error {
+	return patchbay.Errorf(patchbay.TooManyRequests, "%d operations with the target %s have not ended", limit, target).
+		WithFix("wait until some have ended (patchbay operation list), and ask again").AsTransient()
 }
 
 // NoOperation is what a [Store] answers when there is none of that id.

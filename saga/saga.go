@@ -103,6 +103,10 @@ type Op struct {
 	Reason *patchbay.Error
 	// Abandon says that an operator has given it up.
 	Abandon bool
+	// Target is what it works on besides its source, in lower case; "" for nothing.
+	Target patchbay.ID
+	// Act is who asked for it; nil: it leaves no line in the audit log.
+	Act *patchbay.Act
 }
 
 // Output is what the step of that name returned, nil if it has not ended.
@@ -131,7 +135,10 @@ type Submission struct {
 	// How many operations wait for one target is bounded.
 	Target patchbay.ID
 	// Act is who asked, for the audit log: its begin and its end are lines there.
+	// Without a caller it is the context's.
 	Act patchbay.Act
+	// Silent says that it changes nothing, and leaves no line.
+	Silent bool
 	// Begin is stored in the same transaction (the connection's record with its
 	// new state). IfMatch, when not "", is the ETag that the stored connection
 	// must have, or [Absent]; otherwise PreconditionFailed.

@@ -12,7 +12,7 @@ import (
 )
 
 const opColumns = `id, request_hash, kind, connection, source, plan, state, step, attempt, cancel, abandon,
-	attention, owner, version, input, sealed, outputs, trail, error, reason, result, message, by, created, updated, ended`
+	attention, owner, version, input, sealed, outputs, trail, error, reason, result, message, by, created, updated, ended, target_key, act`
 
 // scanner is a row of [database/sql].
 type scanner interface{ Scan(dest ...any) error }
@@ -20,11 +20,11 @@ type scanner interface{ Scan(dest ...any) error }
 // scanOp reads opColumns, and into more what the query has behind them.
 func scanOp(row scanner, more ...any) (saga.Op, error) {
 	var op saga.Op
-	var plan, outputs, trail, errorText, reason, result, created, updated, ended string
+	var plan, outputs, trail, errorText, reason, result, created, updated, ended, act string
 	err := row.Scan(append([]any{
 		&op.ID, &op.RequestHash, &op.Kind, &op.Connection, &op.Source, &plan, &op.State, &op.Step, &op.Attempt,
 		&op.Cancel, &op.Abandon, &op.Attention, &op.Owner, &op.Version, &op.Input, (*[]byte)(&op.Sealed),
-		&outputs, &trail, &errorText, &reason, &result, &op.Message, &op.By, &created, &updated, &ended,
+		&outputs, &trail, &errorText, &reason, &result, &op.Message, &op.By, &created, &updated, &ended, &op.Target, &act,
 	}, more...)...)
 	if err != nil {
 		return op, err
@@ -34,7 +34,7 @@ func scanOp(row scanner, more ...any) (saga.Op, error) {
 		into any
 	}{
 		{plan, &op.Plan}, {outputs, &op.Outputs}, {trail, &op.Trail},
-		{errorText, &op.Error}, {reason, &op.Reason}, {result, &op.Result},
+		{errorText, &op.Error}, {reason, &op.Reason}, {result, &op.Result}, {act, &op.Act},
 	} {
 		if f.text == "" {
 			continue
@@ -92,7 +92,7 @@ func asJSONList[T any](v []T) (string, error) {
 }
 
 // Submit implements [saga.Store].
-func (s *Store) Submit(ctx context.Context, life saga.Life, sub saga.Submission, maxQueued int, now time.Time) (op saga.Op, fresh bool, err error) {
+func (s *Store) Submit(ctx context.Context, life saga.Life, sub saga.Submission, limits saga.Limits, now time.Time) (op saga.Op, fresh bool, err error) {
 	err = s.lane.do(ctx, func(tx *txn) error {
 		op, fresh = saga.Op{}, false
 		found, err := tx.op(&op, sub.ID)
@@ -135,20 +135,42 @@ func (s *Store) Submit(ctx context.Context, life saga.Life, sub saga.Submission,
 		state := patchbay.Running
 		if active || waiting > 0 {
 			state = patchbay.Queued
-			if waiting >= maxQueued {
-				return saga.QueueFull(sub.Source, maxQueued)
+			if waiting >= limits.Queued {
+				return saga.QueueFull(sub.Source, limits.Queued)
 			}
 		}
-		op, fresh = saga.NewOp(life, sub, state, now), true
+		if err := tx.roomAt(sub.Target, limits.Target); err != nil {
+			return err
+		}
+		op, fresh = saga.NewOp(ctx, life, sub, state, now), true
 		if err := tx.insertOp(op); err != nil {
 			return err
 		}
-		return tx.commit(sub.Begin)
+		if err := tx.commit(sub.Begin); err != nil {
+			return err
+		}
+		if line, told := op.BeginLine(); told {
+			tx.tellOf(*op.Act, line)
+		}
+		return nil
 	})
 	if err != nil {
 		return saga.Op{}, false, err
 	}
 	return op, fresh, nil
+}
+
+// roomAt refuses one operation more of a target that has as many as it may.
+func (tx *txn) roomAt(target patchbay.ID, limit int) error {
+	if target == "" {
+		return nil
+	}
+	var n int
+	_, err := tx.row([]any{&n}, `SELECT count(*) FROM operation WHERE target_key <> '' AND target_key = ? AND state IN ('queued', 'running', 'undoing')`, target.Key())
+	if err == nil && n >= limit {
+		err = saga.TargetFull(target, limit)
+	}
+	return err
 }
 
 func (tx *txn) op(op *saga.Op, id string) (found bool, err error) {
@@ -173,15 +195,20 @@ func (tx *txn) insertOp(op saga.Op) error {
 	if err != nil {
 		return err
 	}
+	act, err := asJSON(op.Act)
+	if err != nil {
+		return err
+	}
 	hash := op.RequestHash
 	if hash == nil {
 		hash = []byte{}
 	}
 	_, err = tx.exec(`INSERT INTO operation (id, request_hash, kind, connection, connection_key, source, source_key, plan, state,
-			step, attempt, cancel, abandon, attention, owner, version, input, sealed, outputs, trail, error, reason, result, message, by, created, updated, ended)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0, ?, ?, ?, ?, '', '', '', '', ?, ?, ?, ?, ?, '')`,
+			step, attempt, cancel, abandon, attention, owner, version, input, sealed, outputs, trail, error, reason, result, message, by, created, updated, ended, target_key, act)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0, ?, ?, ?, ?, '', '', '', '', ?, ?, ?, ?, ?, '', ?, ?)`,
 		op.ID, hash, string(op.Kind), string(op.Connection), op.Connection.Key(), string(op.Source), op.Source.Key(), plan, string(op.State),
-		op.Owner, op.Version, op.Input, []byte(op.Sealed), result, op.Message, op.By, formatTime(op.Created), formatTime(op.Updated))
+		op.Owner, op.Version, op.Input, []byte(op.Sealed), result, op.Message, op.By, formatTime(op.Created), formatTime(op.Updated),
+		op.Target.Key(), act)
 	return err
 }
 
@@ -239,12 +266,24 @@ func (s *Store) Advance(ctx context.Context, life saga.Life, a saga.Advance) (pr
 				promoted = id
 			}
 		}
+		tx.tellAdvance(a)
 		return nil
 	})
 	if err != nil {
 		return "", err
 	}
 	return promoted, nil
+}
+
+// tellAdvance appends the lines of an operation's end, and of what somebody
+// asked of it.
+func (tx *txn) tellAdvance(a saga.Advance) {
+	if a.Asked != nil {
+		tx.tellOf(*a.Asked, a.Op.AskedLine())
+	}
+	if line, told := a.Op.EndLine(); told && a.Op.State.Ended() {
+		tx.tellOf(*a.Op.Act, line)
+	}
 }
 
 // promote makes the source's longest waiting operation Running.
@@ -264,6 +303,9 @@ func (tx *txn) commit(c saga.Commit) error {
 	}
 	if c.DeleteConnection != "" {
 		if _, err := tx.exec(`DELETE FROM connection WHERE key = ?`, c.DeleteConnection.Key()); err != nil {
+			return err
+		}
+		if err := tx.forgetScope(c.DeleteConnection); err != nil {
 			return err
 		}
 	}

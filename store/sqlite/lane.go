@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"sync"
+	"sync/atomic"
 
 	"patchbay.dev/patchbay"
 )
@@ -19,6 +20,13 @@ type lane struct {
 	stmts map[string]*sql.Stmt
 	jobs  chan *job
 	ended chan struct{}
+
+	audit auditLog
+	now   patchbay.Clock
+	// roles is [store.Roles].RolesVersion; roleWrites says that the open
+	// transaction changes it.
+	roles      atomic.Int64
+	roleWrites bool
 
 	mu     sync.RWMutex // writers hold it while they hand over a job
 	closed bool
@@ -42,12 +50,12 @@ type txn struct {
 	wrote bool
 }
 
-func startLane(ctx context.Context, db *sql.DB) (*lane, error) {
+func startLane(ctx context.Context, db *sql.DB, audit auditLog, now patchbay.Clock) (*lane, error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, storeError(err)
 	}
-	l := &lane{conn: conn, stmts: map[string]*sql.Stmt{}, jobs: make(chan *job, 4*maxBatch), ended: make(chan struct{})}
+	l := &lane{conn: conn, stmts: map[string]*sql.Stmt{}, jobs: make(chan *job, 4*maxBatch), ended: make(chan struct{}), audit: audit, now: now}
 	go l.run()
 	return l, nil
 }
@@ -149,6 +157,7 @@ func (l *lane) transact(batch []*job) bool {
 		}
 		return false
 	}
+	l.audit.lines, l.roleWrites = l.audit.lines[:0], false
 	if err := l.exec("BEGIN IMMEDIATE"); err != nil {
 		return fail(err)
 	}
@@ -158,8 +167,16 @@ func (l *lane) transact(batch []*job) bool {
 			return fail(j.err)
 		}
 	}
+	head, err := l.writeAudit()
+	if err != nil {
+		return fail(err)
+	}
 	if err := l.exec("COMMIT"); err != nil {
 		return fail(err)
+	}
+	l.audit.head = head
+	if l.roleWrites {
+		l.roles.Add(1)
 	}
 	return true
 }

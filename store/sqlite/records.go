@@ -162,6 +162,9 @@ func (s *Store) PutResource(ctx context.Context, r patchbay.Resource, ifMatch st
 		_, err := tx.exec(`INSERT INTO resource (key, driver, etag, record, sealed) VALUES (?, ?, ?, ?, ?)
 			ON CONFLICT (key) DO UPDATE SET driver = excluded.driver, etag = excluded.etag, record = excluded.record, sealed = excluded.sealed`,
 			r.ID.Key(), r.Driver, r.ETag, string(record), []byte(r.Admin))
+		if err == nil {
+			tx.tell(ctx, patchbay.AuditEntry{Action: "Patchbay.Connector/resources/write", Resource: r.ID})
+		}
 		return err
 	})
 }
@@ -205,8 +208,11 @@ func (s *Store) DeleteResource(ctx context.Context, id patchbay.ID, ifMatch stri
 				Fix:     "patchbay connection delete " + string(c.ID),
 			}
 		}
-		_, err = tx.exec(`DELETE FROM resource WHERE key = ?`, id.Key())
-		return err
+		if _, err := tx.exec(`DELETE FROM resource WHERE key = ?`, id.Key()); err != nil {
+			return err
+		}
+		tx.tell(ctx, patchbay.AuditEntry{Action: "Patchbay.Connector/resources/delete", Resource: id})
+		return tx.forgetScope(id)
 	})
 }
 
@@ -224,6 +230,9 @@ func (s *Store) PutSubscription(ctx context.Context, sub patchbay.Subscription) 
 	return s.lane.do(ctx, func(tx *txn) error {
 		_, err := tx.exec(`INSERT INTO subscription (key, record) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET record = excluded.record`,
 			strings.ToLower(sub.ID), string(record))
+		if err == nil {
+			tx.tell(ctx, patchbay.AuditEntry{Action: "Microsoft.Resources/subscriptions/write", Resource: store.SubscriptionID(sub.ID)})
+		}
 		return err
 	})
 }
@@ -249,6 +258,9 @@ func (s *Store) PutResourceGroup(ctx context.Context, g patchbay.ResourceGroup) 
 	return s.lane.do(ctx, func(tx *txn) error {
 		_, err := tx.exec(`INSERT INTO resource_group (key, subscription, record) VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET record = excluded.record`,
 			g.ID.Key(), strings.ToLower(g.ID.Subscription()), string(record))
+		if err == nil {
+			tx.tell(ctx, patchbay.AuditEntry{Action: "Microsoft.Resources/subscriptions/resourceGroups/write", Resource: g.ID})
+		}
 		return err
 	})
 }
@@ -274,8 +286,11 @@ func (s *Store) DeleteResourceGroup(ctx context.Context, id patchbay.ID) error {
 		if !found {
 			return notFound(id, "resource group")
 		}
-		_, err = tx.exec(`DELETE FROM resource_group WHERE key = ?`, id.Key())
-		return err
+		if _, err := tx.exec(`DELETE FROM resource_group WHERE key = ?`, id.Key()); err != nil {
+			return err
+		}
+		tx.tell(ctx, patchbay.AuditEntry{Action: "Microsoft.Resources/subscriptions/resourceGroups/delete", Resource: id})
+		return tx.forgetScope(id)
 	})
 }
 
@@ -355,11 +370,22 @@ func (tx *txn) putLeftover(l patchbay.Leftover) error {
 // DeleteLeftover implements [store.Records].
 func (s *Store) DeleteLeftover(ctx context.Context, id string) error {
 	return s.lane.do(ctx, func(tx *txn) error {
-		n, err := tx.exec(`DELETE FROM leftover WHERE id = ?`, id)
-		if err == nil && n == 0 {
-			tx.wrote = false
+		var record []byte
+		found, err := tx.row([]any{&record}, `SELECT record FROM leftover WHERE id = ?`, id)
+		if err != nil {
+			return err
+		}
+		if !found {
 			return &patchbay.Error{Code: patchbay.ResourceNotFound, Subject: id, Message: "there is no leftover " + id}
 		}
-		return err
+		var l patchbay.Leftover
+		if err := json.Unmarshal(record, &l); err != nil {
+			return unreadable("leftover", err)
+		}
+		if _, err := tx.exec(`DELETE FROM leftover WHERE id = ?`, id); err != nil {
+			return err
+		}
+		tx.tell(ctx, store.LeftoverGone(l))
+		return nil
 	})
 }

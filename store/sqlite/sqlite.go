@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/gofrs/flock"
 	"github.com/pressly/goose/v3"
@@ -37,6 +38,11 @@ type Options struct {
 	// MaxBytes bounds the database file, 0: only the disk does. A write over it
 	// fails as on a full disk.
 	MaxBytes int64
+	// Chain computes the hashes of the audit log; by default [store.NewChain]
+	// without a key, which proves nothing against who can write the database.
+	Chain store.Chain
+	// Clock is the time of audit lines; by default [time.Now].
+	Clock patchbay.Clock
 }
 
 // Store is the open database. It is safe for concurrent use.
@@ -56,8 +62,12 @@ type Store struct {
 }
 
 var (
-	_ saga.Store    = (*Store)(nil)
-	_ store.Records = (*Store)(nil)
+	_ saga.Store      = (*Store)(nil)
+	_ store.Records   = (*Store)(nil)
+	_ store.Directory = (*Store)(nil)
+	_ store.Roles     = (*Store)(nil)
+	_ store.Dryruns   = (*Store)(nil)
+	_ store.Audit     = (*Store)(nil)
 )
 
 //go:embed migrations/*.sql
@@ -116,8 +126,24 @@ func Open(ctx context.Context, path string, opts Options) (_ *Store, err error) 
 	if s.check, err = s.startCheckpoints(ctx); err != nil {
 		return nil, err
 	}
-	if s.lane, err = startLane(ctx, s.write); err != nil {
+	if opts.Chain == nil {
+		opts.Chain = store.NewChain(nil)
+	}
+	if opts.Clock == nil {
+		opts.Clock = time.Now
+	}
+	log, line, err := s.openAudit(ctx, opts.Chain)
+	if err != nil {
 		return nil, err
+	}
+	if s.lane, err = startLane(ctx, s.write, log, opts.Clock); err != nil {
+		return nil, err
+	}
+	if line != nil {
+		line.Caller = patchbay.ActOf(context.Background()).Caller
+		if err := s.AppendAudit(ctx, *line); err != nil {
+			return nil, err
+		}
 	}
 	if opts.MaxBytes > 0 {
 		err = s.Resize(ctx, opts.MaxBytes)

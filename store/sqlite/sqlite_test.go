@@ -183,6 +183,8 @@ func TestWhatIsNoDatabaseIsRefused(t *testing.T) {
 
 const big = 64 << 10
 
+var plenty = saga.Limits{Queued: 64, Target: 1000}
+
 func submission(i int) saga.Submission {
 	source := patchbay.ID(fmt.Sprintf("/subscriptions/s/providers/A.B/c/%d", i))
 	return saga.Submission{
@@ -264,7 +266,7 @@ func TestAFailingWriteFailsAlone(t *testing.T) {
 			if i%10 == 3 {
 				sub.Input = make([]byte, 8<<20) // more than there will ever be
 			}
-			_, _, errs[i] = s.Submit(t.Context(), saga.Life{ID: "me"}, sub, 64, time.Now())
+			_, _, errs[i] = s.Submit(t.Context(), saga.Life{ID: "me"}, sub, plenty, time.Now())
 		})
 	}
 	wg.Wait()
@@ -306,7 +308,7 @@ func TestReadersSeeWhatWasAcknowledged(t *testing.T) {
 func TestAnOperatorCanReadTheTables(t *testing.T) {
 	path := dbPath(t)
 	s := open(t, path, sqlite.Options{})
-	if _, _, err := s.Submit(t.Context(), saga.Life{ID: "me"}, submission(1), 64, time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)); err != nil {
+	if _, _, err := s.Submit(t.Context(), saga.Life{ID: "me"}, submission(1), plenty, time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)); err != nil {
 		t.Fatal(err)
 	}
 	var state, plan, created, provisioning string

@@ -31,6 +31,16 @@ type Memory struct {
 	subscriptions map[string]patchbay.Subscription
 	groups        map[string]patchbay.ResourceGroup
 	leftovers     map[string]patchbay.Leftover
+	tenants       map[string]patchbay.Tenant
+	principals    map[string]patchbay.Principal
+	keys          map[string]patchbay.SigningKey
+	definitions   map[string]patchbay.RoleDefinition
+	assignments   map[string]patchbay.RoleAssignment
+	dryruns       map[string]patchbay.Dryrun
+	chain         store.Chain
+	log           []patchbay.AuditEntry
+	head          store.AuditHead
+	roles         int64
 }
 
 type row struct {
@@ -46,7 +56,10 @@ func NewMemory() *Memory {
 		Clock: time.Now, ops: map[string]row{}, alive: map[string]time.Time{},
 		connections: map[string]patchbay.Connection{}, resources: map[string]patchbay.Resource{},
 		subscriptions: map[string]patchbay.Subscription{}, groups: map[string]patchbay.ResourceGroup{},
-		leftovers: map[string]patchbay.Leftover{},
+		leftovers: map[string]patchbay.Leftover{}, tenants: map[string]patchbay.Tenant{},
+		principals: map[string]patchbay.Principal{}, keys: map[string]patchbay.SigningKey{},
+		definitions: map[string]patchbay.RoleDefinition{}, assignments: map[string]patchbay.RoleAssignment{},
+		dryruns: map[string]patchbay.Dryrun{}, chain: store.NewChain(nil),
 	}
 }
 
@@ -58,6 +71,9 @@ func (m *Memory) Clone() *Memory {
 		Clock: m.Clock, seq: m.seq, ops: maps.Clone(m.ops), alive: maps.Clone(m.alive),
 		connections: maps.Clone(m.connections), resources: maps.Clone(m.resources),
 		subscriptions: maps.Clone(m.subscriptions), groups: maps.Clone(m.groups), leftovers: maps.Clone(m.leftovers),
+		tenants: maps.Clone(m.tenants), principals: maps.Clone(m.principals), keys: maps.Clone(m.keys),
+		definitions: maps.Clone(m.definitions), assignments: maps.Clone(m.assignments), dryruns: maps.Clone(m.dryruns),
+		chain: m.chain, log: slices.Clone(m.log), head: m.head, roles: m.roles,
 	}
 }
 
@@ -67,7 +83,7 @@ func (m *Memory) Shared() bool { return true }
 func active(s patchbay.OperationState) bool { return s == patchbay.Running || s == patchbay.Undoing }
 
 // Submit implements [saga.Store].
-func (m *Memory) Submit(ctx context.Context, life saga.Life, s saga.Submission, maxQueued int, now time.Time) (saga.Op, bool, error) {
+func (m *Memory) Submit(ctx context.Context, life saga.Life, s saga.Submission, limits saga.Limits, now time.Time) (saga.Op, bool, error) {
 	if err := ctx.Err(); err != nil {
 		return saga.Op{}, false, err
 	}
@@ -79,13 +95,16 @@ func (m *Memory) Submit(ctx context.Context, life saga.Life, s saga.Submission, 
 		}
 		return r.Clone(), false, nil
 	}
-	busy, waiting := false, 0
+	busy, waiting, open := false, 0, 0
 	for _, r := range m.ops {
 		if r.State.Ended() {
 			continue
 		}
 		if saga.Changes(s.Kind) && saga.Changes(r.Kind) && r.Connection.Equal(s.Connection) {
 			return saga.Op{}, false, saga.InProgress(s.Connection, r.ID, r.Kind)
+		}
+		if s.Target != "" && r.Target.Equal(s.Target) {
+			open++
 		}
 		if r.Source.Equal(s.Source) {
 			busy = true
@@ -101,14 +120,20 @@ func (m *Memory) Submit(ctx context.Context, life saga.Life, s saga.Submission, 
 	state := patchbay.Running
 	if busy {
 		state = patchbay.Queued
-		if waiting >= maxQueued {
-			return saga.Op{}, false, saga.QueueFull(s.Source, maxQueued)
+		if waiting >= limits.Queued {
+			return saga.Op{}, false, saga.QueueFull(s.Source, limits.Queued)
 		}
 	}
-	op := saga.NewOp(life, s, state, now)
+	if s.Target != "" && open >= limits.Target {
+		return saga.Op{}, false, saga.TargetFull(s.Target, limits.Target)
+	}
+	op := saga.NewOp(ctx, life, s, state, now)
 	m.seq++
 	m.ops[s.ID] = row{op.Clone(), m.seq}
 	m.commit(s.Begin)
+	if line, told := op.BeginLine(); told {
+		m.tellOf(*op.Act, line)
+	}
 	return op, true, nil
 }
 
@@ -118,6 +143,7 @@ func (m *Memory) commit(c saga.Commit) {
 	}
 	if c.DeleteConnection != "" {
 		delete(m.connections, c.DeleteConnection.Key())
+		m.forgetScope(c.DeleteConnection)
 	}
 	for _, l := range c.Leftovers {
 		m.leftovers[l.ID] = l
@@ -140,6 +166,12 @@ func (m *Memory) Advance(ctx context.Context, life saga.Life, a saga.Advance) (p
 	r.Version++
 	m.ops[r.ID] = r
 	m.commit(a.Commit)
+	if a.Asked != nil {
+		m.tellOf(*a.Asked, a.Op.AskedLine())
+	}
+	if line, told := a.Op.EndLine(); told && r.State.Ended() {
+		m.tellOf(*a.Op.Act, line)
+	}
 	if wasActive && r.State.Ended() {
 		promoted = m.promote(life, r.Source, a.Op.Updated)
 	}
@@ -371,7 +403,7 @@ func (m *Memory) Resources(_ context.Context, scope patchbay.ID, after string, l
 }
 
 // PutResource implements [store.Records].
-func (m *Memory) PutResource(_ context.Context, r patchbay.Resource, ifMatch string) error {
+func (m *Memory) PutResource(ctx context.Context, r patchbay.Resource, ifMatch string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	stored, found := m.resources[r.ID.Key()]
@@ -379,11 +411,12 @@ func (m *Memory) PutResource(_ context.Context, r patchbay.Resource, ifMatch str
 		return err
 	}
 	m.resources[r.ID.Key()] = r
+	m.tell(ctx, patchbay.AuditEntry{Action: "Patchbay.Connector/resources/write", Resource: r.ID})
 	return nil
 }
 
 // DeleteResource implements [store.Records].
-func (m *Memory) DeleteResource(_ context.Context, id patchbay.ID, ifMatch string) error {
+func (m *Memory) DeleteResource(ctx context.Context, id patchbay.ID, ifMatch string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	stored, found := m.resources[id.Key()]
@@ -399,6 +432,8 @@ func (m *Memory) DeleteResource(_ context.Context, id patchbay.ID, ifMatch strin
 		}
 	}
 	delete(m.resources, id.Key())
+	m.forgetScope(id)
+	m.tell(ctx, patchbay.AuditEntry{Action: "Patchbay.Connector/resources/delete", Resource: id})
 	return nil
 }
 
@@ -411,10 +446,11 @@ func (m *Memory) Subscriptions(context.Context) ([]patchbay.Subscription, error)
 }
 
 // PutSubscription implements [store.Records].
-func (m *Memory) PutSubscription(_ context.Context, s patchbay.Subscription) error {
+func (m *Memory) PutSubscription(ctx context.Context, s patchbay.Subscription) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.subscriptions[strings.ToLower(s.ID)] = s
+	m.tell(ctx, patchbay.AuditEntry{Action: "Microsoft.Resources/subscriptions/write", Resource: store.SubscriptionID(s.ID)})
 	return nil
 }
 
@@ -434,15 +470,16 @@ func (m *Memory) ResourceGroup(_ context.Context, id patchbay.ID) (patchbay.Reso
 }
 
 // PutResourceGroup implements [store.Records].
-func (m *Memory) PutResourceGroup(_ context.Context, g patchbay.ResourceGroup) error {
+func (m *Memory) PutResourceGroup(ctx context.Context, g patchbay.ResourceGroup) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.groups[g.ID.Key()] = g
+	m.tell(ctx, patchbay.AuditEntry{Action: "Microsoft.Resources/subscriptions/resourceGroups/write", Resource: g.ID})
 	return nil
 }
 
 // DeleteResourceGroup implements [store.Records].
-func (m *Memory) DeleteResourceGroup(_ context.Context, id patchbay.ID) error {
+func (m *Memory) DeleteResourceGroup(ctx context.Context, id patchbay.ID) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for key := range m.resources {
@@ -454,6 +491,8 @@ func (m *Memory) DeleteResourceGroup(_ context.Context, id patchbay.ID) error {
 		return missing(string(id), "resource group")
 	}
 	delete(m.groups, id.Key())
+	m.forgetScope(id)
+	m.tell(ctx, patchbay.AuditEntry{Action: "Microsoft.Resources/subscriptions/resourceGroups/delete", Resource: id})
 	return nil
 }
 
@@ -508,12 +547,14 @@ func (m *Memory) PutLeftover(_ context.Context, l patchbay.Leftover) error {
 }
 
 // DeleteLeftover implements [store.Records].
-func (m *Memory) DeleteLeftover(_ context.Context, id string) error {
+func (m *Memory) DeleteLeftover(ctx context.Context, id string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if _, ok := m.leftovers[id]; !ok {
+	l, ok := m.leftovers[id]
+	if !ok {
 		return missing(id, "leftover")
 	}
 	delete(m.leftovers, id)
+	m.tell(ctx, store.LeftoverGone(l))
 	return nil
 }

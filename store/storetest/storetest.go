@@ -25,6 +25,10 @@ import (
 type Store interface {
 	saga.Store
 	store.Records
+	store.Directory
+	store.Roles
+	store.Dryruns
+	store.Audit
 }
 
 // sharer is a [Store] that several processes may have open at a time; of
@@ -40,6 +44,8 @@ const (
 
 var (
 	me     = saga.Life{ID: "me", Kinds: []patchbay.OperationKind{patchbay.OpCreate, patchbay.OpUpdate, patchbay.OpValidate}}
+	plenty = saga.Limits{Queued: 64, Target: 1000}
+	three  = saga.Limits{Queued: 3, Target: 1000}
 	second = saga.Life{ID: "second", Kinds: me.Kinds}
 	start  = time.Date(2026, 11, 1, 12, 0, 0, 123456789, time.UTC)
 )
@@ -104,7 +110,7 @@ func submission(id string, c patchbay.ID) saga.Submission {
 
 func submit(t *testing.T, s Store, sub saga.Submission) saga.Op {
 	t.Helper()
-	op, fresh, err := s.Submit(t.Context(), me, sub, 64, start)
+	op, fresh, err := s.Submit(t.Context(), me, sub, plenty, start)
 	if err != nil || !fresh {
 		t.Fatalf("Submit %s: fresh %v, error %v", sub.ID, fresh, err)
 	}
@@ -197,14 +203,14 @@ func submitTwice(t *testing.T, s Store) {
 	}
 	c := connection(sub.Connection, "never")
 	sub.Begin.PutConnection = &c
-	op, fresh, err := s.Submit(t.Context(), second, sub, 64, start)
+	op, fresh, err := s.Submit(t.Context(), second, sub, plenty, start)
 	if err != nil || fresh || op.Step != 1 || op.Owner != me.ID {
 		t.Fatalf("again: fresh %v, step %d of %q, error %v", fresh, op.Step, op.Owner, err)
 	}
 	_, err = s.Connection(t.Context(), c.ID)
 	wantCode(t, err, patchbay.ResourceNotFound)
 	sub.RequestHash = []byte("another")
-	_, _, err = s.Submit(t.Context(), me, sub, 64, start)
+	_, _, err = s.Submit(t.Context(), me, sub, plenty, start)
 	wantCode(t, err, patchbay.Conflict)
 }
 
@@ -213,7 +219,7 @@ func oneChange(t *testing.T, s Store) {
 	first := submit(t, s, submission("one", id))
 	other := submission("two", patchbay.ID(strings.ToUpper(string(id))))
 	other.Source = source
-	_, _, err := s.Submit(t.Context(), me, other, 64, start)
+	_, _, err := s.Submit(t.Context(), me, other, plenty, start)
 	if e := wantError(t, err, patchbay.OperationInProgress); e.Subject != "one" {
 		t.Fatalf("the subject is %q, want the running operation", e.Subject)
 	}
@@ -235,7 +241,7 @@ func ifMatch(t *testing.T, s Store) {
 	id := linker(source, "db")
 	sub := submission("none", id)
 	sub.IfMatch = "*"
-	_, _, err := s.Submit(t.Context(), me, sub, 64, start)
+	_, _, err := s.Submit(t.Context(), me, sub, plenty, start)
 	wantCode(t, err, patchbay.PreconditionFailed)
 	sub.ID, sub.IfMatch = "makes it", saga.Absent
 	c := connection(id, "e1")
@@ -247,7 +253,7 @@ func ifMatch(t *testing.T, s Store) {
 	}{{"e2", false}, {saga.Absent, false}, {"e1", true}, {"*", true}, {"", true}} {
 		sub := submission(fmt.Sprint("try ", i), id)
 		sub.IfMatch = c.match
-		op, _, err := s.Submit(t.Context(), me, sub, 64, start)
+		op, _, err := s.Submit(t.Context(), me, sub, plenty, start)
 		if !c.ok {
 			wantCode(t, err, patchbay.PreconditionFailed)
 			_, err = s.Load(t.Context(), sub.ID)
@@ -297,7 +303,7 @@ func fifo(t *testing.T, s Store) {
 func queueLimit(t *testing.T, s Store) {
 	first := submit(t, s, submission("0", linker(source, "c0")))
 	for i := 1; i <= 4; i++ {
-		_, _, err := s.Submit(t.Context(), me, submission(fmt.Sprint(i), linker(source, fmt.Sprint("c", i))), 3, start)
+		_, _, err := s.Submit(t.Context(), me, submission(fmt.Sprint(i), linker(source, fmt.Sprint("c", i))), three, start)
 		if i <= 3 && err != nil {
 			t.Fatal(err)
 		}
@@ -310,7 +316,7 @@ func queueLimit(t *testing.T, s Store) {
 		t.Fatalf("%d wait, %v", n, err)
 	}
 	end(t, s, first, saga.Commit{})
-	if _, _, err := s.Submit(t.Context(), me, submission("4", linker(source, "c4")), 3, start); err != nil {
+	if _, _, err := s.Submit(t.Context(), me, submission("4", linker(source, "c4")), three, start); err != nil {
 		t.Fatalf("after one has ended: %v", err)
 	}
 }
@@ -527,10 +533,10 @@ func writers(t *testing.T, s Store) {
 	errs := make([]error, 3*n)
 	for i := range n {
 		wg.Go(func() { // is accepted
-			_, _, errs[3*i] = s.Submit(t.Context(), me, submission(fmt.Sprint("op ", i), linker(source+patchbay.ID(fmt.Sprint(i)), "c")), 64, start)
+			_, _, errs[3*i] = s.Submit(t.Context(), me, submission(fmt.Sprint("op ", i), linker(source+patchbay.ID(fmt.Sprint(i)), "c")), plenty, start)
 		})
 		wg.Go(func() { // is refused
-			_, _, errs[3*i+1] = s.Submit(t.Context(), me, submission(fmt.Sprint("refused ", i), linker(source, "taken")), 64, start)
+			_, _, errs[3*i+1] = s.Submit(t.Context(), me, submission(fmt.Sprint("refused ", i), linker(source, "taken")), plenty, start)
 		})
 		wg.Go(func() {
 			errs[3*i+2] = s.PutResource(t.Context(), patchbay.Resource{ID: group + patchbay.ID(fmt.Sprintf("/providers/A.B/c/%03d", i)), ETag: "e"}, "")
@@ -557,7 +563,7 @@ func writers(t *testing.T, s Store) {
 func canceledCaller(t *testing.T, s Store) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, _, err := s.Submit(ctx, me, submission("one", linker(source, "db")), 64, start); !errors.Is(err, context.Canceled) {
+	if _, _, err := s.Submit(ctx, me, submission("one", linker(source, "db")), plenty, start); !errors.Is(err, context.Canceled) {
 		t.Fatalf("got %v", err)
 	}
 	_, err := s.Load(t.Context(), "one")
