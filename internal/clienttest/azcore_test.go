@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -207,7 +208,10 @@ func TestAzcoreRegistersTheProvider(t *testing.T) {
 	if _, err := client.create(t.Context(), source, "signals", body); err != nil {
 		t.Fatalf("create: %v", err)
 	}
-	if n, _ := cp.requests.count(func(q request) bool { return q.method == "POST" && q.status == http.StatusOK }); n != 1 || !refused {
+	registered := func(q request) bool {
+		return q.method == http.MethodPost && strings.HasSuffix(q.path, "/providers/Microsoft.ServiceLinker/register") && q.status == http.StatusOK
+	}
+	if n, _ := cp.requests.count(registered); n != 1 || !refused {
 		t.Errorf("the client registered the provider %d times", n)
 	}
 }

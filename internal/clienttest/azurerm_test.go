@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"os"
 	"strings"
@@ -35,6 +37,7 @@ func TestMain(m *testing.M) {
 }
 
 func serveAzurerm() error {
+	log.SetOutput(io.Discard) // the SDK tells of every request
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	r, err := newResource(ctx)

@@ -41,7 +41,7 @@ func (cp *controlPlane) principal(name string) credential {
 		}
 		return s
 	}
-	return credential{object: text("id"), tenant: text("tenant"), id: text("appId"), secret: text("secret")}
+	return credential{object: text("id"), tenant: text("tenantId"), id: text("appId"), secret: text("secret")}
 }
 
 // assign gives it a role, at a scope and below.
