@@ -231,11 +231,11 @@ func natsLogin(_ string, secret patchbay.Secret) (driver.Credential, bool, error
 	}
 	pair, err := jwt.ParseDecoratedUserNKey([]byte(text))
 	if err != nil {
-		return driver.Credential{}, false, invalid("the login is a creds file without the seed of a user")
+		return driver.Credential{}, false, invalid("the login is not the content of a creds file: it has no seed of a user")
 	}
 	seed, err := pair.Seed()
 	if err != nil {
-		return driver.Credential{}, false, invalid("the login is a creds file without the seed of a user")
+		return driver.Credential{}, false, invalid("the login is not the content of a creds file: it has no seed of a user")
 	}
 	return driver.Credential{
 		Public: map[string]string{},
