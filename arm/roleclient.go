@@ -93,16 +93,3 @@ func (c *Client) DeleteRoleAssignment(ctx context.Context, id string) error {
 	_, _, err := c.send(ctx, request{method: http.MethodDelete, path: id}, nil)
 	return err
 }
-
-// PrincipalName is what a list of principals says of one, for who looks for
-// its id.
-type PrincipalName struct {
-	ID    string `json:"id"`
-	AppID string `json:"appId"`
-	Name  string `json:"name"`
-}
-
-// PrincipalNames lists the principals of the caller's tenant.
-func (c *Client) PrincipalNames(ctx context.Context) ([]PrincipalName, error) {
-	return all[PrincipalName](ctx, c, ownProvider+"/principals", nil)
-}

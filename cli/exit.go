@@ -85,7 +85,7 @@ func exitStatus(err error) int {
 	switch patchbay.CodeOf(err) {
 	case arm.ServerUnreachable, serverUnknown:
 		return exitNoServer
-	case patchbay.ResourceNotFound, patchbay.SourceNotFound, patchbay.TargetNotFound:
+	case patchbay.ResourceNotFound, patchbay.SourceNotFound, patchbay.TargetNotFound, patchbay.PrincipalNotFound, patchbay.RoleNotFound:
 		return exitNotFound
 	case patchbay.Conflict, patchbay.OperationInProgress, patchbay.PreconditionFailed:
 		return exitConflict

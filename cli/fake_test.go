@@ -50,7 +50,9 @@ type fake struct {
 	order     []string
 	checks    []patchbay.Check
 	leftovers []patchbay.Leftover
-	log       strings.Builder // every request, for assertions
+	roles     []map[string]any // role assignments
+	custom    []map[string]any // role definitions
+	log       strings.Builder  // every request, for assertions
 	answer    func(w http.ResponseWriter, r *http.Request) bool
 }
 
@@ -172,6 +174,8 @@ func (f *fake) route(w http.ResponseWriter, r *http.Request, body []byte) {
 	switch {
 	case path == "/subscriptions":
 		f.ok(w, 200, list([]patchbay.Subscription{{ID: fakeSub, DisplayName: "default"}}))
+	case strings.Contains(path, "/providers/Microsoft.Authorization/"):
+		f.role(w, r, body)
 	case strings.HasSuffix(path, "/resourceGroups"):
 		f.ok(w, 200, list([]patchbay.ResourceGroup{{ID: fakeGroup, Location: "local"}}))
 	case path == own+"resources":
@@ -189,6 +193,8 @@ func (f *fake) route(w http.ResponseWriter, r *http.Request, body []byte) {
 		f.ok(w, 200, list(ops))
 	case strings.HasPrefix(path, own+"operations/"):
 		f.operation(w, r, strings.TrimPrefix(path, own+"operations/"))
+	case path == own+"principals" && r.Method == http.MethodGet:
+		f.ok(w, 200, list(fakePrincipals))
 	case path == own+"leftovers":
 		f.ok(w, 200, list(f.leftovers))
 	case strings.HasPrefix(path, own+"leftovers/") && r.Method == http.MethodDelete:

@@ -524,7 +524,7 @@ func (a *app) principalNamed(ctx context.Context, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	list, err := c.PrincipalNames(ctx)
+	list, err := c.Principals(ctx, "")
 	if err != nil {
 		if uuid.Validate(name) == nil {
 			return name, nil
@@ -556,11 +556,11 @@ func (a *app) principalNamed(ctx context.Context, name string) (string, error) {
 
 // principalsIfAllowed are the principals, for their names; none when the
 // caller may not list them.
-func (a *app) principalsIfAllowed(ctx context.Context) []arm.PrincipalName {
+func (a *app) principalsIfAllowed(ctx context.Context) []arm.PrincipalView {
 	c, err := a.client()
 	if err != nil {
 		return nil
 	}
-	list, _ := c.PrincipalNames(ctx)
+	list, _ := c.Principals(ctx, "")
 	return list
 }
