@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"slices"
+	"strings"
 
 	"patchbay.dev/patchbay"
 )
@@ -192,6 +193,30 @@ func Resource(r patchbay.Resource, warnings []string) any {
 	m.add("", "tags", orEmptyMap(r.Tags))
 	m.add("", "systemData", systemData(made{r.CreatedBy, r.CreatedByType, r.Created}, made{r.ModifiedBy, r.ModifiedByType, r.Modified}))
 	m.add("", "properties", p)
+	return m
+}
+
+// ResourceItem is a resource in one of ARM's lists: without its properties,
+// which az can't show in a table, and with what the query parameter $expand
+// names of provisioningState, createdTime and changedTime.
+func ResourceItem(r patchbay.Resource, expand string) any {
+	m := &members{}
+	m.add("", "id", string(r.ID))
+	m.add("", "name", r.ID.Name())
+	m.add("", "type", r.ID.Type())
+	m.add("", "location", orNull(r.Location))
+	m.add("", "kind", orNull(r.Kind))
+	m.add("", "tags", orEmptyMap(r.Tags))
+	for name := range strings.SplitSeq(expand, ",") {
+		switch name = strings.TrimSpace(name); {
+		case is(name, propState):
+			m.add("", propState, string(r.State))
+		case is(name, "createdTime"):
+			m.add("", "createdTime", orNullTime(r.Created))
+		case is(name, "changedTime"):
+			m.add("", "changedTime", orNullTime(r.Modified))
+		}
+	}
 	return m
 }
 

@@ -216,7 +216,11 @@ func (s *Server) listResources(x *exchange) error {
 	}
 	items := make([]any, len(found))
 	for i, r := range found {
-		items[i] = arm.Resource(r, nil)
+		if x.path.Route == arm.RouteAllResources {
+			items[i] = arm.Resource(r, nil)
+		} else {
+			items[i] = arm.ResourceItem(r, x.query("$expand"))
+		}
 	}
 	return x.list(items, after)
 }
