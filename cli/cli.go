@@ -66,13 +66,16 @@ type ServeOptions struct {
 	// RotationOverlap is how long an old credential keeps working, at least,
 	// after the new one is in place; 0: the server's default.
 	RotationOverlap time.Duration
-	OIDC            string        // file of OpenID Connect providers; "": none
-	TokenLifetime   time.Duration // of a token of the built-in issuer; 0: the server's default
-	KeyRotation     time.Duration // how long a signing key signs; 0: the server's default
-	OTLPEndpoint    string        // URL of an OpenTelemetry collector; "": no traces
-	Drain           time.Duration // how long SIGTERM waits for what is in flight
-	Stdout          io.Writer
-	Stderr          io.Writer
+	OIDC            string // file of OpenID Connect providers; "": none
+	// RateReads and RateWrites are requests a second of one principal; 0: the
+	// server's default, negative: no limit.
+	RateReads, RateWrites float64
+	TokenLifetime         time.Duration // of a token of the built-in issuer; 0: the server's default
+	KeyRotation           time.Duration // how long a signing key signs; 0: the server's default
+	OTLPEndpoint          string        // URL of an OpenTelemetry collector; "": no traces
+	Drain                 time.Duration // how long SIGTERM waits for what is in flight
+	Stdout                io.Writer
+	Stderr                io.Writer
 }
 
 // DemoOptions is what `patchbay demo` was told.

@@ -73,6 +73,8 @@ picks up by itself. SIGTERM and SIGINT let what is in flight end, and stop.`,
 	f.StringVar(&o.LogFormat, "log-format", "text", "text or json")
 	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&o.OIDC, "oidc", "", "file of OpenID Connect providers whose tokens are accepted (YAML; docs/sign-in.md)")
+	f.Float64Var(&o.RateReads, "rate-reads", 0, "reads a second of one principal, in bursts of ten times as many; -1 is no limit (default 200)")
+	f.Float64Var(&o.RateWrites, "rate-writes", 0, "writes a second of one principal, in bursts of ten times as many; -1 is no limit (default 50)")
 	f.DurationVar(&o.TokenLifetime, "token-lifetime", 0, "how long a token of the built-in issuer is good (default 1h)")
 	f.DurationVar(&o.KeyRotation, "signing-key-rotation", 0, "how long a key signs tokens before the next does (default 720h)")
 	must(cmd.MarkFlagFilename("oidc", "yaml", "yml"))

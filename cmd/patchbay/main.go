@@ -42,6 +42,7 @@ func serve(ctx context.Context, o cli.ServeOptions) error {
 		Server: server.Options{
 			Dir: o.DataDir, Address: o.Listen, HTTPAddress: o.HTTP, PublicURL: o.PublicURL,
 			TrustForwarded: o.TrustForwarded, Names: o.Names, Drain: o.Drain,
+			Limits: server.Limits{Reads: o.RateReads, Writes: o.RateWrites},
 		},
 		Overlap: o.RotationOverlap,
 		Traces:  o.OTLPEndpoint,
