@@ -49,7 +49,9 @@ func (f *fake) role(w http.ResponseWriter, r *http.Request, body []byte) {
 		kept = &f.custom
 	}
 	// A role is the same whatever the scope in front of its id.
-	at := func(v map[string]any) bool { return v["name"] == id && (what == "roleDefinitions" || v["id"] == r.URL.Path) }
+	at := func(v map[string]any) bool {
+		return v["name"] == id && (what == "roleDefinitions" || v["id"] == r.URL.Path)
+	}
 	switch {
 	case !one && what == "roleDefinitions":
 		f.ok(w, 200, list(append([]map[string]any{

@@ -57,6 +57,9 @@ picks up by itself. SIGTERM and SIGINT let what is in flight end, and stop.`,
 			if o.Drain < 0 || o.RotationOverlap < 0 || o.TokenLifetime < 0 || o.KeyRotation < 0 {
 				return usagef(cmd, "--drain, --rotation-overlap, --token-lifetime and --signing-key-rotation are not negative")
 			}
+			if !isRate(o.RateReads) || !isRate(o.RateWrites) {
+				return usagef(cmd, "--rate-reads and --rate-writes take a number of requests a second, up to a million")
+			}
 			if a.Serve == nil {
 				return notInThisBuild("serve")
 			}
@@ -172,3 +175,6 @@ func (a *app) versionCommand() *cobra.Command {
 		},
 	}
 }
+
+// isRate refuses what is no number, and what no server answers in a second.
+func isRate(v float64) bool { return v >= -1 && v <= 1e6 }
