@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"patchbay.dev/patchbay"
@@ -19,6 +20,19 @@ const defaultGrace = 250 * time.Millisecond
 // skipDelay tells HashiCorp's SDK, which otherwise waits 10 seconds before it
 // looks at a resource that was answered finished, to look at once.
 const skipDelay = "X-Go-Azure-Sdk-Skip-Polling-Delay"
+
+// pollAtOnce is when azure-core polls, in milliseconds, where there is no
+// Retry-After. Others don't know it, and would wait for seconds.
+const pollAtOnce = "x-ms-retry-after-ms"
+
+// readsTwice reports whether the client is Azure's SDK for Python, as az is. It
+// reads a finished answer twice, and the first time takes away what says of
+// which type targetService and authInfo are: its result, and what az prints,
+// would lack them. So it is sent to poll, which it does at once, and then reads
+// the resource anew.
+func readsTwice(r *http.Request) bool {
+	return strings.Contains(r.Header.Get("User-Agent"), "azsdk-python-")
+}
 
 // patience is how long the request waits: what it prefers itself, or usual.
 func (x *exchange) patience(usual time.Duration) time.Duration {
@@ -77,6 +91,10 @@ func (x *exchange) wrote(b connector.Begun, goesOn int) error {
 		// Another request may have begun something since: then this is no answer.
 		if err == nil && c.State == patchbay.Succeeded && c.Operation == op.ID {
 			x.w.Header().Set(skipDelay, "true")
+			if readsTwice(x.r) {
+				x.w.Header().Set("Azure-AsyncOperation", x.statusURL(op, c.Location))
+				x.w.Header().Set(pollAtOnce, "1")
+			}
 			x.etag(c.ETag)
 			status := http.StatusOK
 			if b.Created {

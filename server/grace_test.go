@@ -35,6 +35,18 @@ func TestAnOperationThatEndsWithinTheGraceIsAnsweredFinished(t *testing.T) {
 	}
 }
 
+func TestWhoReadsAFinishedAnswerTwicePollsAtOnce(t *testing.T) {
+	b := newBench(t, func(o *Options) { o.Grace = time.Hour })
+	answers := b.sent("PUT", linkerDB, putDB, "User-Agent", "AZURECLI/2.45.0 (DEB) azsdk-python-mgmt-servicelinker/1.2.0b1 Python/3.11.2")
+	<-b.fake.entered
+	b.fake.end("op-1", nil)
+	w := <-answers
+	h := w.Header()
+	if w.Code != http.StatusCreated || h.Get("Azure-AsyncOperation") == "" || h.Get(pollAtOnce) != "1" || h.Get("Retry-After") != "" {
+		t.Errorf("%d %v", w.Code, h)
+	}
+}
+
 func TestAnOperationThatOutlastsTheGraceIsPolled(t *testing.T) {
 	b := newBench(t, func(o *Options) { o.Grace = time.Nanosecond })
 	w := b.send("PUT", linkerDB, putDB)
