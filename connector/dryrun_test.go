@@ -28,7 +28,7 @@ func stepsOf(d patchbay.Dryrun) (names []string) {
 }
 
 func TestADryrunIsThePlanAndChangesNothing(t *testing.T) {
-	w := newDryrunWorld(t, Limits{})
+	w := newLimitedWorld(t, Limits{})
 	site := w.group.Child("providers/Microsoft.Web/sites", "web")
 	for _, c := range []struct {
 		of   patchbay.ID
@@ -82,7 +82,7 @@ func TestADryrunIsThePlanAndChangesNothing(t *testing.T) {
 }
 
 func TestADryrunNamesWhatItsCallerLacks(t *testing.T) {
-	w := newDryrunWorld(t, Limits{})
+	w := newLimitedWorld(t, Limits{})
 	site := w.group.Child("providers/Microsoft.Web/sites", "web")
 	id := site.Child("providers/Microsoft.ServiceLinker/dryruns", "orders")
 	nobody := Trusted("nobody")
@@ -127,7 +127,7 @@ func mustJSON(t *testing.T, v any) string {
 }
 
 func TestADryrunTellsWhatIsInTheWay(t *testing.T) {
-	w := newDryrunWorld(t, Limits{})
+	w := newLimitedWorld(t, Limits{})
 	site := w.group.Child("providers/Microsoft.Web/sites", "web")
 	id := site.Child("providers/Microsoft.ServiceLinker/dryruns", "orders")
 	for name, c := range map[string]struct {
@@ -164,7 +164,7 @@ func TestADryrunTellsWhatIsInTheWay(t *testing.T) {
 }
 
 func TestADryrunKeepsNoSecret(t *testing.T) {
-	w := newDryrunWorld(t, Limits{})
+	w := newLimitedWorld(t, Limits{})
 	id := w.group.Child("providers/Microsoft.Web/sites", "web").Child("providers/Microsoft.ServiceLinker/dryruns", "orders")
 	spec := w.given("dba", "hunter2secret")
 	d := w.dryrun(id, spec, w.caller)
@@ -183,7 +183,7 @@ func TestADryrunKeepsNoSecret(t *testing.T) {
 }
 
 func TestDryrunsHaveAQuota(t *testing.T) {
-	w := newDryrunWorld(t, Limits{DryrunsPerSource: 2})
+	w := newLimitedWorld(t, Limits{DryrunsPerSource: 2})
 	site := w.group.Child("providers/Microsoft.Web/sites", "web")
 	put := func(name string) error {
 		_, _, err := w.PutDryrun(t.Context(), DryrunRequest{ID: site.Child("providers/Microsoft.ServiceLinker/dryruns", name), Spec: w.spec(), Caller: w.caller})

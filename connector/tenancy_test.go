@@ -10,7 +10,7 @@ import (
 )
 
 func TestTheFirstStartMakesATenant(t *testing.T) {
-	w := newDryrunWorld(t, Limits{})
+	w := newLimitedWorld(t, Limits{})
 	tenants, err := w.Tenants(t.Context())
 	subs, _ := w.Subscriptions(t.Context())
 	if err != nil || len(tenants) != 1 || tenants[0].ID != subs[0].TenantID || tenants[0].DisplayName == "" {
@@ -25,7 +25,7 @@ func TestTheFirstStartMakesATenant(t *testing.T) {
 }
 
 func TestSubscriptionsBelongToTenants(t *testing.T) {
-	w := newDryrunWorld(t, Limits{})
+	w := newLimitedWorld(t, Limits{})
 	tenant, other, sub := uuid.NewString(), uuid.NewString(), uuid.NewString()
 	for _, c := range []struct {
 		name string
