@@ -141,7 +141,7 @@ func (c *Control) PutAssignment(ctx context.Context, who patchbay.Subject, a pat
 		return a, false, patchbay.Errorf(patchbay.InvalidArgument, "the role %s can't be assigned at %s; its assignable scopes are %s", d.Name, a.Scope, join(d.Scopes))
 	}
 	a.Role = d.ID
-	if old, ok := s.assignmentOf(a.ID); ok {
+	if old, ok := s.assignmentOf(a.Tenant, a.ID); ok {
 		return c.describe(ctx, old, a)
 	}
 	n := 0
@@ -170,7 +170,7 @@ func (c *Control) PutAssignment(ctx context.Context, who patchbay.Subject, a pat
 
 // describe changes the description of an assignment, which is all that may.
 func (c *Control) describe(ctx context.Context, old, a patchbay.RoleAssignment) (patchbay.RoleAssignment, bool, error) {
-	if !sameGrant(old, a) || !strings.EqualFold(old.Tenant, a.Tenant) {
+	if !sameGrant(old, a) {
 		return a, false, patchbay.Errorf(patchbay.Conflict, "the role assignment %s is another one: its role, principal and scope stay as they are", plain(a.ID)).
 			WithFix("delete it, or make one under another id")
 	}
@@ -193,9 +193,11 @@ func sameGrant(a, b patchbay.RoleAssignment) bool {
 	return a.Scope.Equal(b.Scope) && strings.EqualFold(a.Role, b.Role) && strings.EqualFold(a.Principal, b.Principal)
 }
 
-func (s *snapshot) assignmentOf(id string) (patchbay.RoleAssignment, bool) {
+// assignmentOf finds one of a tenant: what another calls by the same id is its
+// own.
+func (s *snapshot) assignmentOf(tenant, id string) (patchbay.RoleAssignment, bool) {
 	for _, a := range s.assignments {
-		if strings.EqualFold(a.ID, id) {
+		if strings.EqualFold(a.ID, id) && strings.EqualFold(a.Tenant, tenant) {
 			return a, true
 		}
 	}
