@@ -105,6 +105,7 @@ func (s *Server) deleteLinker(x *exchange) error {
 	}
 	begun, err := s.api.Delete(x.ctx, x.path.Linker, x.caller.Caller, tag)
 	if patchbay.CodeOf(err) == patchbay.ResourceNotFound {
+		x.w.Header().Set(skipDelay, "true")
 		return x.empty(http.StatusNoContent)
 	}
 	if err != nil {
