@@ -4,7 +4,9 @@
 #   tools/deps.sh postgres npm node az cc make
 #
 #   postgres  PostgreSQL's server and client, as Debian has it
-#   npm       npm, and with it the other PostgreSQL versions (internal/testenv/npm)
+#   stores    Redis and MariaDB, as Debian has them
+#   npm       npm, and with it the other PostgreSQL versions and Azurite
+#             (internal/testenv/npm)
 #   node      node, and Azure's JavaScript SDK for it (internal/clienttest/npm)
 #   az        the Azure command line, as Debian has it: half a gigabyte
 #   cc        a C compiler, which the race detector wants
@@ -38,6 +40,9 @@ as_root() {
 		sudo -n "$@"
 	fi
 }
+
+# Debian keeps servers out of a user's PATH.
+have_server() { have "$1" || [ -x "/usr/sbin/$1" ]; }
 
 install_missing() {
 	[ "${#missing[@]}" = 0 ] && return
@@ -84,9 +89,13 @@ npm=false node=false
 for group in "$@"; do
 	case "$group" in
 	postgres) have_postgres || need postgresql 'the server that connections are made to' ;;
+	stores)
+		have_server redis-server || need redis-server 'a store whose logins are tried'
+		have_server mariadbd || need mariadb-server 'a database whose logins are tried'
+		;;
 	npm)
 		npm=true
-		have npm || need npm 'fetches the other PostgreSQL versions'
+		have npm || need npm 'fetches the other PostgreSQL versions and Azurite'
 		;;
 	node)
 		node=true

@@ -53,8 +53,11 @@ func parseAddress(what, text string) (address, error) {
 
 func parseServer(what, item string) (address, error) {
 	text := item
-	if !strings.Contains(item, "://") {
-		text = "//" + item
+	if rest, ok := cutPrefixFold(text, "SASL_SSL://"); ok { // as Confluent's pages show it
+		text = "kafka://" + rest
+	}
+	if !strings.Contains(text, "://") {
+		text = "//" + text
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.Opaque != "" {
@@ -98,11 +101,11 @@ func (a address) fits(kind string) error {
 		return invalid("the endpoint of %s is one server", kind)
 	}
 	_, known := s.schemes[a.scheme]
-	isWeb := a.scheme == "https" || a.scheme == "http" && s.cover == tlsScheme
+	isWeb := a.scheme == "https" || a.scheme == "http"
 	switch {
 	case a.scheme == "" || known:
 	case s.place == inURL && isWeb:
-	case isWeb && a.scheme == "https": // of Azure's own pages: https://orders.documents.azure.com:443/
+	case s.pages && a.scheme == "https":
 	default:
 		return invalid("an endpoint of %s can't have the scheme %s", kind, clip(a.scheme))
 	}

@@ -34,6 +34,9 @@ var places = map[string]placed{
 	"fabric": {kind: "fabric-sql", registration: registration{typ: "Patchbay.Services/fabric-sql", endpoint: "x.fabric.microsoft.com:1433",
 		properties: map[string]any{"values": map[string]any{"database": "shop-1"}}},
 		want: map[string]string{"host": "x.fabric.microsoft.com", "port": "1433", "database": "shop-1"}},
+	"fabric as az has it": {kind: "fabric-sql", registration: registration{typ: "Patchbay.Services/fabric-sql", endpoint: "https://api.fabric.microsoft.com/v1/workspaces/1/SqlDatabases/2",
+		properties: map[string]any{"values": map[string]any{"database": "shop-1"}}},
+		want: map[string]string{"host": "-", "database": "shop-1"}},
 	"redis where Azure has it": {kind: "redis", sub: "databases/2", registration: registration{typ: "Microsoft.Cache/redis"},
 		want: map[string]string{"host": "orders.redis.cache.windows.net", "port": "6380", "database": "2", "ssl": "true"}},
 	"redis in the clear": {kind: "redis", sub: "databases/0", registration: registration{typ: "Microsoft.Cache/redis", endpoint: "redis://cache"},
@@ -88,6 +91,10 @@ var places = map[string]placed{
 		want: map[string]string{"ingestionEndpoint": "https://dc.services.visualstudio.com/"}},
 	"confluent": {kind: "confluent-cloud", registration: registration{typ: "Patchbay.Services/confluent-cloud", endpoint: "kafka://a.test:9093,b.test"},
 		want: map[string]string{"servers": "a.test:9093,b.test:9092"}},
+	"confluent as its pages have it": {kind: "confluent-cloud", registration: registration{typ: "Patchbay.Services/confluent-cloud", endpoint: "SASL_SSL://a.test:9092"},
+		want: map[string]string{"servers": "a.test:9092"}},
+	"a bus as its pages have it": {kind: "servicebus", registration: registration{typ: "Microsoft.ServiceBus/namespaces", endpoint: "https://orders.servicebus.windows.net:443/"},
+		want: map[string]string{"host": "orders.servicebus.windows.net"}},
 	"schema registry": {kind: "confluent-schema", registration: registration{typ: "Patchbay.Services/confluent-schema", endpoint: "schema+https://psrc.test/x"},
 		want: map[string]string{"url": "https://psrc.test/x"}},
 	"nats": {kind: "nats", registration: registration{typ: "Patchbay.Services/natsServers", endpoint: "tls+nats://a.test,b.test:4333"},
@@ -159,6 +166,9 @@ func TestEveryKindsSettingsCanBeWritten(t *testing.T) {
 					values[name] = patchbay.NewSecret(value)
 				}
 				maps.Copy(values, c.Values())
+				if values["host"].IsZero() && p.kind == "fabric-sql" {
+					values["host"] = patchbay.NewSecret("given-with-the-connection")
+				}
 				if values["username"].IsZero() {
 					values["username"] = patchbay.NewSecret("whom-its-owner-made")
 				}

@@ -42,6 +42,8 @@ type service struct {
 	cover   cover
 	schemes map[string]scheme
 	login   login
+	// pages says that an https URL, as Azure's own pages show it, is understood.
+	pages bool
 	// probe signs in. nil: there is no harmless way to, and only the network is
 	// tried.
 	probe func(ctx context.Context, s *session) error
@@ -67,15 +69,15 @@ var services = []service{
 		schemes: map[string]scheme{"mysql": {}, "mariadb": {}}, login: passwordLogin, probe: probeMySQL},
 	{kind: "sql", host: "{account}.database.windows.net", cover: tlsLater,
 		schemes: map[string]scheme{"sqlserver": {}, "mssql": {}}, login: passwordLogin, probe: probeSQLServer},
-	{kind: "fabric-sql", cover: tlsLater},
+	{kind: "fabric-sql", pages: true, cover: tlsLater},
 	{kind: "redis", host: "{account}.redis.cache.windows.net",
 		schemes: map[string]scheme{"redis": {port: "6379", plain: true}, "rediss": {port: "6379"}},
 		login:   login{name: "username", secret: "password", nameless: true}, probe: probeRedis},
 	{kind: "cosmos-sql", place: inURL, url: "endpoint", host: "{account}.documents.azure.com", cover: tlsScheme,
 		login: storageLogin, probe: probeCosmos},
-	{kind: "cosmos-mongo", schemes: map[string]scheme{"mongodb": {port: "27017"}}, login: accountLogin, probe: probeMongo},
-	{kind: "cosmos-cassandra", schemes: map[string]scheme{"cassandra": {port: "9042"}}, login: accountLogin, probe: probeCassandra},
-	{kind: "cosmos-gremlin", schemes: map[string]scheme{"gremlin": {}, "wss": {}},
+	{kind: "cosmos-mongo", pages: true, schemes: map[string]scheme{"mongodb": {port: "27017"}}, login: accountLogin, probe: probeMongo},
+	{kind: "cosmos-cassandra", pages: true, schemes: map[string]scheme{"cassandra": {port: "9042"}}, login: accountLogin, probe: probeCassandra},
+	{kind: "cosmos-gremlin", pages: true, schemes: map[string]scheme{"gremlin": {}, "wss": {}},
 		login: login{name: "username", secret: "password", fallback: "/dbs/{database}/colls/{graph}", parts: map[string]string{"accountkey": "password"}}},
 	{kind: "cosmos-table", place: inURL, url: "tableEndpoint", host: "{account}.table.cosmos.azure.com", cover: tlsScheme,
 		login: storageLogin, probe: probeTable},
@@ -96,9 +98,9 @@ var services = []service{
 	{kind: "aiservices", place: inURL, url: "endpoint", host: "{account}.cognitiveservices.azure.com", cover: tlsScheme, login: keyLogin, probe: probeOpenAI},
 	{kind: "openai", place: inURL, url: "endpoint", host: "{account}.openai.azure.com", cover: tlsScheme, login: keyLogin, probe: probeOpenAI},
 	{kind: "signalr", place: inURL, url: "endpoint", host: "{account}.service.signalr.net", cover: tlsScheme, login: accessKey},
-	{kind: "webpubsub", host: "{account}.webpubsub.azure.com", port: "443", login: accessKey},
-	{kind: "eventhub", host: "{account}.servicebus.windows.net", port: "5671", schemes: map[string]scheme{"eventhub": {}}, login: busLogin},
-	{kind: "servicebus", host: "{account}.servicebus.windows.net", port: "5671", schemes: map[string]scheme{"sb": {}}, login: busLogin},
+	{kind: "webpubsub", pages: true, host: "{account}.webpubsub.azure.com", port: "443", login: accessKey},
+	{kind: "eventhub", pages: true, host: "{account}.servicebus.windows.net", port: "5671", schemes: map[string]scheme{"eventhub": {}}, login: busLogin},
+	{kind: "servicebus", pages: true, host: "{account}.servicebus.windows.net", port: "5671", schemes: map[string]scheme{"sb": {}}, login: busLogin},
 	{kind: "app-insights", place: inURL, url: "ingestionEndpoint", host: "dc.services.visualstudio.com", cover: tlsScheme,
 		login: login{secret: "instrumentationKey", parts: map[string]string{
 			"instrumentationkey": "instrumentationKey", "ingestionendpoint": "ingestionEndpoint", "liveendpoint": "liveEndpoint"}}},

@@ -50,6 +50,8 @@ func (t *target) addressOf(kind string) address {
 	switch service, isStorage := strings.CutPrefix(kind, "storage-"); {
 	case kind != "cosmos-sql" && len(t.serves) > 1 && host == account+".documents.azure.com":
 		return address{} // what Azure shows of the account, whose other kinds have names of their own
+	case kind == "fabric-sql" && at.scheme == "https":
+		return address{} // Fabric's own API; the connection string's properties say the server
 	case isStorage && strings.HasPrefix(host, account+"."):
 		// The services of an account are beside each other.
 		if _, suffix, ok := strings.Cut(host[len(account)+1:], "."); ok && strings.HasPrefix(suffix, "core.") {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
@@ -42,9 +43,13 @@ func probeKafka(ctx context.Context, s *session) error {
 
 func probeNATS(ctx context.Context, s *session) error {
 	dialer := &natsDialer{session: s, ctx: ctx}
+	patience := dialLimit
+	if deadline, ok := ctx.Deadline(); ok { // it would set a deadline of its own
+		patience = min(patience, max(time.Until(deadline), time.Millisecond))
+	}
 	o := []nats.Option{
 		nats.SetCustomDialer(dialer), nats.SkipHostLookup(), nats.NoReconnect(), nats.DontRandomize(), nats.Name("patchbay probe"),
-		nats.Timeout(dialLimit), nats.IgnoreDiscoveredServers(),
+		nats.Timeout(patience), nats.IgnoreDiscoveredServers(),
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
 	}
 	host, _, _ := net.SplitHostPort(s.at)

@@ -27,6 +27,7 @@ func TestARegistrationThatIsWrongIsRefused(t *testing.T) {
 		"a login in the endpoint":        {registration{typ: redis, endpoint: "redis://app:hunter2@cache:6379"}, "has a login"},
 		"another product's scheme":       {registration{typ: redis, endpoint: "mysql://cache:6379"}, "scheme mysql"},
 		"in the clear by its scheme":     {registration{typ: "Microsoft.DBforMySQL/flexibleServers", endpoint: "http://db"}, "scheme http"},
+		"a web page of Redis":            {registration{typ: redis, endpoint: "https://cache"}, "scheme https"},
 		"several servers of one":         {registration{typ: redis, endpoint: "a:1,b:2"}, "one server"},
 		"a port of nobody":               {registration{typ: redis, endpoint: "cache:99999"}, "port"},
 		"a port without a number":        {registration{typ: redis, endpoint: "cache:"}, "no port"},
