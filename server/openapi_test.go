@@ -481,7 +481,8 @@ func TestEveryFormIsAnsweredAsDocumented(t *testing.T) {
 		`{"type":"azureresource","id":"` + testPG + `/databases/app"}`,
 		`{"type":"AzureResource","id":"` + testRG + `/providers/Microsoft.KeyVault/vaults/v","resourceProperties":{"type":"keyvault","connectAsKubernetesCsiDriver":true}}`,
 		`{"type":"ConfluentBootstrapServer","endpoint":"k:9092"}`, `{"type":"ConfluentSchemaRegistry","endpoint":"https://k"}`,
-		`{"type":"SelfHostedServer","endpoint":"h:1"}`,
+		`{"type":"SelfHostedServer","endpoint":"h:1"}`, `{"type":"fabricplatform","endpoint":"https://api.fabric.example/v1"}`,
+		`{"type":"AzureResource","id":"` + testRG + `/providers/Microsoft.AppConfiguration/configurationStores/c","resourceProperties":{"type":"APPCONFIG","connectWithKubernetesExtension":true}}`,
 	}
 	auths := []string{
 		`null`, `{"authType":"secret"}`, `{"authType":"SECRET","name":"u","secretInfo":{"secretType":"RAWVALUE","value":"hunter2"}}`,
@@ -509,17 +510,27 @@ func TestEveryFormIsAnsweredAsDocumented(t *testing.T) {
 			if w.Code != http.StatusCreated {
 				t.Fatalf("%s %s: %d %s", target, auth, w.Code, w.Body)
 			}
+			dryrun := strings.Replace(linker, "/linkers/", "/dryruns/", 1)
+			w = b.send("PUT", dryrun+"?api-version=2026-11-01", `{"properties":{"parameters":{"actionName":"createOrUpdate","targetService":`+target+`,"authInfo":`+auth+`,`+full+`}}}`)
+			if w.Code != http.StatusCreated {
+				t.Fatalf("%s %s: %d %s", target, auth, w.Code, w.Body)
+			}
 			for v, d := range documents {
 				if !d.knows(target, auth) {
 					continue // a form of a later version is answered with its own name
 				}
-				w := b.send("GET", linker+"?api-version="+string(v), "")
-				get, _, _ := d.operation("Linker_Get")
-				d.check(t, get, w.Code, w.Body.Bytes())
-				if strings.Contains(w.Body.String(), "hunter2") {
-					t.Errorf("a secret is answered: %s", w.Body)
+				for path, operation := range map[string]string{linker: "Linker_Get", dryrun: "Linkers_GetDryrun"} {
+					get, _, _ := d.operation(operation)
+					if get == nil {
+						continue // there are no dryruns in 2022-05-01
+					}
+					w := b.send("GET", path+"?api-version="+string(v), "")
+					d.check(t, get, w.Code, w.Body.Bytes())
+					if strings.Contains(w.Body.String(), "hunter2") {
+						t.Errorf("a secret is answered: %s", w.Body)
+					}
+					read++
 				}
-				read++
 			}
 		}
 	}
@@ -532,18 +543,20 @@ func (d *document) knows(bodies ...string) bool {
 		var v struct {
 			Type     string `json:"type"`
 			AuthType string `json:"authType"`
+			Resource struct {
+				Type string `json:"type"`
+			} `json:"resourceProperties"`
 		}
 		_ = json.Unmarshal([]byte(body), &v)
-		want := v.Type + v.AuthType
-		found := want == ""
-		for base, forms := range d.forms {
-			for _, f := range forms {
-				value := d.raw["definitions"].(map[string]any)[f].(map[string]any)["x-ms-discriminator-value"].(string)
-				found = found || strings.EqualFold(value, want) && (base == "TargetServiceBase" || base == "AuthInfoBase")
+		for base, want := range map[string]string{
+			"TargetServiceBase": v.Type, "AuthInfoBase": v.AuthType, "AzureResourcePropertiesBase": v.Resource.Type,
+		} {
+			if want != "" && !slices.ContainsFunc(d.forms[base], func(form string) bool {
+				value, _ := d.raw["definitions"].(map[string]any)[form].(map[string]any)["x-ms-discriminator-value"].(string)
+				return strings.EqualFold(value, want)
+			}) {
+				return false
 			}
-		}
-		if !found {
-			return false
 		}
 	}
 	return true

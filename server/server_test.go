@@ -704,3 +704,39 @@ func TestAnotherServersFileIsNotRemoved(t *testing.T) {
 		t.Errorf("%s %v", text, err)
 	}
 }
+
+// TestAFilteredListReadsABoundedPartAndGoesOn: a filter that fits one of many
+// finds it, however the pages fall.
+func TestAFilteredListReadsABoundedPartAndGoesOn(t *testing.T) {
+	b := newBench(t)
+	const many = 90
+	for i := range many {
+		id := fmt.Sprintf("%s/providers/Microsoft.Web/sites/web-%02d?check=false", testRG, i)
+		if w := b.send("PUT", id, `{"location":"local","properties":{"driver":"envfile"}}`); w.Code != http.StatusCreated {
+			t.Fatal(w.Code, w.Body)
+		}
+	}
+	next := "/subscriptions/" + testSub + "/resources?$top=2&$filter=name%20eq%20'WEB-85'"
+	var found []string
+	requests := 0
+	for next != "" {
+		w := b.send("GET", next, "")
+		var page struct {
+			Value []struct{ Name string }
+			Next  string `json:"nextLink"`
+		}
+		if err := json.Unmarshal(w.Body.Bytes(), &page); err != nil || w.Code != http.StatusOK {
+			t.Fatal(w.Code, w.Body)
+		}
+		for _, v := range page.Value {
+			found = append(found, v.Name)
+		}
+		next = strings.TrimPrefix(page.Next, "https://patchbay.test")
+		if requests++; requests > many {
+			t.Fatal("the pages never end")
+		}
+	}
+	if strings.Join(found, " ") != "web-85" || requests < 2 {
+		t.Errorf("%v in %d requests", found, requests)
+	}
+}
