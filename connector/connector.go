@@ -28,9 +28,17 @@ type Engine interface {
 	Abandon(ctx context.Context, id string) (patchbay.Operation, error)
 }
 
+// Records are what the use cases keep and read; package sqlite has them.
+type Records interface {
+	store.Records
+	store.Directory
+	store.Dryruns
+	store.Counter
+}
+
 // Options are what a [Service] is made of.
 type Options struct {
-	Records store.Records
+	Records Records
 	Keys    *keyring.Keyring
 	Catalog driver.Catalog
 	// Overlap is how long an old credential keeps working after the new one is
@@ -48,7 +56,7 @@ type Options struct {
 // Service has the use cases. Make one with [New], give its Workflows to an
 // engine, and the engine to Bind.
 type Service struct {
-	records store.Records
+	records Records
 	keys    *keyring.Keyring
 	catalog driver.Catalog
 	engine  Engine
@@ -124,11 +132,7 @@ func (s *Service) Init(ctx context.Context) error {
 
 // initTenants makes a record for each tenant that subs name and that has none.
 func (s *Service) initTenants(ctx context.Context, subs []patchbay.Subscription) error {
-	d, err := s.directory()
-	if err != nil {
-		return nil // such records keep no tenants
-	}
-	tenants, err := d.Tenants(ctx)
+	tenants, err := s.records.Tenants(ctx)
 	if err != nil {
 		return err
 	}
@@ -138,7 +142,7 @@ func (s *Service) initTenants(ctx context.Context, subs []patchbay.Subscription)
 			continue
 		}
 		t := patchbay.Tenant{ID: sub.TenantID, DisplayName: "default"}
-		if err := d.PutTenant(ctx, t); err != nil {
+		if err := s.records.PutTenant(ctx, t); err != nil {
 			return err
 		}
 		tenants = append(tenants, t)

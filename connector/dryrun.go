@@ -5,16 +5,7 @@ import (
 	"slices"
 
 	"patchbay.dev/patchbay"
-	"patchbay.dev/patchbay/store"
 )
-
-// dryruns is the part of the records that keeps dryruns.
-func (s *Service) dryruns() (store.Dryruns, error) {
-	if d, ok := s.records.(store.Dryruns); ok {
-		return d, nil
-	}
-	return nil, patchbay.Errorf(patchbay.NotSupported, "these records keep no dryruns")
-}
 
 // contributor is the built-in role that has every right that a connection
 // takes.
@@ -55,27 +46,23 @@ func connectionOf(id patchbay.ID) (connection patchbay.ID, write string, err err
 
 // PutDryrun implements [API].
 func (s *Service) PutDryrun(ctx context.Context, r DryrunRequest) (patchbay.Dryrun, bool, error) {
-	records, err := s.dryruns()
-	if err != nil {
-		return patchbay.Dryrun{}, false, err
-	}
 	d, err := s.dryrun(ctx, r)
 	if err != nil {
 		return patchbay.Dryrun{}, false, err
 	}
-	old, err := records.Dryrun(ctx, r.ID)
+	old, err := s.records.Dryrun(ctx, r.ID)
 	switch {
 	case err == nil:
 		d.ID, d.Created, d.CreatedBy, d.CreatedByType = old.ID, old.Created, old.CreatedBy, old.CreatedByType
 	case patchbay.CodeOf(err) != patchbay.ResourceNotFound:
 		return patchbay.Dryrun{}, false, err
 	default:
-		if err := s.roomForDryrun(ctx, records, r.ID); err != nil {
+		if err := s.roomForDryrun(ctx, r.ID); err != nil {
 			return patchbay.Dryrun{}, false, err
 		}
 	}
 	created := err != nil
-	return d, created, records.PutDryrun(ctx, d, r.IfMatch)
+	return d, created, s.records.PutDryrun(ctx, d, r.IfMatch)
 }
 
 // dryrun looks at what the request asks for.
@@ -135,27 +122,15 @@ func effects(pv Preview, connection patchbay.ID, spec patchbay.Spec) []patchbay.
 
 // Dryrun implements [API].
 func (s *Service) Dryrun(ctx context.Context, id patchbay.ID) (patchbay.Dryrun, error) {
-	records, err := s.dryruns()
-	if err != nil {
-		return patchbay.Dryrun{}, err
-	}
-	return records.Dryrun(ctx, id)
+	return s.records.Dryrun(ctx, id)
 }
 
 // Dryruns implements [API].
 func (s *Service) Dryruns(ctx context.Context, source patchbay.ID, after string, limit int) ([]patchbay.Dryrun, string, error) {
-	records, err := s.dryruns()
-	if err != nil {
-		return nil, "", err
-	}
-	return records.Dryruns(ctx, source, after, limit)
+	return s.records.Dryruns(ctx, source, after, limit)
 }
 
 // DeleteDryrun implements [API].
 func (s *Service) DeleteDryrun(ctx context.Context, id patchbay.ID) error {
-	records, err := s.dryruns()
-	if err != nil {
-		return err
-	}
-	return records.DeleteDryrun(ctx, id)
+	return s.records.DeleteDryrun(ctx, id)
 }

@@ -38,15 +38,15 @@ func (s *Service) roomForConnection(ctx context.Context, id patchbay.ID) error {
 	if err != nil {
 		return err
 	}
-	return room(s.limits.ConnectionsPerSubscription, "connections", "subscription "+id.Subscription(), s.counted(ctx, subscriptionOf(id), store.Counter.CountConnections))
+	return room(s.limits.ConnectionsPerSubscription, "connections", "subscription "+id.Subscription(), counted(ctx, subscriptionOf(id), s.records.CountConnections))
 }
 
 // roomForDryrun fails with QuotaExceeded when its source has as many dryruns as
 // it may have.
-func (s *Service) roomForDryrun(ctx context.Context, records store.Dryruns, id patchbay.ID) error {
+func (s *Service) roomForDryrun(ctx context.Context, id patchbay.ID) error {
 	of, _, _ := id.DryrunSource()
 	return room(s.limits.DryrunsPerSource, "dryruns", of.Name(), pages(func(after string, limit int) (int, string, error) {
-		page, next, err := records.Dryruns(ctx, of, after, limit)
+		page, next, err := s.records.Dryruns(ctx, of, after, limit)
 		return len(page), next, err
 	}))
 }
@@ -54,7 +54,7 @@ func (s *Service) roomForDryrun(ctx context.Context, records store.Dryruns, id p
 // roomForResource fails with QuotaExceeded when its subscription has as many
 // resources as it may have.
 func (s *Service) roomForResource(ctx context.Context, id patchbay.ID) error {
-	return room(s.limits.ResourcesPerSubscription, "resources", "subscription "+id.Subscription(), s.counted(ctx, subscriptionOf(id), store.Counter.CountResources))
+	return room(s.limits.ResourcesPerSubscription, "resources", "subscription "+id.Subscription(), counted(ctx, subscriptionOf(id), s.records.CountResources))
 }
 
 func subscriptionOf(id patchbay.ID) patchbay.ID {
@@ -75,16 +75,9 @@ func room(limit int, what, where string, count func(most int) (int, error)) erro
 		WithFix("delete what is not needed any more, or have the server's limit raised")
 }
 
-// counted asks the records how many there are below scope. Records that can't
-// count have no limit.
-func (s *Service) counted(ctx context.Context, scope patchbay.ID, count func(store.Counter, context.Context, patchbay.ID) (int, error)) func(int) (int, error) {
-	return func(int) (int, error) {
-		c, ok := s.records.(store.Counter)
-		if !ok {
-			return 0, nil
-		}
-		return count(c, ctx, scope)
-	}
+// counted asks the records how many there are below scope.
+func counted(ctx context.Context, scope patchbay.ID, count func(context.Context, patchbay.ID) (int, error)) func(int) (int, error) {
+	return func(int) (int, error) { return count(ctx, scope) }
 }
 
 // pages counts what is listed.

@@ -8,39 +8,23 @@ import (
 	"github.com/google/uuid"
 
 	"patchbay.dev/patchbay"
-	"patchbay.dev/patchbay/store"
 )
-
-// directory is the part of the records that keeps tenants.
-func (s *Service) directory() (store.Directory, error) {
-	if d, ok := s.records.(store.Directory); ok {
-		return d, nil
-	}
-	return nil, patchbay.Errorf(patchbay.NotSupported, "these records keep no tenants")
-}
 
 // Tenants implements [API].
 func (s *Service) Tenants(ctx context.Context) ([]patchbay.Tenant, error) {
-	d, err := s.directory()
-	if err != nil {
-		return nil, err
-	}
-	return d.Tenants(ctx)
+	return s.records.Tenants(ctx)
 }
 
 // PutTenant implements [API].
 func (s *Service) PutTenant(ctx context.Context, t patchbay.Tenant) error {
-	d, err := s.directory()
-	if err != nil {
-		return err
-	}
+	var err error
 	if t.ID, err = guid("a tenant's id", t.ID); err != nil {
 		return err
 	}
 	if err := displayName(t.DisplayName); err != nil {
 		return err
 	}
-	return d.PutTenant(ctx, t)
+	return s.records.PutTenant(ctx, t)
 }
 
 // Subscriptions implements [API].

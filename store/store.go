@@ -54,8 +54,7 @@ type Records interface {
 	DeleteLeftover(ctx context.Context, id string) error
 }
 
-// Counter counts records without reading them. Records may do without it; then
-// nothing is counted.
+// Counter counts records without reading them.
 type Counter interface {
 	// CountConnections counts those below scope (a subscription), local ones
 	// included.

@@ -29,6 +29,7 @@ type Store interface {
 	store.Roles
 	store.Dryruns
 	store.Audit
+	store.Counter
 }
 
 // sharer is a [Store] that several processes may have open at a time; of
@@ -79,6 +80,7 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 		{"ResourcesAreWrittenUnderTheirETag", resources},
 		{"ResourcesPageAndScope", resourcePages},
 		{"AResourceInUseStays", resourceInUse},
+		{"ConnectionsAndResourcesAreCounted", counts},
 		{"SubscriptionsAndGroups", groups},
 		{"OperationsPageNewestFirst", operationPages},
 		{"Leftovers", leftovers},
