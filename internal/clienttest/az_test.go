@@ -59,7 +59,7 @@ func (a az) in(t *testing.T) az {
 	if err := os.CopyFS(dir, os.DirFS(a.dir)); err != nil {
 		t.Fatal(err)
 	}
-	return az{t, a.cp, dir}
+	return az{t, a.cp.in(t), dir}
 }
 
 // azError is an az that did not end with 0.
@@ -150,7 +150,6 @@ var kinds = []kind{
 	{"cosmos-table", "Microsoft.DocumentDB/databaseAccounts/rows", "/tables/orders", serveKey, "python", "nodejs"},
 	{"cosmos-gremlin", "Microsoft.DocumentDB/databaseAccounts/graphs", "/gremlinDatabases/shop/graphs/orders", serveKey, "nodejs", "python"},
 	{"signalr", "Microsoft.SignalRService/SignalR/signals", "", serveKey, "dotnet", "dotnet"},
-	{"webpubsub", "Microsoft.SignalRService/WebPubSub/hub", "", serveKey, "nodejs", "python"},
 	{"eventhub", "Microsoft.EventHub/namespaces/events", "", serveBus, "python", "java"},
 	{"servicebus", "Microsoft.ServiceBus/namespaces/bus", "", serveBus, "python", "nodejs"},
 	{"keyvault", "Microsoft.KeyVault/vaults/vault", "", serveIdentity, "python", "java"},
@@ -241,7 +240,7 @@ func TestAzManagesConnections(t *testing.T) {
 		t.Run(k.name, func(t *testing.T) {
 			t.Parallel()
 			properties, auth := k.serve(t)
-			target := cp.register(k.resource, properties) + k.child
+			target := cp.in(t).register(k.resource, properties) + k.child
 			manageByAz(t, deploy.in(t), k, target, auth)
 		})
 	}
