@@ -98,21 +98,7 @@ func (x *exchange) putRequest(spec patchbay.Spec) (connector.PutRequest, error) 
 	return connector.PutRequest{ID: x.path.Linker, Spec: spec, Caller: x.caller.Caller, IfMatch: tag}, err
 }
 
-func (s *Server) deleteLinker(x *exchange) error {
-	tag, err := x.ifMatch()
-	if err != nil {
-		return err
-	}
-	begun, err := s.api.Delete(x.ctx, x.path.Linker, x.caller.Caller, tag)
-	if patchbay.CodeOf(err) == patchbay.ResourceNotFound {
-		x.w.Header().Set(skipDelay, "true")
-		return x.empty(http.StatusNoContent)
-	}
-	if err != nil {
-		return err
-	}
-	return x.deletes(begun, s.grace)
-}
+func (s *Server) deleteLinker(x *exchange) error { return x.deleteConnection(s.grace) }
 
 func (s *Server) validateLinker(x *exchange) error {
 	begun, err := s.api.Validate(x.ctx, x.path.Linker, x.caller.Caller, false)
@@ -125,6 +111,9 @@ func (s *Server) validateLinker(x *exchange) error {
 func (s *Server) listConfigurations(x *exchange) error {
 	list, err := s.api.Configurations(x.ctx, x.path.Linker, x.caller.Caller)
 	if err != nil {
+		return err
+	}
+	if err := x.disclosed(x.path.Linker); err != nil {
 		return err
 	}
 	return x.json(http.StatusOK, arm.Configurations(x.version, list))
@@ -141,6 +130,9 @@ func (s *Server) generateConfigurations(x *exchange) error {
 	}
 	list, err := s.api.Generate(x.ctx, x.path.Linker, info, x.caller.Caller)
 	if err != nil {
+		return err
+	}
+	if err := x.disclosed(x.path.Linker); err != nil {
 		return err
 	}
 	return x.json(http.StatusOK, arm.Configurations(x.version, list))
@@ -222,6 +214,9 @@ func (s *Server) previewLinker(x *exchange) error {
 func (s *Server) environment(x *exchange) error {
 	env, err := s.api.Process(x.ctx, x.path.Scope, x.caller.Caller)
 	if err != nil {
+		return err
+	}
+	if err := x.disclosed(x.path.Scope); err != nil {
 		return err
 	}
 	values := make(map[string]string, len(env))

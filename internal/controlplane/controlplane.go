@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/audit"
 	"patchbay.dev/patchbay/connector"
 	"patchbay.dev/patchbay/driver"
 	"patchbay.dev/patchbay/internal/version"
@@ -99,15 +100,16 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	defer stopTraces(o.Log)
 
-	records, err := sqlite.Open(ctx, filepath.Join(dir, DatabaseFile), sqlite.Options{})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, records.Close()) }()
 	keys, err := keyring.Load(filepath.Join(dir, KeyFile))
 	if err != nil {
 		return err
 	}
+	chain := audit.NewChain(func(line []byte) []byte { return keys.MAC(append([]byte("audit\x00"), line...)) })
+	records, err := sqlite.Open(ctx, filepath.Join(dir, DatabaseFile), sqlite.Options{Chain: chain})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, records.Close()) }()
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	watch := newMetrics(registry)
@@ -126,6 +128,7 @@ func Run(ctx context.Context, o Options) (err error) {
 
 	var running atomic.Bool
 	o.Server.Registry, o.Server.Log = registry, o.Log
+	o.Server.Audit = audit.New(records, chain)
 	o.Server.Ready = func(context.Context) error {
 		if !running.Load() {
 			return patchbay.Errorf(patchbay.Internal, "the engine does not run")
