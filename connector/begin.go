@@ -347,6 +347,9 @@ func (s *Service) submit(ctx context.Context, b begin) (Begun, error) {
 		Plan: steps(kind, in), Input: body, Sealed: sealed, By: b.caller.Name, Act: act,
 		Silent: kind == patchbay.OpValidate && !in.Fix,
 	}
+	if kind == patchbay.OpDelete && in.Connection.Principal == "" {
+		sub.Target = "" // nothing is done there, so it need not have room
+	}
 	shown := in.Want
 	if kind == patchbay.OpValidate {
 		shown = in.Connection

@@ -93,6 +93,7 @@ func (s *Service) dryrun(ctx context.Context, r DryrunRequest) (patchbay.Dryrun,
 	now := s.now().UTC()
 	spec := cloneSpec(r.Spec)
 	takeSecrets(&spec)
+	nameOnce(&spec.Target)
 	return patchbay.Dryrun{
 		ID: r.ID, Spec: spec, State: patchbay.Succeeded, Missing: who.missing, Problems: pv.Problems, Steps: effects(pv, connection, spec),
 		ETag: newETag(), Created: now, CreatedBy: r.Caller.Name, CreatedByType: r.Caller.Type,

@@ -201,3 +201,17 @@ func TestAnEndpointIsAskedForAtTheSource(t *testing.T) {
 		}
 	}
 }
+
+func TestATargetHasOneName(t *testing.T) {
+	w := newWorld(t)
+	spec := w.spec()
+	spec.Target.Endpoint = "redis://:hunter2secret@host"
+	w.want(w.put(spec), patchbay.Done, "")
+	if c := mustGet(t, w); c.Spec.Target.Endpoint != "" {
+		t.Errorf("GET = %+v", c.Spec.Target)
+	}
+	id := w.group.Child("providers/Microsoft.Web/sites", "web").Child("providers/Microsoft.ServiceLinker/dryruns", "d")
+	if d := w.dryrun(id, spec, w.caller); d.Spec.Target.Endpoint != "" {
+		t.Errorf("dryrun = %+v", d.Spec.Target)
+	}
+}

@@ -52,6 +52,7 @@ func (s *Service) openSourceOf(ctx context.Context, p parties) (driver.Source, f
 // newParties resolves spec's ends and says, before anything happens, whether
 // such a connection can be, and whether who may have it.
 func (s *Service) newParties(ctx context.Context, who Caller, id patchbay.ID, spec *patchbay.Spec) (parties, error) {
+	nameOnce(&spec.Target)
 	p, err := s.newSource(ctx, id)
 	if err != nil {
 		return p, err
@@ -60,6 +61,16 @@ func (s *Service) newParties(ctx context.Context, who Caller, id patchbay.ID, sp
 		return p, err
 	}
 	return p, s.checkSpec(p, spec)
+}
+
+// nameOnce leaves the one name that a target of t's type has: what nobody looked
+// at is neither stored nor shown.
+func nameOnce(t *patchbay.TargetService) {
+	if t.Type == patchbay.AzureResource {
+		t.Endpoint = ""
+	} else {
+		t.ID, t.Resource = "", nil
+	}
 }
 
 // newSource resolves where a connection of that id is, and checks its name.
