@@ -139,6 +139,8 @@ func FuzzParsePath(f *testing.F) {
 		web + "/providers/Microsoft.ServiceLinker/linkers/a", web, "/subscriptions/s1/resourceGroups", "//", "/%2F/%00",
 		web + "/providers/Microsoft.ServiceLinker/linkers/a/providers/Patchbay.Connector/rotate",
 		"/subscriptions/s1/providers/Microsoft.ServiceLinker/locations/l/operationStatuses/x*y", "/providers/Patchbay.Connector/operations/x/retry",
+		rg + "/providers/Microsoft.ServiceLinker/locations/l/connectors/a/validate", rg + "/providers/Microsoft.ServiceLinker/locations/l/dryruns/d",
+		"/subscriptions/s1/providers/Microsoft.Web/register", "/providers", web + "/config/appsettings/list", web + "/publishxml",
 	} {
 		f.Add(s)
 	}

@@ -108,13 +108,25 @@ func (x *exchange) wrote(b connector.Begun, goesOn int) error {
 	return x.json(goesOn, arm.Linker(x.version, b.Connection))
 }
 
-// deletes answers a DELETE of a connection that became an operation.
-func (x *exchange) deletes(b connector.Begun, usual time.Duration) error {
-	if _, done := x.done(b.Operation, x.patience(usual)); done {
+// deleteConnection begins a DELETE, and waits for its end as long as is usual.
+func (x *exchange) deleteConnection(usual time.Duration) error {
+	tag, err := x.ifMatch()
+	if err != nil {
+		return err
+	}
+	begun, err := x.server.api.Delete(x.ctx, x.path.Linker, x.caller.Caller, tag)
+	if patchbay.CodeOf(err) == patchbay.ResourceNotFound {
+		x.w.Header().Set(skipDelay, "true")
+		return x.empty(http.StatusNoContent)
+	}
+	if err != nil {
+		return err
+	}
+	if _, done := x.done(begun.Operation, x.patience(usual)); done {
 		x.w.Header().Set(skipDelay, "true")
 		return x.empty(http.StatusOK)
 	}
-	return x.began(b)
+	return x.began(begun)
 }
 
 // validates answers a validation: with its result when it is there already.

@@ -97,17 +97,4 @@ func completeLocal(s *patchbay.Spec) {
 
 // deleteConnector answers when the connector is gone, as the live service does:
 // its clients look at once. One that takes too long is answered as a linker is.
-func (s *Server) deleteConnector(x *exchange) error {
-	tag, err := x.ifMatch()
-	if err != nil {
-		return err
-	}
-	begun, err := s.api.Delete(x.ctx, x.path.Linker, x.caller.Caller, tag)
-	if patchbay.CodeOf(err) == patchbay.ResourceNotFound {
-		return x.empty(http.StatusNoContent)
-	}
-	if err != nil {
-		return err
-	}
-	return x.deletes(begun, maxWait)
-}
+func (s *Server) deleteConnector(x *exchange) error { return x.deleteConnection(maxWait) }
