@@ -19,27 +19,8 @@ func (s *Service) PutResource(ctx context.Context, r ResourceRequest) (patchbay.
 	if err != nil && patchbay.CodeOf(err) != patchbay.ResourceNotFound {
 		return res, false, nil, err
 	}
-	if err := s.checkPlace(ctx, &res); err != nil {
+	if err := s.mayPut(ctx, r.Caller, old, &res); err != nil {
 		return res, false, nil, err
-	}
-	if exists && res.Driver == "" {
-		res.Driver = old.Driver // what it is does not change by saying nothing
-	}
-	if err := s.chooseDriver(&res); err != nil {
-		return res, false, nil, err
-	}
-	if _, source := s.catalog.Sources[res.Driver]; source {
-		if err := r.Caller.allow(ctx, ActionHost, res.ID); err != nil {
-			return res, false, nil, err
-		}
-	}
-	if err := s.mayBecome(ctx, old, res); err != nil {
-		return res, false, nil, err
-	}
-	if !exists {
-		if err := s.roomForResource(ctx, res.ID); err != nil {
-			return res, false, nil, err
-		}
 	}
 	now := s.now().UTC()
 	res.State, res.ETag = patchbay.Succeeded, newETag()
@@ -68,6 +49,29 @@ func (s *Service) PutResource(ctx context.Context, r ResourceRequest) (patchbay.
 		return res, false, nil, err
 	}
 	return res, !exists, warnings, nil
+}
+
+// mayPut chooses what r did not say, and refuses what can't be, or what its
+// caller may not. old is zero when there is none.
+func (s *Service) mayPut(ctx context.Context, who Caller, old patchbay.Resource, r *patchbay.Resource) error {
+	if err := s.checkPlace(ctx, r); err != nil {
+		return err
+	}
+	if r.Driver == "" {
+		r.Driver = old.Driver // what it is does not change by saying nothing
+	}
+	if err := s.chooseDriver(r); err != nil {
+		return err
+	}
+	if _, source := s.catalog.Sources[r.Driver]; source {
+		if err := who.allow(ctx, ActionHost, r.ID); err != nil {
+			return err
+		}
+	}
+	if old.ID == "" {
+		return s.roomForResource(ctx, r.ID)
+	}
+	return s.mayBecome(ctx, old, *r)
 }
 
 // checkPlace wants the resource below a subscription and resource group that
@@ -159,14 +163,19 @@ func (s *Service) mayBecome(ctx context.Context, old, now patchbay.Resource) err
 	if err != nil || was.Capabilities.External {
 		return err
 	}
+	return s.noLeftovers(ctx, old, busy)
+}
+
+// noLeftovers fails with busy while something is left over on a target.
+func (s *Service) noLeftovers(ctx context.Context, target patchbay.Resource, busy *patchbay.Error) error {
 	for after := ""; ; {
 		page, next, err := s.records.Leftovers(ctx, after, store.MaxPage)
 		if err != nil {
 			return err
 		}
 		for _, l := range page {
-			if l.Resource.Equal(old.ID) {
-				busy.Message += fmt.Sprintf("%s is a leftover there that only driver %s can remove", l.What, old.Driver)
+			if l.Resource.Equal(target.ID) {
+				busy.Message += fmt.Sprintf("%s is a leftover there that only driver %s can remove", l.What, target.Driver)
 				return busy.WithFix("patchbay leftovers")
 			}
 		}

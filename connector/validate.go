@@ -300,26 +300,8 @@ func (v *checking) authentication(ctx context.Context, have map[string]patchbay.
 		return
 	}
 	before := len(v.checks)
-	if r := v.held.Principal; r != nil {
-		request := *r
-		request.Credential = v.held.Credential.open()
-		state, err := v.target.InspectPrincipal(ctx, request)
-		switch {
-		case err != nil:
-			v.failed(group, name, err, "")
-			return
-		case !state.Exists:
-			v.add(group, name, patchbay.Failure, patchbay.PrincipalMissing, fmt.Sprintf("the login %s is not on the target any more", r.Name), v.fix())
-			return
-		case !state.Ours:
-			v.add(group, name, patchbay.Failure, patchbay.NotOurs, fmt.Sprintf("the login %s lost Patchbay's mark", r.Name), v.fix())
-		}
-		if len(state.Missing) > 0 {
-			v.add(group, name, patchbay.Failure, patchbay.RightsMissing, fmt.Sprintf("the login %s lacks: %s", r.Name, strings.Join(state.Missing, "; ")), v.fix())
-		}
-		if len(state.Excess) > 0 {
-			v.add(group, name, patchbay.Failure, patchbay.RightsExcess, fmt.Sprintf("the login %s has more than %s access: %s", r.Name, r.Access, strings.Join(state.Excess, "; ")), v.fix())
-		}
+	if r := v.held.Principal; r != nil && !v.rights(ctx, *r) {
+		return
 	}
 	if v.held.whose() == loginIdentity {
 		v.add(group, name, patchbay.Warning, "", v.granted(), "")
@@ -346,6 +328,31 @@ func (v *checking) authentication(ctx context.Context, have map[string]patchbay.
 	case len(v.checks) == before:
 		v.add(group, name, patchbay.Success, "", "", "")
 	}
+}
+
+// rights compares the login's rights with those asked for; it is false when
+// there is nothing to sign in with.
+func (v *checking) rights(ctx context.Context, r driver.PrincipalRequest) bool {
+	const group, name = patchbay.CheckAuthentication, nameAuthentication
+	r.Credential = v.held.Credential.open()
+	state, err := v.target.InspectPrincipal(ctx, r)
+	switch {
+	case err != nil:
+		v.failed(group, name, err, "")
+		return false
+	case !state.Exists:
+		v.add(group, name, patchbay.Failure, patchbay.PrincipalMissing, fmt.Sprintf("the login %s is not on the target any more", r.Name), v.fix())
+		return false
+	case !state.Ours:
+		v.add(group, name, patchbay.Failure, patchbay.NotOurs, fmt.Sprintf("the login %s lost Patchbay's mark", r.Name), v.fix())
+	}
+	if len(state.Missing) > 0 {
+		v.add(group, name, patchbay.Failure, patchbay.RightsMissing, fmt.Sprintf("the login %s lacks: %s", r.Name, strings.Join(state.Missing, "; ")), v.fix())
+	}
+	if len(state.Excess) > 0 {
+		v.add(group, name, patchbay.Failure, patchbay.RightsExcess, fmt.Sprintf("the login %s has more than %s access: %s", r.Name, r.Access, strings.Join(state.Excess, "; ")), v.fix())
+	}
+	return true
 }
 
 // granted says who has to give an identity its rights.
