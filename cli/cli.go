@@ -206,7 +206,7 @@ Results go to standard output, everything for people to standard error.`,
 		a.resourceCommand(), a.connectionCommand(), a.operationCommand(), a.leftoversCommand(),
 		a.roleCommand(), a.runCommand(), a.versionCommand(),
 		a.loginCommand(), a.logoutCommand(), a.whoamiCommand(),
-		a.principalCommand(), a.tenantCommand(), a.subscriptionCommand(),
+		a.principalCommand(), a.tenantCommand(), a.subscriptionCommand(), a.auditCommand(),
 	)
 	root.InitDefaultCompletionCmd()
 	return a, root

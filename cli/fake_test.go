@@ -193,6 +193,8 @@ func (f *fake) route(w http.ResponseWriter, r *http.Request, body []byte) {
 		f.ok(w, 200, list(ops))
 	case strings.HasPrefix(path, own+"operations/"):
 		f.operation(w, r, strings.TrimPrefix(path, own+"operations/"))
+	case strings.HasPrefix(path, own+"audit"):
+		f.audit(w, r)
 	case path == own+"principals" && r.Method == http.MethodGet:
 		f.ok(w, 200, list(fakePrincipals))
 	case path == own+"leftovers":
