@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"maps"
@@ -30,6 +31,9 @@ func (s *Service) PutResource(ctx context.Context, r ResourceRequest) (patchbay.
 	if exists {
 		res.ID, res.Created, res.CreatedBy, res.CreatedByType = old.ID, old.Created, old.CreatedBy, old.CreatedByType
 		if admin == nil {
+			if err := mayKeepAdmin(ctx, r.Caller, old, res); err != nil {
+				return res, false, nil, err
+			}
 			if admin, err = s.openAdmin(old); err != nil {
 				return res, false, nil, err
 			}
@@ -72,6 +76,23 @@ func (s *Service) mayPut(ctx context.Context, who Caller, old patchbay.Resource,
 		return s.roomForResource(ctx, r.ID)
 	}
 	return s.mayBecome(ctx, old, *r)
+}
+
+// mayKeepAdmin refuses to take a stored admin credential elsewhere for a caller
+// who is not trusted with the server: one who may only change targets could
+// point one at a machine of their own, and be sent the credential.
+func mayKeepAdmin(ctx context.Context, c Caller, old, res patchbay.Resource) error {
+	if len(old.Admin) == 0 || res.Endpoint == old.Endpoint && res.Driver == old.Driver && bytes.Equal(res.Properties, old.Properties) {
+		return nil
+	}
+	err := c.allow(ctx, ActionHost, res.ID)
+	if patchbay.CodeOf(err) == patchbay.Forbidden {
+		e := *patchbay.AsError(err)
+		e.Message += ": its stored admin credential would be sent to another place, or in another way"
+		e.Fix = "give the admin credential again, with the change"
+		return &e
+	}
+	return err
 }
 
 // checkPlace wants the resource below a subscription and resource group that

@@ -191,3 +191,26 @@ func TestALostAnswerMakesNoSecondLogin(t *testing.T) {
 		t.Errorf("%d logins were made; the target has %v, the record %s", w.broker.ensured, w.broker.names(), c.Principal)
 	}
 }
+
+// What az offers a developer is more than the settings table has rows for.
+func TestAUserAccountReadsWhatAnIdentityDoes(t *testing.T) {
+	w := newWorld(t)
+	w.local("dev")
+	w.registerRedis("")
+	spec := w.cache(&patchbay.Auth{Type: patchbay.AuthUserAccount, PrincipalID: "33333333-3333-3333-3333-333333333333"})
+	w.want(w.put(spec), patchbay.Done, "")
+	list, err := w.Generate(t.Context(), w.linker, nil, w.caller)
+	if err != nil || settingNamed(list, "AZURE_REDIS_HOST") == "" {
+		t.Errorf("its settings = %v, %v", list, err)
+	}
+	if c := w.check(patchbay.CheckAuthentication); c.Result != patchbay.Warning || !strings.Contains(c.Message, "user account") {
+		t.Errorf("authentication = %+v", c)
+	}
+	if _, err := w.Rotate(t.Context(), RotateRequest{ID: w.linker, Caller: w.caller}); patchbay.CodeOf(err) != patchbay.NotSupported {
+		t.Errorf("rotate = %v", err)
+	}
+	spec.Auth = systemIdentity()
+	if _, err := w.Put(t.Context(), PutRequest{ID: w.linker, Spec: spec, Caller: w.caller}); patchbay.CodeOf(err) != patchbay.NotSupported {
+		t.Errorf("a local connection as an identity = %v", err)
+	}
+}

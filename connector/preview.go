@@ -77,7 +77,7 @@ func (s *Service) previewSettings(ctx context.Context, pv *Preview, p parties, s
 		source = id
 	}
 	request := settings.Request{
-		Kind: p.kind, Client: spec.Client, Auth: authType(spec.Auth), Naming: spec.Naming,
+		Kind: p.kind, Client: spec.Client, Auth: settingsAuth(p.kind, spec), Naming: spec.Naming,
 		Connection: name, Values: values, Preview: true,
 	}
 	if i := spec.Configuration; i != nil {

@@ -398,6 +398,24 @@ func TestARealPostgreSQLChangesHands(t *testing.T) {
 	if now, err := os.ReadFile(p.file); err != nil || string(now) != original {
 		t.Errorf("after the delete the file has %q, %v", now, err)
 	}
+	// And a developer gets a login of their own, which nobody writes anywhere.
+	p.linker = p.group.Location("local").Connector("dev")
+	p.done(p.put(spec))
+	first := p.held(key)
+	exec(t, first, "SELECT 1")
+	if results := p.validated(); len(results) != 3 || results[patchbay.CheckAuthentication] != patchbay.Success {
+		t.Errorf("%v", results)
+	}
+	p.done(p.ends(p.Rotate(t.Context(), connector.RotateRequest{ID: p.linker, Caller: p.caller})))
+	exec(t, p.held(key), "SELECT 1")
+	if conn, err := pgx.Connect(t.Context(), first); err == nil {
+		_ = conn.Close(t.Context())
+		t.Error("the login from before the rotation still signs in")
+	}
+	p.done(p.ends(p.Delete(t.Context(), p.linker, p.caller, "")))
+	if now, err := os.ReadFile(p.file); err != nil || string(now) != original {
+		t.Errorf("a local connection wrote %q, %v", now, err)
+	}
 	exec(t, admin+"postgres", "DO $$ BEGIN IF EXISTS (SELECT FROM pg_roles WHERE rolname LIKE 'pb\\_%\\_g%') THEN RAISE 'a login is left'; END IF; END $$")
 }
 

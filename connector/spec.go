@@ -129,7 +129,7 @@ func (s *Service) checkSpec(p parties, spec *patchbay.Spec) error {
 	}
 	switch spec.Naming {
 	case patchbay.NamingAzure, patchbay.NamingNative, patchbay.NamingServiceBinding:
-		_, err := settings.Names(p.kind, spec.Client, authType(spec.Auth), spec.Naming)
+		_, err := settings.Names(p.kind, spec.Client, settingsAuth(p.kind, *spec), spec.Naming)
 		return err
 	}
 	return patchbay.Errorf(patchbay.InvalidArgument, "naming %q is not one of azure, native, servicebinding", clip(string(spec.Naming), 40))
@@ -223,6 +223,24 @@ func authType(a *patchbay.Auth) patchbay.AuthType {
 		return patchbay.AuthSecret
 	}
 	return a.Type
+}
+
+// settingsAuth is the auth type whose settings are written for a target of that
+// kind. A developer's own account reads what a system-assigned identity does,
+// where the table has nothing of its own for it: what finds the one finds the
+// other.
+func settingsAuth(kind string, spec patchbay.Spec) patchbay.AuthType {
+	auth := authType(spec.Auth)
+	if auth != patchbay.AuthUserAccount {
+		return auth
+	}
+	if _, err := settings.Names(kind, spec.Client, auth, spec.Naming); err == nil {
+		return auth
+	}
+	if _, err := settings.Names(kind, spec.Client, patchbay.AuthSystemIdentity, spec.Naming); err == nil {
+		return patchbay.AuthSystemIdentity
+	}
+	return auth
 }
 
 // configures reports whether spec wants its settings written.

@@ -416,7 +416,7 @@ func (s *Service) settingsRequest(p plan, c patchbay.Connection, facts map[strin
 		values[name] = value
 	}
 	r := settings.Request{
-		Kind: p.Kind, Client: c.Spec.Client, Auth: authType(c.Spec.Auth), Naming: c.Spec.Naming,
+		Kind: p.Kind, Client: c.Spec.Client, Auth: settingsAuth(p.Kind, c.Spec), Naming: c.Spec.Naming,
 		Connection: c.Name, Taken: taken, Values: values,
 	}
 	if i := c.Spec.Configuration; i != nil {
