@@ -1,0 +1,91 @@
+package access_test
+
+import (
+	"path/filepath"
+	"testing"
+	"time"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/access"
+	"patchbay.dev/patchbay/store"
+	"patchbay.dev/patchbay/store/sqlite"
+)
+
+// TestRolesGoWithWhatTheyAreAbout runs on the real records, which remove
+// assignments by themselves: a decision must know of it at once.
+func TestRolesGoWithWhatTheyAreAbout(t *testing.T) {
+	const (
+		tenant = "00000000-0000-0000-0000-0000000000a0"
+		sub    = "00000000-0000-0000-0000-00000000000a"
+		ann    = "10000000-0000-0000-0000-000000000001"
+		read   = "Patchbay.Connector/resources/read"
+	)
+	group := patchbay.ID("/subscriptions/" + sub + "/resourceGroups/shop")
+	web := group + "/providers/Microsoft.Web/sites/web"
+	ctx := t.Context()
+	records, err := sqlite.Open(ctx, filepath.Join(t.TempDir(), "x.db"), sqlite.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := records.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	resource := patchbay.Resource{ID: web, Driver: "envfile", State: patchbay.Succeeded, ETag: `"1"`, Created: now, Modified: now}
+	principal := patchbay.Principal{ID: ann, Tenant: tenant, Name: "ann", Kind: patchbay.UserPrincipal, Provider: "corp", Subject: "ann", ETag: `"1"`, Created: now, Modified: now}
+	must(records.PutTenant(ctx, patchbay.Tenant{ID: tenant, DisplayName: "default"}))
+	must(records.PutSubscription(ctx, patchbay.Subscription{ID: sub, TenantID: tenant}))
+	must(records.PutResourceGroup(ctx, patchbay.ResourceGroup{ID: group, Location: "local"}))
+	must(records.PutResource(ctx, resource, ""))
+	must(records.PutPrincipal(ctx, principal, store.Absent))
+
+	c, err := access.New(ctx, access.Options{Roles: records, Places: records, People: records})
+	must(err)
+	who := patchbay.Subject{ID: ann, Tenant: tenant, Name: "ann", Kind: patchbay.UserPrincipal}
+	operator := patchbay.Subject{Operator: true, Name: "admin"}
+	give := func(n string, scope patchbay.ID) {
+		t.Helper()
+		_, _, err := c.PutAssignment(ctx, operator, patchbay.RoleAssignment{ID: "30000000-0000-0000-0000-00000000000" + n, Scope: scope, Role: access.Reader, Principal: ann})
+		must(err)
+	}
+	may := func() bool { return c.May(ctx, who, read, web) }
+
+	give("1", web)
+	if !may() {
+		t.Fatal("the role does not count")
+	}
+	if _, _, err := c.PutAssignment(ctx, operator, patchbay.RoleAssignment{ID: "30000000-0000-0000-0000-00000000000f", Scope: web, Role: access.Reader, Principal: ann}); patchbay.CodeOf(err) != patchbay.RoleAssignmentExists {
+		t.Errorf("a second one: %v", err)
+	}
+	must(records.DeleteResource(ctx, web, ""))
+	must(records.PutResource(ctx, resource, ""))
+	if may() {
+		t.Error("a resource of the same name has the roles of the one before")
+	}
+
+	give("2", group)
+	must(records.DeleteResource(ctx, web, ""))
+	must(records.DeleteResourceGroup(ctx, group))
+	must(records.PutResourceGroup(ctx, patchbay.ResourceGroup{ID: group, Location: "local"}))
+	if may() {
+		t.Error("a group of the same name has the roles of the one before")
+	}
+
+	give("3", "/")
+	if !may() {
+		t.Fatal("a role at the root does not count")
+	}
+	must(records.DeletePrincipal(ctx, ann, ""))
+	must(records.PutPrincipal(ctx, principal, store.Absent))
+	if may() {
+		t.Error("a principal of the same id has the roles of the one before")
+	}
+}
