@@ -85,6 +85,16 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 		{"OperationsPageNewestFirst", operationPages},
 		{"Leftovers", leftovers},
 		{"HostileNamesAreOnlyNames", hostile},
+		{"Principals", principals},
+		{"RoleDefinitionsAndAssignments", roleDefinitions},
+		{"RolesGoWithWhatTheyAreAbout", rolesGoWithWhatTheyAreAbout},
+		{"Dryruns", dryruns},
+		{"TooManyAtOneTargetIsRefused", targetLimit},
+		{"EveryWriteLeavesItsLinesAndARefusedOneNone", everyWriteIsTold},
+		{"SigningKeysAreTheServersOwn", signingKeysAreTheServers},
+		{"OperationsAreToldAtTheirBeginAndEnd", operationsAreTold},
+		{"TheAuditChainHoldsUnderManyWriters", theChainHolds},
+		{"AuditFilters", auditFilters},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open(t)) })
 	}
