@@ -241,7 +241,7 @@ func localNode() []byte {
 	}{
 		{"key", 13, []byte("local")}, {"data_center", 13, []byte("dc1")}, {"rack", 13, []byte("r1")}, {"release_version", 13, []byte("4.0.0")},
 		{"partitioner", 13, []byte("org.apache.cassandra.dht.Murmur3Partitioner")}, {"cluster_name", 13, []byte("fake")},
-		{"host_id", 12, bytes.Repeat([]byte{7}, 16)}, {"rpc_address", 16, net.IPv4(192, 0, 2, 1).To4()}, {"broadcast_address", 16, net.IPv4(192, 0, 2, 1).To4()},
+		{"schema_version", 12, bytes.Repeat([]byte{9}, 16)}, {"host_id", 12, bytes.Repeat([]byte{7}, 16)}, {"rpc_address", 16, net.IPv4(192, 0, 2, 1).To4()}, {"broadcast_address", 16, net.IPv4(192, 0, 2, 1).To4()},
 	}
 	text := func(b []byte, s string) []byte { return append(binary.BigEndian.AppendUint16(b, uint16(len(s))), s...) }
 	b := []byte{0, 0, 0, 2, 0, 0, 0, 1}

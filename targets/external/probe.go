@@ -33,7 +33,7 @@ func (t *target) Probe(ctx context.Context, r driver.ProbeRequest) (driver.Probe
 	}
 	ctx, cancel := context.WithTimeout(ctx, probeLimit)
 	defer cancel()
-	s := &session{target: t, service: serviceOf(kind), facts: facts, login: r.Credential.Values(), dialer: r.Dialer}
+	s := &session{target: t, service: serviceOf(kind), facts: facts, login: r.Credential.Values(), over: ctx, dialer: r.Dialer}
 	if err := s.locate(ctx); err != nil {
 		if errors.Is(err, errNowhere) {
 			return driver.ProbeResult{Took: time.Since(started)}, nil

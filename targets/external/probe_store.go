@@ -123,7 +123,7 @@ func probeCassandra(ctx context.Context, s *session) error {
 	c.HostDialer = hostDialer{s}
 	c.Authenticator = gocql.PasswordAuthenticator{Username: s.value("username"), Password: s.value("password")}
 	c.DisableInitialHostLookup, c.NumConns, c.ProtoVersion = true, 1, 4
-	c.Timeout, c.ConnectTimeout = dialLimit, dialLimit
+	c.Timeout, c.ConnectTimeout, c.Metadata.CacheMode = dialLimit, dialLimit, gocql.Disabled
 	c.ReconnectionPolicy = &gocql.ConstantReconnectionPolicy{MaxRetries: 1}
 	c.Events.DisableNodeStatusEvents, c.Events.DisableTopologyEvents, c.Events.DisableSchemaEvents = true, true, true
 	c.Logger = gocql.NewLogger(gocql.LogLevelNone)

@@ -176,6 +176,8 @@ func probeS3(ctx context.Context, s *session) error {
 		return s.refused(err)
 	case "AccessDenied":
 		return nil // it knows the login, and does not let it list
+	case "InvalidBucketName":
+		return invalid("%s is no name of a bucket", clip(bucket))
 	case "NoSuchBucket":
 		return missing("bucket", bucket)
 	}

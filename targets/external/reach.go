@@ -50,6 +50,7 @@ type session struct {
 	service  service
 	facts    map[string]string
 	login    map[string]patchbay.Secret
+	over     context.Context // of the whole attempt: its connections end with it
 	dialer   driver.Dialer
 	at       string      // host:port
 	tls      *tls.Config // nil: in the clear
@@ -107,15 +108,13 @@ func (s *session) reach(ctx context.Context) error {
 
 // DialContext makes s a dialer to its own address, whatever it is asked for: a
 // client library looks no name up here, and a server can't send it elsewhere.
-// The connection ends with ctx's time.
+// The connection ends with the attempt, whatever the library thinks of contexts.
 func (s *session) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
 	conn, err := s.dialer.DialContext(ctx, "tcp", s.at)
 	if err != nil {
 		return nil, err
 	}
-	if deadline, ok := ctx.Deadline(); ok {
-		_ = conn.SetDeadline(deadline) // not every vantage point's connections have one
-	}
+	context.AfterFunc(s.over, func() { _ = conn.Close() })
 	return conn, nil
 }
 
