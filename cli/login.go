@@ -327,7 +327,7 @@ only you can read, and replaced when it expires.
 --token-file and PATCHBAY_TOKEN go before a login, and a login before the admin
 token of a data directory.`,
 		Example: `  patchbay login --patchbay-url https://patchbay.example:7443
-  patchbay login --service-principal --client-id 7d0b… --secret-file @secret
+  patchbay login --service-principal --client-id 7d0b… --secret-file ./secret
   patchbay login --federated-token-file /var/run/secrets/tokens/patchbay`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.login(cmd, o) },

@@ -1,0 +1,182 @@
+package server
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/identity"
+	"patchbay.dev/patchbay/keyring"
+	"patchbay.dev/patchbay/store/storetest"
+)
+
+// withIssuer is a server that signs principals in.
+func withIssuer(t *testing.T, with ...func(*Options)) (*bench, *people, *identity.Service) {
+	t.Helper()
+	records := storetest.NewMemory()
+	if err := records.PutTenant(t.Context(), patchbay.Tenant{ID: otherTenant, DisplayName: "contoso"}); err != nil {
+		t.Fatal(err)
+	}
+	ring, err := keyring.Load(filepath.Join(t.TempDir(), "key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := identity.New(t.Context(), identity.Options{Directory: records, Keys: ring})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	b, p := withPeople(t, append(with, func(o *Options) { o.Issuer, o.Identity = s, s })...)
+	return b, p, s
+}
+
+// ask makes a request that nobody has signed, with a form when there is one.
+func (b *bench) ask(method, target, form string, header ...string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, "https://patchbay.test"+target, strings.NewReader(form))
+	if form != "" {
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	b.ServeHTTP(w, r)
+	return w
+}
+
+func TestSignInsAreAudited(t *testing.T) {
+	b, log, s := withIssuer(t)
+	p, secret, err := s.Create(t.Context(), identity.NewPrincipal{Tenant: otherTenant, Name: "deployer"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	form := func(id, secret string) string {
+		return url.Values{"grant_type": {"client_credentials"}, "client_id": {id}, "client_secret": {secret}}.Encode()
+	}
+	w := b.ask("POST", "/contoso/oauth2/v2.0/token", form(p.AppID, secret.Reveal()))
+	var answer struct {
+		Token string `json:"access_token"`
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil || w.Code != 200 {
+		t.Fatal(w.Code, w.Body)
+	}
+	lines := log.heard()
+	if len(lines) != 1 || lines[0].Result != patchbay.AuditSucceeded || lines[0].CallerID != p.ID || lines[0].Tenant != otherTenant ||
+		lines[0].Action != "Patchbay.Connector/signIn/action" || lines[0].Address != "192.0.2.1" || lines[0].Request == "" {
+		t.Errorf("%+v", lines)
+	}
+	w = b.ask("GET", "/providers/Patchbay.Connector/signIn", "", "Authorization", "Bearer "+answer.Token)
+	if w.Code != 200 || !strings.Contains(w.Body.String(), p.ID) {
+		t.Errorf("who it is: %d %s", w.Code, w.Body)
+	}
+	log.heard()
+
+	if w := b.ask("POST", "/adfs/oauth2/token", form(p.AppID, "c4n4ry")); w.Code != 401 {
+		t.Error(w.Code, w.Body)
+	}
+	lines = log.heard()
+	if len(lines) != 1 || lines[0].Result != patchbay.AuditRefused || lines[0].Code != patchbay.Unauthenticated || lines[0].CallerID != p.ID {
+		t.Errorf("%+v", lines)
+	}
+	// A principal of one tenant is in no other, and a flood is few lines.
+	if w := b.ask("POST", "/33333333-3333-4333-8333-333333333333/oauth2/v2.0/token", form(p.AppID, secret.Reveal())); w.Code != 401 {
+		t.Error(w.Code, w.Body)
+	}
+	refused := 0
+	for range 100 {
+		if w := b.ask("POST", "/adfs/oauth2/token", form("44444444-4444-4444-8444-444444444444", "c4n4ry")); w.Code == http.StatusTooManyRequests {
+			refused++
+			if w.Header().Get("Retry-After") == "" {
+				t.Error("no Retry-After")
+			}
+		}
+	}
+	if lines := log.heard(); refused < 80 || len(lines) > 2*strangerLines {
+		t.Errorf("%d of 100 slowed down, %d lines", refused, len(lines))
+	}
+	for _, s := range []string{"c4n4ry", secret.Reveal(), answer.Token} {
+		if strings.Contains(b.logs.String(), s) {
+			t.Errorf("%q is in the log", s)
+		}
+	}
+}
+
+func TestTokensAndSecretsInTheClearAreRefused(t *testing.T) {
+	b, _, s := withIssuer(t, func(o *Options) { o.TrustForwarded = true })
+	p, secret, err := s.Create(t.Context(), identity.NewPrincipal{Tenant: otherTenant, Name: "deployer"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {p.AppID}, "client_secret": {secret.Reveal()}}.Encode()
+	token := "Bearer " + b.Token().Reveal()
+	for _, c := range []struct {
+		name, method, path, form string
+		header                   []string
+		status                   int
+	}{
+		{"a token, in the clear", "GET", "/subscriptions", "", []string{"Authorization", token, "X-Forwarded-Proto", "http"}, 401},
+		{"another tenant's token", "GET", "/subscriptions", "", []string{"x-ms-authorization-auxiliary", token, "X-Forwarded-Proto", "http"}, 401},
+		{"a secret", "POST", "/adfs/oauth2/token", form, []string{"X-Forwarded-Proto", "HTTP"}, 401},
+		{"a token, from this machine", "GET", "/subscriptions", "", []string{"Authorization", token, "X-Forwarded-Proto", "http", "X-Forwarded-For", "127.0.0.1"}, 200},
+		{"a token, encrypted", "GET", "/subscriptions", "", []string{"Authorization", token, "X-Forwarded-Proto", "https"}, 200},
+		{"a secret, encrypted", "POST", "/adfs/oauth2/token", form, []string{"X-Forwarded-Proto", "https"}, 200},
+		{"nothing secret", "GET", "/adfs/.well-known/openid-configuration", "", []string{"X-Forwarded-Proto", "http"}, 200},
+	} {
+		w := b.ask(c.method, c.path, c.form, c.header...)
+		if w.Code != c.status || c.status == 401 && !strings.Contains(w.Body.String(), "plain HTTP") {
+			t.Errorf("%s: %d %s", c.name, w.Code, w.Body)
+		}
+	}
+}
+
+func TestPrincipalsOnTheWire(t *testing.T) {
+	b, _, s := withIssuer(t)
+	if w := b.send("POST", "/providers/Patchbay.Connector/principals?api-version=2026-11-01&tenant=nowhere", `{"name":"x"}`); w.Code != 404 {
+		t.Error(w.Code, w.Body)
+	}
+	made := func(body string) map[string]any {
+		w := b.send("POST", "/providers/Patchbay.Connector/principals?api-version=2026-11-01&tenant=contoso", body)
+		var p map[string]any
+		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || w.Code != 201 || w.Header().Get("ETag") == "" {
+			t.Fatal(w.Code, w.Body)
+		}
+		return p
+	}
+	p := made(`{"name":"deployer","expires":"2099-01-01T00:00:00Z"}`)
+	path := "/providers/Patchbay.Connector/principals/" + p["id"].(string)
+	for _, c := range []struct {
+		method, path, body string
+		header             []string
+		status             int
+		want               string
+	}{
+		{"GET", path, "", nil, 200, `"deployer"`},
+		{"GET", "/providers/Patchbay.Connector/principals/" + p["appId"].(string), "", nil, 200, `"deployer"`},
+		{"PATCH", path, `{"name":"ci"}`, nil, 200, `"ci"`},
+		{"PATCH", path, `{"disabled":true}`, []string{"If-Match", `"old"`}, 412, ""},
+		{"PATCH", path, `{"roles":[]}`, nil, 400, "roles"},
+		{"PATCH", path, `{"disabled":true}`, nil, 200, `"disabled":true`},
+		{"POST", path + "/resetSecret", "", nil, 200, `"secret":`},
+		{"POST", path + "/resetSecret", `{"append":true,"expires":"soon"}`, nil, 400, "expires"},
+		{"DELETE", path, "", nil, 200, ""},
+		{"DELETE", path, "", nil, 204, ""},
+		{"GET", path, "", nil, 404, "there is no principal"},
+	} {
+		w := b.send(c.method, c.path+"?api-version=2026-11-01", c.body, c.header...)
+		text := strings.ReplaceAll(w.Body.String(), `": `, `":`)
+		if w.Code != c.status || !strings.Contains(text, c.want) || strings.Contains(text, "argon2") {
+			t.Errorf("%s %s %s: %d %s", c.method, c.path, c.body, w.Code, text)
+		}
+		if c.method != "POST" && strings.Contains(text, `"secret":`) {
+			t.Errorf("%s %s shows a secret", c.method, c.path)
+		}
+	}
+	if list, _, err := s.List(t.Context(), "", "", 10); err != nil || len(list) != 0 {
+		t.Error(list, err)
+	}
+}
