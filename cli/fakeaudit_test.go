@@ -27,6 +27,9 @@ func (f *fake) audit(w http.ResponseWriter, r *http.Request) {
 			Result: patchbay.AuditFailed, Code: patchbay.TargetUnreachable, Caller: "ann", Address: "10.0.0.9", Detail: "create", Hash: "bb"},
 		{Seq: 3, Time: fakeStart.Add(time.Hour), Action: "Patchbay.Connector/signIn/action", Result: patchbay.AuditRefused, Caller: "evil\x1b]0;pwned\x07", Hash: "cc"},
 	}
+	if q.Get("caller") == "ann" { // shows what it was asked
+		lines = []patchbay.AuditEntry{{Seq: 1, Time: fakeStart, Detail: q.Encode()}}
+	}
 	if q.Get("format") != "jsonl" {
 		f.ok(w, 200, list(lines))
 		return
@@ -34,6 +37,7 @@ func (f *fake) audit(w http.ResponseWriter, r *http.Request) {
 	enc := json.NewEncoder(w)
 	for i, e := range lines {
 		if i == 2 && q.Get("caller") == "broken" {
+			_ = http.NewResponseController(w).Flush()
 			panic(http.ErrAbortHandler)
 		}
 		if err := enc.Encode(e); err != nil {
