@@ -90,6 +90,8 @@ func (s *Server) openRoute(r *http.Request) (open, bool) {
 	switch {
 	case words[0] == "metadata":
 		return open{http.MethodGet, s.metadata}, rest == "endpoints"
+	case words[0] == "v1.0":
+		return s.graphRoute(words)
 	case words[0] == "providers":
 		return open{http.MethodGet, s.signInWays}, rest == "patchbay.connector/signin"
 	case words[0] != "adfs":

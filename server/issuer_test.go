@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/access"
 	"patchbay.dev/patchbay/identity"
 	"patchbay.dev/patchbay/keyring"
 	"patchbay.dev/patchbay/store/storetest"
@@ -178,5 +179,63 @@ func TestPrincipalsOnTheWire(t *testing.T) {
 	}
 	if list, _, err := s.List(t.Context(), "", "", 10); err != nil || len(list) != 0 {
 		t.Error(list, err)
+	}
+}
+
+func TestNamesAndIDsAreFoundAsInGraph(t *testing.T) {
+	b, _, s := withIssuer(t)
+	p, _, err := s.Create(t.Context(), identity.NewPrincipal{Tenant: otherTenant, Name: "deployer"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	filter := func(f string) string { return "?$filter=" + url.QueryEscape(f) }
+	for _, c := range []struct {
+		method, path, body string
+		status             int
+		found              bool
+	}{
+		{"GET", "/v1.0/servicePrincipals" + filter("servicePrincipalNames/any(c:c eq '"+p.AppID+"')"), "", 200, true},
+		{"GET", "/v1.0/servicePrincipals" + filter("displayName eq 'Deployer'"), "", 200, true},
+		{"GET", "/v1.0/servicePrincipals" + filter("displayName eq 'it''s'"), "", 200, false},
+		{"GET", "/v1.0/servicePrincipals" + filter("displayName eq ''"), "", 200, false},
+		{"GET", "/v1.0/servicePrincipals" + filter("nonsense"), "", 400, false},
+		{"GET", "/v1.0/users" + filter("userPrincipalName eq 'deployer'"), "", 200, false},
+		{"GET", "/v1.0/servicePrincipals/" + p.ID, "", 200, true},
+		{"GET", "/v1.0/servicePrincipals/nobody", "", 404, false},
+		{"POST", "/v1.0/directoryObjects/getByIds", `{"ids":["` + p.ID + `","nobody"],"types":["user"]}`, 200, true},
+		{"POST", "/v1.0/directoryObjects/getByIds", `[]`, 400, false},
+		{"DELETE", "/v1.0/servicePrincipals/" + p.ID, "", 405, false},
+	} {
+		w := b.send(c.method, c.path, c.body)
+		if w.Code != c.status || strings.Contains(w.Body.String(), `"deployer"`) != c.found {
+			t.Errorf("%s %s: %d %s", c.method, c.path, w.Code, w.Body)
+		}
+	}
+	if w := b.ask("GET", "/v1.0/servicePrincipals", ""); w.Code != 401 {
+		t.Error("without a token:", w.Code)
+	}
+}
+
+// Who may not read principals is told nothing by Graph's routes either, and
+// nobody is told of another tenant's.
+func TestGraphIsForWhoMayReadPrincipals(t *testing.T) {
+	b, p, s := withIssuer(t)
+	b.opts.Identity = p
+	if _, _, err := s.Create(t.Context(), identity.NewPrincipal{Tenant: otherTenant, Name: "deployer"}); err != nil {
+		t.Fatal(err)
+	}
+	reader, nobody := p.caller("reader", otherTenant), p.caller("nobody", otherTenant)
+	elsewhere := p.caller("elsewhere", testTenant)
+	p.give(reader, access.Reader, "/")
+	p.give(elsewhere, access.Owner, "/")
+	for _, c := range []struct {
+		who    patchbay.Subject
+		status int
+		found  bool
+	}{{reader, 200, true}, {nobody, 404, false}, {elsewhere, 200, false}} {
+		w := b.ask("GET", "/v1.0/servicePrincipals", "", "Authorization", "Bearer token-of-"+c.who.Name)
+		if w.Code != c.status || strings.Contains(w.Body.String(), "deployer") != c.found {
+			t.Errorf("%s: %d %s", c.who.Name, w.Code, w.Body)
+		}
 	}
 }
