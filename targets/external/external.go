@@ -10,7 +10,7 @@
 // # Registration
 //
 // The endpoint is host:port or a URL; without one a resource is where Azure has
-// it ([kinds.go] says where). The properties are
+// it (services says where). The properties are
 //
 //	values     what settings are made of, by the kind's own names, where the
 //	           endpoint and the id don't say it: database, region, username, …

@@ -58,9 +58,14 @@ func (s *session) do(r *http.Request) (status int, body []byte, err error) {
 // where the service has no other word for one: elsewhere it knows the login.
 func (s *session) get(r *http.Request, forbidden bool) error {
 	status, _, err := s.do(r)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
+	}
+	return s.meaning(status, forbidden)
+}
+
+func (s *session) meaning(status int, forbidden bool) error {
+	switch {
 	case status == http.StatusUnauthorized || forbidden && status == http.StatusForbidden:
 		return s.refused(nil)
 	case status == http.StatusTooManyRequests || status >= 500:
@@ -239,17 +244,12 @@ func probeCosmos(ctx context.Context, s *session) error {
 	r.Header.Set("X-Ms-Date", date)
 	r.Header.Set("X-Ms-Version", "2018-12-31")
 	r.Header.Set("Authorization", url.QueryEscape("type=master&ver=1.0&sig="+signature))
-	if link != "" {
-		status, _, err := s.do(r)
-		if err == nil && status == http.StatusNotFound {
-			return missing("database", s.value("database"))
-		}
-		if r, err = s.request(ctx, http.MethodGet, s.facts["endpoint"], path, nil); err != nil {
-			return err
-		}
-		r.Header.Set("X-Ms-Date", date)
-		r.Header.Set("X-Ms-Version", "2018-12-31")
-		r.Header.Set("Authorization", url.QueryEscape("type=master&ver=1.0&sig="+signature))
+	status, _, err := s.do(r)
+	switch {
+	case err != nil:
+		return err
+	case status == http.StatusNotFound && link != "":
+		return missing("database", s.value("database"))
 	}
-	return s.get(r, false)
+	return s.meaning(status, false)
 }

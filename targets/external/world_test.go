@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m,
-		// The client of MySQL's watcher and the pool of database/sql end on their own.
+		// It ends a moment after its pool was closed.
 		goleak.IgnoreAnyFunction("database/sql.(*DB).connectionOpener"))
 }
 
