@@ -50,11 +50,11 @@ func startProvider(t *testing.T) provider {
 	t.Cleanup(web.Close)
 	storage.RegisterClients(storage.DeviceClient("patchbay-cli", ""))
 	p := provider{storage.NewStorage(storage.NewUserStore(web.URL)), web.URL}
-	real := exampleop.SetupServer(web.URL, p, nil, false, op.WithAllowInsecure())
-	mux.Handle("/", real)
+	whole := exampleop.SetupServer(web.URL, p, nil, false, op.WithAllowInsecure())
+	mux.Handle("/", whole)
 	mux.HandleFunc("/device_authorization", func(w http.ResponseWriter, r *http.Request) {
 		rec := httptest.NewRecorder()
-		real.ServeHTTP(rec, r)
+		whole.ServeHTTP(rec, r)
 		var answer map[string]any
 		if err := json.Unmarshal(rec.Body.Bytes(), &answer); err != nil {
 			t.Error(err)
