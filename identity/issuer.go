@@ -73,7 +73,6 @@ type call struct {
 	Exchange
 	form   url.Values
 	header http.Header // of the answer
-	client op.Client
 	who    patchbay.Principal
 }
 

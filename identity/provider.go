@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -82,7 +83,7 @@ func ReadProviders(path string) ([]Provider, error) {
 	var list []Provider
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	decoder.KnownFields(true)
-	if err := decoder.Decode(&list); err != nil && err != io.EOF {
+	if err := decoder.Decode(&list); err != nil && !errors.Is(err, io.EOF) {
 		return nil, patchbay.Errorf(patchbay.InvalidArgument, "%s is not a list of OpenID Connect providers: %w", path, err)
 	}
 	return list, nil

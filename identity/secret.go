@@ -146,6 +146,6 @@ func parseHash(s string) (params, error) {
 		len(p.salt) < 8 || len(p.salt) > 64 || len(p.sum) < 16 || len(p.sum) > 64 {
 		return params{}, bad
 	}
-	p.size = uint32(len(p.sum)) //nolint:gosec // at most 64
+	p.size = uint32(len(p.sum))
 	return p, nil
 }

@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"errors"
 	"net/url"
 	"slices"
 	"strings"
@@ -152,12 +153,12 @@ func checkTimes(c jwt.Claims, now time.Time) error {
 	if c.Expiry == nil || c.IssuedAt == nil {
 		return badToken("it does not say when it expires")
 	}
-	switch err := c.ValidateWithLeeway(jwt.Expected{Time: now}, leeway); err {
-	case nil:
+	switch err := c.ValidateWithLeeway(jwt.Expected{Time: now}, leeway); {
+	case err == nil:
 		return nil
-	case jwt.ErrExpired:
+	case errors.Is(err, jwt.ErrExpired):
 		return badToken("it has expired")
-	case jwt.ErrNotValidYet, jwt.ErrIssuedInTheFuture:
+	case errors.Is(err, jwt.ErrNotValidYet), errors.Is(err, jwt.ErrIssuedInTheFuture):
 		return badToken("it is of the future: the clocks of this server and of its issuer are apart")
 	default:
 		return badToken("its times are not right")
