@@ -333,7 +333,7 @@ func TestWhatAzuresClientsAskBeforeTheySignIn(t *testing.T) {
 
 func TestAMisspelledProviderEndsTheStart(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "oidc.yaml")
-	if err := os.WriteFile(file, []byte("- provider: example\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("- title: example\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -341,7 +341,7 @@ func TestAMisspelledProviderEndsTheStart(t *testing.T) {
 	err := Run(ctx, Options{
 		Server: server.Options{Dir: filepath.Join(t.TempDir(), "data"), Address: "127.0.0.1:0"}, SignIn: SignIn{Providers: file}, Log: slog.New(slog.DiscardHandler),
 	})
-	if err == nil || !strings.Contains(fmt.Sprint(err), "provider") {
+	if err == nil || !strings.Contains(fmt.Sprint(err), "title") {
 		t.Error(err)
 	}
 }
