@@ -141,9 +141,9 @@ type kind struct {
 var kinds = []kind{
 	{"postgres-flexible", "Microsoft.DBforPostgreSQL/flexibleServers/pg", "/databases/shop", servePostgres, "go", "python"},
 	{"redis", "Microsoft.Cache/Redis/cache", "/databases/0", serveRedis, "python", "nodejs"},
-	{"storage-blob", "Microsoft.Storage/storageAccounts/blobs", "/blobServices/default", serveAzurite("storage-blob"), "nodejs", "java"},
-	{"storage-queue", "Microsoft.Storage/storageAccounts/queues", "/queueServices/default", serveAzurite("storage-queue"), "python", "dotnet"},
-	{"storage-table", "Microsoft.Storage/storageAccounts/tables", "/tableServices/default", serveAzurite("storage-table"), "python", "java"},
+	{"storage-blob", "Microsoft.Storage/storageAccounts/blobs", "/blobServices/default", serveAzurite, "nodejs", "java"},
+	{"storage-queue", "Microsoft.Storage/storageAccounts/queues", "/queueServices/default", serveAzurite, "python", "dotnet"},
+	{"storage-table", "Microsoft.Storage/storageAccounts/tables", "/tableServices/default", serveAzurite, "python", "java"},
 	{"storage-file", "Microsoft.Storage/storageAccounts/files", "/fileServices/default", serveKey, "python", "php"},
 	{"mysql-flexible", "Microsoft.DBforMySQL/flexibleServers/mysql", "/databases/shop", serveMariaDB, "django", "php"},
 	{"cosmos-sql", "Microsoft.DocumentDB/databaseAccounts/documents", "/sqlDatabases/shop", serveKey, "nodejs", "java"},
@@ -205,15 +205,13 @@ func serveMariaDB(t *testing.T) (map[string]any, []string) {
 	}, given(s.User, s.Password)
 }
 
-func serveAzurite(service string) func(*testing.T) (map[string]any, []string) {
-	return func(t *testing.T) (map[string]any, []string) {
-		s := testenv.Azurite(t)
-		endpoint := map[string]string{"storage-blob": s.Blob(), "storage-queue": s.Queue(), "storage-table": s.Table()}[service]
-		return map[string]any{
-			"driver": "external", "endpoints": map[string]string{service: endpoint},
-			"values": map[string]string{"account": s.Account}, "admin": map[string]string{"key": s.Key},
-		}, registeredKey
-	}
+func serveAzurite(t *testing.T) (map[string]any, []string) {
+	s := testenv.Azurite(t)
+	return map[string]any{
+		"driver":    "external",
+		"endpoints": map[string]string{"storage-blob": s.Blob(), "storage-queue": s.Queue(), "storage-table": s.Table()},
+		"values":    map[string]string{"account": s.Account}, "admin": map[string]string{"key": s.Key},
+	}, registeredKey
 }
 
 // serveKey is something over TLS with a key.
@@ -230,6 +228,7 @@ func serveIdentity(t *testing.T) (map[string]any, []string) {
 
 // TestAzManagesConnections is the life of a connection to each kind of target.
 func TestAzManagesConnections(t *testing.T) {
+	t.Parallel()
 	cp := start(t, 0)
 	deploy := cp.newAz(t).signIn(cp.granted("deploy", serviceConnectorRole, cp.group))
 	tried := kinds
