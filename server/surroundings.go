@@ -179,6 +179,9 @@ func (s *Server) siteSettings(x *exchange) error {
 	if err != nil {
 		return err
 	}
+	if err := x.disclosed(site.ID); err != nil {
+		return err
+	}
 	return x.json(http.StatusOK, arm.SiteSettings(site, env))
 }
 

@@ -21,7 +21,7 @@ func RoleNameTaken(d patchbay.RoleDefinition, other string) error {
 // RoleInUse is the Conflict of a definition that is assigned.
 func RoleInUse(name, assignment string) error {
 	return (&patchbay.Error{Code: patchbay.Conflict, Subject: assignment, Message: "the role " + name + " is assigned"}).
-		WithFix("patchbay role assignment list --role %q, and delete those", name)
+		WithFix("patchbay role list, and patchbay role unassign those of %s", name)
 }
 
 // AssignedAlready is the Conflict of an assignment that there is under the id
