@@ -189,6 +189,6 @@ func TestAzAssignsRoles(t *testing.T) {
 		t.Errorf("who was given a role reads %v", got)
 	}
 	az.must("role", "assignment", "delete", "--ids", id)
-	az.refused(3, nil, "rest", "--method", "get", "--url", url)
+	az.refused(1, []string{"ResourceNotFound"}, "rest", "--method", "get", "--url", url)
 	theirs.refused(3, nil, "resource", "show", "--ids", source)
 }

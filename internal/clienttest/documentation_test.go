@@ -99,7 +99,7 @@ func newShop(t *testing.T) shop {
 	cp.postgres(testenv.Postgres(t, testenv.PostgresOptions{}))
 	_, web := cp.source("web", nil)
 	s := shop{cp, web, nil}
-	s.signedInAs(cp.granted("deploy", serviceConnectorRole, cp.group))
+	s.signedInAs(cp.granted("snippets", serviceConnectorRole, cp.group))
 	return s
 }
 
