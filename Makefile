@@ -84,12 +84,12 @@ crash-short: deps ## a share of the same, for CI
 .PHONY: test-az
 test-az: deps ## az itself, against fourteen kinds of target; installs it
 	@tools/deps.sh az
-	$(GO) test -tags az -count=1 -timeout 20m -run 'Az' ./internal/clienttest
+	$(GO) test -tags az -count=1 -timeout 20m -run Az ./internal/clienttest
 
 .PHONY: test-az-short
 test-az-short: deps ## a share of the same, for CI
 	@tools/deps.sh az
-	$(GO) test -tags az -count=1 -timeout 10m -short -run 'Az' ./internal/clienttest
+	$(GO) test -tags az -count=1 -timeout 10m -short -run Az ./internal/clienttest
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME
