@@ -4,8 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
+	"net/url"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -13,6 +17,9 @@ import (
 	armruntime "github.com/Azure/azure-sdk-for-go/sdk/azcore/arm/runtime"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
+
+	"patchbay.dev/patchbay/internal/testenv"
+	"patchbay.dev/patchbay/server"
 )
 
 // goClient is what armservicelinker is made of: azcore's pipeline for Resource
@@ -20,6 +27,7 @@ import (
 type goClient struct {
 	url      string
 	version  string
+	query    url.Values // besides the version
 	pipeline runtime.Pipeline
 }
 
@@ -45,7 +53,7 @@ func tryGoClient(cp *controlPlane, who credential, transport policy.Transporter)
 	pipeline, err := armruntime.NewPipeline("clienttest", "v0", credential, runtime.PipelineOptions{}, &arm.ClientOptions{
 		ClientOptions: policy.ClientOptions{Cloud: cp.cloud(), Transport: transport},
 	})
-	return goClient{cp.url, linkerVersion, pipeline}, err
+	return goClient{url: cp.url, version: linkerVersion, pipeline: pipeline}, err
 }
 
 // send answers with a response of a wanted status, or a *wireError.
@@ -55,6 +63,7 @@ func (c goClient) send(ctx context.Context, method, path string, body any, want 
 		return nil, err
 	}
 	query := req.Raw().URL.Query()
+	maps.Copy(query, c.query)
 	query.Set("api-version", c.version)
 	req.Raw().URL.RawQuery = query.Encode()
 	req.Raw().Header.Set("Accept", "application/json")
@@ -213,6 +222,85 @@ func TestAzcoreRegistersTheProvider(t *testing.T) {
 	}
 	if n, _ := cp.requests.count(registered); n != 1 || !refused {
 		t.Errorf("the client registered the provider %d times", n)
+	}
+}
+
+// TestAzcoreSeesAConflict: azcore does not repeat what is answered 409.
+func TestAzcoreSeesAConflict(t *testing.T) {
+	cp := start(t, 0)
+	database := cp.postgres(testenv.Postgres(t, testenv.PostgresOptions{}))
+	gate := t.TempDir() + "/gate"
+	if err := syscall.Mkfifo(gate, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	source, _ := cp.source("web", map[string]any{"command": []string{"cat", gate}})
+	client := newGoClient(cp, cp.granted("deploy", serviceConnectorRole, cp.group), cp.http)
+	first, err := client.send(t.Context(), http.MethodPut, linkerPath(source, "orders"), secretLinker(database, "go", nil), http.StatusCreated)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = client.create(t.Context(), source, "orders", secretLinker(database, "python", nil))
+	var refused *wireError
+	if !errors.As(err, &refused) || refused.Status != http.StatusConflict || refused.Code != "OperationInProgress" {
+		t.Errorf("a second PUT: %v", err)
+	}
+	// What reads the gate ends when it has been opened for writing.
+	f, err := os.OpenFile(gate, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	made, err := wait[map[string]any](t.Context(), client, first, nil, runtime.FinalStateViaAzureAsyncOp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantLinker(t, made, source, "orders", database)
+	if at(made, "properties", "clientType") != "go" {
+		t.Errorf("the refused PUT changed %v", made)
+	}
+}
+
+// TestAzcoreWaitsWhenItAsksTooOften: a 429 says when to come back, and azcore
+// does.
+func TestAzcoreWaitsWhenItAsksTooOften(t *testing.T) {
+	cp := startWith(t, server.Options{Limits: server.Limits{Reads: 1}})
+	source, _ := cp.source("web", nil)
+	limited := 0
+	client := newGoClient(cp, cp.granted("often", readerRole, cp.group), roundTrip(func(r *http.Request) (*http.Response, error) {
+		response, err := cp.http.Do(r)
+		if err == nil && response.StatusCode == http.StatusTooManyRequests {
+			limited++
+			if response.Header.Get("Retry-After") == "" {
+				t.Error("a 429 does not say when to come back")
+			}
+		}
+		return response, err
+	}))
+	for range 30 {
+		if _, err := client.list(t.Context(), source); err != nil {
+			t.Fatal(err)
+		}
+		if limited > 0 {
+			return
+		}
+	}
+	t.Error("30 requests at once were answered, where one a second may be")
+}
+
+// TestAzcoreFollowsEveryPage: a nextLink is asked for as it stands.
+func TestAzcoreFollowsEveryPage(t *testing.T) {
+	cp := start(t, 0)
+	for _, name := range []string{"a", "b", "c", "d", "e"} {
+		cp.source(name, nil)
+	}
+	client := newGoClient(cp, cp.granted("reader", readerRole, cp.group), cp.http)
+	client.version = "2021-04-01"
+	client.query = url.Values{"$top": {"2"}}
+	all, err := client.listBy(t.Context(), cp.group+"/resources")
+	if err != nil || len(all) != 5 {
+		t.Errorf("%d resources, %v", len(all), err)
 	}
 }
 

@@ -51,13 +51,19 @@ type controlPlane struct {
 // start runs a server on a fresh data directory; it ends with the test.
 func start(t *testing.T, grace time.Duration) *controlPlane {
 	t.Helper()
+	return startWith(t, server.Options{Grace: grace})
+}
+
+func startWith(t *testing.T, o server.Options) *controlPlane {
+	t.Helper()
 	dir := filepath.Join(t.TempDir(), "data")
 	cp := &controlPlane{t: t, ca: filepath.Join(dir, "ca.crt"), requests: newRequestLog()}
+	o.Dir, o.Address = dir, "127.0.0.1:0"
 	ctx, stop := context.WithCancel(context.Background())
 	ready, ended := make(chan *server.Server, 1), make(chan error, 1)
 	go func() {
 		ended <- controlplane.Run(ctx, controlplane.Options{
-			Server: server.Options{Dir: dir, Address: "127.0.0.1:0", Grace: grace},
+			Server: o,
 			Log:    slog.New(cp.requests),
 			Ready:  func(s *server.Server) { ready <- s },
 		})
