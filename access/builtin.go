@@ -14,7 +14,7 @@ const (
 	Contributor                 = "b24988ac-6180-42a0-ab88-20f7382dd24c"
 	Reader                      = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
 	ServiceConnectorContributor = "5f0c6d1b-93e4-4a7e-8c52-d16b0e7fa934"
-	ConnectionSecretsReader     = "c7a2be48-61d9-4f35-b0c3-2e94f8d7150a"
+	ConnectionSecretsReader     = "c7a2be48-61d9-4f35-b0c3-2e94f8d7150a" //nolint:gosec // a role's id
 )
 
 // What a caller needs to find its way to what it may read.

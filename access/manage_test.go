@@ -228,8 +228,9 @@ func TestNobodyWidensARoleBeyondWhereItMayWriteRoles(t *testing.T) {
 	w.give(1, Owner, groupA)
 	w.give(2, Owner, "/")
 	c := w.control(t)
-	wide, err := definition(70, "Wide", "/"), error(nil)
-	if _, _, err = c.PutDefinition(t.Context(), w.subject(1), wide, ""); patchbay.CodeOf(err) != patchbay.Forbidden {
+	wide := definition(70, "Wide", "/")
+	_, _, err := c.PutDefinition(t.Context(), w.subject(1), wide, "")
+	if patchbay.CodeOf(err) != patchbay.Forbidden {
 		t.Errorf("a role for the whole tenant: %v", err)
 	}
 	if _, _, err = c.PutDefinition(t.Context(), w.subject(2), wide, ""); err != nil {

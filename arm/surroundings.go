@@ -60,7 +60,7 @@ func parseProvider(scope patchbay.ID, rest []string) (Path, error) {
 // parseSite understands what az asks of a web site besides itself.
 func parseSite(parts []string) (p Path, ok bool, err error) {
 	n := len(parts)
-	site := 0 // how many parts are the site's id
+	var site int // how many parts are the site's id
 	switch {
 	case is(parts[n-1], "publishxml"):
 		p.Route, site = RouteSitePublish, n-1
@@ -71,12 +71,10 @@ func parseSite(parts []string) (p Path, ok bool, err error) {
 	default:
 		return p, false, nil
 	}
-	id, err := parseScope(parts[:site])
-	if err != nil || !IsSite(id) {
-		return Path{}, false, nil // its parent's path says what is wrong
+	if p.Scope, err = parseScope(parts[:site]); err != nil {
+		return Path{}, false, err
 	}
-	p.Scope = id
-	return p, true, nil
+	return p, IsSite(p.Scope), nil
 }
 
 // IsSite reports whether id is a web site's, or one's of its slots.

@@ -3,6 +3,7 @@ package connector
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -53,14 +54,14 @@ func TestATargetThatMayNotBeConnectedIsRefused(t *testing.T) {
 			if !made && name != "put" {
 				continue
 			}
-			if err := request(refusing(ActionConnect, forbidden)); err != error(forbidden) {
+			if err := request(refusing(ActionConnect, forbidden)); !errors.Is(err, forbidden) {
 				t.Errorf("%s = %v", name, err)
 			}
 			if err := request(Caller{Name: "nobody"}); patchbay.CodeOf(err) != patchbay.Forbidden {
 				t.Errorf("%s without rights = %v", name, err)
 			}
 		}
-		if _, err := w.Preview(t.Context(), PutRequest{ID: w.linker, Spec: w.spec(), Caller: refusing(ActionConnect, forbidden)}); err != error(forbidden) {
+		if _, err := w.Preview(t.Context(), PutRequest{ID: w.linker, Spec: w.spec(), Caller: refusing(ActionConnect, forbidden)}); !errors.Is(err, forbidden) {
 			t.Errorf("preview = %v", err)
 		}
 	}
@@ -211,7 +212,7 @@ func TestPatchChangesWhatItNames(t *testing.T) {
 		}
 	}
 	refused := patchbay.Errorf(patchbay.InvalidRequestContent, "that is no patch")
-	if _, err := patch(PutRequest{}, func(*patchbay.Spec) error { return refused }); err != error(refused) {
+	if _, err := patch(PutRequest{}, func(*patchbay.Spec) error { return refused }); !errors.Is(err, refused) {
 		t.Errorf("a patch that fails = %v", err)
 	}
 	if _, err := patch(PutRequest{IfMatch: `"another"`}, none); patchbay.CodeOf(err) != patchbay.PreconditionFailed {

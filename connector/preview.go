@@ -41,10 +41,11 @@ func (s *Service) preview(ctx context.Context, r PutRequest, mayAsk func() bool)
 		pv.problem(err)
 	}
 	if parties.kind == "" {
-		known := false
-		if parties.kind, known = kindOf(cmp.Or(spec.Target.ID.Type(), string(spec.Target.Type))); !known {
+		kind, known := kindOf(cmp.Or(spec.Target.ID.Type(), string(spec.Target.Type)))
+		if !known {
 			return pv, nil
 		}
+		parties.kind = kind
 	}
 	spec.Client = cmp.Or(spec.Client, "none")
 	var values settings.Values

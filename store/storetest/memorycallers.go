@@ -171,7 +171,7 @@ func (m *Memory) PutRoleDefinition(ctx context.Context, d patchbay.RoleDefinitio
 		return err
 	}
 	for other, o := range m.definitions {
-		if other != key && strings.EqualFold(o.Tenant, d.Tenant) && strings.ToLower(o.Name) == strings.ToLower(d.Name) {
+		if other != key && strings.EqualFold(o.Tenant, d.Tenant) && strings.EqualFold(o.Name, d.Name) {
 			return store.RoleNameTaken(d, strings.ToLower(o.ID))
 		}
 	}

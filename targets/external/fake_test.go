@@ -104,7 +104,10 @@ func TestAMongoDBLoginIsTriedAgainstAFakeThatSpeaksJustSCRAM(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	known := client.GetStoredCredentials(scram.KeyFactors{Salt: "0123456789abcdef", Iters: 4096})
+	known, err := client.GetStoredCredentialsWithError(scram.KeyFactors{Salt: "0123456789abcdef", Iters: 4096})
+	if err != nil {
+		t.Fatal(err)
+	}
 	server, err := scram.SHA256.NewServer(func(string) (scram.StoredCredentials, error) { return known, nil })
 	if err != nil {
 		t.Fatal(err)

@@ -45,10 +45,10 @@ func probePostgres(ctx context.Context, s *session) error {
 		}
 		return err
 	}
-	switch {
-	case said.Code == "28P01" || said.Code == "28000" || said.Code == "42501":
+	switch said.Code {
+	case "28P01", "28000", "42501":
 		return s.refused(said)
-	case said.Code == "3D000":
+	case "3D000":
 		return missing("database", c.Database)
 	}
 	return busy(s, "SQLSTATE "+clip(said.Code))
