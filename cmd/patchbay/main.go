@@ -37,7 +37,7 @@ func deps() cli.Deps {
 
 func serve(ctx context.Context, o cli.ServeOptions) error {
 	log := logger(o.Stderr, o.LogFormat, o.LogLevel)
-	slog.SetDefault(log) // libraries log there
+	slog.SetDefault(logger(o.Stderr, o.LogFormat, max(o.LogLevel, slog.LevelWarn))) // libraries log there
 	return controlplane.Run(ctx, controlplane.Options{
 		Server: server.Options{
 			Dir: o.DataDir, Address: o.Listen, HTTPAddress: o.HTTP, PublicURL: o.PublicURL,
@@ -68,7 +68,7 @@ func showDemo(ctx context.Context, o cli.DemoOptions) error {
 		Keep: o.Keep, Postgres: o.Postgres, Out: o.Stdout, Executable: exe,
 		Serve: func(ctx context.Context, dir string, log io.Writer, ready func()) error {
 			to := logger(log, "text", slog.LevelInfo)
-			slog.SetDefault(to)
+			slog.SetDefault(logger(log, "text", slog.LevelWarn))
 			return controlplane.Run(ctx, controlplane.Options{
 				Server: server.Options{Dir: dir, Address: "127.0.0.1:0"},
 				Log:    to,
