@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -127,34 +126,44 @@ func (s *server) call(method, path, version string, body any) (int, map[string]a
 	if s.dead() {
 		return 0, nil
 	}
-	var content io.Reader
+	var content []byte
 	if body != nil {
-		text, err := json.Marshal(body)
-		if err != nil {
+		var err error
+		if content, err = json.Marshal(body); err != nil {
 			s.t.Fatal(err)
 		}
-		content = bytes.NewReader(text)
 	}
 	sep := "?"
 	if strings.Contains(path, "?") {
 		sep = "&"
 	}
-	req, err := http.NewRequest(method, s.url+path+sep+"api-version="+url.QueryEscape(version), content)
+	header := http.Header{"Authorization": {"Bearer " + s.token}, "Content-Type": {"application/json"}}
+	status, answer := s.send(method, path+sep+"api-version="+url.QueryEscape(version), header, content)
+	var out map[string]any
+	if err := json.Unmarshal(answer, &out); err != nil && len(answer) > 0 {
+		return 0, nil
+	}
+	return status, out
+}
+
+// send sends what it is given, and answers status 0 when no whole answer came.
+func (s *server) send(method, path string, header http.Header, body []byte) (int, []byte) {
+	s.t.Helper()
+	req, err := http.NewRequest(method, s.url+path, bytes.NewReader(body))
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	req.Header.Set("Authorization", "Bearer "+s.token)
-	req.Header.Set("Content-Type", "application/json")
+	req.Header = header
 	answer, err := s.client.Do(req)
 	if err != nil {
 		return 0, nil
 	}
 	defer func() { _ = answer.Body.Close() }()
-	var out map[string]any
-	if err := json.NewDecoder(answer.Body).Decode(&out); err != nil && !errors.Is(err, io.EOF) {
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
 		return 0, nil
 	}
-	return answer.StatusCode, out
+	return answer.StatusCode, text
 }
 
 // eventually polls: the other side is another process, which sends no event.
