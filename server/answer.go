@@ -332,11 +332,8 @@ func (x *exchange) page() (after string, limit int, err error) {
 		}
 		limit = min(limit, maxPage)
 	}
-	after = x.query("$skipToken")
-	if len(after) > patchbay.MaxIDLength {
-		return "", 0, patchbay.Errorf(patchbay.InvalidArgument, "the query parameter $skipToken is not one that this server gave")
-	}
-	return after, limit, nil
+	after, err = x.openSkip(x.query("$skipToken"))
+	return after, limit, err
 }
 
 // list answers one page; the link to the next is the request's own URL, with
@@ -350,7 +347,11 @@ func (x *exchange) list(items []any, next string) error {
 				delete(q, k)
 			}
 		}
-		q.Set("$skipToken", next)
+		token, err := x.sealSkip(next)
+		if err != nil {
+			return err
+		}
+		q.Set("$skipToken", token)
 		link = x.base() + x.r.URL.EscapedPath() + "?" + q.Encode()
 	}
 	return x.json(http.StatusOK, arm.List(items, link))

@@ -117,7 +117,7 @@ func (s *Server) readAudit(x *exchange) error {
 	after := int64(0)
 	if token != "" {
 		if after, err = strconv.ParseInt(token, 10, 64); err != nil {
-			return patchbay.Errorf(patchbay.InvalidArgument, "the query parameter $skipToken is not one that this server gave")
+			return badSkip()
 		}
 	}
 	page, err := log.AuditEntries(x.ctx, f, after, limit)

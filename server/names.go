@@ -33,7 +33,7 @@ func (s *Server) configurationNames(x *exchange) error {
 	at := 0
 	if after != "" {
 		if at, err = strconv.Atoi(after); err != nil || at < 0 {
-			return patchbay.Errorf(patchbay.InvalidArgument, "the query parameter $skipToken is not one that this server gave")
+			return badSkip()
 		}
 	}
 	var fitting []arm.NamedSettings
