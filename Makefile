@@ -58,7 +58,7 @@ fmt: ## gofmt everything
 
 .PHONY: deps
 deps: ## Debian and npm packages that the tests need, where they are missing
-	@tools/deps.sh postgres npm node
+	@tools/deps.sh postgres stores npm node
 	@$(GO) mod download
 
 ##@ Before a change goes in
@@ -82,7 +82,7 @@ crash-short: deps ## a share of the same, for CI
 	$(GO) test -count=1 -v -timeout 20m ./internal/crashtest -every=9 -rotations=10
 
 .PHONY: test-az
-test-az: deps ## az itself, against fourteen kinds of target; installs it
+test-az: deps ## az itself, against fifteen kinds of target; installs it
 	@tools/deps.sh az
 	$(GO) test -tags az -count=1 -timeout 20m -run Az ./internal/clienttest
 

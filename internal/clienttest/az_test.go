@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -21,6 +22,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
 
 	"patchbay.dev/patchbay/internal/testenv"
 )
@@ -338,4 +341,57 @@ func serveBus(t *testing.T) (map[string]any, []string) {
 		"tls":   map[string]string{"ca": string(ca), "serverName": "example.com"},
 		"admin": map[string]string{"key": "a2V5LW9mLWEtdGVzdA=="},
 	}, registeredKey
+}
+
+// TestAzConnectsConfluentCloud is two connections in one command: to a broker,
+// and to its registry of schemas. az wants a name of Confluent's in both
+// addresses; that there is a second broker by that name is never asked.
+func TestAzConnectsConfluentCloud(t *testing.T) {
+	t.Parallel()
+	cp := start(t, 0)
+	broker := kafka(t)
+	registry := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/vnd.schemaregistry.v1+json")
+		if user, password, _ := r.BasicAuth(); user != "SKEY" || password != "schema-secret" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		_, _ = io.WriteString(w, "[]")
+	}))
+	t.Cleanup(registry.Close)
+	source, file := cp.source("web", nil)
+	deploy := cp.newAz(t).signIn(cp.granted("deploy", serviceConnectorRole, cp.group))
+	made, _ := deploy.must("webapp", "connection", "create", "confluent-cloud", "--resource-group", "default", "--name", "web", "--connection", "kafka",
+		"--bootstrap-server", broker+",b1.azure.confluent.cloud:9092", "--kafka-key", "KEY", "--kafka-secret", "kafka-secret",
+		"--schema-registry", registry.URL+"/azure.confluent.cloud", "--schema-key", "SKEY", "--schema-secret", "schema-secret", "--client-type", "python").([]any)
+	if len(made) != 2 || at(made, 0, "id") != linkerPath(source, "kafka") || at(made, 1, "id") != linkerPath(source, "kafka_schema") {
+		t.Errorf("create = %v", made)
+	}
+	text := file.text()
+	for _, want := range []string{broker, "kafka-secret", registry.URL, "schema-secret"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the file has no %s:\n%s", want, text)
+		}
+	}
+	for _, name := range []string{"kafka", "kafka_schema"} {
+		deploy.must("webapp", "connection", "delete", "--resource-group", "default", "--name", "web", "--connection", name, "--yes")
+	}
+	if got := file.text(); got != original {
+		t.Errorf("after the deletes the file is\n%s", got)
+	}
+}
+
+// kafka is a cluster of one broker over TLS, in this process.
+func kafka(t *testing.T) string {
+	t.Helper()
+	s := httptest.NewTLSServer(http.NotFoundHandler())
+	config := s.TLS.Clone()
+	s.Close()
+	config.NextProtos = nil
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.EnableSASL(), kfake.Superuser("PLAIN", "KEY", "kafka-secret"), kfake.TLS(config))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	return cluster.ListenAddrs()[0]
 }

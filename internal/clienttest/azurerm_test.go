@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/hashicorp/go-azure-helpers/resourcemanager/commonids"
@@ -24,17 +23,6 @@ import (
 // a test: that client takes its authority from SSL_CERT_FILE, which a process
 // reads once.
 const asAzurerm = "PATCHBAY_CLIENTTEST_AZURERM"
-
-func TestMain(m *testing.M) {
-	if os.Getenv(asAzurerm) != "" {
-		if err := serveAzurerm(); err != nil {
-			_, _ = fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
-	}
-	os.Exit(m.Run())
-}
 
 func serveAzurerm() error {
 	log.SetOutput(io.Discard) // the SDK tells of every request
