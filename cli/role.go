@@ -161,6 +161,30 @@ func shortScope(id patchbay.ID) string {
 	return id.Name()
 }
 
+// grant is a role of somebody's somewhere, in the server's words.
+type grant struct {
+	client    *arm.Client
+	scope     patchbay.ID
+	role      arm.RoleDefinitionView
+	principal string // object id
+}
+
+// grant finds what the user named.
+func (a *app) grant(cmd *cobra.Command, p place, role, principal string) (g grant, err error) {
+	ctx := cmd.Context()
+	if g.client, err = a.start(cmd); err != nil {
+		return g, err
+	}
+	if g.scope, err = a.at(ctx, p); err != nil {
+		return g, err
+	}
+	if g.role, err = a.roleNamed(ctx, g.scope, role); err != nil {
+		return g, err
+	}
+	g.principal, err = a.principalNamed(ctx, principal)
+	return g, err
+}
+
 func (a *app) roleAssign() *cobra.Command {
 	var p place
 	var to, description string
@@ -176,19 +200,7 @@ stays as it is.`,
 		ValidArgsFunction: a.completeRoles,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			c, err := a.start(cmd)
-			if err != nil {
-				return err
-			}
-			scope, err := a.at(ctx, p)
-			if err != nil {
-				return err
-			}
-			role, err := a.roleNamed(ctx, scope, args[0])
-			if err != nil {
-				return err
-			}
-			who, err := a.principalNamed(ctx, to)
+			g, err := a.grant(cmd, p, args[0], to)
 			if err != nil {
 				return err
 			}
@@ -196,17 +208,17 @@ stays as it is.`,
 			if err != nil {
 				return err
 			}
-			v, err := c.PutRoleAssignment(ctx, patchbay.RoleAssignment{
-				ID: id.String(), Scope: scope, Role: role.Name, Principal: who, Description: description,
+			v, err := g.client.PutRoleAssignment(ctx, patchbay.RoleAssignment{
+				ID: id.String(), Scope: g.scope, Role: g.role.Name, Principal: g.principal, Description: description,
 			})
 			if patchbay.CodeOf(err) == patchbay.RoleAssignmentExists {
 				a.notef("patchbay: it has the role already")
 				return nil
 			}
 			if err != nil {
-				return during(err, "assign %s to %s", role.Properties.RoleName, to)
+				return during(err, "assign %s to %s", g.role.Properties.RoleName, to)
 			}
-			views, err := a.named(ctx, scope, []arm.RoleAssignmentView{v})
+			views, err := a.named(ctx, g.scope, []arm.RoleAssignmentView{v})
 			if err != nil {
 				return err
 			}
@@ -233,37 +245,25 @@ func (a *app) roleUnassign() *cobra.Command {
 		ValidArgsFunction: a.completeRoles,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			c, err := a.start(cmd)
+			g, err := a.grant(cmd, p, args[0], from)
 			if err != nil {
 				return err
 			}
-			scope, err := a.at(ctx, p)
-			if err != nil {
-				return err
-			}
-			role, err := a.roleNamed(ctx, scope, args[0])
-			if err != nil {
-				return err
-			}
-			who, err := a.principalNamed(ctx, from)
-			if err != nil {
-				return err
-			}
-			list, err := c.RoleAssignments(ctx, scope, true)
+			list, err := g.client.RoleAssignments(ctx, g.scope, true)
 			if err != nil {
 				return err
 			}
 			var above []string
 			for _, v := range list {
-				if !strings.EqualFold(v.RoleID(), role.Name) || !strings.EqualFold(v.Properties.Principal, who) {
+				if !strings.EqualFold(v.RoleID(), g.role.Name) || !strings.EqualFold(v.Properties.Principal, g.principal) {
 					continue
 				}
-				if v.Properties.Scope.Equal(scope) {
-					return during(c.DeleteRoleAssignment(ctx, v.ID), "take %s from %s", role.Properties.RoleName, from)
+				if v.Properties.Scope.Equal(g.scope) {
+					return during(g.client.DeleteRoleAssignment(ctx, v.ID), "take %s from %s", g.role.Properties.RoleName, from)
 				}
 				above = append(above, string(v.Properties.Scope))
 			}
-			e := patchbay.Errorf(patchbay.ResourceNotFound, "%s has not got the role %s at %s", from, role.Properties.RoleName, scope)
+			e := patchbay.Errorf(patchbay.ResourceNotFound, "%s has not got the role %s at %s", from, g.role.Properties.RoleName, g.scope)
 			if len(above) > 0 {
 				e.Message += "; it has it at " + strings.Join(above, ", ")
 				e.Fix = "name that scope: --scope " + above[0]
