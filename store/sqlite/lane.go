@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/internal/failpoint"
 )
 
 // maxBatch bounds how many writes share one commit.
@@ -171,14 +172,30 @@ func (l *lane) transact(batch []*job) bool {
 	if err != nil {
 		return fail(err)
 	}
+	if err := l.instant("before-commit"); err != nil {
+		return fail(err)
+	}
 	if err := l.exec("COMMIT"); err != nil {
 		return fail(err)
 	}
 	l.audit.head = head
+	_ = l.instant("after-commit") // what is committed can't fail any more
 	if l.roleWrites {
 		l.roles.Add(1)
 	}
 	return true
+}
+
+// instant is a failpoint for each line that the transaction adds to the audit
+// log: they say what it is about.
+func (l *lane) instant(when string) error {
+	for i := range l.audit.lines {
+		e := &l.audit.lines[i]
+		if err := failpoint.Hit(context.Background(), "store/"+e.Action+"/"+string(e.Result)+"/"+when); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (l *lane) stmt(query string) (*sql.Stmt, error) {
