@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/google/uuid"
 
@@ -23,6 +24,18 @@ func (s *Service) PutTenant(ctx context.Context, t patchbay.Tenant) error {
 	}
 	if err := displayName(t.DisplayName); err != nil {
 		return err
+	}
+	tenants, err := s.Tenants(ctx)
+	if err != nil {
+		return err
+	}
+	for _, other := range tenants {
+		// Sign-in and the file of providers find a tenant by its name: whoever could
+		// take another's would lock its callers out, or have them for its own.
+		if t.DisplayName != "" && strings.EqualFold(other.DisplayName, t.DisplayName) && !strings.EqualFold(other.ID, t.ID) {
+			return patchbay.Errorf(patchbay.Conflict, "another tenant is called %q", t.DisplayName).
+				WithFix("choose another name")
+		}
 	}
 	return s.records.PutTenant(ctx, t)
 }
@@ -44,6 +57,16 @@ func (s *Service) PutSubscription(ctx context.Context, sub patchbay.Subscription
 	if err := displayName(sub.DisplayName); err != nil {
 		return err
 	}
+	old, err := s.subscription(ctx, sub.ID)
+	switch {
+	case err != nil:
+		return err
+	// Before the tenant is looked up: that there is such a one is not told to who
+	// may only rename the subscription.
+	case old.ID != "" && !strings.EqualFold(old.TenantID, sub.TenantID):
+		// Its connections, principals and audit lines are behind the old wall.
+		return patchbay.Errorf(patchbay.Conflict, "the subscription %s is another tenant's, and can't move", sub.ID)
+	}
 	tenants, err := s.Tenants(ctx)
 	if err != nil {
 		return err
@@ -51,14 +74,6 @@ func (s *Service) PutSubscription(ctx context.Context, sub patchbay.Subscription
 	if !slices.ContainsFunc(tenants, func(t patchbay.Tenant) bool { return strings.EqualFold(t.ID, sub.TenantID) }) {
 		return patchbay.Errorf(patchbay.ResourceNotFound, "there is no tenant %s", sub.TenantID).
 			WithFix("patchbay tenant list")
-	}
-	old, err := s.subscription(ctx, sub.ID)
-	switch {
-	case err != nil:
-		return err
-	case old.ID != "" && !strings.EqualFold(old.TenantID, sub.TenantID):
-		// Its connections, principals and audit lines are behind the old wall.
-		return patchbay.Errorf(patchbay.Conflict, "the subscription %s is another tenant's, and can't move", sub.ID)
 	}
 	return s.records.PutSubscription(ctx, sub)
 }
@@ -113,7 +128,7 @@ func guid(what, id string) (string, error) {
 const maxDisplayName = 200
 
 func displayName(name string) error {
-	if len(name) > maxDisplayName || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+	if len(name) > maxDisplayName || strings.ContainsFunc(name, unicode.IsControl) {
 		return patchbay.Errorf(patchbay.InvalidArgument, "a display name has at most %d bytes and no control characters", maxDisplayName)
 	}
 	return nil

@@ -40,6 +40,15 @@ func TestSubscriptionsBelongToTenants(t *testing.T) {
 		{"a tenant", func() error {
 			return w.PutTenant(t.Context(), patchbay.Tenant{ID: strings.ToUpper(tenant), DisplayName: "contoso"})
 		}, ""},
+		{"its own name again", func() error {
+			return w.PutTenant(t.Context(), patchbay.Tenant{ID: tenant, DisplayName: "contoso"})
+		}, ""},
+		{"another's name", func() error {
+			return w.PutTenant(t.Context(), patchbay.Tenant{ID: other, DisplayName: "Contoso"})
+		}, patchbay.Conflict},
+		{"a name with a terminal's command", func() error {
+			return w.PutTenant(t.Context(), patchbay.Tenant{ID: other, DisplayName: "a\u009b2J"})
+		}, patchbay.InvalidArgument},
 		{"another", func() error { return w.PutTenant(t.Context(), patchbay.Tenant{ID: other}) }, ""},
 		{"no such tenant", func() error {
 			return w.PutSubscription(t.Context(), patchbay.Subscription{ID: sub, TenantID: uuid.NewString()})
@@ -55,6 +64,9 @@ func TestSubscriptionsBelongToTenants(t *testing.T) {
 		}, ""},
 		{"through the wall", func() error {
 			return w.PutSubscription(t.Context(), patchbay.Subscription{ID: sub, TenantID: other})
+		}, patchbay.Conflict},
+		{"to a tenant that is none, which is not told", func() error {
+			return w.PutSubscription(t.Context(), patchbay.Subscription{ID: sub, TenantID: uuid.NewString()})
 		}, patchbay.Conflict},
 	} {
 		if err := c.put(); patchbay.CodeOf(err) != c.code {
