@@ -8,7 +8,7 @@ import (
 	"patchbay.dev/patchbay/identity"
 	"patchbay.dev/patchbay/keyring"
 	"patchbay.dev/patchbay/server"
-	"patchbay.dev/patchbay/store"
+	"patchbay.dev/patchbay/store/sqlite"
 )
 
 // SignIn says how callers are known. Zero fields take the defaults of package
@@ -21,13 +21,7 @@ type SignIn struct {
 
 // openSignIn gives the server its principals, their tokens and their roles.
 // What it gives back ends them.
-func openSignIn(ctx context.Context, records any, keys *keyring.Keyring, o SignIn, to *server.Options) (closing func(), err error) {
-	directory, known := records.(store.Directory)
-	roles, kept := records.(store.Roles)
-	places, there := records.(access.Places)
-	if !known || !kept || !there {
-		return func() {}, nil // such records keep no principals: the operator is the only caller
-	}
+func openSignIn(ctx context.Context, records *sqlite.Store, keys *keyring.Keyring, o SignIn, to *server.Options) (closing func(), err error) {
 	var providers []identity.Provider
 	if o.Providers != "" {
 		if providers, err = identity.ReadProviders(o.Providers); err != nil {
@@ -35,12 +29,12 @@ func openSignIn(ctx context.Context, records any, keys *keyring.Keyring, o SignI
 		}
 	}
 	who, err := identity.New(ctx, identity.Options{
-		Directory: directory, Keys: keys, Providers: providers, Lifetime: o.Lifetime, Rotation: o.Rotation, Log: to.Log,
+		Directory: records, Keys: keys, Providers: providers, Lifetime: o.Lifetime, Rotation: o.Rotation, Log: to.Log,
 	})
 	if err != nil {
 		return nil, err
 	}
-	if to.Access, err = access.New(ctx, access.Options{Roles: roles, Places: places, People: directory}); err != nil {
+	if to.Access, err = access.New(ctx, access.Options{Roles: records, Places: records, People: records}); err != nil {
 		who.Close()
 		return nil, err
 	}
