@@ -197,11 +197,15 @@ func (c *Control) findTenant(ctx context.Context, who patchbay.Subject, d *patch
 			return patchbay.Errorf(patchbay.InvalidArgument, "the assignable scopes of a role are in one tenant")
 		}
 		d.Tenant = tenant
+		// First whether who may: what is there is not told to who may not.
+		if err := c.Check(ctx, who, WriteDefinitions, scope); err != nil {
+			return err
+		}
 		if err := c.exists(ctx, scope); err != nil {
 			return err
 		}
 	}
-	return c.checkScopes(ctx, who, WriteDefinitions, d.Scopes)
+	return nil
 }
 
 // onlyTenant is the tenant whose root an operator, who is in none, means.

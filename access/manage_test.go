@@ -233,6 +233,12 @@ func TestNobodyWidensARoleBeyondWhereItMayWriteRoles(t *testing.T) {
 	if patchbay.CodeOf(err) != patchbay.Forbidden {
 		t.Errorf("a role for the whole tenant: %v", err)
 	}
+	for _, elsewhere := range []patchbay.ID{webA, groupA + "2"} {
+		// Whether there is something at a scope is not told to who may not there.
+		if _, _, err := c.PutDefinition(t.Context(), w.subject(3), definition(71, "Probe", elsewhere), ""); patchbay.CodeOf(err) != patchbay.Forbidden {
+			t.Errorf("%s: %v", elsewhere, err)
+		}
+	}
 	if _, _, err = c.PutDefinition(t.Context(), w.subject(2), wide, ""); err != nil {
 		t.Fatal(err)
 	}
