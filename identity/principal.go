@@ -99,7 +99,7 @@ func (s *Service) createExternal(ctx context.Context, n NewPrincipal) (patchbay.
 		return patchbay.Principal{}, patchbay.Errorf(patchbay.InvalidArgument, "a provider's principal needs its subject there, or its group's name, of at most %d bytes", maxSubject)
 	}
 	if n.Name == "" {
-		n.Name = n.Subject[:min(len(n.Subject), maxName)]
+		n.Name = cut(n.Subject)
 	}
 	if err := checkName(n.Name); err != nil {
 		return patchbay.Principal{}, err

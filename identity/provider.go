@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
@@ -322,7 +323,8 @@ func (s *Service) verifyExternal(ctx context.Context, p *provider, token *jwt.JS
 func (s *Service) external(ctx context.Context, p *provider, issued time.Time, claims map[string]any) (patchbay.Subject, error) {
 	var none patchbay.Subject
 	subject, _ := claims[p.Claims.Subject].(string)
-	if subject == "" || len(subject) > maxSubject {
+	// What no principal can be made of is not let in either: it reaches logs.
+	if subject == "" || len(subject) > maxSubject || strings.ContainsFunc(subject, unicode.IsControl) {
 		return none, badToken("it does not say who signed in")
 	}
 	who := patchbay.Subject{
@@ -355,7 +357,12 @@ func nameOf(names ClaimNames, claims map[string]any, subject string) string {
 			return name
 		}
 	}
-	return subject[:min(len(subject), maxName)]
+	return cut(subject)
+}
+
+// cut is the part of a subject that fits into a name.
+func cut(subject string) string {
+	return strings.ToValidUTF8(subject[:min(len(subject), maxName)], "")
 }
 
 // groupsOf takes a list of names, or one name. What is beyond the bound is

@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/zitadel/oidc/v3/example/server/exampleop"
@@ -182,6 +183,8 @@ func TestForgedTokensOfAProviderAreRefused(t *testing.T) {
 		{"without an end", p.token(t, "k1", with("exp", nil)), "expires"},
 		{"of the future", p.token(t, "k1", with("nbf", b.now.Add(time.Hour).Unix())), "future"},
 		{"without a subject", p.token(t, "k1", with("sub", nil)), "who signed in"},
+		{"a subject of two lines", p.token(t, "k1", with("sub", "ann\nadmin")), "who signed in"},
+		{"a subject that ends in NUL", p.token(t, "k1", with("sub", "ann\x00")), "who signed in"},
 		{"a subject that is a number", p.token(t, "k1", with("sub", 7)), ""},
 	} {
 		b.refused(c.name, c.token, base, c.why)
@@ -194,6 +197,11 @@ func TestForgedTokensOfAProviderAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.refused("HS256", forge(t, jose.HS256, text, map[jose.HeaderKey]any{"kid": "k1"}, p.claims(b.now)), base, "no signed token")
+	long := with("sub", "x"+strings.Repeat("é", 300))
+	delete(long, "preferred_username")
+	if who, err := b.Verify(t.Context(), p.token(t, "k1", long), base); err != nil || !utf8.ValidString(who.Name) || len(who.Name) > maxName {
+		t.Errorf("a name that was cut: %q, %v", who.Name, err)
+	}
 	deep := p.claims(b.now)
 	deep["groups"] = make([]string, 5000)
 	for i := range 5000 {
