@@ -21,6 +21,8 @@ var every = flag.Int("every", 20, "run every n-th scenario; 1 runs all")
 // original is a file with things that must not change.
 const original = "# kept\nexport A='1 # 2'\nB=\"x y\"   \n\nLAST=no newline"
 
+const rotate = "rotate"
+
 // operation is one that is interrupted, with what comes before it.
 type operation struct {
 	name   string
@@ -33,7 +35,7 @@ type operation struct {
 var operations = []operation{
 	{"create", false, func(s *server, w *world) int { return s.put(w, "writer") }, "writer"},
 	{"update", true, func(s *server, w *world) int { return s.put(w, "reader") }, "reader"},
-	{"rotate", true, func(s *server, w *world) int {
+	{rotate, true, func(s *server, w *world) int {
 		status, _ := s.call("POST", w.linker+"/providers/Patchbay.Connector/rotate", own, map[string]any{})
 		return status
 	}, "writer"},
@@ -44,19 +46,38 @@ var operations = []operation{
 }
 
 func (s *server) put(w *world, access string) int {
-	status, _ := s.call("PUT", w.linker, own, map[string]any{"properties": map[string]any{
+	properties := map[string]any{
 		"targetService": map[string]any{"type": "AzureResource", "id": w.group + "/providers/" + w.target.id()},
-		"authInfo":      map[string]any{"authType": "secret"},
 		"clientType":    "go",
-		"patchbay":      map[string]any{"access": access},
-	}})
+	}
+	maps.Copy(properties, w.target.form(access))
+	status, _ := s.call("PUT", w.linker, own, map[string]any{"properties": properties})
 	return status
+}
+
+// ground is what connections are made on.
+type ground struct {
+	start func(*testing.T) target
+	// local is a connection of a developer's own machine: no source gets its
+	// settings, they are answered to whoever asks.
+	local bool
+	// fails are steps that are made to fail.
+	fails []string
+}
+
+var grounds = []ground{
+	{startPostgres, false, []string{"verify/before-do", "settings/after-do", "principal/after-do"}},
+	{startNATS, false, []string{"verify/before-do", "settings/after-do", "principal/after-do"}},
+	{startPostgres, true, []string{"verify/before-do", "principal/after-do"}},
+	{startRedis, false, []string{"verify/before-do", "settings/after-do"}},
+	{startGivenRedis, false, []string{"verify/before-do", "settings/after-do"}},
 }
 
 // world is one scenario's data directory and settings file.
 type world struct {
 	t      *testing.T
 	target target
+	local  bool
 	dir    string
 	env    string
 	group  string
@@ -72,6 +93,12 @@ func newWorld(t *testing.T, tg target) *world {
 	if err := os.WriteFile(w.env, []byte(original), 0o640); err != nil {
 		t.Fatal(err)
 	}
+	return w
+}
+
+func (g ground) world(t *testing.T, tg target) *world {
+	w := newWorld(t, tg)
+	w.local = g.local
 	return w
 }
 
@@ -95,6 +122,30 @@ func (w *world) register(s *server) {
 		w.t.Fatalf("register the source: %d %v", status, answer)
 	}
 	w.linker = source + "/providers/Microsoft.ServiceLinker/linkers/orders"
+	if w.local {
+		w.linker = w.group + "/providers/Microsoft.ServiceLinker/locations/eastus/connectors/orders"
+	}
+}
+
+// given is what an application would have now: what is in the file, or what
+// the server answers for a local connection.
+func (w *world) given(s *server) map[string]string {
+	w.t.Helper()
+	if !w.local {
+		return w.settings()
+	}
+	env := map[string]string{}
+	status, answer := s.call("POST", w.linker+"/generateConfigurations", own, nil)
+	if status != 200 && status != 404 {
+		w.t.Errorf("generateConfigurations = %d %v", status, answer)
+	}
+	list, _ := answer["configurations"].([]any)
+	for _, item := range list {
+		setting, _ := item.(map[string]any)
+		name, _ := setting["name"].(string)
+		env[name], _ = setting["value"].(string)
+	}
+	return env
 }
 
 func (w *world) settings() map[string]string {
@@ -117,7 +168,7 @@ func (w *world) file() []byte {
 
 // scenario is one place to die at.
 type scenario struct {
-	target string
+	target string // and what else says which ground
 	op     operation
 	fail   string // a step that is made to fail, "" for none
 	at     string // the failpoint
@@ -138,8 +189,9 @@ func (c scenario) failpoints() string {
 	return c.fail + "=error," + c.at + "=kill"
 }
 
-// prepare makes the connection that the operation needs.
-func (w *world) prepare(op operation) {
+// prepare makes the connection that the operation needs, and gives its
+// settings.
+func (w *world) prepare(op operation) (settings map[string]string) {
 	w.t.Helper()
 	s := boot(w.t, w.dir, "", "")
 	w.register(s)
@@ -151,14 +203,16 @@ func (w *world) prepare(op operation) {
 			w.t.Fatalf("the create before the %s: %v", op.name, done)
 		}
 	}
+	settings = w.given(s)
 	s.kill()
+	return settings
 }
 
 // instants runs the operation without dying and lists the failpoints that it
 // comes by.
-func instants(t *testing.T, tg target, op operation, fail string) []string {
+func (g ground) instants(t *testing.T, tg target, op operation, fail string) []string {
 	t.Helper()
-	w := newWorld(t, tg)
+	w := g.world(t, tg)
 	w.prepare(op)
 	record := filepath.Join(w.dir, "instants")
 	points := ""
@@ -218,22 +272,31 @@ func TestAKillAtEveryInstantLosesNothing(t *testing.T) {
 	}
 	counts := map[string][2]int{} // ran, failed
 	n := 0
-	for _, start := range []func(*testing.T) target{startPostgres, startNATS} {
-		tg := start(t)
+	for _, g := range grounds {
+		tg := g.start(t)
+		name := tg.name()
+		if g.local {
+			name += ", local"
+		}
 		for _, op := range operations {
+			if op.name == rotate && !tg.administered() {
+				continue
+			}
 			fails := []string{""}
 			if op.name != "delete" {
-				fails = append(fails, op.name+"/verify/before-do", op.name+"/settings/after-do", op.name+"/principal/after-do")
+				for _, step := range g.fails {
+					fails = append(fails, op.name+"/"+step)
+				}
 			}
 			for _, fail := range fails {
-				for _, at := range instants(t, tg, op, fail) {
+				for _, at := range g.instants(t, tg, op, fail) {
 					n++
 					if n%*every != 0 {
 						continue
 					}
-					c := scenario{tg.name(), op, fail, at}
-					ok := t.Run(strings.ReplaceAll(c.String(), "/", "."), func(t *testing.T) { interrupted(t, tg, c) })
-					key := tg.name() + "\t" + op.name
+					c := scenario{name, op, fail, at}
+					ok := t.Run(strings.ReplaceAll(c.String(), "/", "."), func(t *testing.T) { g.interrupted(t, tg, c) })
+					key := name + "\t" + op.name
 					count := counts[key]
 					count[0]++
 					if !ok {
@@ -256,11 +319,11 @@ func TestAKillAtEveryInstantLosesNothing(t *testing.T) {
 
 // interrupted kills the program at one instant of one operation, starts it
 // again, and checks what is there.
-func interrupted(t *testing.T, tg target, c scenario) {
+func (g ground) interrupted(t *testing.T, tg target, c scenario) {
 	tg = tg.in(t)
-	w := newWorld(t, tg)
-	w.prepare(c.op)
-	before, oldSettings := w.file(), w.settings()
+	w := g.world(t, tg)
+	old := w.prepare(c.op)
+	before := w.file()
 
 	s := boot(t, w.dir, c.failpoints(), "")
 	status := c.op.begin(s, w)
@@ -268,17 +331,18 @@ func interrupted(t *testing.T, tg target, c scenario) {
 
 	s = boot(t, w.dir, "", "")
 	last := s.settle()
-	w.check(s, c, status, last, before, oldSettings)
+	now := w.given(s)
+	w.check(s, c, status, last, before, old, now)
+	w.audited(s)
 	s.kill()
 	w.cleanUp()
-	w.silent(append(tg.secrets(oldSettings), tg.secrets(w.settings())...))
+	w.silent(append(tg.secrets(old), tg.secrets(now)...))
 }
 
 // check holds the world against the invariants.
-func (w *world) check(s *server, c scenario, status int, last map[string]any, before []byte, old map[string]string) {
+func (w *world) check(s *server, c scenario, status int, last map[string]any, before []byte, old, now map[string]string) {
 	t := w.t
 	got, linker := s.call("GET", w.linker, own, nil)
-	now := w.settings()
 	marked := w.target.marked()
 	state, kind := last["state"], last["kind"]
 	accepted := kind == c.op.name
@@ -297,6 +361,9 @@ func (w *world) check(s *server, c scenario, status int, last map[string]any, be
 		if !bytes.Equal(w.file(), []byte(original)) {
 			t.Errorf("I3: the file is\n%s", w.file())
 		}
+		if w.local && len(now) > 0 {
+			t.Errorf("I9: there is no connection, and %d settings of it are answered", len(now))
+		}
 	default:
 		properties, _ := linker["properties"].(map[string]any)
 		if got != 200 || properties["provisioningState"] != "Succeeded" {
@@ -308,19 +375,25 @@ func (w *world) check(s *server, c scenario, status int, last map[string]any, be
 			access = c.op.access
 		} else if !bytes.Equal(w.file(), before) {
 			t.Errorf("I3: the operation did not succeed, and the file changed from\n%s\nto\n%s", before, w.file())
+		} else if !maps.Equal(now, old) {
+			t.Error("I3: the operation did not succeed, and the settings changed")
 		}
 		who, err := w.target.signsIn(now)
 		if err != nil {
 			t.Errorf("I2: what the source holds does not sign in: %v", err)
 			return
 		}
-		if len(marked) != 1 || marked[0] != who {
+		var made []string
+		if w.target.administered() {
+			made = []string{who}
+		}
+		if !slices.Equal(marked, made) {
 			t.Errorf("I1, I4: the source signs in as %s, and there are %v", who, marked)
 		}
 		if err := w.target.exact(now, access); err != nil {
 			t.Errorf("I8: %s access: %v", access, err)
 		}
-		if succeeded && c.op.exists {
+		if succeeded && c.op.exists && w.target.administered() {
 			if _, err := w.target.signsIn(old); err == nil {
 				t.Error("the old login still signs in")
 			}
@@ -343,7 +416,7 @@ func (w *world) check(s *server, c scenario, status int, last map[string]any, be
 	}
 	info, err := os.Stat(w.env)
 	if err != nil || info.Mode().Perm() != 0o640 {
-		t.Errorf("the file's mode is %v (%v)", info.Mode(), err)
+		t.Errorf("the file's mode is %v (%v)", info, err)
 	}
 }
 

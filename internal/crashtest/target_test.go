@@ -29,6 +29,11 @@ type target interface {
 	resource() (path string, body map[string]any)
 	// id is what a connection names as its target, below the group.
 	id() string
+	// administered says that logins are made there; it is false of a service
+	// that others make them in.
+	administered() bool
+	// form is what a connection's properties say of its login, for an access.
+	form(access string) map[string]any
 	// marked lists the logins there that bear Patchbay's name.
 	marked() []string
 	// remains lists everything that bears Patchbay's name, groups included.
@@ -82,6 +87,15 @@ func startPostgres(t *testing.T) target {
 }
 
 func (p *postgresTarget) name() string { return "postgres" }
+
+func (p *postgresTarget) administered() bool { return true }
+
+func (p *postgresTarget) form(access string) map[string]any { return ownLogin(access) }
+
+// ownLogin is a login that Patchbay makes.
+func ownLogin(access string) map[string]any {
+	return map[string]any{"authInfo": map[string]any{"authType": "secret"}, "patchbay": map[string]any{"access": access}}
+}
 
 func (p *postgresTarget) in(t *testing.T) target {
 	of := *p
@@ -263,6 +277,10 @@ func (n *natsTarget) account() *jwt.AccountClaims {
 }
 
 func (n *natsTarget) name() string { return "nats" }
+
+func (n *natsTarget) administered() bool { return true }
+
+func (n *natsTarget) form(access string) map[string]any { return ownLogin(access) }
 
 func (n *natsTarget) in(t *testing.T) target {
 	of := *n
