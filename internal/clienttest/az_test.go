@@ -255,7 +255,9 @@ func manageByAz(t *testing.T, az az, k kind, target string, auth []string) {
 		return slices.Concat([]string{"webapp", "connection"}, strings.Fields(command),
 			[]string{"--resource-group", "default", "--name", "web-" + k.name, "--connection", "c1"}, more)
 	}
+	began := time.Now()
 	made := az.must(of("create "+k.name, slices.Concat([]string{"--target-id", target, "--client-type", k.client}, auth)...)...)
+	t.Logf("az webapp connection create took %s", time.Since(began).Round(time.Millisecond))
 	wantAzLinker(t, made, source, target, k.client)
 	env := file.settings()
 	wantListed(t, at(made, "configurations"), env)

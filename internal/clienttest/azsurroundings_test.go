@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -60,7 +61,12 @@ func TestAzListsWhatItSupports(t *testing.T) {
 	t.Parallel()
 	cp := start(t, 0)
 	az := cp.newAz(t).signIn(cp.granted("reader", readerRole, cp.group))
+	began := time.Now()
+	az.must("version")
+	t.Logf("az version took %s", time.Since(began).Round(time.Millisecond))
+	began = time.Now()
 	list, _ := az.must("webapp", "connection", "list-support-types").([]any)
+	t.Logf("a command that asks no server took %s", time.Since(began).Round(time.Millisecond))
 	if len(list) < 12 {
 		t.Errorf("list-support-types = %v", list)
 	}

@@ -93,7 +93,7 @@ func manage(t *testing.T, cp *controlPlane, client azureClient) {
 	}
 
 	// An external target: the secret is given.
-	const password = "given-by-the-user" //nolint:gosec // a password of a test
+	const password = "given-by-the-user"
 	made, err = client.create(ctx, source, "signals", secretLinker(signals, "none", map[string]any{
 		"secretInfo": map[string]any{"secretType": "rawValue", "value": password},
 	}))
