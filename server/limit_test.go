@@ -197,3 +197,34 @@ func TestRefusalsOfManyAreBounded(t *testing.T) {
 		t.Errorf("%d tallies, %d lines", len(f.tally), lines)
 	}
 }
+
+func TestAddressesByTheThousandFillNoLog(t *testing.T) {
+	var f refusals
+	now := time.Now()
+	for range 2 { // the second minute is as the first
+		lines := 0
+		for i := range 100 * strangerTallies {
+			lines += len(f.add(fmt.Sprint("address ", i%5000), strangerLines, patchbay.AuditEntry{Time: now}))
+		}
+		lines += len(f.add("caller of a tenant", callerLines, patchbay.AuditEntry{Time: now, Caller: "ann"}))
+		now = now.Add(refusalWindow)
+		sums := f.over(now)
+		if most := (strangerTallies+1)*(strangerLines+1) + 1; lines+len(sums) > most {
+			t.Errorf("%d lines in a minute, more than %d", lines+len(sums), most)
+		}
+		if f.strangers != 0 || len(f.tally) != 0 {
+			t.Errorf("%d strangers, %d tallies are left", f.strangers, len(f.tally))
+		}
+		n := 0
+		for _, l := range sums {
+			var more int
+			if _, err := fmt.Sscanf(l.Detail, "%d more", &more); err != nil {
+				t.Fatal(l.Detail)
+			}
+			n += more
+		}
+		if want := 100*strangerTallies + 1; lines+n != want {
+			t.Errorf("%d refusals are told of, want %d", lines+n, want)
+		}
+	}
+}

@@ -26,17 +26,20 @@ const (
 	strangerLines   = 10   // of one address that nobody signed in from, in a window
 	callerLines     = 1000 // of one caller
 	refusalTallies  = 4096 // who is remembered at once
+	strangerTallies = 256  // of them, those that nobody signed in from: who has addresses by the thousand fills no disk
 	refusalDeadline = 5 * time.Second
 )
 
 // refusals writes refusals to the audit log, and sums floods up.
 type refusals struct {
-	mu    sync.Mutex
-	tally map[string]*tally
+	mu        sync.Mutex
+	tally     map[string]*tally
+	strangers int // in tally
 }
 
 type tally struct {
-	since time.Time
+	stranger bool
+	since    time.Time
 	lines int
 	more  int
 	last  patchbay.AuditEntry
@@ -50,17 +53,21 @@ func (f *refusals) add(who string, limit int, e patchbay.AuditEntry) []patchbay.
 	lines := f.ended(e.Time)
 	t := f.tally[who]
 	if t == nil {
-		if len(f.tally) >= refusalTallies {
+		stranger := limit == strangerLines
+		if len(f.tally) >= refusalTallies || stranger && f.strangers >= strangerTallies {
 			// Too many at once to tell apart: they share one.
-			who, limit = "", strangerLines
+			who, limit, stranger = "", strangerLines, false
 			t = f.tally[who]
 		}
 		if t == nil {
 			if f.tally == nil {
 				f.tally = map[string]*tally{}
 			}
-			t = &tally{since: e.Time}
+			t = &tally{stranger: stranger, since: e.Time}
 			f.tally[who] = t
+			if stranger {
+				f.strangers++
+			}
 		}
 	}
 	t.last = e
@@ -81,6 +88,9 @@ func (f *refusals) ended(now time.Time) []patchbay.AuditEntry {
 		}
 		if t.more > 0 {
 			lines = append(lines, t.sum(now))
+		}
+		if t.stranger {
+			f.strangers--
 		}
 		delete(f.tally, who)
 	}
@@ -104,7 +114,7 @@ func (f *refusals) flush(now time.Time) []patchbay.AuditEntry {
 			lines = append(lines, t.sum(now))
 		}
 	}
-	f.tally = nil
+	f.tally, f.strangers = nil, 0
 	return lines
 }
 
