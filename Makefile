@@ -145,6 +145,7 @@ docs-check: ## the generated documentation is what would be generated
 .PHONY: golangci
 golangci: ## golangci-lint, with staticcheck in it
 	$(LINT) run -j $(JOBS) ./...
+	$(LINT) run -j $(JOBS) --build-tags az ./internal/clienttest/...
 
 .PHONY: vuln
 vuln: ## known vulnerabilities in what the code calls
