@@ -159,7 +159,7 @@ func (c *Control) PutAssignment(ctx context.Context, who patchbay.Subject, a pat
 	}
 	a.Created, a.CreatedBy = c.now().UTC(), who.Name
 	// The store looks again, in the write: two at once make one assignment.
-	if err := c.roles.PutRoleAssignment(ctx, a); err != nil {
+	if err := c.roles.PutRoleAssignment(toldTo(ctx, a.Tenant), a); err != nil {
 		if patchbay.CodeOf(err) == patchbay.Conflict {
 			return a, false, alreadyThere(patchbay.AsError(err).Subject)
 		}
@@ -178,7 +178,7 @@ func (c *Control) describe(ctx context.Context, old, a patchbay.RoleAssignment) 
 		return old, false, nil
 	}
 	old.Description = a.Description
-	return old, false, c.roles.PutRoleAssignment(ctx, old)
+	return old, false, c.roles.PutRoleAssignment(toldTo(ctx, old.Tenant), old)
 }
 
 // alreadyThere has the words that az looks for in it.
@@ -212,7 +212,18 @@ func (c *Control) DeleteAssignment(ctx context.Context, who patchbay.Subject, sc
 	if err != nil {
 		return a, err
 	}
-	return a, c.roles.DeleteRoleAssignment(ctx, a.Tenant, a.ID)
+	return a, c.roles.DeleteRoleAssignment(toldTo(ctx, a.Tenant), a.Tenant, a.ID)
+}
+
+// toldTo is the context in which a write has a line in that tenant's audit log:
+// what the operator does at the root is in no tenant's by itself.
+func toldTo(ctx context.Context, tenant string) context.Context {
+	a := patchbay.ActOf(ctx)
+	if tenant == "" || a.Action == "" || slices.ContainsFunc(a.Tenants, func(t string) bool { return strings.EqualFold(t, tenant) }) {
+		return ctx
+	}
+	a.Tenants = append(slices.Clone(a.Tenants), tenant)
+	return patchbay.WithAct(ctx, a)
 }
 
 // checkPrincipal wants the principal to be there, in the tenant of the scope.

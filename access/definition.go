@@ -144,7 +144,7 @@ func (c *Control) PutDefinition(ctx context.Context, who patchbay.Subject, d pat
 		d.Created, d.CreatedBy = now, who.Name
 	}
 	d.Modified, d.ModifiedBy, d.ETag = now, who.Name, `"`+uuid.NewString()+`"`
-	if err := c.roles.PutRoleDefinition(ctx, d, ifMatch); err != nil {
+	if err := c.roles.PutRoleDefinition(toldTo(ctx, d.Tenant), d, ifMatch); err != nil {
 		return d, false, err
 	}
 	return d, !exists, nil
@@ -266,7 +266,7 @@ func (c *Control) DeleteDefinition(ctx context.Context, who patchbay.Subject, id
 	if err := c.checkScopes(ctx, who, DeleteDefinitions, d.Scopes); err != nil {
 		return d, err
 	}
-	return d, c.roles.DeleteRoleDefinition(ctx, d.Tenant, d.ID)
+	return d, c.roles.DeleteRoleDefinition(toldTo(ctx, d.Tenant), d.Tenant, d.ID)
 }
 
 // Permissions are the actions of who at the scope, one entry for each

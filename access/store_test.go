@@ -1,6 +1,7 @@
 package access_test
 
 import (
+	"context"
 	"path/filepath"
 	"testing"
 	"time"
@@ -87,5 +88,57 @@ func TestRolesGoWithWhatTheyAreAbout(t *testing.T) {
 	must(records.PutPrincipal(ctx, principal, store.Absent))
 	if may() {
 		t.Error("a principal of the same id has the roles of the one before")
+	}
+}
+
+// What the operator gives or takes at a tenant's root is in that tenant's audit
+// log: its owners see who else became one.
+func TestATenantsLogTellsWhatTheOperatorDidAtItsRoot(t *testing.T) {
+	const tenant, ann = "00000000-0000-0000-0000-0000000000a0", "10000000-0000-0000-0000-000000000001"
+	records, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "x.db"), sqlite.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := records.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	must(records.PutTenant(t.Context(), patchbay.Tenant{ID: tenant, DisplayName: "default"}))
+	must(records.PutPrincipal(t.Context(), patchbay.Principal{
+		ID: ann, Tenant: tenant, Name: "ann", Kind: patchbay.UserPrincipal, Provider: "corp", Subject: "ann", ETag: `"1"`, Created: now, Modified: now,
+	}, store.Absent))
+	c, err := access.New(t.Context(), access.Options{Roles: records, Places: records, People: records})
+	must(err)
+	operator := patchbay.Subject{Operator: true, Name: "admin"}
+	as := func(action string) context.Context {
+		return patchbay.WithAct(t.Context(), patchbay.Act{Caller: "admin", Action: action})
+	}
+	owner := patchbay.RoleAssignment{ID: "30000000-0000-0000-0000-000000000001", Scope: "/", Role: access.Owner, Principal: ann}
+	_, _, err = c.PutAssignment(as("give"), operator, owner)
+	must(err)
+	owner.Description = "for a while"
+	_, _, err = c.PutAssignment(as("describe"), operator, owner)
+	must(err)
+	_, err = c.DeleteAssignment(as("take"), operator, "/", owner.ID)
+	must(err)
+	role := patchbay.RoleDefinition{ID: "40000000-0000-0000-0000-000000000001", Name: "Mine", Actions: []string{"*/read"}, Scopes: []patchbay.ID{"/"}}
+	_, _, err = c.PutDefinition(as("define"), operator, role, "")
+	must(err)
+	_, err = c.DeleteDefinition(as("undefine"), operator, role.ID)
+	must(err)
+	for _, action := range []string{"give", "describe", "take", "define", "undefine"} {
+		named := tenant
+		lines, err := records.AuditEntries(t.Context(), store.AuditFilter{Tenant: &named, Action: action}, 0, 10)
+		if err != nil || len(lines) != 1 || lines[0].Caller != "admin" {
+			t.Errorf("%s: the tenant's lines are %+v, %v", action, lines, err)
+		}
 	}
 }

@@ -232,3 +232,13 @@ func TestVerifyOverTheWireSaysWhatIsWrong(t *testing.T) {
 	}
 	ask("&expect=nonsense", http.StatusBadRequest)
 }
+
+func TestATenantsLogTellsThatTheOperatorRenamedIt(t *testing.T) {
+	b, _ := withPeople(t)
+	if w := b.send("PUT", "/providers/Patchbay.Connector/tenants/"+otherTenant+"?api-version=2026-11-01", `{"displayName":"fabrikam"}`); w.Code != http.StatusOK {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	if !slices.Equal(b.fake.told, []string{otherTenant}) {
+		t.Errorf("told to %v", b.fake.told)
+	}
+}

@@ -29,6 +29,7 @@ type fake struct {
 	leftovers   []patchbay.Leftover
 	dryruns     map[string]patchbay.Dryrun
 	tenants     []patchbay.Tenant
+	told        []string                    // whose audit logs the last change of a tenant was for
 	subs        []patchbay.Subscription     // besides the first
 	generated   *patchbay.ConfigurationInfo // what Generate was last asked with
 	panicking   bool
@@ -549,9 +550,10 @@ func (f *fake) Tenants(context.Context) ([]patchbay.Tenant, error) {
 	return slices.Clone(f.tenants), nil
 }
 
-func (f *fake) PutTenant(_ context.Context, t patchbay.Tenant) error {
+func (f *fake) PutTenant(ctx context.Context, t patchbay.Tenant) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.told = patchbay.ActOf(ctx).Tenants
 	f.tenants = append(slices.DeleteFunc(f.tenants, func(old patchbay.Tenant) bool { return old.ID == t.ID }), t)
 	return nil
 }

@@ -80,7 +80,7 @@ func (s *Server) putTenant(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	if err := s.api.PutTenant(x.ctx, t); err != nil {
+	if err := s.api.PutTenant(x.inTenants(t.ID), t); err != nil {
 		return err
 	}
 	return x.json(status, arm.Tenant(t))

@@ -40,9 +40,9 @@ type refusals struct {
 type tally struct {
 	stranger bool
 	since    time.Time
-	lines int
-	more  int
-	last  patchbay.AuditEntry
+	lines    int
+	more     int
+	last     patchbay.AuditEntry
 }
 
 // add counts a refusal of who; it gives the lines to write now: this one, and
