@@ -2,7 +2,7 @@
 # Runs every fuzz target of the product: tools/fuzz.sh SECONDS [TOTAL]. Each runs
 # for SECONDS; with TOTAL, for its share of what is left of that many seconds when
 # there are too many targets for it, building included. Inputs that fail are kept
-# by go test in testdata/fuzz, to be committed with the fix.
+# in testdata/fuzz beside their test, to be committed with the fix.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 each=${1:?usage: tools/fuzz.sh SECONDS [TOTAL]}
@@ -20,20 +20,30 @@ if [ "${#targets[@]}" = 0 ]; then
 	exit 1
 fi
 
+# A package with several targets is built once.
+bin=$(mktemp -d)
+trap 'rm -rf "$bin"' EXIT
+cache=$(go env GOCACHE)/fuzz/patchbay.dev/patchbay
+built=
 left=${#targets[@]}
 for entry in "${targets[@]}"; do
 	read -r package target <<<"$entry"
+	if [ -n "$total" ] && [ "$SECONDS" -ge "$total" ]; then
+		printf 'fuzz: NOT CHECKED: %d of %d targets, from %s on: %d s were over\n' "$left" "${#targets[@]}" "$target" "$total"
+		break
+	fi
+	if [ "$package" != "$built" ]; then
+		go test -c -fuzz=. -o "$bin/fuzz.test" "$package"
+		built=$package
+	fi
 	time=$each
 	if [ -n "$total" ]; then
-		if [ "$SECONDS" -ge "$total" ]; then
-			printf 'fuzz: NOT CHECKED: %d of %d targets, from %s on: %d s were over\n' "$left" "${#targets[@]}" "$target" "$total"
-			break
-		fi
 		share=$(((total - SECONDS) / left))
 		time=$((share < 1 ? 1 : share < each ? share : each))
 	fi
 	printf 'fuzz: %s %s, %d s\n' "$package" "$target" "$time"
-	go test -run '^$' -fuzz "^$target\$" -fuzztime "${time}s" -parallel "${JOBS:-2}" "$package"
+	(cd "$package" && "$bin/fuzz.test" -test.run '^$' -test.fuzz "^$target\$" -test.fuzztime "${time}s" \
+		-test.parallel "${JOBS:-2}" -test.fuzzcachedir "$cache/${package#./}")
 	left=$((left - 1))
 done
 printf 'fuzz: %d of %d targets in %d s\n' "$((${#targets[@]} - left))" "${#targets[@]}" "$SECONDS"
