@@ -20,10 +20,13 @@ func DialError(err error, address string) *patchbay.Error {
 		authority   x509.UnknownAuthorityError
 		hostname    x509.HostnameError
 		timeout     net.Error
+		known       *patchbay.Error
 	)
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &known): // the dialer refused
+		return known
 	case errors.As(err, &dns):
 		e := patchbay.Errorf(patchbay.NameNotResolved, "the name %s has no address: %w", dns.Name, err)
 		e.Transient = dns.IsTemporary || dns.IsTimeout

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -26,6 +27,7 @@ import (
 	"patchbay.dev/patchbay/audit"
 	"patchbay.dev/patchbay/connector"
 	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/hosts"
 	"patchbay.dev/patchbay/internal/version"
 	"patchbay.dev/patchbay/keyring"
 	"patchbay.dev/patchbay/saga"
@@ -43,6 +45,9 @@ const (
 	DatabaseFile = "patchbay.db"
 	KeyFile      = "sealing.key"
 )
+
+// dialTimeout is how long a connection to a target may take to be made.
+const dialTimeout = 10 * time.Second
 
 // Options say how a control plane is run. Server.Dir is the data directory.
 type Options struct {
@@ -115,6 +120,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	watch := newMetrics(registry)
 	service := connector.New(connector.Options{
 		Records: records, Keys: keys, Catalog: Catalog(), Overlap: o.Overlap, Log: o.Log, Observe: watch.driverCalled,
+		Dialer: &net.Dialer{Timeout: dialTimeout, Control: hosts.RefuseMetadata},
 	})
 	defer service.Close()
 	if err := service.Init(ctx); err != nil {
