@@ -122,7 +122,20 @@ func checkName(name string) error {
 	if strings.TrimSpace(name) == "" || len(name) > maxName || strings.ContainsFunc(name, unicode.IsControl) {
 		return patchbay.Errorf(patchbay.InvalidArgument, "a principal's name is 1 to %d bytes without control characters", maxName)
 	}
+	if reserved(name) {
+		return patchbay.Errorf(patchbay.InvalidArgument, "%q is what the audit log calls the server's operator, the server itself, or who is not known: choose another name", name)
+	}
 	return nil
+}
+
+// reserved reports whether a name would pass for somebody else's in the audit
+// log, and in what records say of who made them.
+func reserved(name string) bool {
+	switch strings.ToLower(strings.TrimSpace(name)) {
+	case "admin", "patchbay", "unknown":
+		return true
+	}
+	return false
 }
 
 // addSecret gives p a further secret.

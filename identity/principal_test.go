@@ -129,6 +129,7 @@ func TestPrincipalsThatCanNotBe(t *testing.T) {
 		{Tenant: contoso},
 		{Tenant: contoso, Name: "  "},
 		{Tenant: contoso, Name: "a\nb"},
+		{Tenant: contoso, Name: "Admin"},
 		{Tenant: contoso, Name: strings.Repeat("a", maxName+1)},
 		{Tenant: contoso, Name: "x", Kind: patchbay.UserPrincipal},
 		{Tenant: contoso, Name: "x", Subject: "y"},

@@ -328,7 +328,7 @@ func (s *Service) external(ctx context.Context, p *provider, issued time.Time, c
 		return none, badToken("it does not say who signed in")
 	}
 	who := patchbay.Subject{
-		ID: ObjectID(p.Issuer, p.Kind, subject), Tenant: p.tenant, Kind: p.Kind, Name: nameOf(p.Claims, claims, subject),
+		ID: ObjectID(p.Issuer, p.Kind, subject), Tenant: p.tenant, Kind: p.Kind, Name: p.nameOf(claims, subject),
 		Groups: groupsOf(p, claims[p.Claims.Groups]),
 	}
 	known, err := s.directory.Principal(ctx, who.ID)
@@ -347,7 +347,8 @@ func (s *Service) external(ctx context.Context, p *provider, issued time.Time, c
 	return who, nil
 }
 
-func nameOf(names ClaimNames, claims map[string]any, subject string) string {
+func (p *provider) nameOf(claims map[string]any, subject string) string {
+	names := p.Claims
 	order := []string{"preferred_username", "email", "name"}
 	if names.Name != "" {
 		order = []string{names.Name}
@@ -357,7 +358,10 @@ func nameOf(names ClaimNames, claims map[string]any, subject string) string {
 			return name
 		}
 	}
-	return cut(subject)
+	if name := cut(subject); !reserved(name) {
+		return name
+	}
+	return p.Name + ":" + cut(subject)
 }
 
 // cut is the part of a subject that fits into a name.

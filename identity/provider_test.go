@@ -202,6 +202,13 @@ func TestForgedTokensOfAProviderAreRefused(t *testing.T) {
 	if who, err := b.Verify(t.Context(), p.token(t, "k1", long), base); err != nil || !utf8.ValidString(who.Name) || len(who.Name) > maxName {
 		t.Errorf("a name that was cut: %q, %v", who.Name, err)
 	}
+	for sub, want := range map[string]string{"bob": "bob", "Admin": "corp:Admin"} {
+		operators := with("sub", sub)
+		operators["preferred_username"] = "admin"
+		if who, err := b.Verify(t.Context(), p.token(t, "k1", operators), base); err != nil || who.Name != want {
+			t.Errorf("who calls itself admin is called %q, %v", who.Name, err)
+		}
+	}
 	deep := p.claims(b.now)
 	deep["groups"] = make([]string, 5000)
 	for i := range 5000 {
