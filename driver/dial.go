@@ -28,7 +28,9 @@ func DialError(err error, address string) *patchbay.Error {
 	case errors.As(err, &known): // the dialer refused
 		return known
 	case errors.As(err, &dns):
-		e := patchbay.Errorf(patchbay.NameNotResolved, "the name %s has no address: %w", dns.Name, err)
+		plain := *dns
+		plain.Server = "" // where this machine asks for names is not the caller's to know
+		e := patchbay.Errorf(patchbay.NameNotResolved, "the name %s has no address: %w", dns.Name, &plain)
 		e.Transient = dns.IsTemporary || dns.IsTimeout
 		return e
 	case errors.As(err, &certificate), errors.As(err, &authority), errors.As(err, &hostname):
