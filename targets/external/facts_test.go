@@ -222,3 +222,17 @@ func TestAVaultIsAlsoOneOfTheCSIDriver(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestAPortThatTheSettingsHaveNoWordForIsRefused(t *testing.T) {
+	for _, c := range []registration{
+		{typ: "Microsoft.EventHub/namespaces", endpoint: "10.0.0.5:5672"},
+		{typ: "Microsoft.ServiceBus/namespaces", endpoint: "sb://bus.test:5673"},
+		{typ: "Microsoft.SignalRService/WebPubSub", endpoint: "pubsub.test:8443"},
+	} {
+		target := placed{registration: c}.opened(t)
+		_, err := target.Inspect(soon(t), "")
+		if patchbay.CodeOf(err) != patchbay.InvalidArgument || !strings.Contains(err.Error(), "have no port") {
+			t.Errorf("%s at %s: %v", c.typ, c.endpoint, err)
+		}
+	}
+}

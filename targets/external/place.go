@@ -21,6 +21,9 @@ func (t *target) facts(kind, sub string) (map[string]string, error) {
 		"location": t.location,
 	}
 	if at.host != "" {
+		if err := t.sayable(kind, s, at); err != nil {
+			return nil, err
+		}
 		t.accountOf(v, at)
 		placed(s, at, v)
 		if path := strings.Trim(at.path, "/"); path != "" && s.place == inHost {
@@ -34,6 +37,17 @@ func (t *target) facts(kind, sub string) (map[string]string, error) {
 		return nil, err
 	}
 	return t.complete(kind, v), nil
+}
+
+// sayable refuses a port that the settings of the kind have no word for: the
+// application would knock at another than what was checked.
+func (t *target) sayable(kind string, s service, at address) error {
+	k := t.kinds[kind]
+	known := slices.ContainsFunc(k.Values, func(v Value) bool { return v.Name == "port" })
+	if s.place != inHost || known || at.port == "" || at.port == s.port || at.scheme == "https" && at.port == "443" {
+		return nil
+	}
+	return invalid("the settings of %s have no port: clients take %s, and the endpoint says %s", k.Title, s.port, at.port)
 }
 
 // addressOf is the endpoint of a kind, zero where Azure has it.
