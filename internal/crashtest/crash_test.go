@@ -191,9 +191,8 @@ func (c scenario) failpoints() string {
 
 // prepare makes the connection that the operation needs, and gives its
 // settings.
-func (w *world) prepare(op operation) (settings map[string]string) {
+func (w *world) prepare(s *server, op operation) (settings map[string]string) {
 	w.t.Helper()
-	s := boot(w.t, w.dir, "", "")
 	w.register(s)
 	if op.exists {
 		if status := s.put(w, "writer"); status != 201 {
@@ -203,9 +202,7 @@ func (w *world) prepare(op operation) (settings map[string]string) {
 			w.t.Fatalf("the create before the %s: %v", op.name, done)
 		}
 	}
-	settings = w.given(s)
-	s.kill()
-	return settings
+	return w.given(s)
 }
 
 // instants runs the operation without dying and lists the failpoints that it
@@ -213,18 +210,24 @@ func (w *world) prepare(op operation) (settings map[string]string) {
 func (g ground) instants(t *testing.T, tg target, op operation, fail string) []string {
 	t.Helper()
 	w := g.world(t, tg)
-	w.prepare(op)
 	record := filepath.Join(w.dir, "instants")
 	points := ""
 	if fail != "" {
 		points = fail + "=error"
 	}
 	s := boot(t, w.dir, points, record)
+	w.prepare(s, op)
+	if op.exists { // the create may still be on its way past its last instant
+		s.kill()
+		s = boot(t, w.dir, points, record)
+	}
+	if err := os.RemoveAll(record); err != nil { // those of the preparation
+		t.Fatal(err)
+	}
 	if status := op.begin(s, w); status/100 != 2 {
 		t.Fatalf("%s = %d", op.name, status)
 	}
 	s.settle()
-	s.kill()
 	data, err := os.ReadFile(record)
 	if err != nil {
 		t.Fatalf("no failpoint was hit: %v", err)
@@ -242,15 +245,14 @@ func (g ground) instants(t *testing.T, tg target, op operation, fail string) []s
 			names = append(names, name)
 		}
 	}
-	w.cleanUp()
+	w.cleanUp(s)
 	return names
 }
 
-// cleanUp removes what a scenario left of its connection, as a user would.
-func (w *world) cleanUp() {
+// cleanUp removes what a scenario left of its connection, as a user would, and
+// ends the server.
+func (w *world) cleanUp(s *server) {
 	w.t.Helper()
-	s := boot(w.t, w.dir, "", "")
-	s.settle()
 	if status, _ := s.call("GET", w.linker, own, nil); status == 200 {
 		if status, answer := s.call("DELETE", w.linker, own, nil); status/100 != 2 {
 			w.t.Errorf("DELETE = %d %v", status, answer)
@@ -328,10 +330,12 @@ func TestAKillAtEveryInstantLosesNothing(t *testing.T) {
 func (g ground) interrupted(t *testing.T, tg target, c scenario) {
 	tg = tg.in(t)
 	w := g.world(t, tg)
-	old := w.prepare(c.op)
+	s := boot(t, w.dir, "", "")
+	old := w.prepare(s, c.op)
+	s.kill()
 	before := w.file()
 
-	s := boot(t, w.dir, c.failpoints(), "")
+	s = boot(t, w.dir, c.failpoints(), "")
 	status := c.op.begin(s, w)
 	s.eventually("the program dies at "+c.at, s.dead)
 
@@ -340,8 +344,7 @@ func (g ground) interrupted(t *testing.T, tg target, c scenario) {
 	now := w.given(s)
 	w.check(s, c, status, last, before, old, now)
 	w.audited(s)
-	s.kill()
-	w.cleanUp()
+	w.cleanUp(s)
 	w.silent(append(tg.secrets(old), tg.secrets(now)...))
 }
 

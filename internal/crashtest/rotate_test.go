@@ -68,8 +68,7 @@ func TestRotationHasNoGap(t *testing.T) {
 			if marked := tg.marked(); len(marked) != 1 {
 				t.Errorf("I1: after the last rotation there are %v", marked)
 			}
-			s.kill()
-			w.cleanUp()
+			w.cleanUp(s)
 			if left, err := filepath.Glob(filepath.Join(filepath.Dir(w.env), ".*")); err != nil || len(left) > 0 {
 				t.Errorf("beside the settings file there are %v (%v)", left, err)
 			}

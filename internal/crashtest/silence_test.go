@@ -439,5 +439,5 @@ func (v *witness) searched(places map[string][]byte) {
 			}
 		}
 	}
-	v.t.Logf("%d secrets, none in %d places", len(v.secrets), len(places))
+	v.t.Logf("%d secrets were looked for in %d places", len(v.secrets), len(places))
 }
