@@ -106,7 +106,7 @@ func TestAServerThatNeverAnswersIsGivenUp(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			target := r.opened(t)
-			_, err := target.Probe(soon(t), driver.ProbeRequest{Credential: given(t, target, r.sub, r.login, "cmlnaHQ="), Dialer: &net.Dialer{}, Sub: r.sub})
+			_, err := target.Probe(soon(t), driver.ProbeRequest{Credential: given(t, target, r.sub, r.login, "cmlnaHQ="), Dialer: here{}, Sub: r.sub})
 			if code := patchbay.CodeOf(err); code != patchbay.Timeout && code != patchbay.TargetUnreachable {
 				t.Errorf("%v", err)
 			}
@@ -136,7 +136,7 @@ func TestAServerOfAnotherProtocolIsNotBelieved(t *testing.T) {
 				target := r.opened(t)
 				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 				defer cancel()
-				result, err := target.Probe(ctx, driver.ProbeRequest{Credential: given(t, target, r.sub, r.login, "cmlnaHQ="), Dialer: &net.Dialer{}, Sub: r.sub})
+				result, err := target.Probe(ctx, driver.ProbeRequest{Credential: given(t, target, r.sub, r.login, "cmlnaHQ="), Dialer: here{}, Sub: r.sub})
 				if err == nil || patchbay.CodeOf(err) == patchbay.LoginRefused || patchbay.CodeOf(err) == patchbay.Internal {
 					t.Errorf("%+v, %v", result, err)
 				}
@@ -184,7 +184,7 @@ func TestWhatStoppedInTheMiddleSaysSo(t *testing.T) {
 	target := registration{typ: "Microsoft.Cache/redis", endpoint: "redis://" + address}.opened(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-entered; cancel() }()
-	_, err := target.Probe(ctx, driver.ProbeRequest{Credential: given(t, target, "databases/0", "app", "pw"), Dialer: &net.Dialer{}, Sub: "databases/0"})
+	_, err := target.Probe(ctx, driver.ProbeRequest{Credential: given(t, target, "databases/0", "app", "pw"), Dialer: here{}, Sub: "databases/0"})
 	wantCode(t, err, patchbay.Canceled)
 }
 
