@@ -13,6 +13,9 @@ const (
 	MaxSegmentLength = 260
 )
 
+// maxShown is how much of what is no id its error shows, in bytes.
+const maxShown = 512
+
 // linkerMark separates a source's id from its connection's: a connection is an
 // extension resource, so the last one in an id counts.
 const linkerMark = "/providers/microsoft.servicelinker/"
@@ -77,14 +80,19 @@ func checkSegment(s string) string {
 }
 
 func badID(s, why string) error {
+	if len(s) > maxShown {
+		s = strings.ToValidUTF8(s[:maxShown], "") + "…"
+	}
 	return &Error{Code: InvalidResourceID, Subject: s, Message: fmt.Sprintf("the resource id %q %s", s, why)}
 }
 
 // Key is the id in lower case: what two spellings of one id share.
 func (id ID) Key() string { return strings.ToLower(string(id)) }
 
-// Equal reports whether both name the same resource.
-func (id ID) Equal(other ID) bool { return strings.EqualFold(string(id), string(other)) }
+// Equal reports whether both name the same resource: whether they have one key.
+// Folding case as strings.EqualFold does would make one of more, servers of
+// ſervers.
+func (id ID) Equal(other ID) bool { return id == other || id.Key() == other.Key() }
 
 func (id ID) String() string { return string(id) }
 
@@ -202,7 +210,7 @@ func (id ID) DryrunSource() (source ID, name string, ok bool) {
 
 // extension splits …/providers/Microsoft.ServiceLinker/{typ}/{name}.
 func (id ID) extension(typ string) (of ID, name string, ok bool) {
-	at := strings.LastIndex(id.Key(), linkerMark)
+	at := id.linkerMark()
 	if at <= 0 {
 		return "", "", false
 	}
@@ -213,9 +221,20 @@ func (id ID) extension(typ string) (of ID, name string, ok bool) {
 	return id[:at], rest[1], true
 }
 
+// linkerMark is where the last linkerMark begins; -1: nowhere. It is looked for
+// in the id as it is: in lower case some letters take more bytes, or fewer.
+func (id ID) linkerMark() int {
+	for at := len(id) - len(linkerMark); at >= 0; at-- {
+		if id[at] == '/' && strings.EqualFold(string(id[at:at+len(linkerMark)]), linkerMark) {
+			return at
+		}
+	}
+	return -1
+}
+
 // inLocation splits …/providers/Microsoft.ServiceLinker/locations/{location}/{typ}/{name}.
 func (id ID) inLocation(typ string) (location ID, name string, ok bool) {
-	at := strings.LastIndex(id.Key(), linkerMark)
+	at := id.linkerMark()
 	if at <= 0 {
 		return "", "", false
 	}

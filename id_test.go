@@ -95,3 +95,34 @@ func FuzzParseID(f *testing.F) {
 func isASCII(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r > 127 })
 }
+
+// Ids that are kept under two keys are two: what holds for one of them, a
+// secret among it, does not hold for the other.
+func TestIDsOfTwoKeysAreNotEqual(t *testing.T) {
+	const server = "/subscriptions/s/resourceGroups/shop/providers/Microsoft.DBforPostgreSQL/flexibleServers/orders"
+	for _, other := range []ID{
+		"/subscriptions/s/resourceGroups/shop/providers/Microsoft.DBforPostgreSQL/flexibleServerſ/orders",
+		"/subscriptions/s/resourceGroups/ſhop/providers/Microsoft.DBforPostgreSQL/flexibleServers/orders",
+		"/subscriptions/s/resourceGroups/shop/providers/Microsoft.DBforPostgreSQL/flexibleServers/orderſ",
+	} {
+		if ID(server).Equal(other) || other.Equal(server) || other.Key() == ID(server).Key() {
+			t.Errorf("%s is %s", other, server)
+		}
+	}
+	if !ID(server).Equal(ID(strings.ToUpper(server))) {
+		t.Error("case counts")
+	}
+}
+
+// Letters whose lower case takes more bytes, or fewer, move nothing.
+func TestAConnectionIsFoundBehindAnyLetters(t *testing.T) {
+	for _, letters := range []string{strings.Repeat("Ⱥ", 80), strings.Repeat("K", 40), strings.Repeat("İ", 40), "ſſ"} {
+		group := ID("/subscriptions/s/resourceGroups/" + letters)
+		web := group + "/providers/Microsoft.Web/sites/web"
+		for _, c := range []struct{ id, source ID }{{web.Linker("db"), web}, {group.Location("local").Connector("db"), group.Location("local")}} {
+			if source, name, ok := c.id.ConnectionSource(); !ok || source != c.source || name != "db" {
+				t.Errorf("%s is %q of %q, %v", c.id, name, source, ok)
+			}
+		}
+	}
+}
