@@ -242,3 +242,30 @@ func TestATenantsLogTellsThatTheOperatorRenamedIt(t *testing.T) {
 		t.Errorf("told to %v", b.fake.told)
 	}
 }
+
+// slowLog is an audit log whose check takes until it is let go on.
+type slowLog struct {
+	*audit.Log
+	begun, goOn chan struct{}
+}
+
+func (l slowLog) Verify(context.Context, audit.Mark) (audit.Report, error) {
+	l.begun <- struct{}{}
+	<-l.goOn
+	return audit.Report{}, nil
+}
+
+func TestOneCheckOfTheAuditLogAtATime(t *testing.T) {
+	log := slowLog{audit.New(storetest.NewMemory(), store.NewChain(nil)), make(chan struct{}), make(chan struct{})}
+	b := newBench(t, func(o *Options) { o.Audit = log })
+	const path = "/providers/Patchbay.Connector/audit/verify?api-version=2026-11-01"
+	first := b.sent("POST", path, "")
+	<-log.begun
+	if w := b.send("POST", path, ""); w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") == "" {
+		t.Errorf("a second one: %d %s", w.Code, w.Body)
+	}
+	close(log.goOn)
+	if w := <-first; w.Code != http.StatusOK {
+		t.Errorf("the first one: %d %s", w.Code, w.Body)
+	}
+}

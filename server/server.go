@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -107,8 +108,9 @@ type Server struct {
 	handler http.Handler
 	routes  routes
 
-	limiter  *limiter
-	refusals refusals
+	limiter   *limiter
+	refusals  refusals
+	verifying sync.Mutex // one check of the audit log at a time: each reads all of it
 
 	// stopping is done when a stop began: waiting requests end, readiness with
 	// them.
