@@ -10,7 +10,7 @@ import (
 	"github.com/joho/godotenv"
 )
 
-var rotations = flag.Int("rotations", 5, "how often each target's credential is rotated")
+var rotations = flag.Int("rotations", 3, "how often each target's credential is rotated")
 
 // A client that reads the settings and signs in with them, without a pause, is
 // never refused.
