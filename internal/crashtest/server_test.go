@@ -20,12 +20,24 @@ import (
 	"time"
 )
 
+// built is where binary is, once there is one.
+var built string
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if built != "" {
+		_ = os.RemoveAll(built) // the tests' outcome counts
+	}
+	os.Exit(code)
+}
+
 // binary is the program with the failpoints built in.
 var binary = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "patchbay-crash-")
 	if err != nil {
 		return "", err
 	}
+	built = dir
 	path := filepath.Join(dir, "patchbay")
 	out, err := exec.Command("go", "build", "-tags", "failpoints", "-o", path, "patchbay.dev/patchbay/cmd/patchbay").CombinedOutput()
 	if err != nil {
