@@ -192,7 +192,11 @@ func TestEveryEndpointIsUnderstood(t *testing.T) {
 	rest := map[string]string{"s3": "?bucket=invoices", "cosmos-cassandra": "?keyspace=shop"}
 	for scheme, kind := range controlplane.Catalog().Targets["external"].Schemes {
 		if scheme != "mongodb+srv" { // it has no port, and is looked up
-			endpoint := scheme + "://" + address + cmp.Or(rest[kind], "/1")
+			at := address
+			if kind == "eventhub" || kind == "servicebus" { // their settings have no port
+				at = "127.0.0.1"
+			}
+			endpoint := scheme + "://" + at + cmp.Or(rest[kind], "/1")
 			targets = append(targets, patchbay.TargetService{Type: patchbay.SelfHostedServer, Endpoint: endpoint})
 		}
 	}
