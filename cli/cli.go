@@ -74,8 +74,11 @@ type ServeOptions struct {
 	KeyRotation           time.Duration // how long a signing key signs; 0: the server's default
 	OTLPEndpoint          string        // URL of an OpenTelemetry collector; "": no traces
 	Drain                 time.Duration // how long SIGTERM waits for what is in flight
-	Stdout                io.Writer
-	Stderr                io.Writer
+	// Grace is how long a request waits for the operation that it began; 0 is not
+	// at all.
+	Grace  time.Duration
+	Stdout io.Writer
+	Stderr io.Writer
 }
 
 // DemoOptions is what `patchbay demo` was told.

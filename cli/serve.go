@@ -54,8 +54,8 @@ picks up by itself. SIGTERM and SIGINT let what is in flight end, and stop.`,
 			if err := o.LogLevel.UnmarshalText([]byte(level)); err != nil {
 				return usagef(cmd, "--log-level has no %q; it takes debug, info, warn or error", clean(level))
 			}
-			if o.Drain < 0 || o.RotationOverlap < 0 || o.TokenLifetime < 0 || o.KeyRotation < 0 {
-				return usagef(cmd, "--drain, --rotation-overlap, --token-lifetime and --signing-key-rotation are not negative")
+			if min(o.Drain, o.RotationOverlap, o.TokenLifetime, o.KeyRotation, o.Grace) < 0 {
+				return usagef(cmd, "--drain, --rotation-overlap, --token-lifetime, --signing-key-rotation and --grace are not negative")
 			}
 			if !isRate(o.RateReads) || !isRate(o.RateWrites) {
 				return usagef(cmd, "--rate-reads and --rate-writes take a number of requests a second, up to a million")
@@ -83,6 +83,7 @@ picks up by itself. SIGTERM and SIGINT let what is in flight end, and stop.`,
 	must(cmd.MarkFlagFilename("oidc", "yaml", "yml"))
 	f.StringVar(&o.OTLPEndpoint, "otlp-endpoint", "", "URL of an OpenTelemetry collector, for traces (OTLP over HTTP)")
 	f.DurationVar(&o.RotationOverlap, "rotation-overlap", 0, "how long a replaced credential keeps working, at least (default 2s)")
+	f.DurationVar(&o.Grace, "grace", 250*time.Millisecond, "how long a request waits for the operation that it began, to answer it finished; 0 is not at all")
 	f.DurationVar(&o.Drain, "drain", 20*time.Second, "how long a stop waits for what is in flight")
 	must(cmd.RegisterFlagCompletionFunc("log-format", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp)))
 	must(cmd.RegisterFlagCompletionFunc("log-level", cobra.FixedCompletions([]string{

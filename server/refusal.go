@@ -24,7 +24,7 @@ type refusal struct {
 const (
 	refusalWindow   = time.Minute
 	strangerLines   = 10   // of one address that nobody signed in from, in a window
-	callerLines     = 1000 // of one caller
+	callerLines     = 100  // of one caller
 	refusalTallies  = 4096 // who is remembered at once
 	strangerTallies = 256  // of them, those that nobody signed in from: who has addresses by the thousand fills no disk
 	refusalDeadline = 5 * time.Second

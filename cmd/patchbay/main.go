@@ -38,9 +38,13 @@ func deps() cli.Deps {
 func serve(ctx context.Context, o cli.ServeOptions) error {
 	log := logger(o.Stderr, o.LogFormat, o.LogLevel)
 	slog.SetDefault(logger(o.Stderr, o.LogFormat, max(o.LogLevel, slog.LevelWarn))) // libraries log there
+	grace := o.Grace
+	if grace == 0 {
+		grace = -1 // of the server's options, 0 is the default
+	}
 	return controlplane.Run(ctx, controlplane.Options{
 		Server: server.Options{
-			Dir: o.DataDir, Address: o.Listen, HTTPAddress: o.HTTP, PublicURL: o.PublicURL,
+			Grace: grace, Dir: o.DataDir, Address: o.Listen, HTTPAddress: o.HTTP, PublicURL: o.PublicURL,
 			TrustForwarded: o.TrustForwarded, Names: o.Names, Drain: o.Drain,
 			Limits: server.Limits{Reads: o.RateReads, Writes: o.RateWrites},
 		},
