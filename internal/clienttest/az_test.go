@@ -35,6 +35,28 @@ type az struct {
 	dir string // AZURE_CONFIG_DIR
 }
 
+// in is the same server, whose trouble is t's.
+func (cp *controlPlane) in(t *testing.T) *controlPlane {
+	of := *cp
+	of.t = t
+	return &of
+}
+
+// settled waits until the connection's operation has ended.
+func (cp *controlPlane) settled(source, name string) {
+	cp.t.Helper()
+	status, list := cp.call("GET", "/providers/Patchbay.Connector/operations?connection="+linkerPath(source, name), ownVersion, nil)
+	id, _ := at(list, "value", 0, "id").(string)
+	if status != http.StatusOK || id == "" {
+		cp.t.Fatalf("the operations are %d %v", status, list)
+	}
+	for version, ended := 0.0, false; !ended; {
+		_, op := cp.call("GET", fmt.Sprintf("/providers/Patchbay.Connector/operations/%s?wait=20&version=%.0f", id, version), ownVersion, nil)
+		version, _ = op["version"].(float64)
+		_, ended = op["ended"].(string)
+	}
+}
+
 // newAz has az know the server as its cloud; nobody is signed in.
 func (cp *controlPlane) newAz(t *testing.T) az {
 	t.Helper()

@@ -7,7 +7,6 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -108,13 +107,6 @@ func (cp *controlPlane) connect() {
 	cp.subscription, _ = first["subscriptionId"].(string)
 	cp.tenant, _ = first["tenantId"].(string)
 	cp.group = "/subscriptions/" + cp.subscription + "/resourceGroups/default"
-}
-
-// in is the same server, whose trouble is t's.
-func (cp *controlPlane) in(t *testing.T) *controlPlane {
-	of := *cp
-	of.t = t
-	return &of
 }
 
 // call asks as the local administrator, without any of the clients.
@@ -243,19 +235,4 @@ func at(tree any, path ...any) any {
 		}
 	}
 	return tree
-}
-
-// settled waits until the connection's operation has ended.
-func (cp *controlPlane) settled(source, name string) {
-	cp.t.Helper()
-	status, list := cp.call("GET", "/providers/Patchbay.Connector/operations?connection="+linkerPath(source, name), ownVersion, nil)
-	id, _ := at(list, "value", 0, "id").(string)
-	if status != http.StatusOK || id == "" {
-		cp.t.Fatalf("the operations are %d %v", status, list)
-	}
-	for version, ended := 0.0, false; !ended; {
-		_, op := cp.call("GET", fmt.Sprintf("/providers/Patchbay.Connector/operations/%s?wait=20&version=%.0f", id, version), ownVersion, nil)
-		version, _ = op["version"].(float64)
-		_, ended = op["ended"].(string)
-	}
 }
