@@ -230,6 +230,7 @@ func (b *connectionBench) request(ctx context.Context, method, path string, body
 	}
 	r.Header.Set("Authorization", "Bearer "+b.token)
 	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Prefer", "respond-async") // the operation's steps are wanted
 	return b.client.Do(r)
 }
 
