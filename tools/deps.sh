@@ -64,6 +64,11 @@ install_missing() {
 		fi
 		;;
 	esac
+	# Nor are Redis and MariaDB to run because they are here.
+	if [ ! -e /usr/sbin/policy-rc.d ]; then
+		trap 'as_root rm -f /usr/sbin/policy-rc.d' EXIT
+		as_root sh -c 'printf "#!/bin/sh\nexit 101\n" >/usr/sbin/policy-rc.d && chmod 755 /usr/sbin/policy-rc.d'
+	fi
 	local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=500 -o Acquire::Retries=3 -o Dpkg::Options::=--force-confold)
 	as_root "${apt[@]}" update -qq
 	as_root "${apt[@]}" install -y -qq --no-install-recommends "${missing[@]}" >&2
