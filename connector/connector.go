@@ -116,8 +116,16 @@ func (s *Service) Init(ctx context.Context) error {
 	if len(subs) > 0 {
 		return s.initTenants(ctx, subs)
 	}
+	tenants, err := s.records.Tenants(ctx)
+	if err != nil {
+		return err
+	}
 	sub := patchbay.Subscription{ID: uuid.NewString(), TenantID: uuid.NewString(), DisplayName: "default"}
-	// The subscription last: a start that ends before it makes all three again.
+	if len(tenants) > 0 {
+		sub.TenantID = tenants[0].ID // a first start ended here: there are no two tenants of one name
+	}
+	// The subscription last: a start that ends before it makes it again, and a
+	// group that is in no subscription is in nobody's way.
 	if err := s.records.PutResourceGroup(ctx, patchbay.ResourceGroup{
 		ID:       patchbay.ID("/subscriptions/" + sub.ID + "/resourceGroups/default"),
 		Location: DefaultLocation,

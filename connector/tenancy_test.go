@@ -1,12 +1,16 @@
 package connector
 
 import (
+	"context"
+	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 
 	"github.com/google/uuid"
 
 	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/store/storetest"
 )
 
 func TestTheFirstStartMakesATenant(t *testing.T) {
@@ -79,5 +83,39 @@ func TestSubscriptionsBelongToTenants(t *testing.T) {
 	}
 	if s, _ := w.subscription(t.Context(), sub); s.TenantID != tenant || s.DisplayName != "test" {
 		t.Errorf("%+v", s)
+	}
+}
+
+// unfinished are records of a server that ends at the last write of its first
+// start.
+type unfinished struct{ Records }
+
+func (unfinished) PutSubscription(context.Context, patchbay.Subscription) error {
+	return errors.New("the power is cut")
+}
+
+func TestAFirstStartThatWasCutOffLeavesOneTenant(t *testing.T) {
+	records := storetest.NewMemory()
+	start := func(r Records) error {
+		s := New(Options{Records: r, Log: slog.New(slog.DiscardHandler)})
+		defer s.Close()
+		return s.Init(t.Context())
+	}
+	if err := start(unfinished{records}); err == nil {
+		t.Fatal("the first start was not cut off")
+	}
+	for range 2 {
+		if err := start(records); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tenants, err := records.Tenants(t.Context())
+	subs, _ := records.Subscriptions(t.Context())
+	if err != nil || len(tenants) != 1 || len(subs) != 1 || subs[0].TenantID != tenants[0].ID {
+		t.Errorf("there are the tenants %+v and the subscriptions %+v (%v)", tenants, subs, err)
+	}
+	group := patchbay.ID("/subscriptions/" + subs[0].ID + "/resourceGroups/default")
+	if _, err := records.ResourceGroup(t.Context(), group); err != nil {
+		t.Error(err)
 	}
 }
