@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -153,20 +154,10 @@ func (k *signingKeys) load(ctx context.Context) error {
 		if c := a.Created.Compare(b.Created); c != 0 {
 			return c
 		}
-		return compare(a.ID, b.ID)
+		return strings.Compare(a.ID, b.ID)
 	})
 	k.keys, k.read = keys, k.now()
 	return nil
-}
-
-func compare(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 func (k *signingKeys) open(s patchbay.SigningKey) (*ecdsa.PrivateKey, error) {

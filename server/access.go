@@ -112,13 +112,6 @@ func (s *Server) putRoleDefinition(x *exchange) error {
 	return x.json(createdOr200(created), arm.RoleDefinition(x.path.Scope, d))
 }
 
-func createdOr200(created bool) int {
-	if created {
-		return http.StatusCreated
-	}
-	return http.StatusOK
-}
-
 func (s *Server) deleteRoleDefinition(x *exchange) error {
 	roles, err := s.roles()
 	if err != nil {

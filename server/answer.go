@@ -306,6 +306,14 @@ func (x *exchange) bytes(status int, contentType string, text []byte) error {
 	return nil
 }
 
+// createdOr200 is the status of a write that is done.
+func createdOr200(created bool) int {
+	if created {
+		return http.StatusCreated
+	}
+	return http.StatusOK
+}
+
 func (x *exchange) empty(status int) error {
 	x.w.WriteHeader(status)
 	return nil

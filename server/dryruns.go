@@ -108,13 +108,9 @@ func (x *exchange) dryrun(spec patchbay.Spec, found string) error {
 	if err != nil {
 		return err
 	}
-	status := http.StatusOK
-	if created {
-		status = http.StatusCreated
-	}
 	x.w.Header().Set(skipDelay, "true")
 	x.etag(d.ETag)
-	return x.json(status, arm.Dryrun(x.version, d))
+	return x.json(createdOr200(created), arm.Dryrun(x.version, d))
 }
 
 func (s *Server) deleteDryrun(x *exchange) error {

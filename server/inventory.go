@@ -337,12 +337,8 @@ func (s *Server) putResource(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	status := http.StatusOK
-	if created {
-		status = http.StatusCreated
-	}
 	x.etag(kept.ETag)
-	return x.json(status, arm.Resource(kept, warnings))
+	return x.json(createdOr200(created), arm.Resource(kept, warnings))
 }
 
 func (s *Server) deleteResource(x *exchange) error {
