@@ -41,7 +41,7 @@ func (s *Service) preview(ctx context.Context, r PutRequest, mayAsk func() bool)
 		pv.problem(err)
 	}
 	if parties.kind == "" {
-		kind, known := kindOf(cmp.Or(spec.Target.ID.Type(), string(spec.Target.Type)))
+		kind, known := settings.KindOf(cmp.Or(spec.Target.ID.Type(), string(spec.Target.Type)))
 		if !known {
 			return pv, nil
 		}

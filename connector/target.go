@@ -149,7 +149,7 @@ func (s *Service) resolveTarget(ctx context.Context, who Caller, p *parties, t p
 		return wrongChild(d, r.ID, t.ID)
 	}
 	if p.kind = d.Kind; p.kind == "" {
-		if p.kind, ok = kindOf(p.typ); !ok {
+		if p.kind, ok = settings.KindOf(p.typ); !ok {
 			return unknownType(t.ID)
 		}
 		p.kind = settings.Variant(p.kind, r.Kind)
@@ -158,27 +158,6 @@ func (s *Service) resolveTarget(ctx context.Context, who Caller, p *parties, t p
 		p.kind = settings.Variant(p.kind, "csi")
 	}
 	return nil
-}
-
-// ownTypes is the namespace of resources that are of no product's type: a kind's
-// name follows.
-const ownTypes = "patchbay.services/"
-
-// kindOf is the kind of a connection's target of that type.
-func kindOf(typ string) (kind string, ok bool) {
-	if kind, ok = settings.KindOf(typ); ok {
-		return kind, true
-	}
-	name, own := strings.CutPrefix(strings.ToLower(typ), ownTypes)
-	if !own {
-		return "", false
-	}
-	for _, k := range settings.Kinds() {
-		if k.Name == name {
-			return k.Name, true
-		}
-	}
-	return "", false
 }
 
 // registered is the resource that id is or is a child of.
