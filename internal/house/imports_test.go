@@ -32,7 +32,7 @@ var rooms = []room{
 	{pkg: "arm", may: []string{""}, why: "the wire's words are known to server and cli only, and know the domain only"},
 	{pkg: "keyring", may: []string{""}, why: "sealing knows secrets, not what they are for"},
 	{pkg: "settings/…", may: []string{"", "settings/…"}, why: "the settings table is data: docs and previews use it without an engine"},
-	{pkg: "saga", may: []string{"", "internal/failpoint"}, why: "the engine runs plans; what they do is not its business"},
+	{pkg: "saga", may: []string{"", "internal/failpoint", "internal/fairshare"}, why: "the engine runs plans; what they do is not its business"},
 	{pkg: "store", may: []string{"", "saga"}, why: "the records' contract is independent of who keeps them"},
 	{pkg: "store/sqlite", may: []string{"", "saga", "store", "internal/failpoint"}, why: "a store keeps records; it calls nobody"},
 	{pkg: "store/postgres", may: []string{"", "saga", "store", "internal/failpoint"}, why: "a store keeps records; it calls nobody"},
@@ -45,8 +45,8 @@ var rooms = []room{
 		why: "the use cases know contracts, never a product, a database or the wire"},
 	{pkg: "access", may: []string{"", "store"}, why: "who may do what is decided from roles alone, by whatever way it is asked"},
 	{pkg: "audit", may: []string{"", "store"}, why: "the audit log is kept by a store and asked by the wire; it calls neither"},
-	{pkg: "identity/…", may: []string{"", "keyring", "store", "identity/…"}, why: "who calls is found out before, and without, what is called"},
-	{pkg: "server", may: []string{"", "access", "arm", "audit", "connector", "identity/…", "settings", "store", "internal/version"},
+	{pkg: "identity/…", may: []string{"", "keyring", "store", "identity/…", "internal/fairshare"}, why: "who calls is found out before, and without, what is called"},
+	{pkg: "server", may: []string{"", "access", "arm", "audit", "connector", "identity/…", "settings", "store", "internal/fairshare", "internal/version"},
 		why: "the server translates between the wire and the use cases; what it needs of drivers, the use cases ask"},
 	{pkg: "cli", may: []string{"", "arm", "internal/version"},
 		why: "the command line is a client like any other: what it can do, the wire can do"},
@@ -54,6 +54,7 @@ var rooms = []room{
 	{pkg: "cmd/patchbay", may: everything},
 
 	{pkg: "internal/failpoint", may: []string{""}, why: "failpoints are everywhere, so they depend on nearly nothing"},
+	{pkg: "internal/fairshare", why: "places are divided among names, whatever they stand for"},
 	{pkg: "internal/version", why: "a version is a string"},
 	{pkg: "internal/house", scaffold: true, why: "the rules import nothing that they judge"},
 
