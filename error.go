@@ -36,6 +36,7 @@ const (
 
 	// What a driver or a check finds.
 	TargetUnreachable  Code = "TargetUnreachable"
+	TargetMisbehaved   Code = "TargetMisbehaved" // its answers are none that a service gives: too large, endless, or the end of the client
 	NameNotResolved    Code = "NameNotResolved"
 	PortClosed         Code = "PortClosed"
 	CertificateInvalid Code = "CertificateInvalid"
@@ -58,6 +59,7 @@ const (
 	SettingsUnwritable Code = "SettingsUnwritable"
 	SettingsChanged    Code = "SettingsChanged" // compare-and-swap lost: somebody wrote meanwhile
 	RestartFailed      Code = "RestartFailed"
+	StepEndsProcess    Code = "StepEndsProcess" // the server died each time that it ran this step
 	StillInUse         Code = "StillInUse" // an old credential has open sessions
 	Timeout            Code = "Timeout"
 )

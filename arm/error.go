@@ -60,6 +60,8 @@ var statuses = map[patchbay.Code]int{
 	patchbay.RoleAssignmentExists: http.StatusConflict,
 	patchbay.Canceled:             http.StatusConflict,
 	patchbay.TargetUnreachable:    http.StatusConflict,
+	patchbay.TargetMisbehaved:     http.StatusConflict,
+	patchbay.StepEndsProcess:      http.StatusConflict,
 	patchbay.NameNotResolved:      http.StatusConflict,
 	patchbay.PortClosed:           http.StatusConflict,
 	patchbay.CertificateInvalid:   http.StatusConflict,
