@@ -60,7 +60,7 @@ const (
 	SettingsChanged    Code = "SettingsChanged" // compare-and-swap lost: somebody wrote meanwhile
 	RestartFailed      Code = "RestartFailed"
 	StepEndsProcess    Code = "StepEndsProcess" // the server died each time that it ran this step
-	StillInUse         Code = "StillInUse" // an old credential has open sessions
+	StillInUse         Code = "StillInUse"      // an old credential has open sessions
 	Timeout            Code = "Timeout"
 )
 
