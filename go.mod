@@ -16,9 +16,11 @@ require (
 	github.com/google/uuid v1.6.0
 	github.com/hashicorp/go-azure-sdk/resource-manager v0.20260811.1225050
 	github.com/hashicorp/go-azure-sdk/sdk v0.20260811.1225050
+	github.com/hashicorp/yamux v0.1.2
 	github.com/jackc/pgx/v5 v5.12.0
 	github.com/jedib0t/go-pretty/v6 v6.8.3
 	github.com/joho/godotenv v1.5.1
+	github.com/landlock-lsm/go-landlock v0.11.2
 	github.com/microsoft/go-mssqldb v1.11.2
 	github.com/minio/minio-go/v7 v7.4.1
 	github.com/nats-io/jwt/v2 v2.8.3
@@ -50,6 +52,8 @@ require (
 	golang.org/x/time v0.16.0
 	modernc.org/sqlite v1.62.0
 )
+
+require kernel.org/pub/linux/libs/security/libcap/psx v1.2.78 // indirect
 
 require (
 	charm.land/bubbles/v2 v2.0.0 // indirect

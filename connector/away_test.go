@@ -46,6 +46,7 @@ func (a *away) driver() driver.TargetDriver {
 			a.opened = append(a.opened, c.Endpoint)
 			return &awayTarget{away: a, config: c}, nil
 		},
+		Probe: a.probe,
 	}
 }
 
@@ -110,22 +111,27 @@ func (t *awayTarget) Given(_, name string, secret patchbay.Secret) (driver.Crede
 	return driver.Credential{Public: map[string]string{"username": name}, Secret: driver.Secrets{key: secret}}, nil
 }
 
-func (t *awayTarget) Probe(ctx context.Context, r driver.ProbeRequest) (driver.ProbeResult, error) {
-	if err := t.gate.pass(ctx); err != nil {
+func (t *awayTarget) PrepareProbe(_ context.Context, r driver.ProbeRequest) (driver.ProbeRequest, error) {
+	r.Servers = []string{t.listener.Addr().String()}
+	return r, nil
+}
+
+func (a *away) probe(ctx context.Context, _ driver.Config, r driver.ProbeRequest) (driver.ProbeResult, error) {
+	if err := a.gate.pass(ctx); err != nil {
 		return driver.ProbeResult{}, err
 	}
-	defer t.lock()()
-	if conn, err := r.Dialer.DialContext(ctx, "tcp", t.listener.Addr().String()); err != nil {
-		return driver.ProbeResult{}, driver.DialError(err, t.listener.Addr().String())
+	defer a.lock()()
+	if conn, err := r.Dialer.DialContext(ctx, "tcp", r.Servers[0]); err != nil {
+		return driver.ProbeResult{}, driver.DialError(err, r.Servers[0])
 	} else {
 		_ = conn.Close()
 	}
 	secret := r.Credential.Secret["password"].Reveal() + r.Credential.Secret["key"].Reveal()
-	if t.dumb || secret == "" {
+	if a.dumb || secret == "" {
 		return driver.ProbeResult{}, nil
 	}
-	t.signIns++
-	if !t.accepts[r.Credential.Public["username"]+" "+secret] {
+	a.signIns++
+	if !a.accepts[r.Credential.Public["username"]+" "+secret] {
 		return driver.ProbeResult{}, patchbay.Errorf(patchbay.LoginRefused, "%s is refused", secret)
 	}
 	return driver.ProbeResult{Allowed: []string{"signed in"}}, nil

@@ -51,6 +51,8 @@ type Options struct {
 	Log    *slog.Logger   // nil means slog.Default
 	// Observe is told of every call of a driver; nil means nobody.
 	Observe func(driver, method string, took time.Duration, code patchbay.Code)
+	// Isolate runs probes apart from this process; nil means in it.
+	Isolate driver.Isolator
 }
 
 // Service has the use cases. Make one with [New], give its Workflows to an
@@ -66,7 +68,8 @@ type Service struct {
 	now     patchbay.Clock
 	log     *slog.Logger
 	observe func(driver, method string, took time.Duration, code patchbay.Code)
-	targets pool[driver.Target]
+	isolate driver.Isolator
+	targets pool[*driver.GuardedTarget]
 	sources pool[driver.Source]
 
 	sweeping sync.Mutex // one sweep at a time
@@ -79,6 +82,7 @@ func New(o Options) *Service {
 	s := &Service{
 		records: o.Records, keys: o.Keys, catalog: o.Catalog,
 		overlap: o.Overlap, limits: o.Limits.withDefaults(), dialer: o.Dialer, now: o.Clock, log: o.Log, observe: o.Observe,
+		isolate: o.Isolate,
 	}
 	if s.overlap == 0 {
 		s.overlap = DefaultOverlap
@@ -92,7 +96,7 @@ func New(o Options) *Service {
 	if s.log == nil {
 		s.log = slog.Default()
 	}
-	s.targets = pool[driver.Target]{open: s.openTarget}
+	s.targets = pool[*driver.GuardedTarget]{open: s.openTarget}
 	s.sources = pool[driver.Source]{open: s.openSource}
 	return s
 }

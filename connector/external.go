@@ -40,7 +40,7 @@ func (h holding) whose() login {
 
 // planExternal decides which login the connection has on a target where none
 // can be made.
-func (s *Service) planExternal(ctx context.Context, p *plan, want patchbay.Connection, held holding, target driver.Target) error {
+func (s *Service) planExternal(ctx context.Context, p *plan, want patchbay.Connection, held holding, target *driver.GuardedTarget) error {
 	c, err := s.externalLogin(ctx, p, want, target)
 	if err != nil {
 		return err
@@ -52,7 +52,7 @@ func (s *Service) planExternal(ctx context.Context, p *plan, want patchbay.Conne
 	return nil
 }
 
-func (s *Service) externalLogin(ctx context.Context, p *plan, want patchbay.Connection, target driver.Target) (driver.Credential, error) {
+func (s *Service) externalLogin(ctx context.Context, p *plan, want patchbay.Connection, target *driver.GuardedTarget) (driver.Credential, error) {
 	a := want.Spec.Auth
 	switch {
 	case a.Type != patchbay.AuthSecret:
@@ -60,14 +60,10 @@ func (s *Service) externalLogin(ctx context.Context, p *plan, want patchbay.Conn
 		return s.identity(ctx, want, p.Kind, p.Given)
 	case p.Given[givenValue] != "":
 		p.Login = loginGiven
-		return driver.GivenLogin(target, p.Sub, a.Name, patchbay.NewSecret(p.Given[givenValue]))
+		return target.Given(p.Sub, a.Name, patchbay.NewSecret(p.Given[givenValue]))
 	}
 	p.Login = loginRegistered
-	known, ok := target.(driver.RegisteredLogins)
-	if !ok {
-		return driver.Credential{}, patchbay.Errorf(patchbay.NotSupported, "this target has no login of its own to hand out; give one with the connection")
-	}
-	return known.Registered(p.Sub)
+	return target.Registered(p.Sub)
 }
 
 // identity is what the settings say of an identity or a service principal:

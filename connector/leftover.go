@@ -310,7 +310,7 @@ func (s *Service) sweepTarget(ctx context.Context, r patchbay.Resource, result *
 
 // idle fails while a stray of a connection that is there has sessions: when the
 // records are older than the world, it is what the application uses.
-func (s *Service) idle(ctx context.Context, target driver.Target, r driver.PrincipalRequest) error {
+func (s *Service) idle(ctx context.Context, target *driver.GuardedTarget, r driver.PrincipalRequest) error {
 	c, alive, err := s.lives(ctx, r.Mark.Connection, r.Mark.UID)
 	if err != nil || !alive {
 		return err

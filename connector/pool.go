@@ -128,7 +128,7 @@ func (s *Service) config(r patchbay.Resource) (driver.Config, error) {
 	return driver.Config{ID: r.ID, Kind: r.Kind, Location: r.Location, Endpoint: r.Endpoint, Properties: r.Properties, Admin: admin, Dialer: s.dialer}, nil
 }
 
-func (s *Service) openTarget(ctx context.Context, r patchbay.Resource) (driver.Target, error) {
+func (s *Service) openTarget(ctx context.Context, r patchbay.Resource) (*driver.GuardedTarget, error) {
 	d, ok := s.catalog.Targets[r.Driver]
 	if !ok {
 		return nil, patchbay.Errorf(patchbay.NotSupported, "the resource %s has driver %q, which is not a target's", r.ID.Name(), r.Driver)
@@ -137,7 +137,7 @@ func (s *Service) openTarget(ctx context.Context, r patchbay.Resource) (driver.T
 	if err != nil {
 		return nil, err
 	}
-	return driver.Guard{Name: r.Driver, Admin: c.Admin, Observe: s.observe}.OpenTarget(ctx, d, c)
+	return driver.Guard{Name: r.Driver, Admin: c.Admin, Observe: s.observe, Isolate: s.isolate}.OpenTarget(ctx, d, c)
 }
 
 func (s *Service) openSource(ctx context.Context, r patchbay.Resource) (driver.Source, error) {
@@ -153,7 +153,7 @@ func (s *Service) openSource(ctx context.Context, r patchbay.Resource) (driver.S
 }
 
 // target gives the opened driver of a registered target.
-func (s *Service) target(ctx context.Context, id patchbay.ID) (driver.Target, func(), error) {
+func (s *Service) target(ctx context.Context, id patchbay.ID) (*driver.GuardedTarget, func(), error) {
 	r, err := s.records.Resource(ctx, id)
 	if err != nil {
 		return nil, nil, err

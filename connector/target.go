@@ -52,7 +52,7 @@ func (s *Service) external() (name string, ok bool) {
 }
 
 // openRef gives the opened driver of a target.
-func (s *Service) openRef(ctx context.Context, r ref) (driver.Target, func(), error) {
+func (s *Service) openRef(ctx context.Context, r ref) (*driver.GuardedTarget, func(), error) {
 	if r.Endpoint == nil {
 		return s.target(ctx, r.Target)
 	}
@@ -65,7 +65,7 @@ func (s *Service) openRef(ctx context.Context, r ref) (driver.Target, func(), er
 
 // openEndpoint opens what is in no inventory. It is not pooled: nothing says
 // when its last connection is gone, and there is no admin connection to keep.
-func (s *Service) openEndpoint(ctx context.Context, r patchbay.Resource) (driver.Target, func(), error) {
+func (s *Service) openEndpoint(ctx context.Context, r patchbay.Resource) (*driver.GuardedTarget, func(), error) {
 	target, err := s.openTarget(ctx, r)
 	if err != nil {
 		return nil, nil, err
@@ -80,7 +80,7 @@ func noExternal() error {
 // inspect asks a target where it is. Nobody is asked on one that is not
 // administered: whether there is a way to it, the probe finds out from where the
 // application runs.
-func inspect(ctx context.Context, target driver.Target, d driver.TargetDriver, sub string) (driver.TargetInfo, error) {
+func inspect(ctx context.Context, target *driver.GuardedTarget, d driver.TargetDriver, sub string) (driver.TargetInfo, error) {
 	info, err := target.Inspect(ctx, sub)
 	if err != nil && d.Capabilities.External && len(info.Values) > 0 {
 		return info, nil
@@ -89,7 +89,7 @@ func inspect(ctx context.Context, target driver.Target, d driver.TargetDriver, s
 }
 
 // openParty gives the opened driver of the target that p has.
-func (s *Service) openParty(ctx context.Context, p parties) (driver.Target, func(), error) {
+func (s *Service) openParty(ctx context.Context, p parties) (*driver.GuardedTarget, func(), error) {
 	if p.endpoint {
 		return s.openEndpoint(ctx, p.target)
 	}

@@ -116,6 +116,21 @@ func (s *Service) act(ctx context.Context, b begin) (patchbay.Act, error) {
 	return act, nil
 }
 
+// share is whose share of what all have in common work on a target takes, that
+// is done for somebody below of's subscription: its tenant's and, of that, the
+// target's.
+func (s *Service) share(ctx context.Context, of patchbay.ID, target ref) []string {
+	tenant := of.Subscription()
+	if sub, err := s.subscription(ctx, tenant); err == nil && sub.TenantID != "" {
+		tenant = sub.TenantID
+	}
+	at := target.Target
+	if target.Endpoint != nil {
+		at = target.Endpoint.ID
+	}
+	return []string{strings.ToLower(tenant), at.Key()}
+}
+
 func guid(what, id string) (string, error) {
 	u, err := uuid.Parse(id)
 	if err != nil || len(id) != 36 {

@@ -32,10 +32,10 @@ type checking struct {
 	s      *Service
 	c      patchbay.Connection
 	held   holding
-	ref    ref                 // the target, as its resource is by now
-	driver driver.TargetDriver // the target's
-	source driver.Source       // nil when it can't be opened
-	target driver.Target       // nil likewise
+	ref    ref                   // the target, as its resource is by now
+	driver driver.TargetDriver   // the target's
+	source driver.Source         // nil when it can't be opened
+	target *driver.GuardedTarget // nil likewise
 	facts  map[string]string
 	unseen error // why a target that is not administered could not be seen from here
 	checks []patchbay.Check
@@ -206,7 +206,9 @@ func optsOutOfNetwork(spec patchbay.Spec) bool {
 // and signs in with nothing.
 func (v *checking) dial(ctx context.Context, address string) error {
 	if v.driver.Capabilities.External && v.target != nil {
-		_, err := v.target.Probe(ctx, driver.ProbeRequest{Dialer: v.source.Dialer(), Sub: v.ref.Sub})
+		_, err := v.target.Probe(ctx, driver.ProbeRequest{
+			Dialer: v.source.Dialer(), Sub: v.ref.Sub, Share: v.s.share(ctx, v.c.ID, v.ref),
+		})
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
@@ -385,11 +387,7 @@ func (v *checking) identity() string {
 // registeredAnew reports whether the target has another login registered than
 // the one that the connection took.
 func (v *checking) registeredAnew(p plan) bool {
-	known, ok := v.target.(driver.RegisteredLogins)
-	if !ok {
-		return false
-	}
-	c, err := known.Registered(p.Sub)
+	c, err := v.target.Registered(p.Sub)
 	return err == nil && !hideCredential(c).equal(p.Credential)
 }
 

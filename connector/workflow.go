@@ -232,7 +232,7 @@ func (s *Service) planFix(ctx context.Context, op *saga.Op, id patchbay.ID) ([]b
 }
 
 // findBroken notes what a fix will have mended.
-func (p *plan) findBroken(ctx context.Context, target driver.Target) error {
+func (p *plan) findBroken(ctx context.Context, target *driver.GuardedTarget) error {
 	if p.Principal != nil {
 		r := *p.Principal
 		r.Credential = p.Credential.open()
@@ -257,7 +257,7 @@ func (p *plan) findBroken(ctx context.Context, target driver.Target) error {
 }
 
 // planPrincipal decides which login the connection has afterwards.
-func (s *Service) planPrincipal(ctx context.Context, p *plan, in input, want patchbay.Connection, held holding, parties parties, source driver.Source, target driver.Target) error {
+func (s *Service) planPrincipal(ctx context.Context, p *plan, in input, want patchbay.Connection, held holding, parties parties, source driver.Source, target *driver.GuardedTarget) error {
 	spec := want.Spec
 	if held.Principal != nil {
 		p.Old, p.OldTarget = held.Principal, held.Target
@@ -268,7 +268,7 @@ func (s *Service) planPrincipal(ctx context.Context, p *plan, in input, want pat
 		return s.planExternal(ctx, p, want, held, target)
 	case spec.Auth.Type == patchbay.AuthSecret && p.Given[givenValue] != "":
 		p.Login = loginGiven
-		c, err := driver.GivenLogin(target, p.Sub, spec.Auth.Name, patchbay.NewSecret(p.Given[givenValue]))
+		c, err := target.Given(p.Sub, spec.Auth.Name, patchbay.NewSecret(p.Given[givenValue]))
 		if err != nil {
 			return err
 		}

@@ -130,7 +130,11 @@ func (b *broker) remove(r driver.PrincipalRequest) error {
 	return nil
 }
 
-func (b *broker) Probe(ctx context.Context, r driver.ProbeRequest) (driver.ProbeResult, error) {
+func (b *broker) PrepareProbe(_ context.Context, r driver.ProbeRequest) (driver.ProbeRequest, error) {
+	return r, nil
+}
+
+func (b *broker) probe(ctx context.Context, _ driver.Config, r driver.ProbeRequest) (driver.ProbeResult, error) {
 	if err := b.gate.pass(ctx); err != nil {
 		return driver.ProbeResult{}, err
 	}
@@ -363,7 +367,8 @@ func (w *world) start(records *sqlite.Store, keys *keyring.Keyring) (stop func()
 						Auth:   []patchbay.AuthType{patchbay.AuthSecret},
 						Access: []patchbay.Access{patchbay.Reader, patchbay.Writer}, Sessions: true,
 					},
-					Open: func(context.Context, driver.Config) (driver.Target, error) { return w.broker, nil },
+					Open:  func(context.Context, driver.Config) (driver.Target, error) { return w.broker, nil },
+					Probe: w.broker.probe,
 				},
 				"away": w.away.driver(),
 			},

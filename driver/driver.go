@@ -61,6 +61,15 @@ type TargetDriver struct {
 	// Open checks the configuration strictly and prepares a client. It need not
 	// reach the resource; Inspect does.
 	Open func(ctx context.Context, c Config) (Target, error)
+	// Probe signs in with the credential through r.Dialer and does what the
+	// access allows, and sees refused what it does not. It changes nothing that
+	// lasts. LoginRefused, RightsMissing and RightsExcess are its findings.
+	//
+	// It runs in a process of its own, because a client library that meets a
+	// hostile server may end the one that it is in: c has neither the admin
+	// credential nor a dialer, there is no network but r.Dialer, no file, and
+	// little memory. What else it has to know, [Target].PrepareProbe puts into r.
+	Probe func(ctx context.Context, c Config, r ProbeRequest) (ProbeResult, error)
 }
 
 // AnyChild is the Child of a driver whose kinds differ in it.
@@ -115,10 +124,10 @@ type Target interface {
 	// that name without our mark is NotOurs, and left alone.
 	RemovePrincipal(ctx context.Context, r PrincipalRequest) error
 
-	// Probe signs in with the credential through r.Dialer and does what the
-	// access allows, and sees refused what it does not. It changes nothing that
-	// lasts. LoginRefused, RightsMissing and RightsExcess are its findings.
-	Probe(ctx context.Context, r ProbeRequest) (ProbeResult, error)
+	// PrepareProbe completes what [TargetDriver].Probe is asked with: Servers, and
+	// Facts where it has to know more than the registration says. Names are
+	// looked up by the dialer.
+	PrepareProbe(ctx context.Context, r ProbeRequest) (ProbeRequest, error)
 
 	// Owned lists every principal there that bears our mark.
 	Owned(ctx context.Context) ([]Owned, error)
@@ -220,6 +229,14 @@ type ProbeRequest struct {
 	// was given: then only signing in is tried.
 	Access  patchbay.Access
 	Options map[string]string
+	// Servers are the only addresses that may be talked to, host:port, the first
+	// to try in front; none where nobody knows where the service is. Facts are
+	// the driver's own. Both are PrepareProbe's.
+	Servers []string
+	Facts   json.RawMessage
+	// Share is whose share of the probes that run at once this one takes, from
+	// the outside in.
+	Share []string
 }
 
 // ProbeResult says what was tried.

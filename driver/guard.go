@@ -30,10 +30,18 @@ type Guard struct {
 	Admin   Secrets       // never shown in an error
 	// Observe is told of every call; code is "" when it succeeded.
 	Observe func(driver, method string, took time.Duration, code patchbay.Code)
+	// Isolate runs the driver's Probe apart from this process; nil: in it.
+	Isolate Isolator
+}
+
+// Isolator runs the Probe of the driver of that name where nothing that a server
+// answers can hurt this process. TargetMisbehaved is its finding.
+type Isolator interface {
+	Probe(ctx context.Context, driver string, c Config, r ProbeRequest) (ProbeResult, error)
 }
 
 // OpenTarget opens d and wraps what it gives.
-func (g Guard) OpenTarget(ctx context.Context, d TargetDriver, c Config) (Target, error) {
+func (g Guard) OpenTarget(ctx context.Context, d TargetDriver, c Config) (*GuardedTarget, error) {
 	var t Target
 	err := g.call(ctx, "Open", nil, func(ctx context.Context) (err error) {
 		t, err = d.Open(ctx, c)
@@ -42,7 +50,7 @@ func (g Guard) OpenTarget(ctx context.Context, d TargetDriver, c Config) (Target
 	if err != nil {
 		return nil, err
 	}
-	return g.Target(t), nil
+	return g.Target(d, c, t), nil
 }
 
 // OpenSource opens d and wraps what it gives.
@@ -58,8 +66,10 @@ func (g Guard) OpenSource(ctx context.Context, d SourceDriver, c Config) (Source
 	return g.Source(s), nil
 }
 
-// Target wraps t.
-func (g Guard) Target(t Target) Target { return &guardedTarget{g, t} }
+// Target wraps t, which d opened with c.
+func (g Guard) Target(d TargetDriver, c Config, t Target) *GuardedTarget {
+	return &GuardedTarget{g: g, d: d, c: c.forProbe(), t: t}
+}
 
 // Source wraps s.
 func (g Guard) Source(s Source) Source { return &guardedSource{g, s} }
@@ -151,12 +161,17 @@ func redactText(text string, s patchbay.Secret) string {
 	return text
 }
 
-type guardedTarget struct {
+// GuardedTarget is a target with what a [Guard] adds, and with its driver's
+// Probe.
+type GuardedTarget struct {
 	g Guard
+	d TargetDriver
+	c Config // what a probe may know of it
 	t Target
 }
 
-func (w *guardedTarget) Inspect(ctx context.Context, sub string) (info TargetInfo, err error) {
+// Inspect is [Target].Inspect.
+func (w *GuardedTarget) Inspect(ctx context.Context, sub string) (info TargetInfo, err error) {
 	err = w.g.call(ctx, "Inspect", nil, func(ctx context.Context) (err error) {
 		info, err = w.t.Inspect(ctx, sub)
 		return err
@@ -164,7 +179,8 @@ func (w *guardedTarget) Inspect(ctx context.Context, sub string) (info TargetInf
 	return info, err
 }
 
-func (w *guardedTarget) NewCredential(ctx context.Context, r PrincipalRequest) (c Credential, err error) {
+// NewCredential is [Target].NewCredential.
+func (w *GuardedTarget) NewCredential(ctx context.Context, r PrincipalRequest) (c Credential, err error) {
 	err = w.g.call(ctx, "NewCredential", nil, func(ctx context.Context) (err error) {
 		c, err = w.t.NewCredential(ctx, r)
 		return err
@@ -172,13 +188,15 @@ func (w *guardedTarget) NewCredential(ctx context.Context, r PrincipalRequest) (
 	return c, err
 }
 
-func (w *guardedTarget) EnsurePrincipal(ctx context.Context, r PrincipalRequest) error {
+// EnsurePrincipal is [Target].EnsurePrincipal.
+func (w *GuardedTarget) EnsurePrincipal(ctx context.Context, r PrincipalRequest) error {
 	return w.g.call(ctx, "EnsurePrincipal", r.Credential.Secret, func(ctx context.Context) error {
 		return w.t.EnsurePrincipal(ctx, r)
 	})
 }
 
-func (w *guardedTarget) InspectPrincipal(ctx context.Context, r PrincipalRequest) (state PrincipalState, err error) {
+// InspectPrincipal is [Target].InspectPrincipal.
+func (w *GuardedTarget) InspectPrincipal(ctx context.Context, r PrincipalRequest) (state PrincipalState, err error) {
 	err = w.g.call(ctx, "InspectPrincipal", r.Credential.Secret, func(ctx context.Context) (err error) {
 		state, err = w.t.InspectPrincipal(ctx, r)
 		return err
@@ -186,21 +204,29 @@ func (w *guardedTarget) InspectPrincipal(ctx context.Context, r PrincipalRequest
 	return state, err
 }
 
-func (w *guardedTarget) RemovePrincipal(ctx context.Context, r PrincipalRequest) error {
+// RemovePrincipal is [Target].RemovePrincipal.
+func (w *GuardedTarget) RemovePrincipal(ctx context.Context, r PrincipalRequest) error {
 	return w.g.call(ctx, "RemovePrincipal", r.Credential.Secret, func(ctx context.Context) error {
 		return w.t.RemovePrincipal(ctx, r)
 	})
 }
 
-func (w *guardedTarget) Probe(ctx context.Context, r ProbeRequest) (result ProbeResult, err error) {
+// Probe prepares a probe and runs it.
+func (w *GuardedTarget) Probe(ctx context.Context, r ProbeRequest) (result ProbeResult, err error) {
 	err = w.g.call(ctx, "Probe", r.Credential.Secret, func(ctx context.Context) (err error) {
-		result, err = w.t.Probe(ctx, r)
+		result, err = w.d.prepared(ctx, w.t, r, func(r ProbeRequest) (ProbeResult, error) {
+			if w.g.Isolate != nil {
+				return w.g.Isolate.Probe(ctx, w.g.Name, w.c, r)
+			}
+			return w.d.Probe(ctx, w.c, r)
+		})
 		return err
 	})
 	return result, err
 }
 
-func (w *guardedTarget) Owned(ctx context.Context) (owned []Owned, err error) {
+// Owned is [Target].Owned.
+func (w *GuardedTarget) Owned(ctx context.Context) (owned []Owned, err error) {
 	err = w.g.call(ctx, "Owned", nil, func(ctx context.Context) (err error) {
 		owned, err = w.t.Owned(ctx)
 		return err
@@ -208,33 +234,30 @@ func (w *guardedTarget) Owned(ctx context.Context) (owned []Owned, err error) {
 	return owned, err
 }
 
-// Given implements [GivenLogins] for targets that do and for those that don't.
-func (w *guardedTarget) Given(sub, name string, secret patchbay.Secret) (Credential, error) {
-	c, err := GivenLogin(w.t, sub, name, secret)
+// Given makes the credential of a login that the caller gave: in the target's own
+// form ([GivenLogins]), or of a user name and a password.
+func (w *GuardedTarget) Given(sub, name string, secret patchbay.Secret) (Credential, error) {
+	own, ok := w.t.(GivenLogins)
+	if !ok {
+		return Credential{Public: map[string]string{"username": name}, Secret: Secrets{"password": secret}}, nil
+	}
+	c, err := own.Given(sub, name, secret)
 	return c, w.g.redact(err, Secrets{"given": secret})
 }
 
-// Registered implements [RegisteredLogins] for targets that do and for those
-// that don't.
-func (w *guardedTarget) Registered(sub string) (Credential, error) {
+// Registered is a login that was given with the registration
+// ([RegisteredLogins]); NotSupported where there can be none.
+func (w *GuardedTarget) Registered(sub string) (Credential, error) {
 	own, ok := w.t.(RegisteredLogins)
 	if !ok {
-		return Credential{}, patchbay.Errorf(patchbay.NotSupported, "this target has no login of its own to hand out")
+		return Credential{}, patchbay.Errorf(patchbay.NotSupported, "this target has no login of its own to hand out; give one with the connection")
 	}
 	c, err := own.Registered(sub)
 	return c, w.g.redact(err, nil)
 }
 
-func (w *guardedTarget) Close() error { return w.t.Close() }
-
-// GivenLogin makes the credential of a login that the caller gave: in t's own
-// form, or of a user name and a password.
-func GivenLogin(t Target, sub, name string, secret patchbay.Secret) (Credential, error) {
-	if own, ok := t.(GivenLogins); ok {
-		return own.Given(sub, name, secret)
-	}
-	return Credential{Public: map[string]string{"username": name}, Secret: Secrets{"password": secret}}, nil
-}
+// Close is [Target].Close.
+func (w *GuardedTarget) Close() error { return w.t.Close() }
 
 type guardedSource struct {
 	g Guard

@@ -18,6 +18,7 @@ import (
 )
 
 func main() {
+	controlplane.IfChild()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if len(os.Args) > 1 && os.Args[1] == demo.AppCommand {

@@ -129,7 +129,36 @@ func Target(t *testing.T, h TargetHarness) {
 
 type targetSuite struct {
 	TargetHarness
-	cleaner driver.Target // removes what the cases leave
+	cleaner Opened // removes what the cases leave
+}
+
+// Opened is a target with its driver's Probe, in this process.
+type Opened struct {
+	driver.Target
+	driver driver.TargetDriver
+	config driver.Config
+}
+
+// OpenTarget opens a target until the test ends.
+func OpenTarget(t testing.TB, d driver.TargetDriver, c driver.Config) Opened {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	target, err := d.Open(ctx, c)
+	if err != nil {
+		t.Fatalf("Open: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := target.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
+	return Opened{target, d, c}
+}
+
+// Probe prepares a probe and runs it.
+func (o Opened) Probe(ctx context.Context, r driver.ProbeRequest) (driver.ProbeResult, error) {
+	return o.driver.ProbeHere(ctx, o.config, o.Target, r)
 }
 
 func (s *targetSuite) context(t *testing.T) context.Context {
@@ -139,22 +168,13 @@ func (s *targetSuite) context(t *testing.T) context.Context {
 }
 
 // open opens the target through d, nil for the harness's own dialer.
-func (s *targetSuite) open(t *testing.T, d driver.Dialer) driver.Target {
+func (s *targetSuite) open(t *testing.T, d driver.Dialer) Opened {
 	t.Helper()
 	c := s.Config
 	if d != nil {
 		c.Dialer = d
 	}
-	target, err := s.Driver.Open(s.context(t), c)
-	if err != nil {
-		t.Fatalf("Open: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := target.Close(); err != nil {
-			t.Errorf("Close: %v", err)
-		}
-	})
-	return target
+	return OpenTarget(t, s.Driver, c)
 }
 
 func newUID() string {
@@ -165,12 +185,12 @@ func newUID() string {
 
 // request is a request for a principal that nobody has, removed when the test
 // ends.
-func (s *targetSuite) request(t *testing.T, target driver.Target, sub string, access patchbay.Access) driver.PrincipalRequest {
+func (s *targetSuite) request(t *testing.T, target Opened, sub string, access patchbay.Access) driver.PrincipalRequest {
 	t.Helper()
 	return s.generation(t, target, newUID(), 1, sub, access)
 }
 
-func (s *targetSuite) generation(t *testing.T, target driver.Target, uid string, generation int64, sub string, access patchbay.Access) driver.PrincipalRequest {
+func (s *targetSuite) generation(t *testing.T, target Opened, uid string, generation int64, sub string, access patchbay.Access) driver.PrincipalRequest {
 	t.Helper()
 	auth := patchbay.AuthSecret
 	if a := s.Driver.Capabilities.Auth; len(a) > 0 {
@@ -204,7 +224,7 @@ func removal(r driver.PrincipalRequest) driver.PrincipalRequest {
 	return r
 }
 
-func (s *targetSuite) ensure(t *testing.T, target driver.Target, r driver.PrincipalRequest) {
+func (s *targetSuite) ensure(t *testing.T, target Opened, r driver.PrincipalRequest) {
 	t.Helper()
 	s.must(t, r, "EnsurePrincipal", func(ctx context.Context) error { return target.EnsurePrincipal(ctx, r) })
 }
@@ -228,7 +248,7 @@ func (s *targetSuite) must(t *testing.T, r driver.PrincipalRequest, what string,
 
 // exact fails unless the target says that r exists, is ours and has exactly
 // its rights.
-func (s *targetSuite) exact(t *testing.T, target driver.Target, r driver.PrincipalRequest) {
+func (s *targetSuite) exact(t *testing.T, target Opened, r driver.PrincipalRequest) {
 	t.Helper()
 	state, err := target.InspectPrincipal(s.context(t), removal(r))
 	if err != nil {
@@ -239,7 +259,7 @@ func (s *targetSuite) exact(t *testing.T, target driver.Target, r driver.Princip
 	}
 }
 
-func (s *targetSuite) absent(t *testing.T, target driver.Target, r driver.PrincipalRequest) {
+func (s *targetSuite) absent(t *testing.T, target Opened, r driver.PrincipalRequest) {
 	t.Helper()
 	state, err := target.InspectPrincipal(s.context(t), removal(r))
 	if err != nil {
@@ -511,7 +531,7 @@ func (s *targetSuite) foreign(t *testing.T) {
 	}
 }
 
-func (s *targetSuite) list(t *testing.T, target driver.Target) []driver.Owned {
+func (s *targetSuite) list(t *testing.T, target Opened) []driver.Owned {
 	t.Helper()
 	owned, err := target.Owned(s.context(t))
 	if err != nil {
@@ -694,7 +714,7 @@ func (s *targetSuite) sources(t *testing.T) {
 
 func (s *targetSuite) concurrent(t *testing.T) {
 	const workers = 8
-	targets := []driver.Target{s.open(t, nil), s.open(t, nil)}
+	targets := []Opened{s.open(t, nil), s.open(t, nil)}
 	same := s.request(t, targets[0], s.sub(), patchbay.Writer)
 	before := len(s.list(t, targets[0]))
 	requests := make([]driver.PrincipalRequest, 0, 2*workers)
@@ -744,7 +764,7 @@ func (s *targetSuite) together(t *testing.T, requests []driver.PrincipalRequest,
 }
 
 // calls are all methods that reach the product.
-func (s *targetSuite) calls(target driver.Target, r driver.PrincipalRequest, d driver.Dialer) map[string]func(context.Context) error {
+func (s *targetSuite) calls(target Opened, r driver.PrincipalRequest, d driver.Dialer) map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
 		"Inspect":          func(ctx context.Context) error { _, err := target.Inspect(ctx, r.Sub); return err },
 		"EnsurePrincipal":  func(ctx context.Context) error { return target.EnsurePrincipal(ctx, r) },

@@ -16,9 +16,12 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"patchbay.dev/patchbay/internal/controlplane"
 )
 
 func main() {
+	controlplane.IfChild()
 	rounds := flag.Int("rounds", 200, "how often each of the connection's operations is measured")
 	only := flag.String("only", "", "what to measure, as the arguments do")
 	flag.Parse()

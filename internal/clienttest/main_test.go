@@ -8,9 +8,12 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"patchbay.dev/patchbay/internal/controlplane"
 )
 
 func TestMain(m *testing.M) {
+	controlplane.IfChild()
 	code, err := mainly(m)
 	if err != nil {
 		_, _ = fmt.Fprintln(os.Stderr, err)

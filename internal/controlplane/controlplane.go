@@ -27,6 +27,7 @@ import (
 	"patchbay.dev/patchbay/audit"
 	"patchbay.dev/patchbay/connector"
 	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/driver/sandbox"
 	"patchbay.dev/patchbay/hosts"
 	"patchbay.dev/patchbay/internal/version"
 	"patchbay.dev/patchbay/keyring"
@@ -92,6 +93,14 @@ func externalKinds() []external.Kind {
 	return kinds
 }
 
+// IfChild does not return in a process that was started to probe: whatever runs a
+// control plane calls it first of all.
+func IfChild() {
+	if sandbox.IsChild(os.Args[1:]) {
+		os.Exit(sandbox.Main(Catalog().Targets))
+	}
+}
+
 // Run serves until ctx ends, and then drains: requests and steps that are in
 // flight end, and what has not ended goes on at the next start.
 func Run(ctx context.Context, o Options) (err error) {
@@ -115,11 +124,18 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, records.Close()) }()
+	program, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program, to start processes that probe: %w", err)
+	}
+	probes := sandbox.New(sandbox.Options{Command: []string{program, sandbox.Command}, Log: o.Log})
+	defer probes.Close()
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	watch := newMetrics(registry)
 	service := connector.New(connector.Options{
 		Records: records, Keys: keys, Catalog: Catalog(), Overlap: o.Overlap, Log: o.Log, Observe: watch.driverCalled,
+		Isolate: probes,
 		Dialer: &net.Dialer{Timeout: dialTimeout, Control: hosts.RefuseMetadata},
 	})
 	defer service.Close()

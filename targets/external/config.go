@@ -50,9 +50,6 @@ const maxValue = 4096
 
 func (c catalogue) parse(cfg driver.Config) (config, error) {
 	parsed := config{id: cfg.ID, location: cfg.Location, dialer: cfg.Dialer, admin: cfg.Admin, endpoints: map[string]address{}}
-	if cfg.Dialer == nil {
-		return config{}, patchbay.Errorf(patchbay.Internal, "no dialer to reach the service through")
-	}
 	if parsed.serves = c.served(cfg.ID, cfg.Kind); len(parsed.serves) == 0 {
 		return config{}, patchbay.Errorf(patchbay.TargetTypeNotSupported, "nothing is known of resources of type %s", clip(cfg.ID.Type())).
 			WithFix("use the type of the product, or %s and a kind: %s", ownTypes, strings.Join(slices.Sorted(maps.Keys(c.kinds)), ", "))

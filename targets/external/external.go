@@ -91,7 +91,8 @@ func Driver(kinds []Kind, variant func(kind, resourceKind string) string) driver
 			Access:   []patchbay.Access{patchbay.Reader, patchbay.Writer, patchbay.Owner},
 			External: true,
 		},
-		Open: c.open,
+		Open:  c.open,
+		Probe: c.probe,
 	}
 }
 
@@ -109,6 +110,9 @@ type target struct {
 }
 
 func (c catalogue) open(_ context.Context, cfg driver.Config) (driver.Target, error) {
+	if cfg.Dialer == nil {
+		return nil, patchbay.Errorf(patchbay.Internal, "no dialer to reach the service through")
+	}
 	parsed, err := c.parse(cfg)
 	if err != nil {
 		return nil, err

@@ -123,7 +123,7 @@ func TestWhatIsKnownOfAServiceFillsItsSettings(t *testing.T) {
 	}
 }
 
-func factsOf(t *testing.T, target driver.Target, sub string) map[string]string {
+func factsOf(t *testing.T, target *driver.GuardedTarget, sub string) map[string]string {
 	t.Helper()
 	// The values are known when the way is not open, too.
 	info, err := target.Inspect(soon(t), sub)
@@ -189,7 +189,7 @@ func TestEveryKindsSettingsCanBeWritten(t *testing.T) {
 }
 
 // credential is one of that auth type.
-func credential(t *testing.T, target driver.Target, p placed, auth patchbay.AuthType) (driver.Credential, bool) {
+func credential(t *testing.T, target *driver.GuardedTarget, p placed, auth patchbay.AuthType) (driver.Credential, bool) {
 	switch auth {
 	case patchbay.AuthSecret:
 		name := "someone"

@@ -53,7 +53,7 @@ func TestALoginIsTakenInTheFormThatItsOwnerHas(t *testing.T) {
 	for name, l := range logins {
 		t.Run(name, func(t *testing.T) {
 			target := registration{typ: l.typ, endpoint: l.endpoint}.opened(t)
-			c, err := driver.GivenLogin(target, l.sub, l.name, patchbay.NewSecret(l.secret))
+			c, err := target.Given(l.sub, l.name, patchbay.NewSecret(l.secret))
 			if l.want == nil {
 				if err == nil || !strings.Contains(err.Error(), l.says) {
 					t.Errorf("%v, want %q", err, l.says)
@@ -82,7 +82,7 @@ func TestARegisteredLoginIsTheSame(t *testing.T) {
 			target, err := registration{typ: l.typ, endpoint: l.endpoint, admin: admin}.open(t)
 			var c driver.Credential
 			if err == nil {
-				c, err = target.(driver.RegisteredLogins).Registered(l.sub)
+				c, err = target.Registered(l.sub)
 			}
 			switch {
 			case l.want == nil && err == nil:
@@ -97,7 +97,7 @@ func TestARegisteredLoginIsTheSame(t *testing.T) {
 			}
 			// By names.
 			target = registration{typ: l.typ, endpoint: l.endpoint, admin: secretsOf(l.want), properties: map[string]any{"values": publicOf(l.want)}}.opened(t)
-			c, err = target.(driver.RegisteredLogins).Registered(l.sub)
+			c, err = target.Registered(l.sub)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -110,7 +110,7 @@ func TestARegisteredLoginIsTheSame(t *testing.T) {
 		})
 	}
 	bare := registration{typ: "Microsoft.Cache/redis"}.opened(t)
-	_, err := bare.(driver.RegisteredLogins).Registered("databases/0")
+	_, err := bare.Registered("databases/0")
 	wantCode(t, err, patchbay.InvalidArgument)
 	if fix := patchbay.AsError(err).Fix; !strings.Contains(fix, "patchbay resource add external") {
 		t.Errorf("the fix is %q", fix)

@@ -13,33 +13,54 @@ import (
 	"patchbay.dev/patchbay/driver"
 )
 
-// Probe implements [driver.Target]: it opens a connection from the source's
-// vantage point and, with a login that has a secret, signs in as the
-// application would and changes nothing. Allowed is empty when there was no
-// signing in: an identity's token is not ours to ask for, and some kinds have no
-// harmless way.
-func (t *target) Probe(ctx context.Context, r driver.ProbeRequest) (driver.ProbeResult, error) {
+// PrepareProbe implements [driver.Target].
+func (t *target) PrepareProbe(ctx context.Context, r driver.ProbeRequest) (driver.ProbeRequest, error) {
+	s, err := t.session(r.Sub)
+	if err != nil {
+		return r, err
+	}
+	at, err := s.locate(ctx)
+	if errors.Is(err, errNowhere) {
+		return r, nil
+	}
+	r.Servers = []string{at}
+	return r, err
+}
+
+// session is one with what sub names.
+func (t *target) session(sub string) (*session, error) {
+	kind, err := t.kindOf(sub)
+	if err != nil {
+		return nil, err
+	}
+	facts, err := t.facts(kind, sub)
+	if err != nil {
+		return nil, err
+	}
+	return &session{target: t, service: serviceOf(kind), facts: facts}, nil
+}
+
+// probe is the driver's Probe: it opens a connection from the source's vantage
+// point and, with a login that has a secret, signs in as the application would
+// and changes nothing. Allowed is empty when there was no signing in: an
+// identity's token is not ours to ask for, and some kinds have no harmless way.
+func (c catalogue) probe(ctx context.Context, cfg driver.Config, r driver.ProbeRequest) (driver.ProbeResult, error) {
 	started := time.Now()
-	if r.Dialer == nil {
-		return driver.ProbeResult{}, patchbay.Errorf(patchbay.Internal, "a probe needs a dialer")
-	}
-	kind, err := t.kindOf(r.Sub)
+	parsed, err := c.parse(cfg)
 	if err != nil {
 		return driver.ProbeResult{}, err
 	}
-	facts, err := t.facts(kind, r.Sub)
+	s, err := (&target{catalogue: c, config: parsed}).session(r.Sub)
 	if err != nil {
 		return driver.ProbeResult{}, err
+	}
+	if len(r.Servers) == 0 {
+		return driver.ProbeResult{Took: time.Since(started)}, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, probeLimit)
 	defer cancel()
-	s := &session{target: t, service: serviceOf(kind), facts: facts, login: r.Credential.Values(), over: ctx, dialer: r.Dialer}
-	if err := s.locate(ctx); err != nil {
-		if errors.Is(err, errNowhere) {
-			return driver.ProbeResult{Took: time.Since(started)}, nil
-		}
-		return driver.ProbeResult{}, err
-	}
+	s.login, s.over, s.dialer = r.Credential.Values(), ctx, r.Dialer
+	s.talkTo(r.Servers[0])
 	if err := s.reach(ctx); err != nil {
 		return driver.ProbeResult{}, err
 	}

@@ -20,22 +20,20 @@ const (
 // Inspect implements [driver.Target]. There is nobody to ask: it says what is
 // known of the place, and tries the way there.
 func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, error) {
-	kind, err := t.kindOf(sub)
+	s, err := t.session(sub)
 	if err != nil {
 		return driver.TargetInfo{}, err
 	}
-	facts, err := t.facts(kind, sub)
-	if err != nil {
-		return driver.TargetInfo{}, err
-	}
-	info := driver.TargetInfo{Values: facts}
-	s := &session{target: t, service: serviceOf(kind), facts: facts, dialer: t.dialer}
-	switch err := s.locate(ctx); {
+	s.dialer = t.dialer
+	info := driver.TargetInfo{Values: s.facts}
+	switch at, err := s.locate(ctx); {
 	case errors.Is(err, errNowhere):
 		info.Warnings = append(info.Warnings, "nothing says where this service is, so the way there was not tried")
 		return info, nil
 	case err != nil:
 		return info, err
+	default:
+		s.talkTo(at)
 	}
 	if err := s.reach(ctx); err != nil {
 		return info, err // what is known of the place stays known
@@ -59,31 +57,36 @@ type session struct {
 
 var errNowhere = errors.New("nothing says where it is")
 
-// locate finds the address, and how it is spoken to.
-func (s *session) locate(ctx context.Context) error {
-	at, secure := s.where(s.service, s.facts)
+// locate finds the address.
+func (s *session) locate(ctx context.Context) (at string, err error) {
+	at, _ = s.where(s.service, s.facts)
 	if at == "" {
-		return errNowhere
+		return "", errNowhere
 	}
 	if s.service.kind == "mongodb-atlas" {
-		var err error
 		if at, err = s.seed(ctx, at); err != nil {
-			return err
+			return "", err
 		}
 	}
 	host, _, err := net.SplitHostPort(at)
 	if err != nil || !isHost(host) {
-		return invalid("%s is not host:port", clip(at))
+		return "", invalid("%s is not host:port", clip(at))
 	}
+	return at, nil
+}
+
+// talkTo makes at the session's address, and decides how it is spoken to.
+func (s *session) talkTo(at string) {
 	s.at = at
+	_, secure := s.where(s.service, s.facts)
 	if !secure && s.service.cover == tlsScheme || s.noTLS || s.facts["ssl"] == "false" || s.facts["sslmode"] == "disable" {
-		return nil
+		return
 	}
+	host, _, _ := net.SplitHostPort(at)
 	s.tls = s.tlsConfig(host)
 	if t, chosen := s.values["sslmode"]; chosen {
 		relax(s.tls, t)
 	}
-	return nil
 }
 
 // reach opens a connection, with TLS where that comes first.

@@ -66,7 +66,7 @@ type registration struct {
 	dialer     driver.Dialer
 }
 
-func (r registration) open(t testing.TB) (driver.Target, error) {
+func (r registration) open(t testing.TB) (*driver.GuardedTarget, error) {
 	t.Helper()
 	if r.name == "" {
 		r.name = "orders"
@@ -88,7 +88,7 @@ func (r registration) open(t testing.TB) (driver.Target, error) {
 	return driver.Guard{Name: "external", Admin: c.Admin}.OpenTarget(t.Context(), product(), c)
 }
 
-func (r registration) opened(t testing.TB) driver.Target {
+func (r registration) opened(t testing.TB) *driver.GuardedTarget {
 	t.Helper()
 	target, err := r.open(t)
 	if err != nil {
@@ -99,22 +99,22 @@ func (r registration) opened(t testing.TB) driver.Target {
 }
 
 // given is a login that a caller gave.
-func given(t testing.TB, target driver.Target, sub, name, secret string) driver.Credential {
+func given(t testing.TB, target *driver.GuardedTarget, sub, name, secret string) driver.Credential {
 	t.Helper()
-	c, err := driver.GivenLogin(target, sub, name, patchbay.NewSecret(secret))
+	c, err := target.Given(sub, name, patchbay.NewSecret(secret))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return c
 }
 
-func probe(t testing.TB, target driver.Target, sub string, c driver.Credential) (driver.ProbeResult, error) {
+func probe(t testing.TB, target *driver.GuardedTarget, sub string, c driver.Credential) (driver.ProbeResult, error) {
 	t.Helper()
 	return target.Probe(t.Context(), driver.ProbeRequest{Credential: c, Dialer: here{}, Sub: sub})
 }
 
 // signsIn wants the login let in, and one with another secret refused.
-func signsIn(t *testing.T, target driver.Target, sub, name, secret, wrong string) driver.ProbeResult {
+func signsIn(t *testing.T, target *driver.GuardedTarget, sub, name, secret, wrong string) driver.ProbeResult {
 	t.Helper()
 	result, err := probe(t, target, sub, given(t, target, sub, name, secret))
 	if err != nil {

@@ -53,6 +53,7 @@ type config struct {
 	dialer     driver.Dialer
 }
 
+// parseConfig checks what a registration says of the servers.
 func parseConfig(c driver.Config) (config, error) {
 	cfg := config{dialer: c.Dialer}
 	var p properties
@@ -91,10 +92,7 @@ func parseConfig(c driver.Config) (config, error) {
 	default:
 		return config{}, patchbay.Errorf(patchbay.InvalidArgument, "inbox is %q, and can be shared or private", p.Inbox)
 	}
-	if err := cfg.parseTLS(p); err != nil {
-		return config{}, err
-	}
-	return cfg, cfg.parseAdmin(c.Admin)
+	return cfg, cfg.parseTLS(p)
 }
 
 func (c *config) parseTLS(p properties) error {

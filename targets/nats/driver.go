@@ -81,7 +81,8 @@ func Driver() driver.TargetDriver {
 			Sessions: true,
 			Sources:  true,
 		},
-		Open: open,
+		Open:  open,
+		Probe: tryLogin,
 	}
 }
 
@@ -95,6 +96,9 @@ type target struct {
 
 func open(_ context.Context, c driver.Config) (driver.Target, error) {
 	cfg, err := parseConfig(c)
+	if err == nil {
+		err = cfg.parseAdmin(c.Admin)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -46,6 +46,9 @@ func fault(ctx context.Context, what string, err, dialed error, refusal patchbay
 	if dialed != nil {
 		err = dialed
 	}
+	if known := (*patchbay.Error)(nil); errors.As(err, &known) { // the dialer says it
+		return known
+	}
 	var dns *net.DNSError
 	var timeout net.Error
 	switch {

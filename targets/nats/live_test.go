@@ -30,23 +30,19 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/driver/drivertest"
 	"patchbay.dev/patchbay/internal/natsserver"
 	"patchbay.dev/patchbay/internal/testenv"
 	"patchbay.dev/patchbay/targets/nats"
 )
 
 // opened is a registration as a target.
-func opened(t testing.TB, c driver.Config) driver.Target {
+func opened(t testing.TB, c driver.Config) drivertest.Opened {
 	t.Helper()
 	if c.Dialer == nil {
 		c.Dialer = &net.Dialer{}
 	}
-	target, err := nats.Driver().Open(t.Context(), c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = target.Close() })
-	return target
+	return drivertest.OpenTarget(t, nats.Driver(), c)
 }
 
 // request asks for a principal of that access.
@@ -74,7 +70,7 @@ func made(t testing.TB, target driver.Target, uid string, access patchbay.Access
 	return r
 }
 
-func probe(t testing.TB, target driver.Target, r driver.PrincipalRequest) (driver.ProbeResult, error) {
+func probe(t testing.TB, target drivertest.Opened, r driver.PrincipalRequest) (driver.ProbeResult, error) {
 	t.Helper()
 	return target.Probe(t.Context(), driver.ProbeRequest{Credential: r.Credential, Dialer: &net.Dialer{}, Access: r.Access, Options: r.Options})
 }
@@ -743,10 +739,7 @@ func TestAClosedTargetHoldsNothing(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	config := register(s, map[string]any{"subjects": []string{"orders.>"}})
 	config.Dialer = &net.Dialer{}
-	target, err := nats.Driver().Open(t.Context(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
+	target := opened(t, config)
 	r := made(t, target, "a", patchbay.Writer, nil)
 	if _, err := probe(t, target, r); err != nil {
 		t.Error(err)

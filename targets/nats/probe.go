@@ -22,13 +22,44 @@ import (
 // probedSubjects bounds how many subjects a probe subscribes to.
 const probedSubjects = 8
 
-// Probe implements [driver.Target]. A message that it published into a subject
+// facts are what a probe has to know, besides the registration.
+type facts struct {
+	Captured []string `json:"captured"` // subjects of the streams that it may use
+}
+
+// PrepareProbe implements [driver.Target].
+func (t *target) PrepareProbe(ctx context.Context, r driver.ProbeRequest) (driver.ProbeRequest, error) {
+	for _, server := range t.advertised {
+		_, address, _ := strings.Cut(server, "://")
+		r.Servers = append(r.Servers, address)
+	}
+	if r.Access == "" {
+		return r, nil
+	}
+	sc, err := t.scopeOf(r.Access, r.Options)
+	if err != nil {
+		return r, err
+	}
+	var f facts
+	if f.Captured, _, err = t.captured(ctx, sc.streams); err != nil {
+		return r, err
+	}
+	r.Facts, err = json.Marshal(f)
+	return r, err
+}
+
+// tryLogin is the driver's Probe. A message that it published into a subject
 // would reach applications and stay in streams. So what may be published is
 // compared with what the server says that it allows this very connection; what
 // may be subscribed to, and one of each that is forbidden, is tried.
-func (t *target) Probe(ctx context.Context, r driver.ProbeRequest) (driver.ProbeResult, error) {
+func tryLogin(ctx context.Context, c driver.Config, r driver.ProbeRequest) (driver.ProbeResult, error) {
 	const what = "sign in to NATS"
 	started := time.Now()
+	cfg, err := parseConfig(c)
+	if err != nil {
+		return driver.ProbeResult{}, err
+	}
+	t := &target{config: cfg}
 	l, err := loginOf(r.Credential)
 	if err != nil {
 		return driver.ProbeResult{}, err
@@ -45,6 +76,10 @@ func (t *target) Probe(ctx context.Context, r driver.ProbeRequest) (driver.Probe
 		}
 		return p.result(started, []string{"sign in"}, nil), nil
 	}
+	var known facts
+	if err := json.Unmarshal(r.Facts, &known); err != nil {
+		return driver.ProbeResult{}, patchbay.Errorf(patchbay.Internal, "%s: the probe was not prepared", what)
+	}
 	sc, err := t.scopeOf(r.Access, r.Options)
 	if err != nil {
 		return driver.ProbeResult{}, err
@@ -58,12 +93,8 @@ func (t *target) Probe(ctx context.Context, r driver.ProbeRequest) (driver.Probe
 		return driver.ProbeResult{}, err
 	}
 	defer nc.Close()
-	captured, _, err := t.captured(ctx, sc.streams)
-	if err != nil {
-		return driver.ProbeResult{}, err
-	}
 	p := prober{ctx: ctx, nc: nc}
-	want := t.rightsOf(claims.Name, r.Access, sc, captured)
+	want := t.rightsOf(claims.Name, r.Access, sc, known.Captured)
 	if err := p.compare(want); err != nil {
 		return driver.ProbeResult{}, err
 	}

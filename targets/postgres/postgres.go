@@ -50,7 +50,8 @@ func Driver() driver.TargetDriver {
 			Access:   []patchbay.Access{patchbay.Reader, patchbay.Writer, patchbay.Owner},
 			Sessions: true,
 		},
-		Open: open,
+		Open:  open,
+		Probe: tryLogin,
 	}
 }
 

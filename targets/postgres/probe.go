@@ -18,8 +18,22 @@ import (
 // probeLimit bounds a probe whose caller sets no deadline.
 const probeLimit = 30 * time.Second
 
-func (t *target) Probe(ctx context.Context, r driver.ProbeRequest) (driver.ProbeResult, error) {
+// PrepareProbe implements [driver.Target].
+func (t *target) PrepareProbe(_ context.Context, r driver.ProbeRequest) (driver.ProbeRequest, error) {
+	r.Servers = []string{t.settings.address()}
+	return r, nil
+}
+
+// tryLogin is the driver's Probe.
+func tryLogin(ctx context.Context, c driver.Config, r driver.ProbeRequest) (driver.ProbeResult, error) {
 	started := time.Now()
+	settings, err := parsePlace(c)
+	if err == nil {
+		err = settings.parseTLS("", "")
+	}
+	if err != nil {
+		return driver.ProbeResult{}, err
+	}
 	values := r.Credential.Values()
 	l := login{username: values["username"].Reveal(), password: values["password"]}
 	switch {
@@ -27,20 +41,18 @@ func (t *target) Probe(ctx context.Context, r driver.ProbeRequest) (driver.Probe
 		return driver.ProbeResult{}, invalid("the login has no username, or a zero byte in it")
 	case r.Sub == "" || strings.ContainsRune(r.Sub, 0):
 		return driver.ProbeResult{}, invalid("a probe of PostgreSQL needs a database")
-	case r.Dialer == nil:
-		return driver.ProbeResult{}, patchbay.Errorf(patchbay.Internal, "a probe needs a dialer")
 	}
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, probeLimit)
 		defer cancel()
 	}
-	config, err := t.settings.connect(r.Sub, l, r.Dialer)
+	config, err := settings.connect(r.Sub, l, r.Dialer)
 	if err != nil {
 		return driver.ProbeResult{}, err
 	}
 	config.RuntimeParams["application_name"] = "patchbay probe"
-	p := &probe{settings: t.settings, login: l}
+	p := &probe{settings: settings, login: l}
 	p.conn, err = pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return driver.ProbeResult{}, p.error(ctx, err)

@@ -123,7 +123,10 @@ func (s *settings) unreachable(err error) error {
 	var expired x509.CertificateInvalidError
 	var record tls.RecordHeaderError
 	var network net.Error
+	var known *patchbay.Error
 	switch {
+	case errors.As(err, &known): // the dialer says it
+		return known
 	case errors.As(err, &dns):
 		return patchbay.Errorf(patchbay.NameNotResolved, "no address is found for %s", s.host).
 			WithFix("look it up where the connection is made from: getent hosts %s", s.host).AsTransient()

@@ -13,18 +13,14 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/driver/drivertest"
 	"patchbay.dev/patchbay/internal/testenv"
 	"patchbay.dev/patchbay/targets/postgres"
 )
 
-func openTarget(t testing.TB, c driver.Config) driver.Target {
+func openTarget(t testing.TB, c driver.Config) drivertest.Opened {
 	t.Helper()
-	target, err := postgres.Driver().Open(context.Background(), c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = target.Close() })
-	return target
+	return drivertest.OpenTarget(t, postgres.Driver(), c)
 }
 
 var serial int

@@ -40,13 +40,14 @@ var sslModes = []string{"disable", "prefer", "require", "verify-ca", "verify-ful
 
 // settings are a [driver.Config], checked.
 type settings struct {
-	host     string
-	port     uint16
-	database string
-	sslmode  string
-	tls      *tls.Config // nil: never
-	dialer   driver.Dialer
-	admin    login
+	properties Properties
+	host       string
+	port       uint16
+	database   string
+	sslmode    string
+	tls        *tls.Config // nil: never
+	dialer     driver.Dialer
+	admin      login
 }
 
 // login is what a session signs in with.
@@ -59,7 +60,25 @@ func invalid(format string, args ...any) *patchbay.Error {
 	return patchbay.Errorf(patchbay.InvalidArgument, format, args...)
 }
 
+// parseSettings checks a registration, the admin credential included.
 func parseSettings(c driver.Config) (*settings, error) {
+	if c.Dialer == nil {
+		return nil, patchbay.Errorf(patchbay.Internal, "no dialer to reach the PostgreSQL server through")
+	}
+	s, err := parsePlace(c)
+	if err != nil {
+		return nil, err
+	}
+	s.dialer = c.Dialer
+	cert, key, err := s.parseAdmin(c.Admin)
+	if err != nil {
+		return nil, err
+	}
+	return s, s.parseTLS(cert, key)
+}
+
+// parsePlace checks what a registration says of the server.
+func parsePlace(c driver.Config) (*settings, error) {
 	var p Properties
 	if len(bytes.TrimSpace(c.Properties)) > 0 {
 		d := json.NewDecoder(bytes.NewReader(c.Properties))
@@ -71,10 +90,7 @@ func parseSettings(c driver.Config) (*settings, error) {
 			return nil, invalid("the properties of a PostgreSQL server are more than one JSON object")
 		}
 	}
-	s := &settings{sslmode: p.SSLMode, database: p.Database, dialer: c.Dialer}
-	if s.dialer == nil {
-		return nil, patchbay.Errorf(patchbay.Internal, "no dialer to reach the PostgreSQL server through")
-	}
+	s := &settings{properties: p, sslmode: p.SSLMode, database: p.Database}
 	if err := s.parseEndpoint(c.Endpoint); err != nil {
 		return nil, err
 	}
@@ -90,9 +106,11 @@ func parseSettings(c driver.Config) (*settings, error) {
 	if strings.ContainsRune(s.database, 0) {
 		return nil, invalid("the database's name has a zero byte")
 	}
+	return s, nil
+}
 
-	var cert, key string
-	for name, secret := range c.Admin {
+func (s *settings) parseAdmin(admin driver.Secrets) (cert, key string, err error) {
+	for name, secret := range admin {
 		switch name {
 		case "username":
 			s.admin.username = secret.Reveal()
@@ -103,16 +121,16 @@ func parseSettings(c driver.Config) (*settings, error) {
 		case "clientKey":
 			key = secret.Reveal()
 		default:
-			return nil, invalid("the admin credential has an unknown part %q; a PostgreSQL server's has username, password, clientCert and clientKey", name)
+			return "", "", invalid("the admin credential has an unknown part %q; a PostgreSQL server's has username, password, clientCert and clientKey", name)
 		}
 	}
 	if s.admin.username == "" {
-		return nil, invalid("the admin credential of a PostgreSQL server needs a username")
+		return "", "", invalid("the admin credential of a PostgreSQL server needs a username")
 	}
 	if strings.ContainsRune(s.admin.username, 0) || strings.ContainsRune(s.admin.password.Reveal(), 0) {
-		return nil, invalid("the admin credential has a zero byte")
+		return "", "", invalid("the admin credential has a zero byte")
 	}
-	return s, s.parseTLS(p, cert, key)
+	return cert, key, nil
 }
 
 // parseEndpoint takes host, host:port, or a postgres:// URL without a
@@ -159,7 +177,8 @@ func (s *settings) parseEndpoint(endpoint string) error {
 	return nil
 }
 
-func (s *settings) parseTLS(p Properties, cert, key string) error {
+func (s *settings) parseTLS(cert, key string) error {
+	p := s.properties
 	if s.sslmode == "disable" {
 		if p.CA != "" || cert != "" || key != "" {
 			return invalid("sslmode is disable, but certificates are given")

@@ -1,0 +1,204 @@
+package sandbox
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/yamux"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
+)
+
+// child is a process that probes, as its parent sees it.
+type child struct {
+	cmd     *exec.Cmd
+	session *yamux.Session
+	stderr  tail
+	exited  chan struct{} // closed when it has
+	probes  int
+	rest    *time.Timer // that ends it when it has waited for long
+	current atomic.Pointer[probe]
+	serving sync.WaitGroup
+	once    sync.Once
+	why     string
+}
+
+// inherited are the variables that a child has of this process's: where the
+// system's authorities are.
+var inherited = []string{"SSL_CERT_FILE", "SSL_CERT_DIR"}
+
+func start(command []string) (*child, error) {
+	c := &child{exited: make(chan struct{})}
+	c.cmd = exec.Command(command[0], command[1:]...) // #nosec G204 -- this program
+	c.cmd.Env = []string{"GOMAXPROCS=1", "GOTRACEBACK=none"}
+	for _, name := range inherited {
+		if value, ok := os.LookupEnv(name); ok {
+			c.cmd.Env = append(c.cmd.Env, name+"="+value)
+		}
+	}
+	c.cmd.Dir = os.TempDir()
+	c.cmd.Stderr = &c.stderr
+	apart(c.cmd)
+	stdin, err := c.cmd.StdinPipe()
+	if err != nil {
+		return nil, noChild(err)
+	}
+	stdout, err := c.cmd.StdoutPipe()
+	if err != nil {
+		return nil, noChild(err)
+	}
+	if err := c.cmd.Start(); err != nil {
+		return nil, noChild(err)
+	}
+	if c.session, err = yamux.Client(duplex{stdout, stdin}, muxConfig()); err != nil {
+		_ = c.cmd.Process.Kill()
+		return nil, noChild(err)
+	}
+	go func() {
+		_ = c.cmd.Wait() // how it ended is read from its state
+		close(c.exited)
+	}()
+	c.serving.Go(c.serve)
+	if _, err := c.session.Ping(); err != nil { // it confines itself before it answers
+		return nil, noChild(fmt.Errorf("it ends before it begins (%s)", c.end()))
+	}
+	return c, nil
+}
+
+func noChild(err error) error {
+	return patchbay.Errorf(patchbay.Internal, "no process can be started to sign in with: %w", err).
+		WithFix("see that the server may start processes, and has memory for them").AsTransient()
+}
+
+// serve gives the current probe what the child asks for.
+func (c *child) serve() {
+	for {
+		stream, err := c.session.AcceptStream()
+		if err != nil {
+			return
+		}
+		p := c.current.Load()
+		if p == nil {
+			_ = stream.Close() // what a library still wants after its probe has ended
+			continue
+		}
+		c.serving.Go(func() { p.serve(stream) })
+	}
+}
+
+// run has the child probe. An error that is not a [patchbay.Error] says that it
+// did not answer.
+func (c *child) run(ctx context.Context, p *probe, q request) (driver.ProbeResult, error) {
+	c.probes++
+	c.current.Store(p)
+	defer c.current.Store(nil)
+	stop := context.AfterFunc(p.ctx, func() { _ = c.session.Close() }) // out of time, or too many bytes
+	defer stop()
+	stream, err := c.session.OpenStream()
+	if err != nil {
+		return driver.ProbeResult{}, err
+	}
+	defer func() { _ = stream.Close() }()
+	if err := write(stream, q); err != nil {
+		return driver.ProbeResult{}, err
+	}
+	var a answer
+	if err := read(stream, &a); err != nil {
+		return driver.ProbeResult{}, err
+	}
+	if !stop() {
+		return driver.ProbeResult{}, errors.New("it was stopped")
+	}
+	return a.open()
+}
+
+// wakeUp reports whether a child that waited is still there.
+func (c *child) wakeUp() bool {
+	c.rest.Stop()
+	return !c.session.IsClosed()
+}
+
+// end ends the child, and says how it ended by itself when it had.
+func (c *child) end() (why string) {
+	c.once.Do(func() {
+		if c.rest != nil {
+			c.rest.Stop()
+		}
+		select {
+		case <-c.exited:
+		case <-c.session.CloseChan(): // its last words are on their way
+			select {
+			case <-c.exited:
+			case <-time.After(200 * time.Millisecond):
+			}
+		default:
+		}
+		_ = c.session.Close()
+		_ = c.cmd.Process.Kill()
+		<-c.exited
+		c.serving.Wait()
+		c.why = c.stderr.reason(c.cmd.ProcessState)
+	})
+	return c.why
+}
+
+// tail keeps the beginning of what a child writes when it dies. It is read for
+// what it is about, and never shown: there may be a secret in it.
+type tail struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (t *tail) Write(b []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if room := 4096 - t.text.Len(); room > 0 {
+		t.text.Write(b[:min(len(b), room)])
+	}
+	return len(b), nil
+}
+
+// reason names how a child ended, in words of ours.
+func (t *tail) reason(state *os.ProcessState) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	text := t.text.String()
+	switch {
+	case strings.Contains(text, "out of memory"), strings.Contains(text, "cannot allocate memory"), strings.Contains(text, "out of range"):
+		return "it would need more memory than there is"
+	case state != nil && state.UserTime()+state.SystemTime() > maxCPU*9/10: // the kernel counts in ticks
+		return "it would compute without an end"
+	case strings.Contains(text, "panic"), strings.Contains(text, "fatal error"):
+		return "it crashes"
+	case state != nil:
+		return state.String()
+	}
+	return "it crashes"
+}
+
+// duplex is the two pipes of a child.
+type duplex struct {
+	io.ReadCloser
+	w io.WriteCloser
+}
+
+func (d duplex) Write(b []byte) (int, error) { return d.w.Write(b) }
+
+func (d duplex) Close() error { return errors.Join(d.w.Close(), d.ReadCloser.Close()) }
+
+func muxConfig() *yamux.Config {
+	c := yamux.DefaultConfig()
+	c.EnableKeepAlive = false // a pipe says by itself that its other end is gone
+	c.LogOutput = io.Discard
+	return c
+}

@@ -1,0 +1,126 @@
+package sandbox
+
+import (
+	"context"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
+)
+
+// probe is what this process does for one probe: it dials, and counts.
+type probe struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+	dialer driver.Dialer
+	left   atomic.Int64 // bytes that may still be received; negative when there were too many
+	pumps  sync.WaitGroup
+
+	mu    sync.Mutex
+	ahead net.Conn // the first connection, until it is asked for
+	to    string   // its address
+	dials int
+}
+
+func newProbe(ctx context.Context, r driver.ProbeRequest) *probe {
+	p := &probe{dialer: r.Dialer}
+	p.ctx, p.cancel = context.WithCancel(ctx)
+	p.left.Store(maxReceived)
+	return p
+}
+
+// end closes all connections, and returns when nobody uses them any more.
+func (p *probe) end() {
+	p.cancel()
+	p.mu.Lock()
+	if p.ahead != nil {
+		_ = p.ahead.Close()
+		p.ahead = nil
+	}
+	p.mu.Unlock()
+	p.pumps.Wait()
+}
+
+// excess reports whether more was sent than may.
+func (p *probe) excess() bool { return p.left.Load() < 0 }
+
+func (p *probe) dialAhead(ctx context.Context, address string) error {
+	conn, err := p.dial(ctx, address)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ahead, p.to = conn, address
+	return nil
+}
+
+func (p *probe) dial(ctx context.Context, address string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialLimit)
+	defer cancel()
+	conn, err := p.dialer.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, driver.DialError(err, address)
+	}
+	return conn, nil
+}
+
+// connect gives a connection that a child asks for.
+func (p *probe) connect(address string) (net.Conn, error) {
+	p.mu.Lock()
+	p.dials++
+	conn, many := p.ahead, p.dials > maxDials
+	if conn != nil && p.to == address {
+		p.ahead = nil
+		p.mu.Unlock()
+		return conn, nil
+	}
+	p.mu.Unlock()
+	if many {
+		return nil, patchbay.Errorf(patchbay.TargetMisbehaved, "%s makes its client connect again and again", address)
+	}
+	return p.dial(p.ctx, address)
+}
+
+// serve answers one stream of a child: a connection that it asks for.
+func (p *probe) serve(stream io.ReadWriteCloser) {
+	defer func() { _ = stream.Close() }()
+	var want dialling
+	if read(stream, &want) != nil {
+		return
+	}
+	conn, err := p.connect(want.Address)
+	if err != nil {
+		_ = write(stream, dialled{Error: plain(err)}) // a child that is gone needs no answer
+		return
+	}
+	stop := context.AfterFunc(p.ctx, func() { _ = conn.Close() })
+	defer stop()
+	defer func() { _ = conn.Close() }()
+	if write(stream, dialled{}) != nil {
+		return
+	}
+	p.pumps.Go(func() {
+		_, _ = io.Copy(conn, stream) // ends when either side does
+		_ = conn.Close()
+	})
+	_, _ = io.Copy(stream, meter{conn, p})
+}
+
+// meter counts what a server sends.
+type meter struct {
+	net.Conn
+	p *probe
+}
+
+func (m meter) Read(b []byte) (int, error) {
+	n, err := m.Conn.Read(b)
+	if m.p.left.Add(int64(-n)) < 0 {
+		m.p.cancel()
+		return 0, io.ErrUnexpectedEOF
+	}
+	return n, err
+}

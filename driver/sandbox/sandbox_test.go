@@ -1,0 +1,380 @@
+package sandbox_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/driver/sandbox"
+)
+
+func TestMain(m *testing.M) {
+	if sandbox.IsChild(os.Args[1:]) {
+		os.Exit(sandbox.Main(drivers))
+	}
+	os.Exit(m.Run())
+}
+
+// drivers do what a client library may be brought to do.
+var drivers = map[string]driver.TargetDriver{
+	"greets": {Probe: func(ctx context.Context, c driver.Config, r driver.ProbeRequest) (driver.ProbeResult, error) {
+		conn, err := r.Dialer.DialContext(ctx, "tcp", r.Servers[0])
+		if err != nil {
+			return driver.ProbeResult{}, driver.DialError(err, r.Servers[0])
+		}
+		defer func() { _ = conn.Close() }()
+		if _, err := fmt.Fprintf(conn, "%s %s\n", r.Credential.Public["username"], r.Credential.Secret["password"].Reveal()); err != nil {
+			return driver.ProbeResult{}, err
+		}
+		line := make([]byte, 64)
+		n, err := conn.Read(line)
+		return driver.ProbeResult{
+			Allowed: []string{string(line[:n]), string(c.ID), c.Endpoint, string(r.Access), r.Options["o"], string(r.Facts), fmt.Sprint(os.Getpid())},
+			Refused: []string{string(c.Properties)}, TLS: "TLS 1.3", Took: 5,
+		}, err
+	}},
+	"allocates": {Probe: func(context.Context, driver.Config, driver.ProbeRequest) (driver.ProbeResult, error) {
+		return driver.ProbeResult{Took: time.Duration(len(make([]byte, announced)))}, nil
+	}},
+	"grows": {Probe: func(context.Context, driver.Config, driver.ProbeRequest) (driver.ProbeResult, error) {
+		var all [][]byte
+		for {
+			all = append(all, make([]byte, 1<<20))
+			for i := range all[len(all)-1] {
+				all[len(all)-1][i] = 1
+			}
+		}
+	}},
+	"panics": {Probe: func(context.Context, driver.Config, driver.ProbeRequest) (driver.ProbeResult, error) {
+		go func() { panic("hunter2") }()
+		select {}
+	}},
+	"computes": {Probe: func(context.Context, driver.Config, driver.ProbeRequest) (driver.ProbeResult, error) {
+		for n := uint(0); ; n++ {
+			runtime.KeepAlive(n)
+		}
+	}},
+	"hangs": {Probe: func(context.Context, driver.Config, driver.ProbeRequest) (driver.ProbeResult, error) { select {} }},
+	"drinks": {Probe: func(ctx context.Context, _ driver.Config, r driver.ProbeRequest) (driver.ProbeResult, error) {
+		conn, err := r.Dialer.DialContext(ctx, "tcp", r.Servers[0])
+		if err != nil {
+			return driver.ProbeResult{}, err
+		}
+		_, err = io.Copy(io.Discard, conn)
+		return driver.ProbeResult{}, err
+	}},
+	"dials": {Probe: func(ctx context.Context, _ driver.Config, r driver.ProbeRequest) (driver.ProbeResult, error) {
+		for {
+			conn, err := r.Dialer.DialContext(ctx, "tcp", r.Servers[0])
+			if err != nil {
+				return driver.ProbeResult{}, err
+			}
+			_ = conn.Close()
+		}
+	}},
+	"reaches": {Probe: func(ctx context.Context, _ driver.Config, r driver.ProbeRequest) (driver.ProbeResult, error) {
+		_, file := os.ReadFile(r.Options["file"])
+		_, etc := os.ReadDir("/etc")
+		written := os.WriteFile(filepath.Join(filepath.Dir(r.Options["file"]), "written"), []byte("x"), 0o600)
+		var d net.Dialer
+		_, tcp := d.DialContext(ctx, "tcp", r.Options["elsewhere"])
+		_, other := r.Dialer.DialContext(ctx, "tcp", r.Options["elsewhere"])
+		return driver.ProbeResult{Allowed: []string{fmt.Sprint(file), fmt.Sprint(etc), fmt.Sprint(written), fmt.Sprint(tcp), fmt.Sprint(other), strings.Join(os.Environ(), " ")}}, nil
+	}},
+}
+
+// announced is more than any machine has.
+var announced = 1 << 46
+
+type config struct{ sandbox.Options }
+
+func (c config) new(t *testing.T) *sandbox.Sandbox {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Command = []string{exe, sandbox.Command}
+	s := sandbox.New(c.Options)
+	t.Cleanup(s.Close)
+	return s
+}
+
+// listener serves connections until the test ends.
+func listener(t *testing.T, serve func(net.Conn)) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() { defer func() { _ = c.Close() }(); serve(c) }()
+		}
+	}()
+	return l.Addr().String()
+}
+
+func greet(c net.Conn) {
+	line := make([]byte, 64)
+	n, _ := c.Read(line)
+	_, _ = fmt.Fprintf(c, "hello %s", line[:n])
+}
+
+func request(address, tenant string) driver.ProbeRequest {
+	return driver.ProbeRequest{
+		Credential: driver.Credential{Public: map[string]string{"username": "app"}, Secret: driver.Secrets{"password": patchbay.NewSecret("pw")}},
+		Dialer:     &net.Dialer{}, Servers: []string{address}, Share: []string{tenant, address},
+	}
+}
+
+func TestAProbeHasItsRequestAndNothingElse(t *testing.T) {
+	s := config{}.new(t)
+	r := request(listener(t, greet), "t")
+	r.Access, r.Options, r.Facts = patchbay.Writer, map[string]string{"o": "v"}, []byte(`{"a":1}`)
+	c := driver.Config{ID: "/subscriptions/s", Endpoint: "e", Properties: []byte(`{"p":2}`)}
+	result, err := s.Probe(t.Context(), "greets", c, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"hello app pw\n", "/subscriptions/s", "e", "writer", "v", `{"a":1}`}
+	for i, w := range want {
+		if result.Allowed[i] != w {
+			t.Errorf("%q, want %q", result.Allowed[i], w)
+		}
+	}
+	if result.Refused[0] != `{"p":2}` || result.TLS != "TLS 1.3" || result.Took != 5 {
+		t.Errorf("%+v", result)
+	}
+}
+
+func TestWhatEndsAClientEndsItsProbeAlone(t *testing.T) {
+	s := config{}.new(t)
+	address := listener(t, greet)
+	for name, says := range map[string]string{"allocates": "more memory", "grows": "more memory", "panics": "crashes", "computes": "without an end"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := s.Probe(t.Context(), name, driver.Config{}, request(address, name))
+			e := patchbay.AsError(err)
+			if e.Code != patchbay.TargetMisbehaved || e.Transient || !strings.Contains(e.Message, says) || strings.Contains(e.Message+e.Fix, "hunter2") {
+				t.Errorf("%v", err)
+			}
+			if _, err := s.Probe(t.Context(), "greets", driver.Config{}, request(address, name)); err != nil {
+				t.Errorf("the next probe: %v", err)
+			}
+		})
+	}
+}
+
+func TestAServerThatNeverEndsIsCutOff(t *testing.T) {
+	s := config{}.new(t)
+	address := listener(t, func(c net.Conn) {
+		block := make([]byte, 1<<16)
+		for {
+			if _, err := c.Write(block); err != nil {
+				return
+			}
+		}
+	})
+	_, err := s.Probe(t.Context(), "drinks", driver.Config{}, request(address, "t"))
+	if e := patchbay.AsError(err); e.Code != patchbay.TargetMisbehaved || !strings.Contains(e.Message, "MiB") {
+		t.Errorf("%v", err)
+	}
+	_, err = s.Probe(t.Context(), "dials", driver.Config{}, request(listener(t, greet), "t"))
+	if e := patchbay.AsError(err); e.Code != patchbay.TargetMisbehaved || !strings.Contains(e.Message, "again and again") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestAProbeThatHangsEndsWithItsContext(t *testing.T) {
+	s := config{}.new(t)
+	reached := make(chan struct{}, 2)
+	address := listener(t, func(c net.Conn) { reached <- struct{}{}; _, _ = io.Copy(io.Discard, c) })
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-reached; cancel() }()
+	_, err := s.Probe(ctx, "hangs", driver.Config{}, request(address, "t"))
+	if !errors.Is(err, context.Canceled) || !patchbay.IsTransient(err) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestAChildReachesNoFileAndNoAddress(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux has Landlock")
+	}
+	if b, err := os.ReadFile("/sys/kernel/security/lsm"); err == nil && !strings.Contains(string(b), "landlock") {
+		t.Skip("this kernel runs without Landlock, and a child opens files and connections only if it tries")
+	}
+	secret := filepath.Join(t.TempDir(), "sealing.key")
+	if err := os.WriteFile(secret, []byte("key"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATCHBAY_TOKEN", "hunter2")
+	s := config{}.new(t)
+	r := request(listener(t, greet), "t")
+	r.Options = map[string]string{"file": secret, "elsewhere": listener(t, greet)}
+	r.Dialer = onlyTo(r.Servers[0])
+	result, err := s.Probe(t.Context(), "reaches", driver.Config{}, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, what := range []string{"a file", "a directory", "a new file", "another address", "another address through its parent"} {
+		if result.Allowed[i] == "<nil>" {
+			t.Errorf("it reaches %s", what)
+		}
+	}
+	if env := result.Allowed[5]; strings.Contains(env, "hunter2") || strings.Contains(env, "PATH=") {
+		t.Errorf("it has the environment %s", env)
+	}
+}
+
+// onlyTo is a dialer as the guard makes it of a target's servers.
+type onlyTo string
+
+func (o onlyTo) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	if address != string(o) {
+		return nil, errors.New("another address")
+	}
+	var d net.Dialer
+	return d.DialContext(ctx, network, address)
+}
+
+func TestAChildServesOneTenantAlone(t *testing.T) {
+	s := config{}.new(t)
+	address := listener(t, greet)
+	pid := func(tenant string) string {
+		t.Helper()
+		result, err := s.Probe(t.Context(), "greets", driver.Config{}, request(address, tenant))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return result.Allowed[6]
+	}
+	first := pid("a")
+	if again := pid("a"); again != first {
+		t.Error("a second probe of a tenant has another child")
+	}
+	if other := pid("b"); other == first {
+		t.Error("two tenants have one child")
+	}
+	_, err := s.Probe(t.Context(), "panics", driver.Config{}, request(address, "a"))
+	if patchbay.CodeOf(err) != patchbay.TargetMisbehaved {
+		t.Error(err)
+	}
+	if after := pid("a"); after == first {
+		t.Error("a child outlives what ended its probe")
+	}
+}
+
+func TestProbesOfATenantLeaveRoomForAnothers(t *testing.T) {
+	s := config{sandbox.Options{Children: 4}}.new(t)
+	var mu sync.Mutex
+	connected := 0
+	all := make(chan struct{})
+	silent := listener(t, func(c net.Conn) {
+		mu.Lock()
+		if connected++; connected == 12 {
+			close(all)
+		}
+		mu.Unlock()
+		_, _ = io.Copy(io.Discard, c)
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	var probes sync.WaitGroup
+	for range 12 {
+		probes.Go(func() { _, _ = s.Probe(ctx, "hangs", driver.Config{}, request(silent, "flood")) })
+	}
+	<-all
+	if _, err := s.Probe(t.Context(), "greets", driver.Config{}, request(listener(t, greet), "bystander")); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	probes.Wait()
+}
+
+func TestAServerThatCannotBeReachedCostsNoChild(t *testing.T) {
+	s := sandbox.New(sandbox.Options{Command: []string{"/nonexistent"}})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = l.Close()
+	if _, err := s.Probe(t.Context(), "greets", driver.Config{}, request(l.Addr().String(), "t")); patchbay.CodeOf(err) != patchbay.PortClosed {
+		t.Errorf("%v", err)
+	}
+	_, err = s.Probe(t.Context(), "greets", driver.Config{}, request(listener(t, greet), "t"))
+	if e := patchbay.AsError(err); e.Code != patchbay.Internal || !e.Transient || !strings.Contains(e.Message, "no process can be started") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestAProgramThatIsNoChildIsNotTakenForOne(t *testing.T) {
+	s := sandbox.New(sandbox.Options{Command: []string{"/bin/sh", "-c", "echo hello"}})
+	_, err := s.Probe(t.Context(), "greets", driver.Config{}, request(listener(t, greet), "t"))
+	if patchbay.CodeOf(err) != patchbay.Internal {
+		t.Errorf("%v", err)
+	}
+}
+
+// What a probe costs more than its work: a child that waits, and one that has to
+// be started.
+func BenchmarkProbe(b *testing.B) {
+	exe, err := os.Executable()
+	if err != nil {
+		b.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() { greet(c); _ = c.Close() }()
+		}
+	}()
+	address := l.Addr().String()
+	b.Run("here", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := drivers["greets"].Probe(b.Context(), driver.Config{}, request(address, "t")); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	for _, how := range []string{"in a child that waits", "in a new child"} {
+		b.Run(how, func(b *testing.B) {
+			s := sandbox.New(sandbox.Options{Command: []string{exe, sandbox.Command}})
+			defer s.Close()
+			n := 0
+			for b.Loop() {
+				tenant := "t"
+				if how == "in a new child" {
+					n++
+					tenant = fmt.Sprint(n)
+				}
+				if _, err := s.Probe(b.Context(), "greets", driver.Config{}, request(address, tenant)); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
