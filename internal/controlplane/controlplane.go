@@ -136,7 +136,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	service := connector.New(connector.Options{
 		Records: records, Keys: keys, Catalog: Catalog(), Overlap: o.Overlap, Log: o.Log, Observe: watch.driverCalled,
 		Isolate: probes,
-		Dialer: &net.Dialer{Timeout: dialTimeout, Control: hosts.RefuseMetadata},
+		Dialer:  &net.Dialer{Timeout: dialTimeout, Control: hosts.RefuseMetadata},
 	})
 	defer service.Close()
 	if err := service.Init(ctx); err != nil {
