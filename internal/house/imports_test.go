@@ -71,6 +71,7 @@ var rooms = []room{
 	{pkg: "internal/bench/…", may: everything, scaffold: true},
 	{pkg: "internal/crashtest/…", may: everything, scaffold: true},
 	{pkg: "internal/clienttest/…", may: everything, scaffold: true},
+	{pkg: "internal/attacktest/…", may: everything, scaffold: true},
 }
 
 // matches reports whether pattern, a package or a family, has pkg in it.
