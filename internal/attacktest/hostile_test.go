@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -51,4 +52,35 @@ func TestAServerThatEndsItsClientEndsNothingElse(t *testing.T) {
 		t.Errorf("the message has the login in it: %s", message)
 	}
 	s.alive()
+}
+
+func TestAProbeEndsWithItsServer(t *testing.T) {
+	s := start(t)
+	n := s.tenant("shop")
+	source, _ := n.source("web")
+	who := n.with("Service Connector Contributor", "")
+	connected := make(chan struct{}, 8)
+	address := listener(t, func(c net.Conn) {
+		b := make([]byte, 512)
+		if n, _ := c.Read(b); n > 0 { // it signs in, and is not answered
+			connected <- struct{}{}
+			_, _ = io.Copy(io.Discard, c)
+		}
+	})
+	s.must(2, who.token, "PUT", linker(source, "cache"), linkers, toEndpoint("redis://"+address))
+	<-connected
+	children := childrenOf(s.cmd.Process.Pid)
+	if len(children) != 1 {
+		t.Fatalf("the probe has %d processes", len(children))
+	}
+	_ = s.cmd.Process.Kill()
+	<-s.exited
+	until(t, "the child is gone", func() bool { return !running(children[0]) })
+}
+
+// running reports whether a process is there, and is more than its exit status.
+func running(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, state, _ := strings.Cut(string(stat), ") ")
+	return err == nil && !strings.HasPrefix(state, "Z")
 }

@@ -231,9 +231,22 @@ func (s *server) must(want int, token, method, path, version string, body any, h
 	return answer
 }
 
-// eventually polls: the other side is another process, which sends no event.
+// eventually waits as long as the server runs.
 func (s *server) eventually(what string, holds func() bool) {
 	s.t.Helper()
+	until(s.t, what, func() bool {
+		select {
+		case <-s.exited:
+			s.t.Fatalf("the server ended: %v\n%s", s.cmd.ProcessState, s.log(3000))
+		default:
+		}
+		return holds()
+	})
+}
+
+// until polls: the other side is another process, which sends no event.
+func until(t *testing.T, what string, holds func() bool) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -241,10 +254,8 @@ func (s *server) eventually(what string, holds func() bool) {
 	for !holds() {
 		select {
 		case <-tick.C:
-		case <-s.exited:
-			s.t.Fatalf("the server ended: %v\n%s", s.cmd.ProcessState, s.log(3000))
 		case <-ctx.Done():
-			s.t.Fatalf("not within its time: %s\n%s", what, s.log(3000))
+			t.Fatalf("not within its time: %s", what)
 		}
 	}
 }

@@ -1,7 +1,7 @@
 // Command bench measures Patchbay on this machine, and prints a small table
 // for each thing that it measures: what docs/performance.md reports.
 //
-//	go run ./internal/bench [-rounds N] [engine] [records] [connection] [memory]
+//	go run ./internal/bench [-rounds N] [engine] [records] [connection] [probes] [memory]
 package main
 
 import (
@@ -30,7 +30,7 @@ func main() {
 		which = append(which, strings.Split(*only, ",")...)
 	}
 	if len(which) == 0 {
-		which = []string{"engine", "records", "connection", "memory"}
+		which = []string{"engine", "records", "connection", "probes", "memory"}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -43,10 +43,12 @@ func main() {
 			err = inTemp(ctx, benchRecords)
 		case "connection":
 			err = benchConnections(ctx, os.Stdout, *rounds)
+		case "probes":
+			err = benchProbes(ctx, os.Stdout, *rounds)
 		case "memory":
 			err = inTemp(ctx, benchMemory)
 		default:
-			err = errors.New("there is no such benchmark; there are engine, records, connection and memory")
+			err = errors.New("there is no such benchmark; there are engine, records, connection, probes and memory")
 		}
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "bench %s: %v\n", name, err)
