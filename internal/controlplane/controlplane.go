@@ -56,6 +56,8 @@ type Options struct {
 	// connector.DefaultOverlap.
 	Overlap time.Duration
 	SignIn  SignIn
+	// DenyDial and AllowDial are an operator's part of [hosts.DialRules].
+	DenyDial, AllowDial []string
 	// Traces is the URL of an OpenTelemetry collector (OTLP over HTTP); "" is
 	// none.
 	Traces string
@@ -64,8 +66,9 @@ type Options struct {
 	Ready func(*server.Server)
 }
 
-// Catalog is the drivers of this build: a new one is one line here.
-func Catalog() driver.Catalog {
+// Catalog is the drivers of this build, for sources on that machine: a new one is
+// one line here.
+func Catalog(host hosts.Host) driver.Catalog {
 	return driver.Catalog{
 		Targets: map[string]driver.TargetDriver{
 			"postgres": postgres.Driver(),
@@ -73,7 +76,7 @@ func Catalog() driver.Catalog {
 			"external": external.Driver(externalKinds(), settings.Variant),
 		},
 		Sources: map[string]driver.SourceDriver{
-			"envfile": envfile.Driver(),
+			"envfile": envfile.Driver(host),
 		},
 	}
 }
@@ -95,6 +98,10 @@ func externalKinds() []external.Kind {
 // Run serves until ctx ends, and then drains: requests and steps that are in
 // flight end, and what has not ended goes on at the next start.
 func Run(ctx context.Context, o Options) (err error) {
+	rules, err := hosts.NewDialRules(o.DenyDial, o.AllowDial)
+	if err != nil {
+		return err
+	}
 	dir := o.Server.Dir
 	if err := prepare(dir); err != nil {
 		return err
@@ -119,8 +126,8 @@ func Run(ctx context.Context, o Options) (err error) {
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	watch := newMetrics(registry)
 	service := connector.New(connector.Options{
-		Records: records, Keys: keys, Catalog: Catalog(), Overlap: o.Overlap, Log: o.Log, Observe: watch.driverCalled,
-		Dialer: &net.Dialer{Timeout: dialTimeout, Control: hosts.RefuseMetadata},
+		Records: records, Keys: keys, Catalog: Catalog(hosts.NewLocal(rules)), Overlap: o.Overlap, Log: o.Log, Observe: watch.driverCalled,
+		Dialer: &net.Dialer{Timeout: dialTimeout, Control: rules.Control},
 	})
 	defer service.Close()
 	if err := service.Init(ctx); err != nil {
