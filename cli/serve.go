@@ -86,7 +86,7 @@ by the addresses that they lead to, from the server and from sources alike.`,
 	f.Float64Var(&o.RateReads, "rate-reads", 0, "reads a second of one principal, in bursts of ten times as many; -1 is no limit (default 200)")
 	f.Float64Var(&o.RateWrites, "rate-writes", 0, "writes a second of one principal, in bursts of ten times as many; -1 is no limit (default 50)")
 	f.StringSliceVar(&o.DenyDial, "deny-dial", nil, "where no connection to a target is made: a prefix, an address, or all, loopback, private, link-local, metadata (several)")
-	f.StringSliceVar(&o.AllowDial, "allow-dial", nil, "where one is made nevertheless; the most specific prefix decides (several)")
+	f.StringSliceVar(&o.AllowDial, "allow-dial", nil, "where one is made although --deny-dial or the server itself closes it; the most specific prefix decides (several)")
 	f.DurationVar(&o.TokenLifetime, "token-lifetime", 0, "how long a token of the built-in issuer is good (default 1h)")
 	f.DurationVar(&o.KeyRotation, "signing-key-rotation", 0, "how long a key signs tokens before the next does (default 720h)")
 	must(cmd.MarkFlagFilename("oidc", "yaml", "yml"))

@@ -93,7 +93,7 @@ func TestPropertiesAreStrict(t *testing.T) {
 	for _, path := range []string{"", "env", "./env", "/", "/a/../b", "/a//b", "/a/", "/a\nb", "/a\x00b"} {
 		code(t, open(path, ""), patchbay.InvalidArgument, "Open of "+path)
 	}
-	_, err := Driver().Open(t.Context(), driver.Config{ID: testID, Endpoint: "/e", Admin: driver.Secrets{"password": patchbay.NewSecret("x")}})
+	_, err := Driver(hosts.NewLocal(hosts.DialRules{})).Open(t.Context(), driver.Config{ID: testID, Endpoint: "/e", Admin: driver.Secrets{"password": patchbay.NewSecret("x")}})
 	code(t, err, patchbay.InvalidArgument, "Open with an admin credential")
 }
 
