@@ -87,9 +87,9 @@ func (g Guard) call(ctx context.Context, method string, secrets Secrets, f func(
 	return err
 }
 
-// redact gives err with every secret in its words replaced. An error without a
-// code becomes one: a driver that was cut off by its context timed out, and
-// may have had its effect.
+// redact gives err with every secret in its words replaced, and without its
+// cause, whose words may be anybody's. An error without a code becomes one: a
+// driver that was cut off by its context timed out, and may have had its effect.
 func (g Guard) redact(err error, secrets Secrets) error {
 	if err == nil {
 		return nil
@@ -98,27 +98,27 @@ func (g Guard) redact(err error, secrets Secrets) error {
 	if !errors.As(err, &e) {
 		switch {
 		case errors.Is(err, context.DeadlineExceeded):
-			e = patchbay.Errorf(patchbay.Timeout, "no answer in time: %w", err).AsTransient()
+			e = patchbay.Errorf(patchbay.Timeout, "no answer in time").AsTransient()
 		case errors.Is(err, context.Canceled):
-			e = patchbay.Errorf(patchbay.Canceled, "stopped: %w", err).AsTransient()
+			e = patchbay.Errorf(patchbay.Canceled, "stopped").AsTransient()
 		default:
-			e = patchbay.Errorf(patchbay.Internal, "%w", err)
+			e = patchbay.Errorf(patchbay.Internal, "the driver met something that it has no words for")
 		}
+		e.Said = err.Error()
 	}
 	clean := *e
+	clean.Err = nil
 	for _, set := range []Secrets{g.Admin, secrets} {
 		for name, s := range set {
 			if name == "username" {
 				continue // it came with a secret, and is none
 			}
-			clean.Message = redactText(clean.Message, s)
-			clean.Subject = redactText(clean.Subject, s)
-			clean.Fix = redactText(clean.Fix, s)
-			if clean.Err != nil && redactText(clean.Err.Error(), s) != clean.Err.Error() {
-				clean.Err = nil // the cause says it too
+			for _, text := range []*string{&clean.Message, &clean.Subject, &clean.Fix, &clean.Said} {
+				*text = redactText(*text, s)
 			}
 		}
 	}
+	clean.Said = Quoted(clean.Said)
 	return &clean
 }
 
