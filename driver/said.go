@@ -2,6 +2,7 @@ package driver
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -37,3 +38,14 @@ func Quoted(text string, secrets ...patchbay.Secret) string {
 	}
 	return b.String()
 }
+
+// SQLState names the code of an answer in SQL. What is none, by its form, is not
+// shown: it could be anything.
+func SQLState(code string) string {
+	if !sqlState.MatchString(code) {
+		return "without an SQLSTATE"
+	}
+	return "SQLSTATE " + code
+}
+
+var sqlState = regexp.MustCompile(`^[0-9A-Z]{5}$`)
