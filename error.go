@@ -76,9 +76,9 @@ type Error struct {
 	// Transient says that the same call may succeed in a moment: the saga
 	// repeats the step. An error that is not transient ends the way forward.
 	Transient bool `json:"transient,omitempty"`
-	// Said is what the other side said of it, made harmless by driver.Quoted. It is for
-	// who administers that side, and for the operator's log: it is no part of
-	// Error(), and neither stored nor sent.
+	// Said is what the other side said of it, which driver.Guard makes one harmless
+	// line. It is for who administers that side, and for the operator's log: it is
+	// no part of Error(), and neither stored nor sent.
 	Said string `json:"-"`
 	Err  error  `json:"-"`
 }

@@ -161,6 +161,7 @@ func (w *guardedTarget) Inspect(ctx context.Context, sub string) (info TargetInf
 		info, err = w.t.Inspect(ctx, sub)
 		return err
 	})
+	info.Version = Quoted(info.Version)
 	return info, err
 }
 
@@ -183,6 +184,11 @@ func (w *guardedTarget) InspectPrincipal(ctx context.Context, r PrincipalRequest
 		state, err = w.t.InspectPrincipal(ctx, r)
 		return err
 	})
+	for _, rights := range [][]string{state.Missing, state.Excess} {
+		for i, name := range rights {
+			rights[i] = Quoted(name)
+		}
+	}
 	return state, err
 }
 

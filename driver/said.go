@@ -15,8 +15,8 @@ const maxSaid = 200
 
 // Quoted is what the other side said as people may be shown it: one line without
 // secrets, of at most some 200 bytes, in which nothing moves a cursor, turns the
-// direction of writing or hides. It is for [patchbay.Error]'s Said, and for names
-// that a message can't do without.
+// direction of writing or hides. [Guard] does that to an error's Said; a driver to
+// names of the other side that a message can't do without.
 func Quoted(text string, secrets ...patchbay.Secret) string {
 	for _, s := range secrets {
 		text = redactText(text, s)
