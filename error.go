@@ -3,6 +3,7 @@ package patchbay
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 )
 
@@ -93,6 +94,17 @@ func (e *Error) Error() string {
 		b.WriteString(": " + e.Message)
 	}
 	return b.String()
+}
+
+// LogValue is e with what the other side said.
+func (e *Error) LogValue() slog.Value {
+	switch {
+	case e == nil:
+		return slog.Value{}
+	case e.Said == "":
+		return slog.StringValue(e.Error())
+	}
+	return slog.StringValue(e.Error() + "; it says: " + e.Said)
 }
 
 func (e *Error) Unwrap() error { return e.Err }

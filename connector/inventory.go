@@ -266,12 +266,16 @@ func (s *Service) checkResource(ctx context.Context, r patchbay.Resource, noChec
 	return info.Warnings, registering(err)
 }
 
-// registering adds to a failed check how to register without one.
+// registering adds to a failed check what the resource said, since it is asked by
+// who administers it, and how to register without one.
 func registering(err error) error {
 	if err == nil {
 		return nil
 	}
 	e := *patchbay.AsError(err)
+	if e.Said != "" {
+		e.Message += "; it says: " + e.Said
+	}
 	if e.Fix == "" {
 		e.Fix = "mend it, or register without asking with --no-check"
 	}
