@@ -172,30 +172,28 @@ var (
 
 // embedded are the addresses of IPv4 that a stands for, by some reading of it.
 func embedded(a netip.Addr) []netip.Addr {
-	if !a.Is6() {
+	if !a.Is6() || a == netip.IPv6Loopback() || a == netip.IPv6Unspecified() {
 		return nil
 	}
 	b := a.As16()
 	var all []netip.Addr
-	add := func(four [4]byte) {
-		// One of the readings of 64:ff9b:1::/48 falls on zeros; ::1 is no address of
-		// IPv4.
-		if v4 := netip.AddrFrom4(four); !nowhere4.Contains(v4) {
+	for _, f := range forms {
+		if !f.prefix.Contains(a) {
+			continue
+		}
+		for _, at := range f.at {
+			v4 := netip.AddrFrom4([4]byte{b[at[0]], b[at[1]], b[at[2]], b[at[3]]})
+			if len(f.at) > 1 && nowhere4.Contains(v4) {
+				continue // the wrong one of several readings, which falls on zeros
+			}
 			all = append(all, v4)
 		}
 	}
-	for _, f := range forms {
-		for _, at := range f.at {
-			if f.prefix.Contains(a) {
-				add([4]byte{b[at[0]], b[at[1]], b[at[2]], b[at[3]]})
-			}
-		}
-	}
 	if teredo.Contains(a) {
-		add([4]byte{^b[12], ^b[13], ^b[14], ^b[15]})
+		all = append(all, netip.AddrFrom4([4]byte{^b[12], ^b[13], ^b[14], ^b[15]}))
 	}
 	if b[8]&^2 == 0 && b[9] == 0 && b[10] == 0x5e && b[11] == 0xfe { // ISATAP (RFC 5214)
-		add([4]byte(b[12:]))
+		all = append(all, netip.AddrFrom4([4]byte(b[12:])))
 	}
 	return all
 }
