@@ -44,7 +44,7 @@ func TestAnUnknownNameDoesNotTellTheNameServer(t *testing.T) {
 		{fmt.Errorf("connect to db.example: %w", asked), patchbay.NameNotResolved, true},
 		{errors.Join(errors.New("first"), fmt.Errorf("second: %w", refused)), patchbay.NameNotResolved, false},
 		{errors.New(dns.Error()), patchbay.TargetUnreachable, true},
-		{fmt.Errorf("no servers available: %s", asked), patchbay.TargetUnreachable, true},
+		{errors.New("no servers available: " + asked.Error()), patchbay.TargetUnreachable, true},
 		{&net.OpError{Op: "dial", Net: "udp", Addr: at, Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}, patchbay.PortClosed, true},
 		{&net.OpError{Op: "read", Net: "udp", Addr: at, Err: os.ErrDeadlineExceeded}, patchbay.TargetUnreachable, true},
 	} {

@@ -289,11 +289,9 @@ func TestACassandraServersWordsAreNotTold(t *testing.T) {
 							return
 						}
 						op, body := byte(0), append(binary.BigEndian.AppendUint32(nil, code), text(canary)...)
-						switch {
-						case head[4] == when:
-						case head[4] == 5:
+						if head[4] != when && head[4] == 5 {
 							op, body = 6, []byte{0, 0}
-						case head[4] == 1:
+						} else if head[4] != when && head[4] == 1 {
 							op, body = 3, text("org.apache.cassandra.auth.PasswordAuthenticator")
 						}
 						out := append([]byte{0x84, 0, head[2], head[3], op}, binary.BigEndian.AppendUint32(nil, uint32(len(body)))...)
