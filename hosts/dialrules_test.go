@@ -1,6 +1,7 @@
 package hosts
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"strings"
@@ -171,4 +172,59 @@ func TestANameIsJudgedByWhereItLeads(t *testing.T) {
 	conn, err = NewLocal(r).DialContext(t.Context(), "tcp", "localhost:"+port)
 	must(t, err)
 	_ = conn.Close()
+}
+
+// rebinding is a resolver whose every answer for a name is the next address.
+func rebinding(t *testing.T, answers ...string) *net.Resolver {
+	t.Helper()
+	server, err := net.ListenPacket("udp", "127.0.0.1:0")
+	must(t, err)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		b := make([]byte, 512)
+		for {
+			n, from, err := server.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			end := 12
+			for b[end] != 0 {
+				end += int(b[end]) + 1
+			}
+			question := b[12 : end+5]
+			reply := append([]byte{b[0], b[1], 0x85, 0x80, 0, 1, 0, 0, 0, 0, 0, 0}, question...)
+			if n > end && b[end+2] == 1 && len(answers) > 0 { // A
+				four := netip.MustParseAddr(answers[0]).As4()
+				answers = answers[1:]
+				reply[7] = 1
+				reply = append(append(reply, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4), four[:]...)
+			}
+			_, _ = server.WriteTo(reply, from)
+		}
+	}()
+	t.Cleanup(func() { _ = server.Close(); <-ended })
+	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "udp", server.LocalAddr().String())
+	}}
+}
+
+// A name that was harmless when it was looked at, and leads elsewhere when it is
+// dialed, is judged by where it leads then.
+func TestANameThatChangesItsAddressIsJudgedEachTime(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer func() { _ = l.Close() }()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	local := NewLocal(DialRules{})
+	local.dialer.Resolver = rebinding(t, "127.0.0.1", "169.254.169.254", "127.0.0.1")
+	for i, open := range []bool{true, false, true} {
+		conn, err := local.DialContext(t.Context(), "tcp", "rebinding.test.:"+port)
+		if conn != nil {
+			_ = conn.Close()
+		}
+		if open != (err == nil) || !open && patchbay.CodeOf(err) != patchbay.InvalidArgument {
+			t.Errorf("time %d: %v", i, err)
+		}
+	}
 }
