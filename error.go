@@ -3,6 +3,7 @@ package patchbay
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 )
 
@@ -65,8 +66,8 @@ const (
 )
 
 // Error is what went wrong, for people: what was tried, on what, why it
-// failed, and what to do next. It holds no secrets: a driver redacts the other
-// side's words before it puts them here.
+// failed, and what to do next. It holds no secrets, and but for Said none of the
+// other side's words.
 type Error struct {
 	Code    Code   `json:"code"`
 	Op      string `json:"op,omitempty"`      // what was tried, as a phrase: "connect web to orders"
@@ -75,8 +76,12 @@ type Error struct {
 	Fix     string `json:"fix,omitempty"`     // what to do next, best a command
 	// Transient says that the same call may succeed in a moment: the saga
 	// repeats the step. An error that is not transient ends the way forward.
-	Transient bool  `json:"transient,omitempty"`
-	Err       error `json:"-"`
+	Transient bool `json:"transient,omitempty"`
+	// Said is what the other side said of it, which driver.Guard makes one harmless
+	// line. It is for who administers that side, and for the operator's log: it is
+	// no part of Error(), and neither stored nor sent.
+	Said string `json:"-"`
+	Err  error  `json:"-"`
 }
 
 func (e *Error) Error() string {
@@ -89,6 +94,17 @@ func (e *Error) Error() string {
 		b.WriteString(": " + e.Message)
 	}
 	return b.String()
+}
+
+// LogValue is e with what the other side said.
+func (e *Error) LogValue() slog.Value {
+	switch {
+	case e == nil:
+		return slog.Value{}
+	case e.Said == "":
+		return slog.StringValue(e.Error())
+	}
+	return slog.StringValue(e.Error() + "; it says: " + e.Said)
 }
 
 func (e *Error) Unwrap() error { return e.Err }
@@ -109,6 +125,12 @@ func Errorf(code Code, format string, args ...any) *Error {
 // WithFix sets what to do next, and returns e.
 func (e *Error) WithFix(format string, args ...any) *Error {
 	e.Fix = fmt.Sprintf(format, args...)
+	return e
+}
+
+// WithSaid sets what the other side said, and returns e.
+func (e *Error) WithSaid(said string) *Error {
+	e.Said = said
 	return e
 }
 

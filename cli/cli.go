@@ -70,10 +70,13 @@ type ServeOptions struct {
 	// RateReads and RateWrites are requests a second of one principal; 0: the
 	// server's default, negative: no limit.
 	RateReads, RateWrites float64
-	TokenLifetime         time.Duration // of a token of the built-in issuer; 0: the server's default
-	KeyRotation           time.Duration // how long a signing key signs; 0: the server's default
-	OTLPEndpoint          string        // URL of an OpenTelemetry collector; "": no traces
-	Drain                 time.Duration // how long SIGTERM waits for what is in flight
+	// DenyDial and AllowDial are prefixes, addresses and named sets that no
+	// connection is made to, or is made to nevertheless.
+	DenyDial, AllowDial []string
+	TokenLifetime       time.Duration // of a token of the built-in issuer; 0: the server's default
+	KeyRotation         time.Duration // how long a signing key signs; 0: the server's default
+	OTLPEndpoint        string        // URL of an OpenTelemetry collector; "": no traces
+	Drain               time.Duration // how long SIGTERM waits for what is in flight
 	// Grace is how long a request waits for the operation that it began; 0 is not
 	// at all.
 	Grace  time.Duration

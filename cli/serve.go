@@ -23,8 +23,15 @@ func (a *app) serveCommand() *cobra.Command {
 		Long: `Runs the server: HTTPS, with a certificate of a local authority that is made at
 first start, over a data directory that has the records, the key that seals
 secrets, and the admin token (mode 0600) that the command line on this machine
-picks up by itself. SIGTERM and SIGINT let what is in flight end, and stop.`,
+picks up by itself. SIGTERM and SIGINT let what is in flight end, and stop.
+
+It connects to targets on loopback, in private networks and elsewhere, for
+databases are there, and to no metadata service of a cloud, link-local address or
+multicast. --deny-dial closes more, --allow-dial opens; the most specific prefix
+decides, so what is closed by itself is opened only by naming it. Names are judged
+by the addresses that they lead to, from the server and from sources alike.`,
 		Example: `  patchbay serve
+  patchbay serve --deny-dial all --allow-dial 10.20.0.0/16
   patchbay serve --data /var/lib/patchbay --listen 0.0.0.0:7443 --public-url https://patchbay.example:7443`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -78,6 +85,8 @@ picks up by itself. SIGTERM and SIGINT let what is in flight end, and stop.`,
 	f.StringVar(&o.OIDC, "oidc", "", "file of OpenID Connect providers whose tokens are accepted (YAML; docs/sign-in.md)")
 	f.Float64Var(&o.RateReads, "rate-reads", 0, "reads a second of one principal, in bursts of ten times as many; -1 is no limit (default 200)")
 	f.Float64Var(&o.RateWrites, "rate-writes", 0, "writes a second of one principal, in bursts of ten times as many; -1 is no limit (default 50)")
+	f.StringSliceVar(&o.DenyDial, "deny-dial", nil, "where no connection to a target is made: a prefix, an address, or all, loopback, private, link-local, metadata (several)")
+	f.StringSliceVar(&o.AllowDial, "allow-dial", nil, "where one is made although --deny-dial or the server itself closes it; the most specific prefix decides (several)")
 	f.DurationVar(&o.TokenLifetime, "token-lifetime", 0, "how long a token of the built-in issuer is good (default 1h)")
 	f.DurationVar(&o.KeyRotation, "signing-key-rotation", 0, "how long a key signs tokens before the next does (default 720h)")
 	must(cmd.MarkFlagFilename("oidc", "yaml", "yml"))
@@ -85,6 +94,9 @@ picks up by itself. SIGTERM and SIGINT let what is in flight end, and stop.`,
 	f.DurationVar(&o.RotationOverlap, "rotation-overlap", 0, "how long a replaced credential keeps working, at least (default 2s)")
 	f.DurationVar(&o.Grace, "grace", 250*time.Millisecond, "how long a request waits for the operation that it began, to answer it finished; 0 is not at all")
 	f.DurationVar(&o.Drain, "drain", 20*time.Second, "how long a stop waits for what is in flight")
+	for _, name := range []string{"deny-dial", "allow-dial"} {
+		must(cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions([]string{"all", "link-local", "loopback", "metadata", "private"}, cobra.ShellCompDirectiveNoFileComp)))
+	}
 	must(cmd.RegisterFlagCompletionFunc("log-format", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp)))
 	must(cmd.RegisterFlagCompletionFunc("log-level", cobra.FixedCompletions([]string{
 		strings.ToLower(slog.LevelDebug.String()), strings.ToLower(slog.LevelInfo.String()),

@@ -45,7 +45,7 @@ func (s *Service) PutResource(ctx context.Context, r ResourceRequest) (patchbay.
 			return res, false, nil, err
 		}
 	}
-	warnings, err := s.checkResource(ctx, res, r.NoCheck)
+	warnings, err := s.checkResource(ctx, r.Caller, res, r.NoCheck)
 	if err != nil {
 		return res, false, nil, err
 	}
@@ -241,7 +241,7 @@ func (s *Service) eachOn(ctx context.Context, target patchbay.ID, do func(patchb
 
 // checkResource opens the resource, which checks its configuration, and asks
 // it whether what it is told is true.
-func (s *Service) checkResource(ctx context.Context, r patchbay.Resource, noCheck bool) ([]string, error) {
+func (s *Service) checkResource(ctx context.Context, who Caller, r patchbay.Resource, noCheck bool) ([]string, error) {
 	if _, ok := s.catalog.Targets[r.Driver]; ok {
 		target, err := s.openTarget(ctx, r)
 		if err != nil {
@@ -252,6 +252,12 @@ func (s *Service) checkResource(ctx context.Context, r patchbay.Resource, noChec
 			return nil, nil
 		}
 		info, err := target.Inspect(ctx, "")
+		if err != nil {
+			// Nothing will be written, and wherever the caller said was connected to.
+			if err := who.tell(ctx, patchbay.AuditEntry{Resource: r.ID, Result: patchbay.AuditFailed, Code: patchbay.CodeOf(err)}); err != nil {
+				return nil, err
+			}
+		}
 		return info.Warnings, registering(err)
 	}
 	source, err := s.openSource(ctx, r)
@@ -266,12 +272,16 @@ func (s *Service) checkResource(ctx context.Context, r patchbay.Resource, noChec
 	return info.Warnings, registering(err)
 }
 
-// registering adds to a failed check how to register without one.
+// registering adds to a failed check what the resource said, since it is asked by
+// who administers it, and how to register without one.
 func registering(err error) error {
 	if err == nil {
 		return nil
 	}
 	e := *patchbay.AsError(err)
+	if e.Said != "" {
+		e.Message += "; it says: " + e.Said
+	}
 	if e.Fix == "" {
 		e.Fix = "mend it, or register without asking with --no-check"
 	}

@@ -50,6 +50,11 @@ func (s *Service) preview(ctx context.Context, r PutRequest, mayAsk func() bool)
 	spec.Client = cmp.Or(spec.Client, "none")
 	var values settings.Values
 	if mayAsk() {
+		if parties.target.ID != "" {
+			if err := r.Caller.tell(ctx, asks(parties, r.ID, spec.Target)); err != nil {
+				return pv, err
+			}
+		}
 		values = s.previewValues(ctx, &pv, parties, spec)
 	}
 	if configures(spec) {
@@ -98,6 +103,15 @@ func (s *Service) previewSettings(ctx context.Context, pv *Preview, p parties, s
 	if pv.Settings, err = renderLogin(request, authenticates(spec)); err != nil {
 		pv.problem(err)
 	}
+}
+
+// asks is the audit log's line of a preview that opens connections to its target:
+// with the right that allows it, at the connection that would be.
+func asks(p parties, connection patchbay.ID, target patchbay.TargetService) patchbay.AuditEntry {
+	if p.endpoint {
+		return patchbay.AuditEntry{Action: ActionDial, Resource: connection, Detail: "a preview asks " + target.Endpoint}
+	}
+	return patchbay.AuditEntry{Action: ActionConnect, Resource: connection, Detail: "a preview asks " + target.ID.String()}
 }
 
 // previewValues are the values that are known.

@@ -20,6 +20,10 @@ type Caller struct {
 	// Forbidden otherwise. The wire has asked it about the connection already; the
 	// use cases ask it about the other end. Without one nothing is allowed.
 	Allow func(ctx context.Context, action string, scope patchbay.ID) error
+	// Tell puts a line into the audit log for what the caller asked for and no
+	// write or operation is on record for. Without one it is not done. Action and
+	// Result may be empty: the request's own, and success. nil: nobody is told.
+	Tell func(ctx context.Context, e patchbay.AuditEntry) error
 }
 
 // What the use cases ask a [Caller] about.
@@ -34,6 +38,13 @@ const (
 	// there, as the server's user.
 	ActionHost = "Patchbay.Connector/hosts/use/action"
 )
+
+func (c Caller) tell(ctx context.Context, e patchbay.AuditEntry) error {
+	if c.Tell == nil {
+		return nil
+	}
+	return c.Tell(ctx, e)
+}
 
 // Trusted is a caller who may do everything: one in the same process.
 func Trusted(name string) Caller {

@@ -1,8 +1,17 @@
 package driver
 
 import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"fmt"
+	"io"
 	"net"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"patchbay.dev/patchbay"
@@ -16,9 +25,64 @@ func TestWhatADialerRefusedIsNotTriedAgain(t *testing.T) {
 	}
 }
 
+// Whatever the form in which package net, or a library that wraps it, tells it.
 func TestAnUnknownNameDoesNotTellTheNameServer(t *testing.T) {
-	e := DialError(&net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "db.example", Server: "10.1.2.3:53", IsNotFound: true}}, "db.example:1")
-	if e.Code != patchbay.NameNotResolved || strings.Contains(e.Error(), "10.1.2.3") || !strings.Contains(e.Error(), "db.example") {
-		t.Errorf("%v", e)
+	const server = "10.1.2.3:53"
+	at := &net.UDPAddr{IP: net.IPv4(10, 1, 2, 3), Port: 53}
+	dns := &net.DNSError{Err: "no such host", Name: "db.example.corp.internal", Server: server, IsNotFound: true}
+	asked := &net.DNSError{Err: "read udp 10.0.0.7:4711->" + server + ": i/o timeout", Name: "db.example", Server: server, IsTimeout: true}
+	refused := &net.DNSError{Err: "dial udp " + server + ": connect: connection refused", Name: "db.example", UnwrapErr: syscall.ECONNREFUSED}
+	for _, tt := range []struct {
+		err       error
+		code      patchbay.Code
+		transient bool
+	}{
+		{dns, patchbay.NameNotResolved, false},
+		{asked, patchbay.NameNotResolved, true},
+		{refused, patchbay.NameNotResolved, false},
+		{&net.OpError{Op: "dial", Net: "tcp", Err: dns}, patchbay.NameNotResolved, false},
+		{fmt.Errorf("connect to db.example: %w", asked), patchbay.NameNotResolved, true},
+		{errors.Join(errors.New("first"), fmt.Errorf("second: %w", refused)), patchbay.NameNotResolved, false},
+		{errors.New(dns.Error()), patchbay.TargetUnreachable, true},
+		{errors.New("no servers available: " + asked.Error()), patchbay.TargetUnreachable, true},
+		{&net.OpError{Op: "dial", Net: "udp", Addr: at, Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}, patchbay.PortClosed, true},
+		{&net.OpError{Op: "read", Net: "udp", Addr: at, Err: os.ErrDeadlineExceeded}, patchbay.TargetUnreachable, true},
+	} {
+		e := DialError(tt.err, "db.example:1")
+		if e.Code != tt.code || e.Transient != tt.transient {
+			t.Errorf("%v: %+v", tt.err, e)
+		}
+		all := fmt.Sprintf("%+v %#v %v", e, *e, errors.Unwrap(e))
+		if strings.Contains(all, "10.1.2.3") || strings.Contains(all, "corp") || !strings.Contains(e.Message, "db.example") {
+			t.Errorf("%v: %s", tt.err, all)
+		}
+	}
+}
+
+func TestAConnectionThatFailsIsToldInOurWords(t *testing.T) {
+	const canary = "CANARY"
+	cert := &x509.Certificate{Subject: pkix.Name{CommonName: canary}, DNSNames: []string{canary}, Issuer: pkix.Name{CommonName: canary}}
+	remote := func(err error) error { return &net.OpError{Op: "remote error", Err: err} }
+	for _, tt := range []struct {
+		err  error
+		code patchbay.Code
+	}{
+		{x509.UnknownAuthorityError{Cert: cert}, patchbay.CertificateInvalid},
+		{x509.HostnameError{Certificate: cert, Host: "db.example"}, patchbay.CertificateInvalid},
+		{x509.CertificateInvalidError{Cert: cert, Reason: x509.Expired, Detail: canary}, patchbay.CertificateInvalid},
+		{&tls.CertificateVerificationError{UnverifiedCertificates: []*x509.Certificate{cert}, Err: errors.New(canary)}, patchbay.CertificateInvalid},
+		{tls.RecordHeaderError{Msg: canary}, patchbay.CertificateInvalid},
+		{remote(errors.New("tls: " + canary)), patchbay.CertificateInvalid},
+		{errors.New("tls: server chose " + canary), patchbay.CertificateInvalid},
+		{fmt.Errorf("%s: %w", canary, syscall.ECONNREFUSED), patchbay.PortClosed},
+		{fmt.Errorf("%s: %w", canary, context.DeadlineExceeded), patchbay.TargetUnreachable},
+		{fmt.Errorf("%s: %w", canary, syscall.EHOSTUNREACH), patchbay.TargetUnreachable},
+		{fmt.Errorf("%s: %w", canary, io.ErrUnexpectedEOF), patchbay.TargetUnreachable},
+		{errors.New(canary), patchbay.TargetUnreachable},
+	} {
+		e := DialError(tt.err, "db.example:1")
+		if e.Code != tt.code || strings.Contains(fmt.Sprintf("%+v %#v", e, *e), canary) {
+			t.Errorf("%v: %+v", tt.err, e)
+		}
 	}
 }

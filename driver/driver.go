@@ -234,6 +234,9 @@ type ProbeRequest struct {
 	// the driver's own. Both are PrepareProbe's.
 	Servers []string
 	Facts   json.RawMessage
+	// Asked is what a message calls the server, where it is not Servers' own: a
+	// name server's answer is not shown.
+	Asked string
 	// Share is whose share of the probes that run at once this one takes, from
 	// the outside in.
 	Share []string

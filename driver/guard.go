@@ -34,10 +34,10 @@ type Guard struct {
 	Isolate Isolator
 }
 
-// Isolator runs the Probe of the driver of that name where nothing that a server
-// answers can hurt this process. TargetMisbehaved is its finding.
+// Isolator runs the Probe of d, the driver of that name, where nothing that a
+// server answers can hurt this process. TargetMisbehaved is its finding.
 type Isolator interface {
-	Probe(ctx context.Context, driver string, c Config, r ProbeRequest) (ProbeResult, error)
+	Probe(ctx context.Context, name string, d TargetDriver, c Config, r ProbeRequest) (ProbeResult, error)
 }
 
 // OpenTarget opens d and wraps what it gives.
@@ -97,9 +97,9 @@ func (g Guard) call(ctx context.Context, method string, secrets Secrets, f func(
 	return err
 }
 
-// redact gives err with every secret in its words replaced. An error without a
-// code becomes one: a driver that was cut off by its context timed out, and
-// may have had its effect.
+// redact gives err with every secret in its words replaced, and without its
+// cause, whose words may be anybody's. An error without a code becomes one: a
+// driver that was cut off by its context timed out, and may have had its effect.
 func (g Guard) redact(err error, secrets Secrets) error {
 	if err == nil {
 		return nil
@@ -108,27 +108,27 @@ func (g Guard) redact(err error, secrets Secrets) error {
 	if !errors.As(err, &e) {
 		switch {
 		case errors.Is(err, context.DeadlineExceeded):
-			e = patchbay.Errorf(patchbay.Timeout, "no answer in time: %w", err).AsTransient()
+			e = patchbay.Errorf(patchbay.Timeout, "no answer in time").AsTransient()
 		case errors.Is(err, context.Canceled):
-			e = patchbay.Errorf(patchbay.Canceled, "stopped: %w", err).AsTransient()
+			e = patchbay.Errorf(patchbay.Canceled, "stopped").AsTransient()
 		default:
-			e = patchbay.Errorf(patchbay.Internal, "%w", err)
+			e = patchbay.Errorf(patchbay.Internal, "the driver met something that it has no words for")
 		}
+		e.Said = err.Error()
 	}
 	clean := *e
+	clean.Err = nil
 	for _, set := range []Secrets{g.Admin, secrets} {
 		for name, s := range set {
 			if name == "username" {
 				continue // it came with a secret, and is none
 			}
-			clean.Message = redactText(clean.Message, s)
-			clean.Subject = redactText(clean.Subject, s)
-			clean.Fix = redactText(clean.Fix, s)
-			if clean.Err != nil && redactText(clean.Err.Error(), s) != clean.Err.Error() {
-				clean.Err = nil // the cause says it too
+			for _, text := range []*string{&clean.Message, &clean.Subject, &clean.Fix, &clean.Said} {
+				*text = redactText(*text, s)
 			}
 		}
 	}
+	clean.Said = Quoted(clean.Said)
 	return &clean
 }
 
@@ -176,6 +176,7 @@ func (w *GuardedTarget) Inspect(ctx context.Context, sub string) (info TargetInf
 		info, err = w.t.Inspect(ctx, sub)
 		return err
 	})
+	info.Version = Quoted(info.Version)
 	return info, err
 }
 
@@ -201,6 +202,11 @@ func (w *GuardedTarget) InspectPrincipal(ctx context.Context, r PrincipalRequest
 		state, err = w.t.InspectPrincipal(ctx, r)
 		return err
 	})
+	for _, rights := range [][]string{state.Missing, state.Excess} {
+		for i, name := range rights {
+			rights[i] = Quoted(name)
+		}
+	}
 	return state, err
 }
 
@@ -216,7 +222,7 @@ func (w *GuardedTarget) Probe(ctx context.Context, r ProbeRequest) (result Probe
 	err = w.g.call(ctx, "Probe", r.Credential.Secret, func(ctx context.Context) (err error) {
 		result, err = w.d.prepared(ctx, w.t, r, func(r ProbeRequest) (ProbeResult, error) {
 			if w.g.Isolate != nil {
-				return w.g.Isolate.Probe(ctx, w.g.Name, w.c, r)
+				return w.g.Isolate.Probe(ctx, w.g.Name, w.d, w.c, r)
 			}
 			return w.d.Probe(ctx, w.c, r)
 		})

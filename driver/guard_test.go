@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"patchbay.dev/patchbay"
@@ -15,9 +16,9 @@ func TestErrorsOfOpeningShowNoSecret(t *testing.T) {
 	cause := fmt.Errorf("parse %q of postgres: about ab: SUAIBDPBAUTWCWBKIO6XHQNINK", secret)
 	d := TargetDriver{Open: func(context.Context, Config) (Target, error) { return nil, cause }}
 	_, err := Guard{Admin: admin}.OpenTarget(t.Context(), d, Config{})
-	const want = "InternalServerError: parse \"[redacted]\" of postgres: about [redacted]: [redacted]"
-	if err == nil || err.Error() != want {
-		t.Errorf("the error is\n%v, should be\n%s", err, want)
+	const want = "parse \"[redacted]\" of postgres: about [redacted]: [redacted]"
+	if e := patchbay.AsError(err); e == nil || e.Code != patchbay.Internal || e.Said != want || strings.Contains(e.Message, "parse") {
+		t.Errorf("the error is\n%+v, should say\n%s", e, want)
 	}
 	if errors.Is(err, cause) {
 		t.Error("the cause, which has the secret in it, is still there")

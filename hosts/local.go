@@ -27,8 +27,8 @@ type Local struct {
 
 var _ Host = (*Local)(nil)
 
-// NewLocal is this machine. It connects to no metadata service of a cloud.
-func NewLocal() *Local { return &Local{dialer: net.Dialer{Control: RefuseMetadata}} }
+// NewLocal is this machine. It connects to where r lets it.
+func NewLocal(r DialRules) *Local { return &Local{dialer: net.Dialer{Control: r.Control}} }
 
 // DialContext implements [Host].
 func (l *Local) DialContext(ctx context.Context, network, address string) (net.Conn, error) {

@@ -30,13 +30,13 @@ func is(t *testing.T, err, want error, what string) {
 
 func names(t *testing.T, dir string) []string {
 	t.Helper()
-	list, err := NewLocal().ListDir(t.Context(), dir)
+	list, err := NewLocal(DialRules{}).ListDir(t.Context(), dir)
 	must(t, err)
 	return list
 }
 
 func TestRunTellsExitOutputAndFailure(t *testing.T) {
-	l := NewLocal()
+	l := NewLocal(DialRules{})
 	tests := []struct {
 		argv []string
 		exit int
@@ -66,7 +66,7 @@ func TestRunTellsExitOutputAndFailure(t *testing.T) {
 }
 
 func TestSignalsReachOneProcess(t *testing.T) {
-	l := NewLocal()
+	l := NewLocal(DialRules{})
 	cmd := exec.Command("sleep", "1000")
 	must(t, cmd.Start())
 	must(t, l.Signal(t.Context(), cmd.Process.Pid, "TERM"))
@@ -86,7 +86,7 @@ func TestSignalsReachOneProcess(t *testing.T) {
 }
 
 func TestReadFileReadsFilesOnly(t *testing.T) {
-	l, dir := NewLocal(), t.TempDir()
+	l, dir := NewLocal(DialRules{}), t.TempDir()
 	path := filepath.Join(dir, "f")
 	must(t, os.WriteFile(path, []byte("12345"), 0o640))
 	got, err := l.ReadFile(t.Context(), path, 5)
@@ -113,7 +113,7 @@ func TestReadFileReadsFilesOnly(t *testing.T) {
 }
 
 func TestReplaceFileFollowsLinks(t *testing.T) {
-	l, dir := NewLocal(), t.TempDir()
+	l, dir := NewLocal(DialRules{}), t.TempDir()
 	must(t, os.Mkdir(filepath.Join(dir, "a"), 0o700))
 	must(t, os.Mkdir(filepath.Join(dir, "b"), 0o700))
 	must(t, os.Symlink("../b/link", filepath.Join(dir, "a", "f")))
@@ -138,7 +138,7 @@ func TestReplaceFileFollowsLinks(t *testing.T) {
 }
 
 func TestReplaceFileLeavesNothingWhenItFails(t *testing.T) {
-	l, dir := NewLocal(), t.TempDir()
+	l, dir := NewLocal(DialRules{}), t.TempDir()
 	path := filepath.Join(dir, "f")
 	must(t, os.WriteFile(path, []byte("old"), 0o600))
 	good := Replacement{Path: path, Content: []byte("new"), Temp: ".tmp", IfSum: Sum([]byte("old"))}
@@ -185,7 +185,7 @@ func TestReplaceFileLeavesNothingWhenItFails(t *testing.T) {
 }
 
 func TestRemoveFileRemovesWhatItKnows(t *testing.T) {
-	l, dir := NewLocal(), t.TempDir()
+	l, dir := NewLocal(DialRules{}), t.TempDir()
 	path := filepath.Join(dir, "f")
 	must(t, l.RemoveFile(t.Context(), path, Sum(nil)))
 	must(t, os.WriteFile(path, []byte("x"), 0o600))
@@ -197,14 +197,14 @@ func TestRemoveFileRemovesWhatItKnows(t *testing.T) {
 }
 
 func TestLockIsOneAtATimeAndEndsWithItsContext(t *testing.T) {
-	l, dir := NewLocal(), t.TempDir()
+	l, dir := NewLocal(DialRules{}), t.TempDir()
 	path := filepath.Join(dir, "f")
 	unlock, err := l.Lock(t.Context(), path)
 	must(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	waited := make(chan error, 1)
 	go func() {
-		_, err := NewLocal().Lock(ctx, filepath.Join(dir, "g")) // the same directory
+		_, err := NewLocal(DialRules{}).Lock(ctx, filepath.Join(dir, "g")) // the same directory
 		waited <- err
 	}()
 	cancel()
@@ -227,7 +227,7 @@ func TestLockIsOneAtATimeAndEndsWithItsContext(t *testing.T) {
 }
 
 func TestPublishedDirectories(t *testing.T) {
-	l, dir := NewLocal(), t.TempDir()
+	l, dir := NewLocal(DialRules{}), t.TempDir()
 	path := filepath.Join(dir, "orders")
 	files := func(kv ...string) map[string][]byte {
 		m := map[string][]byte{}
@@ -285,7 +285,7 @@ func TestPublishedDirectories(t *testing.T) {
 
 // TestPublishGoesOnAfterACrash: whatever an earlier try left.
 func TestPublishGoesOnAfterACrash(t *testing.T) {
-	l := NewLocal()
+	l := NewLocal(DialRules{})
 	one := Published{Tag: "us", Generation: 1, Files: map[string][]byte{"a": []byte("1"), "old": nil}, Mode: 0o600}
 	two := Published{Tag: "us", Generation: 2, Files: map[string][]byte{"a": []byte("2"), "new": nil}, Mode: 0o600}
 	dataOf := func(p Published) string {
@@ -332,7 +332,7 @@ func TestDialSpeaksFromHere(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	defer listener.Close()
-	c, err := NewLocal().DialContext(t.Context(), "tcp", listener.Addr().String())
+	c, err := NewLocal(DialRules{}).DialContext(t.Context(), "tcp", listener.Addr().String())
 	must(t, err)
 	must(t, c.Close())
 }

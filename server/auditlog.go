@@ -2,6 +2,7 @@ package server
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
@@ -43,12 +44,19 @@ func (x *exchange) disclosed(resource patchbay.ID) error {
 	return x.told(patchbay.ActOf(x.ctx), patchbay.AuditEntry{Resource: resource})
 }
 
+// tell is how the use cases put a line into the log.
+func (x *exchange) tell(ctx context.Context, e patchbay.AuditEntry) error {
+	act := patchbay.ActOf(ctx)
+	act.Action = cmp.Or(e.Action, act.Action)
+	return x.told(act, e)
+}
+
 // told appends the lines of what was done and wrote nothing else.
 func (x *exchange) told(act patchbay.Act, e patchbay.AuditEntry) error {
 	if x.server.opts.Audit == nil {
 		return nil
 	}
-	e.Time, e.Result = x.server.now().UTC(), patchbay.AuditSucceeded
+	e.Time, e.Result = x.server.now().UTC(), cmp.Or(e.Result, patchbay.AuditSucceeded)
 	for _, line := range store.Lines(act, e) {
 		if err := x.server.opts.Audit.AppendAudit(x.ctx, line); err != nil {
 			x.server.log.LogAttrs(x.ctx, slog.LevelError, "what a caller asked for is not answered: it can't be written to the audit log",

@@ -13,6 +13,7 @@ import (
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/access"
 	"patchbay.dev/patchbay/audit"
+	"patchbay.dev/patchbay/connector"
 	"patchbay.dev/patchbay/store"
 	"patchbay.dev/patchbay/store/storetest"
 )
@@ -267,5 +268,30 @@ func TestOneCheckOfTheAuditLogAtATime(t *testing.T) {
 	close(log.goOn)
 	if w := <-first; w.Code != http.StatusOK {
 		t.Errorf("the first one: %d %s", w.Code, w.Body)
+	}
+}
+
+// A preview is a write to the rates, and its line is there before anything is
+// asked, in the tenants of whoever took part; without it nothing is asked.
+func TestAPreviewThatOpensConnectionsHasALineAndCountsAsAWrite(t *testing.T) {
+	const path = linkerDBPath + "/providers/Patchbay.Connector/preview?api-version=2026-11-01"
+	body := `{"properties":{"targetService":{"type":"AzureResource","id":"` + testPG + `"},"authInfo":{"authType":"secret"}}}`
+	b, p := withPeople(t, func(o *Options) { o.Limits = Limits{Writes: 0.2, TenantWrites: 100} })
+	p.give(p.caller("ann", testTenant), access.Owner, "/")
+	if w := b.as("ann", "POST", path, body); w.Code != http.StatusOK || w.Header().Get("x-ms-ratelimit-remaining-subscription-writes") != "1" {
+		t.Fatalf("%d %v %s", w.Code, w.Header(), w.Body)
+	}
+	lines := p.heard()
+	if len(lines) != 1 || lines[0].Action != connector.ActionConnect || lines[0].Result != patchbay.AuditSucceeded || lines[0].Caller != "ann" ||
+		lines[0].Tenant != testTenant || !lines[0].Resource.Equal(linkerDBPath) || !strings.HasPrefix(lines[0].Detail, "a preview asks ") {
+		t.Errorf("%+v", lines)
+	}
+	b.as("ann", "POST", path, body)
+	if w := b.as("ann", "POST", path, body); w.Code != http.StatusTooManyRequests {
+		t.Errorf("the third of two: %d", w.Code)
+	}
+	shut := newBench(t, func(o *Options) { o.Audit = failingAudit{} })
+	if w := shut.send("POST", path, body); w.Code != http.StatusServiceUnavailable {
+		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }

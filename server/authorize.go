@@ -255,6 +255,7 @@ func (x *exchange) inTenant(tenant string) bool {
 // of a connection: in the tenant that it is in, with the token of that tenant.
 func (x *exchange) identified() connector.Caller {
 	c := x.caller.Caller
+	c.Tell = x.tell
 	if x.caller.subject.Operator {
 		return c
 	}

@@ -339,7 +339,10 @@ func (f *fake) Generate(ctx context.Context, id patchbay.ID, info *patchbay.Conf
 	return list, err
 }
 
-func (f *fake) Preview(_ context.Context, r connector.PutRequest) (connector.Preview, error) {
+func (f *fake) Preview(ctx context.Context, r connector.PutRequest) (connector.Preview, error) {
+	if err := r.Caller.Tell(ctx, patchbay.AuditEntry{Action: connector.ActionConnect, Resource: r.ID, Detail: "a preview asks " + r.Spec.Target.ID.Name()}); err != nil {
+		return connector.Preview{}, err
+	}
 	return connector.Preview{
 		Kind:     patchbay.OpCreate,
 		Steps:    []connector.PreviewStep{{Name: "principal", Text: "create role pb_x7k2m9q4abcd_g1 on " + r.Spec.Target.ID.Name()}},

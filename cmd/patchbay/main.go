@@ -49,10 +49,11 @@ func serve(ctx context.Context, o cli.ServeOptions) error {
 			TrustForwarded: o.TrustForwarded, Names: o.Names, Drain: o.Drain,
 			Limits: server.Limits{Reads: o.RateReads, Writes: o.RateWrites},
 		},
-		Overlap: o.RotationOverlap,
-		Traces:  o.OTLPEndpoint,
-		SignIn:  controlplane.SignIn{Providers: o.OIDC, Lifetime: o.TokenLifetime, Rotation: o.KeyRotation},
-		Log:     log,
+		Overlap:  o.RotationOverlap,
+		DenyDial: o.DenyDial, AllowDial: o.AllowDial,
+		Traces: o.OTLPEndpoint,
+		SignIn: controlplane.SignIn{Providers: o.OIDC, Lifetime: o.TokenLifetime, Rotation: o.KeyRotation},
+		Log:    log,
 	})
 }
 

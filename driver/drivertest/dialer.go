@@ -84,12 +84,35 @@ func blackHole(t *testing.T) driver.Dialer {
 	return redirect(l.Addr().String())
 }
 
-// unknownName finds no address for any name.
-type unknownName struct{}
+// babbler dials a server that says words, whatever is asked, and hangs up.
+func babbler(t *testing.T, words string) driver.Dialer {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = c.Write([]byte(words))
+			_ = c.Close()
+		}
+	}()
+	t.Cleanup(func() { _ = l.Close(); <-done })
+	return redirect(l.Addr().String())
+}
 
-func (unknownName) DialContext(_ context.Context, network, address string) (net.Conn, error) {
+// unknownName finds no address for any name; by is the server that says so.
+type unknownName struct{ by string }
+
+func (n unknownName) DialContext(_ context.Context, network, address string) (net.Conn, error) {
 	host, _, _ := net.SplitHostPort(address)
-	return nil, &net.OpError{Op: "dial", Net: network, Err: &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}}
+	return nil, &net.OpError{Op: "dial", Net: network, Err: &net.DNSError{Err: "no such host", Name: host, Server: n.by, IsNotFound: true}}
 }
 
 // cutDialer loses every connection after a number of writes: the last one

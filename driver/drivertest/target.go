@@ -124,6 +124,7 @@ func Target(t *testing.T, h TargetHarness) {
 	t.Run("CanceledContext", s.canceled)
 	t.Run("Unreachable", s.unreachable)
 	t.Run("HungServer", s.hung)
+	t.Run("TalkativeServer", s.talkative)
 	t.Run("CutConnections", s.cut)
 }
 
@@ -827,6 +828,28 @@ func (s *targetSuite) hung(t *testing.T) {
 			t.Errorf("%s = %v, want a transient error", name, err)
 		}
 		s.silent(t, err, r)
+	}
+}
+
+// talkative has a server and a name server that say what somebody else should
+// not hear: it is in none of the words that whoever called the driver sees.
+func (s *targetSuite) talkative(t *testing.T) {
+	const said = "CanaryOfTheSuite"
+	r := s.request(t, s.open(t, nil), s.sub(), patchbay.Writer)
+	for what, d := range map[string]driver.Dialer{"server": babbler(t, said+"\r\n"), "name server": unknownName{by: said + ":53"}} {
+		target := s.open(t, d)
+		for name, call := range s.calls(target, r, d) {
+			err := call(s.context(t))
+			e := patchbay.AsError(err)
+			if e == nil {
+				t.Errorf("%s with a %s that talks succeeds", name, what)
+				continue
+			}
+			if text := fmt.Sprintf("%v %+v %s %s %s", err, err, e.Message, e.Fix, e.Subject); strings.Contains(strings.ToLower(text), strings.ToLower(said)) {
+				t.Errorf("%s tells what the %s said: %s", name, what, text)
+			}
+			s.silent(t, err, r)
+		}
 	}
 }
 

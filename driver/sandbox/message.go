@@ -27,6 +27,7 @@ type request struct {
 	Access     patchbay.Access   `json:"access,omitempty"`
 	Options    map[string]string `json:"options,omitempty"`
 	Servers    []string          `json:"servers,omitempty"`
+	Asked      string            `json:"asked,omitempty"`
 	Facts      json.RawMessage   `json:"facts,omitempty"`
 	Left       time.Duration     `json:"left"` // until it has to end; 0: no bound
 }
@@ -54,7 +55,7 @@ func newRequest(ctx context.Context, name string, c driver.Config, r driver.Prob
 	q := request{
 		Driver: name, ID: c.ID, Kind: c.Kind, Location: c.Location, Endpoint: c.Endpoint, Properties: c.Properties,
 		Public: r.Credential.Public, Secret: map[string]string{},
-		Sub: r.Sub, Access: r.Access, Options: r.Options, Servers: r.Servers, Facts: r.Facts,
+		Sub: r.Sub, Access: r.Access, Options: r.Options, Servers: r.Servers, Asked: r.Asked, Facts: r.Facts,
 	}
 	for name, secret := range r.Credential.Secret {
 		q.Secret[name] = secret.Reveal()
@@ -74,7 +75,7 @@ func (q request) open(d driver.Dialer) (driver.Config, driver.ProbeRequest) {
 	return driver.Config{ID: q.ID, Kind: q.Kind, Location: q.Location, Endpoint: q.Endpoint, Properties: q.Properties},
 		driver.ProbeRequest{
 			Credential: driver.Credential{Public: q.Public, Secret: secrets}, Dialer: d,
-			Sub: q.Sub, Access: q.Access, Options: q.Options, Servers: q.Servers, Facts: q.Facts,
+			Sub: q.Sub, Access: q.Access, Options: q.Options, Servers: q.Servers, Asked: q.Asked, Facts: q.Facts,
 		}
 }
 
@@ -103,11 +104,11 @@ func plain(err error) *patchbay.Error {
 		e = patchbay.Errorf(patchbay.Timeout, "no answer in time").AsTransient()
 	case errors.Is(err, context.Canceled):
 		e = patchbay.Errorf(patchbay.Canceled, "stopped").AsTransient()
-	default:
-		e = patchbay.AsError(err)
+	default: // its words may be the server's
+		e = patchbay.Errorf(patchbay.Internal, "the driver failed in a way that has no code")
 	}
 	told := *e
-	told.Err = nil
+	told.Err, told.Said = nil, ""
 	return &told
 }
 

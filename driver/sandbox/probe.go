@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"net"
@@ -16,6 +17,7 @@ type probe struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	dialer driver.Dialer
+	asked  string       // what messages call the server; "": by its address
 	left   atomic.Int64 // bytes that may still be received; negative when there were too many
 	pumps  sync.WaitGroup
 
@@ -26,7 +28,7 @@ type probe struct {
 }
 
 func newProbe(ctx context.Context, r driver.ProbeRequest) *probe {
-	p := &probe{dialer: r.Dialer}
+	p := &probe{dialer: r.Dialer, asked: r.Asked}
 	p.ctx, p.cancel = context.WithCancel(ctx)
 	p.left.Store(maxReceived)
 	return p
@@ -61,12 +63,13 @@ func (p *probe) dialAhead(ctx context.Context, address string) error {
 func (p *probe) dial(ctx context.Context, address string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialLimit)
 	defer cancel()
-	conn, err := p.dialer.DialContext(ctx, "tcp", address)
-	if err != nil {
-		return nil, driver.DialError(err, address)
-	}
-	return conn, nil
+	return p.dialer.DialContext(ctx, "tcp", address)
 }
+
+// closed is a dialer whose connections all fail as the first one did.
+type closed struct{ err error }
+
+func (c closed) DialContext(context.Context, string, string) (net.Conn, error) { return nil, c.err }
 
 // connect gives a connection that a child asks for.
 func (p *probe) connect(address string) (net.Conn, error) {
@@ -80,7 +83,7 @@ func (p *probe) connect(address string) (net.Conn, error) {
 	}
 	p.mu.Unlock()
 	if many {
-		return nil, patchbay.Errorf(patchbay.TargetMisbehaved, "%s makes its client connect again and again", address)
+		return nil, patchbay.Errorf(patchbay.TargetMisbehaved, "%s makes its client connect again and again", cmp.Or(p.asked, address))
 	}
 	return p.dial(p.ctx, address)
 }
@@ -94,7 +97,8 @@ func (p *probe) serve(stream io.ReadWriteCloser) {
 	}
 	conn, err := p.connect(want.Address)
 	if err != nil {
-		_ = write(stream, dialled{Error: plain(err)}) // a child that is gone needs no answer
+		// A child that is gone needs no answer.
+		_ = write(stream, dialled{Error: plain(driver.DialError(err, cmp.Or(p.asked, want.Address)))})
 		return
 	}
 	stop := context.AfterFunc(p.ctx, func() { _ = conn.Close() })

@@ -13,8 +13,10 @@
 package sandbox
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -88,13 +90,18 @@ func (s *Sandbox) Close() {
 }
 
 // Probe implements [driver.Isolator]. The first connection is made before a
-// child is taken: a server that can't be reached costs none.
-func (s *Sandbox) Probe(ctx context.Context, name string, c driver.Config, r driver.ProbeRequest) (driver.ProbeResult, error) {
+// child is taken. A server that can't be reached costs none, and says nothing that
+// could hurt: what that means, the driver says in this process.
+func (s *Sandbox) Probe(ctx context.Context, name string, d driver.TargetDriver, c driver.Config, r driver.ProbeRequest) (driver.ProbeResult, error) {
 	p := newProbe(ctx, r)
 	defer p.end()
 	if len(r.Servers) == 1 { // of several, the client chooses
-		if err := p.dialAhead(ctx, r.Servers[0]); err != nil {
-			return driver.ProbeResult{}, err
+		switch err := p.dialAhead(ctx, r.Servers[0]); {
+		case ctx.Err() != nil:
+			return driver.ProbeResult{}, outOfTime(ctx)
+		case err != nil:
+			r.Dialer = closed{err}
+			return d.Probe(ctx, c, r)
 		}
 	}
 	release, err := s.places.Acquire(ctx, r.Share...)
@@ -118,25 +125,28 @@ func (s *Sandbox) Probe(ctx context.Context, name string, c driver.Config, r dri
 	case err == nil:
 		return result, nil
 	case p.excess():
-		return driver.ProbeResult{}, misbehaved(r, "it sends more than %d MiB to somebody who signs in", maxReceived>>20)
+		return driver.ProbeResult{}, misbehaved(c, "it sends more than %d MiB to somebody who signs in", maxReceived>>20)
 	case errors.As(err, &said):
 		return driver.ProbeResult{}, said
 	case ctx.Err() != nil:
-		e := patchbay.Errorf(patchbay.Timeout, "the sign-in did not end in time").AsTransient()
-		e.Err = context.Cause(ctx)
-		return driver.ProbeResult{}, e
+		return driver.ProbeResult{}, outOfTime(ctx)
 	}
 	s.log.WarnContext(ctx, "a probe ended its process", "driver", name, "resource", c.ID, "why", why)
-	return driver.ProbeResult{}, misbehaved(r, "what it answers ends the client that signs in (%s)", why)
+	return driver.ProbeResult{}, misbehaved(c, "what it answers ends the client that signs in (%s)", why)
 }
 
-func misbehaved(r driver.ProbeRequest, format string, args ...any) error {
-	at := "the target"
-	if len(r.Servers) > 0 {
-		at = r.Servers[0]
+// outOfTime is the error of a probe whose context ended.
+func outOfTime(ctx context.Context) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return &patchbay.Error{Code: patchbay.Canceled, Message: "the sign-in was stopped", Transient: true, Err: context.Canceled}
 	}
-	return patchbay.Errorf(patchbay.TargetMisbehaved, at+" does not behave as such a service does: "+format, args...).
-		WithFix("look at what answers on %s: no service of this kind does that", at)
+	return patchbay.Errorf(patchbay.Timeout, "the sign-in did not end in time").AsTransient()
+}
+
+func misbehaved(c driver.Config, format string, args ...any) error {
+	at := cmp.Or(c.Endpoint, c.ID.Name())
+	return patchbay.Errorf(patchbay.TargetMisbehaved, "%s does not behave as such a service does: %s", at, fmt.Sprintf(format, args...)).
+		WithFix("look at what answers at %s: no service of this kind does that", at)
 }
 
 // take gives a child that serves the tenant alone.

@@ -148,7 +148,7 @@ func TestAProbeHasItsRequestAndNothingElse(t *testing.T) {
 	r := request(listener(t, greet), "t")
 	r.Access, r.Options, r.Facts = patchbay.Writer, map[string]string{"o": "v"}, []byte(`{"a":1}`)
 	c := driver.Config{ID: "/subscriptions/s", Endpoint: "e", Properties: []byte(`{"p":2}`)}
-	result, err := s.Probe(t.Context(), "greets", c, r)
+	result, err := s.Probe(t.Context(), "greets", drivers["greets"], c, r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,12 +169,12 @@ func TestWhatEndsAClientEndsItsProbeAlone(t *testing.T) {
 	for name, says := range map[string]string{"allocates": "more memory", "grows": "more memory", "panics": "crashes", "computes": "without an end"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := s.Probe(t.Context(), name, driver.Config{}, request(address, name))
+			_, err := s.Probe(t.Context(), name, drivers[name], driver.Config{}, request(address, name))
 			e := patchbay.AsError(err)
 			if e.Code != patchbay.TargetMisbehaved || e.Transient || !strings.Contains(e.Message, says) || strings.Contains(e.Message+e.Fix, "hunter2") {
 				t.Errorf("%v", err)
 			}
-			if _, err := s.Probe(t.Context(), "greets", driver.Config{}, request(address, name)); err != nil {
+			if _, err := s.Probe(t.Context(), "greets", drivers["greets"], driver.Config{}, request(address, name)); err != nil {
 				t.Errorf("the next probe: %v", err)
 			}
 		})
@@ -191,11 +191,11 @@ func TestAServerThatNeverEndsIsCutOff(t *testing.T) {
 			}
 		}
 	})
-	_, err := s.Probe(t.Context(), "drinks", driver.Config{}, request(address, "t"))
+	_, err := s.Probe(t.Context(), "drinks", drivers["drinks"], driver.Config{}, request(address, "t"))
 	if e := patchbay.AsError(err); e.Code != patchbay.TargetMisbehaved || !strings.Contains(e.Message, "MiB") {
 		t.Errorf("%v", err)
 	}
-	_, err = s.Probe(t.Context(), "dials", driver.Config{}, request(listener(t, greet), "t"))
+	_, err = s.Probe(t.Context(), "dials", drivers["dials"], driver.Config{}, request(listener(t, greet), "t"))
 	if e := patchbay.AsError(err); e.Code != patchbay.TargetMisbehaved || !strings.Contains(e.Message, "again and again") {
 		t.Errorf("%v", err)
 	}
@@ -207,7 +207,7 @@ func TestAProbeThatHangsEndsWithItsContext(t *testing.T) {
 	address := listener(t, func(c net.Conn) { reached <- struct{}{}; _, _ = io.Copy(io.Discard, c) })
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-reached; cancel() }()
-	_, err := s.Probe(ctx, "hangs", driver.Config{}, request(address, "t"))
+	_, err := s.Probe(ctx, "hangs", drivers["hangs"], driver.Config{}, request(address, "t"))
 	if !errors.Is(err, context.Canceled) || !patchbay.IsTransient(err) {
 		t.Errorf("%v", err)
 	}
@@ -229,7 +229,7 @@ func TestAChildReachesNoFileAndNoAddress(t *testing.T) {
 	r := request(listener(t, greet), "t")
 	r.Options = map[string]string{"file": secret, "elsewhere": listener(t, greet)}
 	r.Dialer = onlyTo(r.Servers[0])
-	result, err := s.Probe(t.Context(), "reaches", driver.Config{}, r)
+	result, err := s.Probe(t.Context(), "reaches", drivers["reaches"], driver.Config{}, r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -259,7 +259,7 @@ func TestAChildServesOneTenantAlone(t *testing.T) {
 	address := listener(t, greet)
 	pid := func(tenant string) string {
 		t.Helper()
-		result, err := s.Probe(t.Context(), "greets", driver.Config{}, request(address, tenant))
+		result, err := s.Probe(t.Context(), "greets", drivers["greets"], driver.Config{}, request(address, tenant))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -272,7 +272,7 @@ func TestAChildServesOneTenantAlone(t *testing.T) {
 	if other := pid("b"); other == first {
 		t.Error("two tenants have one child")
 	}
-	_, err := s.Probe(t.Context(), "panics", driver.Config{}, request(address, "a"))
+	_, err := s.Probe(t.Context(), "panics", drivers["panics"], driver.Config{}, request(address, "a"))
 	if patchbay.CodeOf(err) != patchbay.TargetMisbehaved {
 		t.Error(err)
 	}
@@ -297,10 +297,10 @@ func TestProbesOfATenantLeaveRoomForAnothers(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var probes sync.WaitGroup
 	for range 12 {
-		probes.Go(func() { _, _ = s.Probe(ctx, "hangs", driver.Config{}, request(silent, "flood")) })
+		probes.Go(func() { _, _ = s.Probe(ctx, "hangs", drivers["hangs"], driver.Config{}, request(silent, "flood")) })
 	}
 	<-all
-	if _, err := s.Probe(t.Context(), "greets", driver.Config{}, request(listener(t, greet), "bystander")); err != nil {
+	if _, err := s.Probe(t.Context(), "greets", drivers["greets"], driver.Config{}, request(listener(t, greet), "bystander")); err != nil {
 		t.Error(err)
 	}
 	cancel()
@@ -314,10 +314,10 @@ func TestAServerThatCannotBeReachedCostsNoChild(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = l.Close()
-	if _, err := s.Probe(t.Context(), "greets", driver.Config{}, request(l.Addr().String(), "t")); patchbay.CodeOf(err) != patchbay.PortClosed {
+	if _, err := s.Probe(t.Context(), "greets", drivers["greets"], driver.Config{}, request(l.Addr().String(), "t")); patchbay.CodeOf(err) != patchbay.PortClosed {
 		t.Errorf("%v", err)
 	}
-	_, err = s.Probe(t.Context(), "greets", driver.Config{}, request(listener(t, greet), "t"))
+	_, err = s.Probe(t.Context(), "greets", drivers["greets"], driver.Config{}, request(listener(t, greet), "t"))
 	if e := patchbay.AsError(err); e.Code != patchbay.Internal || !e.Transient || !strings.Contains(e.Message, "no process can be started") {
 		t.Errorf("%v", err)
 	}
@@ -325,7 +325,7 @@ func TestAServerThatCannotBeReachedCostsNoChild(t *testing.T) {
 
 func TestAProgramThatIsNoChildIsNotTakenForOne(t *testing.T) {
 	s := sandbox.New(sandbox.Options{Command: []string{"/bin/sh", "-c", "echo hello"}})
-	_, err := s.Probe(t.Context(), "greets", driver.Config{}, request(listener(t, greet), "t"))
+	_, err := s.Probe(t.Context(), "greets", drivers["greets"], driver.Config{}, request(listener(t, greet), "t"))
 	if patchbay.CodeOf(err) != patchbay.Internal {
 		t.Errorf("%v", err)
 	}
@@ -371,7 +371,7 @@ func BenchmarkProbe(b *testing.B) {
 					n++
 					tenant = fmt.Sprint(n)
 				}
-				if _, err := s.Probe(b.Context(), "greets", driver.Config{}, request(address, tenant)); err != nil {
+				if _, err := s.Probe(b.Context(), "greets", drivers["greets"], driver.Config{}, request(address, tenant)); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -49,13 +49,13 @@ func benchProbes(ctx context.Context, out io.Writer, rounds int) (err error) {
 		{name: "in a child that waits", probe: func(string) error {
 			r := r
 			r.Share = []string{"one tenant"}
-			_, err := box.Probe(ctx, "postgres", c, r)
+			_, err := box.Probe(ctx, "postgres", postgres.Driver(), c, r)
 			return err
 		}},
 		{name: "in a new child", probe: func(tenant string) error {
 			r := r
 			r.Share = []string{tenant}
-			_, err := box.Probe(ctx, "postgres", c, r)
+			_, err := box.Probe(ctx, "postgres", postgres.Driver(), c, r)
 			return err
 		}},
 	}

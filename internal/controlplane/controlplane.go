@@ -57,6 +57,8 @@ type Options struct {
 	// connector.DefaultOverlap.
 	Overlap time.Duration
 	SignIn  SignIn
+	// DenyDial and AllowDial are an operator's part of [hosts.DialRules].
+	DenyDial, AllowDial []string
 	// Traces is the URL of an OpenTelemetry collector (OTLP over HTTP); "" is
 	// none.
 	Traces string
@@ -65,17 +67,22 @@ type Options struct {
 	Ready func(*server.Server)
 }
 
-// Catalog is the drivers of this build: a new one is one line here.
-func Catalog() driver.Catalog {
+// Catalog is the drivers of this build, on the machine that applications run on:
+// a new one is one line here or in targets.
+func Catalog(host hosts.Host) driver.Catalog {
 	return driver.Catalog{
-		Targets: map[string]driver.TargetDriver{
-			"postgres": postgres.Driver(),
-			"nats":     nats.Driver(),
-			"external": external.Driver(externalKinds(), settings.Variant),
-		},
+		Targets: targets(),
 		Sources: map[string]driver.SourceDriver{
-			"envfile": envfile.Driver(),
+			"envfile": envfile.Driver(host),
 		},
+	}
+}
+
+func targets() map[string]driver.TargetDriver {
+	return map[string]driver.TargetDriver{
+		"postgres": postgres.Driver(),
+		"nats":     nats.Driver(),
+		"external": external.Driver(externalKinds(), settings.Variant),
 	}
 }
 
@@ -97,13 +104,17 @@ func externalKinds() []external.Kind {
 // control plane calls it first of all.
 func IfChild() {
 	if sandbox.IsChild(os.Args[1:]) {
-		os.Exit(sandbox.Main(Catalog().Targets))
+		os.Exit(sandbox.Main(targets()))
 	}
 }
 
 // Run serves until ctx ends, and then drains: requests and steps that are in
 // flight end, and what has not ended goes on at the next start.
 func Run(ctx context.Context, o Options) (err error) {
+	rules, err := hosts.NewDialRules(o.DenyDial, o.AllowDial)
+	if err != nil {
+		return err
+	}
 	dir := o.Server.Dir
 	if err := prepare(dir); err != nil {
 		return err
@@ -134,9 +145,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	watch := newMetrics(registry)
 	service := connector.New(connector.Options{
-		Records: records, Keys: keys, Catalog: Catalog(), Overlap: o.Overlap, Log: o.Log, Observe: watch.driverCalled,
+		Records: records, Keys: keys, Catalog: Catalog(hosts.NewLocal(rules)), Overlap: o.Overlap, Log: o.Log, Observe: watch.driverCalled,
 		Isolate: probes,
-		Dialer:  &net.Dialer{Timeout: dialTimeout, Control: hosts.RefuseMetadata},
+		Dialer:  &net.Dialer{Timeout: dialTimeout, Control: rules.Control},
 	})
 	defer service.Close()
 	if err := service.Init(ctx); err != nil {

@@ -111,10 +111,8 @@ type reload struct {
 	Signal  string   `json:"signal"` // to the process of PidFile; default HUP
 }
 
-// Driver is the driver for this machine.
-func Driver() driver.SourceDriver { return driverOn(hosts.NewLocal()) }
-
-func driverOn(host hosts.Host) driver.SourceDriver {
+// Driver is the driver for files of that machine.
+func Driver(host hosts.Host) driver.SourceDriver {
 	return driver.SourceDriver{
 		Types: []string{"Microsoft.Web/sites"},
 		Open: func(_ context.Context, c driver.Config) (driver.Source, error) {

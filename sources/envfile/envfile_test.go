@@ -20,12 +20,12 @@ import (
 // opened is a source for a path, with properties as JSON.
 func opened(t testing.TB, path, properties string) driver.Source {
 	t.Helper()
-	return openedOn(t, hosts.NewLocal(), path, properties)
+	return openedOn(t, hosts.NewLocal(hosts.DialRules{}), path, properties)
 }
 
 func openedOn(t testing.TB, host hosts.Host, path, properties string) driver.Source {
 	t.Helper()
-	s, err := driverOn(host).Open(t.Context(), driver.Config{ID: testID, Endpoint: path, Properties: json.RawMessage(properties)})
+	s, err := Driver(host).Open(t.Context(), driver.Config{ID: testID, Endpoint: path, Properties: json.RawMessage(properties)})
 	must(t, err)
 	return s
 }
@@ -79,7 +79,7 @@ func TestPropertiesAreStrict(t *testing.T) {
 		`{"reload":{"command":["true","\u0000"]}}`,
 	}
 	open := func(endpoint, properties string) error {
-		_, err := Driver().Open(t.Context(), driver.Config{ID: testID, Endpoint: endpoint, Properties: json.RawMessage(properties)})
+		_, err := Driver(hosts.NewLocal(hosts.DialRules{})).Open(t.Context(), driver.Config{ID: testID, Endpoint: endpoint, Properties: json.RawMessage(properties)})
 		return err
 	}
 	for _, p := range good {
@@ -93,7 +93,7 @@ func TestPropertiesAreStrict(t *testing.T) {
 	for _, path := range []string{"", "env", "./env", "/", "/a/../b", "/a//b", "/a/", "/a\nb", "/a\x00b"} {
 		code(t, open(path, ""), patchbay.InvalidArgument, "Open of "+path)
 	}
-	_, err := Driver().Open(t.Context(), driver.Config{ID: testID, Endpoint: "/e", Admin: driver.Secrets{"password": patchbay.NewSecret("x")}})
+	_, err := Driver(hosts.NewLocal(hosts.DialRules{})).Open(t.Context(), driver.Config{ID: testID, Endpoint: "/e", Admin: driver.Secrets{"password": patchbay.NewSecret("x")}})
 	code(t, err, patchbay.InvalidArgument, "Open with an admin credential")
 }
 
@@ -260,7 +260,7 @@ func TestAnEditRightBeforeTheRenameIsNotLost(t *testing.T) {
 		dir := t.TempDir()
 		path := filepath.Join(dir, "env")
 		must(t, os.WriteFile(path, []byte("A=1\n"), 0o600))
-		s := openedOn(t, meddling{hosts.NewLocal(), func() error {
+		s := openedOn(t, meddling{hosts.NewLocal(hosts.DialRules{}), func() error {
 			if edit == "\x00gone" {
 				return os.Remove(path)
 			}
@@ -282,7 +282,7 @@ func TestAnEditRightBeforeTheRenameIsNotLost(t *testing.T) {
 	}
 	t.Run("a file that appears", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "env")
-		s := openedOn(t, meddling{hosts.NewLocal(), func() error { return os.WriteFile(path, []byte("THEIRS=1\n"), 0o600) }}, path, "")
+		s := openedOn(t, meddling{hosts.NewLocal(hosts.DialRules{}), func() error { return os.WriteFile(path, []byte("THEIRS=1\n"), 0o600) }}, path, "")
 		_, err := s.WriteSettings(t.Context(), connect("orders", 1, "B", "2"), version(t, s))
 		code(t, err, patchbay.SettingsChanged, "WriteSettings")
 		if got := content(t, path); got != "THEIRS=1\n" {
@@ -305,7 +305,7 @@ func TestBindingAndFileAreOneChange(t *testing.T) {
 		must(t, err)
 		properties := `{"bindingRoot":"` + root + `"}`
 		stop := errors.New("stopped")
-		broken := openedOn(t, meddling{hosts.NewLocal(), func() error { return stop }}, path, properties)
+		broken := openedOn(t, meddling{hosts.NewLocal(hosts.DialRules{}), func() error { return stop }}, path, properties)
 		before, err = broken.ReadSettings(t.Context())
 		must(t, err)
 		if _, err := broken.WriteSettings(t.Context(), change, before.Version); !errors.Is(err, stop) {

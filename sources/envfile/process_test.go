@@ -144,7 +144,7 @@ func TestKilledWriters(t *testing.T) {
 	properties := func(dir string) string { return `{"bindingRoot":"` + filepath.Join(dir, "b") + `"}` }
 	if job() != "" {
 		at, dir, _ := strings.Cut(job(), "|")
-		s := openedOn(t, killing{hosts.NewLocal(), at}, filepath.Join(dir, "env"), properties(dir))
+		s := openedOn(t, killing{hosts.NewLocal(hosts.DialRules{}), at}, filepath.Join(dir, "env"), properties(dir))
 		written(t, s, change)
 		t.Fatal("still alive")
 	}

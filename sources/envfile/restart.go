@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
 	"patchbay.dev/patchbay/hosts"
 )
 
@@ -96,10 +97,7 @@ func (s *source) lastLine(ctx context.Context, output []byte) string {
 			line = strings.ReplaceAll(line, part, hidden)
 		}
 	}
-	if len(line) > 200 {
-		line = strings.ToValidUTF8(line[:200], "") + "…"
-	}
-	return line
+	return driver.Quoted(line)
 }
 
 func (s *source) signalReload(ctx context.Context) error {

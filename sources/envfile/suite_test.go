@@ -20,6 +20,7 @@ import (
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
 	"patchbay.dev/patchbay/driver/drivertest"
+	"patchbay.dev/patchbay/hosts"
 )
 
 const testID patchbay.ID = "/subscriptions/s/resourceGroups/it's a group/providers/Microsoft.Web/sites/my web"
@@ -52,7 +53,7 @@ func TestSourceSuite(t *testing.T) {
 	for _, l := range layouts {
 		t.Run(l.name, func(t *testing.T) {
 			h := drivertest.SourceHarness{
-				Driver:  Driver(),
+				Driver:  Driver(hosts.NewLocal(hosts.DialRules{})),
 				New:     l.place,
 				Refused: map[string]patchbay.Setting{},
 			}

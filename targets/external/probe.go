@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"io"
 	"net"
 	"strings"
 	"time"
@@ -23,7 +24,7 @@ func (t *target) PrepareProbe(ctx context.Context, r driver.ProbeRequest) (drive
 	if errors.Is(err, errNowhere) {
 		return r, nil
 	}
-	r.Servers = []string{at}
+	r.Servers, r.Asked = []string{at}, s.asked
 	return r, err
 }
 
@@ -96,26 +97,36 @@ func (s *session) value(name string) string {
 	return s.facts[name]
 }
 
-// refused is the service's no to the login. Its own words are not shown: they
+// refused is the service's no to the login. Its own words are not kept: they
 // may be anything.
-func (s *session) refused(err error) error {
-	return &patchbay.Error{Code: patchbay.LoginRefused, Message: s.at + " refuses the login", Err: err}
+func (s *session) refused(error) error {
+	return patchbay.Errorf(patchbay.LoginRefused, "%s refuses the login", s.asked)
 }
 
 // answered says what an error of a client library means, when it is not a
 // refusal: the connection was there a moment ago.
 func (s *session) answered(ctx context.Context, err error) error {
 	var already *patchbay.Error
-	var timeout net.Error
+	var network net.Error
+	isNetwork := errors.As(err, &network)
 	switch {
 	case errors.As(err, &already):
 		return err
-	case ctx.Err() == nil && !errors.Is(err, context.DeadlineExceeded) && (!errors.As(err, &timeout) || !timeout.Timeout()):
-		return s.fault(ctx, err)
 	case errors.Is(ctx.Err(), context.Canceled):
 		return s.fault(ctx, err)
+	case ctx.Err() != nil, errors.Is(err, context.DeadlineExceeded), isNetwork && network.Timeout():
+		return patchbay.Errorf(patchbay.Timeout, "%s takes connections and does not answer", s.asked).AsTransient()
 	}
-	return patchbay.Errorf(patchbay.Timeout, "%s takes connections and does not answer", s.at).AsTransient()
+	e := driver.DialError(err, s.asked)
+	if e.Code == patchbay.TargetUnreachable && !isNetwork && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return s.strange("no answer that its client knows")
+	}
+	return s.fault(ctx, err)
+}
+
+// strange is an answer that no service of this kind gives; how is in our words.
+func (s *session) strange(how string) error {
+	return patchbay.Errorf(patchbay.TargetUnreachable, "%s answers, but not as a service of this kind would (%s)", s.asked, how).AsTransient()
 }
 
 // seen notes the protocol of a connection.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"time"
@@ -31,12 +32,15 @@ func probeKafka(ctx context.Context, s *session) error {
 	broker := c.SeedBrokers()[0]
 	_, err = broker.Request(ctx, r)
 	if errors.Is(err, kerr.UnsupportedSaslMechanism) {
-		return invalid("%s does not take passwords in the form that Confluent's clients send (PLAIN)", s.at)
+		return invalid("%s does not take passwords in the form that Confluent's clients send (PLAIN)", s.asked)
 	}
 	// Some brokers hang up on who is not let in. The connection, and TLS on it,
 	// worked a moment ago.
 	if errors.Is(err, io.EOF) || errors.Is(err, kerr.SaslAuthenticationFailed) || errors.Is(err, kerr.IllegalSaslState) {
 		return s.refused(err)
+	}
+	if said := (*kerr.Error)(nil); errors.As(err, &said) {
+		return busy(s, fmt.Sprintf("error %d of Kafka", said.Code))
 	}
 	return err
 }

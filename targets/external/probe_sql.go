@@ -4,8 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"database/sql"
-	"database/sql/driver"
+	sqldriver "database/sql/driver"
 	"errors"
+	"fmt"
 	"net"
 
 	"github.com/go-sql-driver/mysql"
@@ -15,6 +16,7 @@ import (
 	"github.com/microsoft/go-mssqldb/msdsn"
 
 	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
 )
 
 // Neither reads anything of this process's environment.
@@ -51,12 +53,12 @@ func probePostgres(ctx context.Context, s *session) error {
 	case "3D000":
 		return missing("database", c.Database)
 	}
-	return busy(s, "SQLSTATE "+clip(said.Code))
+	return busy(s, driver.SQLState(said.Code))
 }
 
 // busy is an answer that is about the moment, or about nothing known.
 func busy(s *session, what string) error {
-	return patchbay.Errorf(patchbay.TargetUnreachable, "%s answers with an error (%s)", s.at, what).AsTransient()
+	return patchbay.Errorf(patchbay.TargetUnreachable, "%s answers with an error (%s)", s.asked, what).AsTransient()
 }
 
 func probeMySQL(ctx context.Context, s *session) error {
@@ -87,7 +89,7 @@ func probeMySQL(ctx context.Context, s *session) error {
 	case 1049:
 		return missing("database", c.DBName)
 	}
-	return busy(s, "error of MySQL")
+	return busy(s, fmt.Sprintf("error %d of MySQL", said.Number))
 }
 
 func probeSQLServer(ctx context.Context, s *session) error {
@@ -121,11 +123,11 @@ func probeSQLServer(ctx context.Context, s *session) error {
 	case 4060, 911:
 		return missing("database, or no right to it:", c.Database)
 	}
-	return busy(s, "error of SQL Server")
+	return busy(s, fmt.Sprintf("error %d of SQL Server", said.Number))
 }
 
 // ask signs in and has the server count to one.
-func ask(ctx context.Context, connector driver.Connector) error {
+func ask(ctx context.Context, connector sqldriver.Connector) error {
 	db := sql.OpenDB(connector)
 	defer func() { _ = db.Close() }()
 	db.SetMaxOpenConns(1)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"strconv"
 	"strings"
@@ -43,6 +44,8 @@ func probeRedis(ctx context.Context, s *session) error {
 		return nil // it signed in, and may not ping
 	case says(err, "db index is out of range"):
 		return missing("database", strconv.Itoa(database))
+	case errors.As(err, new(redis.Error)):
+		return busy(s, "error of Redis")
 	}
 	return err
 }
@@ -114,6 +117,8 @@ func probeMongo(ctx context.Context, s *session) error {
 		return s.refused(err)
 	case errors.As(err, &said) && said.Code == 13:
 		return nil // it signed in, and may do nothing there
+	case errors.As(err, &said):
+		return busy(s, fmt.Sprintf("error %d of MongoDB", said.Code))
 	}
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -69,11 +70,11 @@ func (s *session) meaning(status int, forbidden bool) error {
 	case status == http.StatusUnauthorized || forbidden && status == http.StatusForbidden:
 		return s.refused(nil)
 	case status == http.StatusTooManyRequests || status >= 500:
-		return busy(s, "HTTP "+http.StatusText(status))
+		return busy(s, fmt.Sprintf("HTTP %d", status))
 	case status >= 300 && status < 400 || status == http.StatusNotFound:
-		return patchbay.Errorf(patchbay.TargetUnreachable, "%s answers, but not as a service of this kind would (HTTP %d)", s.at, status)
+		return patchbay.Errorf(patchbay.TargetUnreachable, "%s answers, but not as a service of this kind would (HTTP %d)", s.asked, status)
 	case status >= 400 && status != http.StatusForbidden:
-		return patchbay.Errorf(patchbay.TargetUnreachable, "%s does not understand what a service of this kind would (HTTP %d)", s.at, status)
+		return patchbay.Errorf(patchbay.TargetUnreachable, "%s does not understand what a service of this kind would (HTTP %d)", s.asked, status)
 	}
 	return nil
 }
@@ -128,7 +129,7 @@ func probeVault(ctx context.Context, s *session) error {
 		} `json:"auth"`
 	}
 	if status != http.StatusOK || json.Unmarshal(body, &answer) != nil || answer.Auth.Token == "" || hostile(answer.Auth.Token) {
-		return busy(s, "HTTP "+http.StatusText(status))
+		return busy(s, fmt.Sprintf("HTTP %d", status))
 	}
 	if r, err = s.vault(ctx, http.MethodPost, "/v1/auth/token/revoke-self", answer.Auth.Token, nil); err != nil {
 		return err
@@ -185,6 +186,10 @@ func probeS3(ctx context.Context, s *session) error {
 		return invalid("%s is no name of a bucket", clip(bucket))
 	case "NoSuchBucket":
 		return missing("bucket", bucket)
+	default:
+		if said.StatusCode != 0 {
+			return busy(s, fmt.Sprintf("HTTP %d", said.StatusCode))
+		}
 	}
 	return err
 }

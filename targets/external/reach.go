@@ -50,7 +50,8 @@ type session struct {
 	login    map[string]patchbay.Secret
 	over     context.Context // of the whole attempt: its connections end with it
 	dialer   driver.Dialer
-	at       string      // host:port
+	asked    string      // host:port, as the registration or the caller has it
+	at       string      // host:port that is dialed: a name server may have said it
 	tls      *tls.Config // nil: in the clear
 	protocol string      // of TLS, once it was seen
 }
@@ -63,6 +64,7 @@ func (s *session) locate(ctx context.Context) (at string, err error) {
 	if at == "" {
 		return "", errNowhere
 	}
+	s.asked = at
 	if s.service.kind == "mongodb-atlas" {
 		if at, err = s.seed(ctx, at); err != nil {
 			return "", err
@@ -70,7 +72,7 @@ func (s *session) locate(ctx context.Context) (at string, err error) {
 	}
 	host, _, err := net.SplitHostPort(at)
 	if err != nil || !isHost(host) {
-		return "", invalid("%s is not host:port", clip(at))
+		return "", invalid("%s is not host:port", clip(s.asked))
 	}
 	return at, nil
 }
@@ -78,7 +80,8 @@ func (s *session) locate(ctx context.Context) (at string, err error) {
 // talkTo makes at the session's address, and decides how it is spoken to.
 func (s *session) talkTo(at string) {
 	s.at = at
-	_, secure := s.where(s.service, s.facts)
+	asked, secure := s.where(s.service, s.facts)
+	s.asked = asked
 	if !secure && s.service.cover == tlsScheme || s.noTLS || s.facts["ssl"] == "false" || s.facts["sslmode"] == "disable" {
 		return
 	}
@@ -127,20 +130,17 @@ func (s *session) HostName() string { return "" }
 // fault says what a failed connection means.
 func (s *session) fault(ctx context.Context, err error) error {
 	var already *patchbay.Error
-	var alert tls.AlertError
-	var record tls.RecordHeaderError
 	switch {
 	case errors.As(err, &already):
 		return err
 	case errors.Is(ctx.Err(), context.Canceled):
-		return &patchbay.Error{Code: patchbay.Canceled, Message: "canceled while talking to " + s.at, Err: context.Canceled}
-	case errors.As(err, &record):
-		return patchbay.Errorf(patchbay.CertificateInvalid, "%s does not speak TLS", s.at).WithFix("%s", s.plainly())
-	case errors.As(err, &alert):
-		return patchbay.Errorf(patchbay.CertificateInvalid, "%s does not agree on TLS: %w", s.at, err)
+		return &patchbay.Error{Code: patchbay.Canceled, Message: "canceled while talking to " + s.asked, Err: context.Canceled}
 	}
-	e := driver.DialError(err, s.at)
-	if e.Code == patchbay.CertificateInvalid {
+	e := driver.DialError(err, s.asked)
+	switch {
+	case errors.As(err, new(tls.RecordHeaderError)):
+		e.Fix = s.plainly()
+	case e.Code == patchbay.CertificateInvalid:
 		e.Fix = "give its authority as the property tls.ca, and its name as tls.serverName when it is another"
 	}
 	return e

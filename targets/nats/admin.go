@@ -176,20 +176,20 @@ func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 // contextDialer gives the client library a dialer that ends with a context, and
-// the handshake behind it too, and remembers what the dialer said.
+// the handshake behind it too, and remembers what the dialer's failure means.
 type contextDialer struct {
 	ctx  context.Context
 	next driver.Dialer
 	mu   sync.Mutex
 	stop []func() bool
-	err  error
+	err  *patchbay.Error
 }
 
 func (d *contextDialer) Dial(network, address string) (net.Conn, error) {
 	conn, err := d.next.DialContext(d.ctx, network, address)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.err = err; err != nil {
+	if d.err = driver.DialError(err, address); err != nil {
 		return nil, err
 	}
 	d.stop = append(d.stop, context.AfterFunc(d.ctx, func() { _ = conn.Close() }))
@@ -205,7 +205,7 @@ func (d *contextDialer) release() {
 	}
 }
 
-func (d *contextDialer) failure() error {
+func (d *contextDialer) failure() *patchbay.Error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.err
@@ -225,10 +225,10 @@ func (s *session) meet(ctx context.Context, issuer string) error {
 		return err
 	}
 	if err := replies[0].into(&s.vars); err != nil {
-		return patchbay.Errorf(patchbay.TargetUnreachable, "%s: the answer can't be read: %w", what, err)
+		return unreadable(what, err)
 	}
 	if older(s.vars.Version, oldest) {
-		return patchbay.Errorf(patchbay.NotSupported, "the NATS server has version %s, and has to have %s at least", short(s.vars.Version), strings.Join(oldest, "."))
+		return patchbay.Errorf(patchbay.NotSupported, "the NATS server has version %s, and has to have %s at least", driver.Quoted(s.vars.Version), strings.Join(oldest, "."))
 	}
 	if len(s.vars.Operators) == 0 {
 		return patchbay.Errorf(patchbay.NotSupported, "the NATS server is not in operator mode: it has no trusted operator")
@@ -383,7 +383,7 @@ func (s *session) knows(ctx context.Context, c connection) (bool, error) {
 		return false, nil // there is none
 	}
 	if err := replies[0].into(&list); err != nil {
-		return false, patchbay.Errorf(patchbay.TargetUnreachable, "look for a connection: the answer can't be read: %w", err)
+		return false, unreadable("look for a connection", err)
 	}
 	return len(list.Connections) > 0, nil
 }
@@ -399,7 +399,7 @@ func (s *session) servers(ctx context.Context) (int, error) {
 		Active int `json:"active_servers"`
 	}
 	if err := json.Unmarshal(replies[0].Statsz, &stats); err != nil {
-		return 0, patchbay.Errorf(patchbay.TargetUnreachable, "%s: the answer can't be read: %w", what, err)
+		return 0, unreadable(what, err)
 	}
 	return max(stats.Active, 1), nil
 }
@@ -444,7 +444,8 @@ func (s *session) lookup(ctx context.Context) (string, error) {
 func (s *session) open(token string) (*account, error) {
 	a, err := parseAccount(token, s.account)
 	if err != nil {
-		return nil, patchbay.Errorf(patchbay.NotSupported, "the account %s can't be edited: %w", s.account, err)
+		return nil, patchbay.Errorf(patchbay.NotSupported, "the account %s can't be edited: what the server has is not a JWT of it, of the second version", s.account).
+			WithFix("nsc upgrade-jwt").WithSaid(err.Error())
 	}
 	if !s.trusted[a.issuer] {
 		return nil, patchbay.Errorf(patchbay.AdminRights, "the account %s is signed by %s, whom the server does not trust", s.account, a.issuer)
@@ -493,7 +494,7 @@ func (s *session) push(ctx context.Context, token string, does map[owner]op) err
 	}
 	for _, r := range replies {
 		if r.Error != nil {
-			return patchbay.Errorf(patchbay.AdminRefused, "the NATS server refuses the account's update: %s", r.Error.Description)
+			return patchbay.Errorf(patchbay.AdminRefused, "the NATS server refuses the account's update").WithSaid(r.Error.Description)
 		}
 	}
 	return nil

@@ -2,16 +2,13 @@ package nats
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"net"
-	"strings"
-	"syscall"
 
 	natsgo "github.com/nats-io/nats.go"
 
 	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
 )
 
 // refused reports whether err is the server's no to a sign-in.
@@ -27,57 +24,52 @@ func refused(err error) bool {
 	return false
 }
 
-// fault says what err of a connection means. dialed is what the dialer said,
-// which the client library may have forgotten. refusal is the code for a
-// sign-in that the server refuses.
-func fault(ctx context.Context, what string, err, dialed error, refusal patchbay.Code) *patchbay.Error {
-	if errors.Is(ctx.Err(), context.Canceled) {
-		return patchbay.Errorf(patchbay.Canceled, "%s: %w", what, context.Canceled)
+// fault says what err of a connection means, in our words. dialed is what the
+// dialer's failure means, which the client library may have forgotten. refusal is
+// the code for a sign-in that the server refuses: AdminRefused where it is the
+// administrator's, who hears what was said too.
+func fault(ctx context.Context, what string, err error, dialed *patchbay.Error, refusal patchbay.Code) *patchbay.Error {
+	e := meaning(ctx, err, dialed, refusal)
+	e.Message = what + ": " + e.Message
+	if err != nil && refusal == patchbay.AdminRefused {
+		e.Said = err.Error()
 	}
-	if errors.Is(err, natsgo.ErrMaxAccountConnectionsExceeded) || errors.Is(err, natsgo.ErrMaxConnectionsExceeded) {
-		return patchbay.Errorf(patchbay.TargetUnreachable, "%s: the server has as many connections as it allows", what).AsTransient()
-	}
-	if refused(err) {
-		return patchbay.Errorf(refusal, "%s: the server refuses the credential (%w)", what, err)
-	}
-	if e := certificateFault(what, err); e != nil {
-		return e
-	}
-	if dialed != nil {
-		err = dialed
-	}
-	if known := (*patchbay.Error)(nil); errors.As(err, &known) { // the dialer says it
-		return known
-	}
-	var dns *net.DNSError
-	var timeout net.Error
-	switch {
-	case errors.As(err, &dns):
-		return patchbay.Errorf(patchbay.NameNotResolved, "%s: %w", what, err).AsTransient()
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return patchbay.Errorf(patchbay.PortClosed, "%s: %w", what, err).AsTransient()
-	case ctx.Err() != nil, errors.Is(err, context.DeadlineExceeded), errors.Is(err, natsgo.ErrTimeout),
-		errors.As(err, &timeout) && timeout.Timeout():
-		return patchbay.Errorf(patchbay.Timeout, "%s: the server does not answer", what).AsTransient()
-	}
-	return patchbay.Errorf(patchbay.TargetUnreachable, "%s: %w", what, err).AsTransient()
+	return e
 }
 
-func certificateFault(what string, err error) *patchbay.Error {
-	var verification *tls.CertificateVerificationError
-	var unknown x509.UnknownAuthorityError
-	var host x509.HostnameError
-	var invalid x509.CertificateInvalidError
-	var alert tls.AlertError
-	var record tls.RecordHeaderError
+func meaning(ctx context.Context, err error, dialed *patchbay.Error, refusal patchbay.Code) *patchbay.Error {
+	const server = "the NATS server"
+	var timeout net.Error
 	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return patchbay.Errorf(patchbay.Canceled, "%w", context.Canceled)
+	case errors.Is(err, natsgo.ErrMaxAccountConnectionsExceeded), errors.Is(err, natsgo.ErrMaxConnectionsExceeded):
+		return patchbay.Errorf(patchbay.TargetUnreachable, "the server has as many connections as it allows").AsTransient()
+	case errors.Is(err, natsgo.ErrAuthExpired), errors.Is(err, natsgo.ErrAccountAuthExpired):
+		return patchbay.Errorf(refusal, "the server refuses the credential, which has expired")
+	case errors.Is(err, natsgo.ErrAuthRevoked):
+		return patchbay.Errorf(refusal, "the server refuses the credential, which was revoked")
+	case refused(err):
+		return patchbay.Errorf(refusal, "the server refuses the credential")
 	case errors.Is(err, natsgo.ErrSecureConnWanted):
-		return patchbay.Errorf(patchbay.CertificateInvalid, "%s: TLS is required, and the server does not offer it", what)
-	case errors.As(err, &verification), errors.As(err, &unknown), errors.As(err, &host), errors.As(err, &invalid),
-		errors.As(err, &alert), errors.As(err, &record):
-		return patchbay.Errorf(patchbay.CertificateInvalid, "%s: %w", what, err)
-	case err != nil && strings.HasPrefix(err.Error(), "tls: "):
-		return patchbay.Errorf(patchbay.CertificateInvalid, "%s: %w", what, err)
+		return patchbay.Errorf(patchbay.CertificateInvalid, "TLS is required, and the server does not offer it")
 	}
-	return nil
+	said := driver.DialError(err, server)
+	switch {
+	case said.Code == patchbay.CertificateInvalid:
+		return said
+	case ctx.Err() == nil && dialed != nil:
+		e := *dialed
+		e.Transient = e.Transient || e.Code == patchbay.NameNotResolved // it was registered, so it will have one again
+		return &e
+	case ctx.Err() != nil, errors.Is(err, context.DeadlineExceeded), errors.Is(err, natsgo.ErrTimeout),
+		errors.As(err, &timeout) && timeout.Timeout():
+		return patchbay.Errorf(patchbay.Timeout, "the server does not answer").AsTransient()
+	}
+	return said
+}
+
+// unreadable is an answer that is not what was asked for.
+func unreadable(what string, err error) *patchbay.Error {
+	return patchbay.Errorf(patchbay.TargetUnreachable, "%s: the answer can't be read", what).WithSaid(err.Error())
 }

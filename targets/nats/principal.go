@@ -205,7 +205,7 @@ func (t *target) InspectPrincipal(ctx context.Context, r driver.PrincipalRequest
 	key := keys[0]
 	have, err := key.scope()
 	if err != nil {
-		return driver.PrincipalState{}, patchbay.Errorf(patchbay.NotSupported, "the scope of %s can't be read: %w", r.Name, err)
+		return driver.PrincipalState{}, patchbay.Errorf(patchbay.NotSupported, "the scope of %s can't be read", r.Name).WithSaid(err.Error())
 	}
 	state := driver.PrincipalState{Exists: true, Ours: true}
 	state.Missing, state.Excess = compareTemplate(want, have.Template)

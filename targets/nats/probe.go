@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -255,7 +254,7 @@ func (p prober) compare(want rights) error {
 		} `json:"data"`
 	}
 	if err := json.Unmarshal(m.Data, &info); err != nil {
-		return patchbay.Errorf(patchbay.TargetUnreachable, "%s: the answer can't be read: %w", what, err)
+		return patchbay.Errorf(patchbay.TargetUnreachable, "%s: the answer can't be read", what)
 	}
 	if info.Data.Permissions == nil {
 		return patchbay.Errorf(patchbay.RightsExcess, "it may do everything in its account")
@@ -269,9 +268,9 @@ func (p prober) compare(want rights) error {
 	}
 	switch missing, excess := compare(want, have); {
 	case len(missing) > 0:
-		return patchbay.Errorf(patchbay.RightsMissing, "it may not %s", some(missing))
+		return patchbay.Errorf(patchbay.RightsMissing, "it lacks %d of the permissions of its access", len(missing))
 	case len(excess) > 0:
-		return patchbay.Errorf(patchbay.RightsExcess, "it may %s, which nobody gave it", some(excess))
+		return patchbay.Errorf(patchbay.RightsExcess, "it has %d permissions that nobody gave it", len(excess))
 	}
 	return nil
 }
@@ -279,13 +278,4 @@ func (p prober) compare(want rights) error {
 type permission struct {
 	Allow []string `json:"allow"`
 	Deny  []string `json:"deny"`
-}
-
-// some is the first few items of a list as a phrase.
-func some(list []string) string {
-	const few = 3
-	if len(list) > few {
-		return fmt.Sprintf("%s and %d more", strings.Join(list[:few], ", "), len(list)-few)
-	}
-	return strings.Join(list, ", ")
 }

@@ -62,7 +62,7 @@ func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, er
 	}
 	warn := func(format string, args ...any) { info.Warnings = append(info.Warnings, fmt.Sprintf(format, args...)) }
 	if s.version() < oldest {
-		warn("PostgreSQL %s is older than %d, the oldest that is tested", info.Version, oldest)
+		warn("PostgreSQL %s is older than %d, the oldest that is tested", driver.Quoted(info.Version), oldest)
 	}
 	if standby {
 		warn("the server is a standby: nothing can be changed on it")
@@ -86,7 +86,8 @@ func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, er
 	}
 	info.Values["database"] = sub
 	if len(creatable) > 0 {
-		warn("every login may create objects in schema %s: REVOKE CREATE ON SCHEMA %s FROM PUBLIC", strings.Join(creatable, ", "), strings.Join(creatable, ", "))
+		names := driver.Quoted(strings.Join(creatable, ", "))
+		warn("every login may create objects in schema %s: REVOKE CREATE ON SCHEMA %s FROM PUBLIC", names, names)
 	}
 	if open = slices.DeleteFunc(open, func(name string) bool { return name == sub }); len(open) > 0 {
 		const most = 5
@@ -94,7 +95,7 @@ func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, er
 		if len(shown) > most {
 			shown = shown[:most]
 		}
-		warn("every login may connect to %d other databases too (%s): REVOKE CONNECT, TEMPORARY ON DATABASE … FROM PUBLIC", len(open), strings.Join(shown, ", "))
+		warn("every login may connect to %d other databases too (%s): REVOKE CONNECT, TEMPORARY ON DATABASE … FROM PUBLIC", len(open), driver.Quoted(strings.Join(shown, ", ")))
 	}
 	return info, nil
 }

@@ -156,10 +156,15 @@ func (t *target) EnsurePrincipal(ctx context.Context, r driver.PrincipalRequest)
 	return patchbay.Errorf(patchbay.Conflict, "somebody keeps giving %s rights in other databases", r.Name).AsTransient()
 }
 
-// redacted takes secrets out of an error that shows the server's words.
+// redacted takes secrets, which the guard does not all know, out of the server's
+// words.
 func redacted(err error, secrets ...patchbay.Secret) error {
 	if e := patchbay.AsError(err); e != nil {
-		e.Message = redact(e.Message, secrets...)
+		for _, s := range secrets {
+			if v := s.Reveal(); v != "" {
+				e.Said = strings.ReplaceAll(e.Said, v, s.String())
+			}
+		}
 	}
 	return err
 }
@@ -249,7 +254,7 @@ func (s *session) ensure(ctx context.Context, r driver.PrincipalRequest, secret 
 		return "", nil, err
 	}
 	if len(c.differs) > 0 {
-		return "", nil, patchbay.Errorf(patchbay.AdminRights, "the administrator %q can't bring about: %s", s.t.settings.admin.username, list(c.differs)).
+		return "", nil, patchbay.Errorf(patchbay.AdminRights, "the administrator %q can't bring about: %s", s.t.settings.admin.username, driver.Quoted(list(c.differs))).
 			WithFix("make it a member of the roles that own these objects: GRANT {owner} TO %s", ident(s.t.settings.admin.username))
 	}
 	return "", nil, nil

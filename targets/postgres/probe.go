@@ -141,7 +141,7 @@ func (p *probe) try(ctx context.Context, access patchbay.Access) error {
 		return p.error(ctx, err)
 	}
 	if session != p.login.username {
-		return patchbay.Errorf(patchbay.LoginRefused, "%s lets %s in as %s", p.settings.address(), p.login.username, session).
+		return patchbay.Errorf(patchbay.LoginRefused, "%s lets %s in as somebody else", p.settings.address(), p.login.username).
 			WithFix("look at the user name map in pg_ident.conf")
 	}
 	if readOnly == "on" && access != patchbay.Reader {
@@ -153,7 +153,7 @@ func (p *probe) try(ctx context.Context, access patchbay.Access) error {
 		if table == "" {
 			continue // no table yet
 		}
-		if err := p.one(ctx, wanted[i], name+" on "+table, fmt.Sprintf(tries[name], table)); err != nil {
+		if err := p.one(ctx, wanted[i], name+" on a table", fmt.Sprintf(tries[name], table)); err != nil {
 			return err
 		}
 	}
@@ -184,14 +184,15 @@ func (p *probe) one(ctx context.Context, wanted bool, what, statement string) er
 		p.refused(what)
 		return nil
 	case errors.As(err, &pg) && pg.Code == insufficientPrivilege:
-		return patchbay.Errorf(patchbay.RightsMissing, "%s lacks a right on %s: %s: %s", p.login.username, p.settings.address(), what, redact(pg.Message, p.login.password))
+		return patchbay.Errorf(patchbay.RightsMissing, "%s lacks a right on %s: %s", p.login.username, p.settings.address(), what)
 	case errors.As(err, &pg) && pg.Code == divisionByZero:
 		return patchbay.Errorf(patchbay.RightsMissing, "what %s makes on %s would belong to it, not to the database's owner role", p.login.username, p.settings.address())
 	}
 	return p.error(ctx, err)
 }
 
-// error says what err means when the application met it.
+// error says what err means when the application met it, in our words alone: who
+// may try a login need not be who administers the server.
 func (p *probe) error(ctx context.Context, err error) error {
 	if e := p.settings.lost(ctx, err); e != nil {
 		return e
@@ -200,15 +201,15 @@ func (p *probe) error(ctx context.Context, err error) error {
 	if !errors.As(err, &pg) {
 		return p.settings.unreachable(err)
 	}
-	text := redact(pg.Message, p.login.password)
+	text := driver.SQLState(pg.Code)
 	switch pg.Code {
 	case invalidPassword, invalidAuthorization:
 		return patchbay.Errorf(patchbay.LoginRefused, "%s does not let %s in: %s", p.settings.address(), p.login.username, text).
 			WithFix("%s", hbaFix(pg, p.login.username, ""))
 	case invalidCatalogName:
-		return patchbay.Errorf(patchbay.DatabaseMissing, "%s: %s", p.settings.address(), text)
+		return patchbay.Errorf(patchbay.DatabaseMissing, "there is no such database on %s", p.settings.address())
 	case insufficientPrivilege:
-		return patchbay.Errorf(patchbay.RightsMissing, "%s lacks a right on %s: %s", p.login.username, p.settings.address(), text)
+		return patchbay.Errorf(patchbay.RightsMissing, "%s lacks a right on %s", p.login.username, p.settings.address())
 	}
-	return p.settings.said(pg, text)
+	return p.settings.refusal(pg, text)
 }

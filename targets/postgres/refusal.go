@@ -2,17 +2,15 @@ package postgres
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"strings"
-	"syscall"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
 )
 
 // SQLSTATEs that mean something to us (PostgreSQL manual, appendix A).
@@ -47,7 +45,9 @@ var passing = map[string]patchbay.Code{
 	"57014": patchbay.Timeout,           // statement timeout
 }
 
-// adminError says what err means when the administrator met it.
+// adminError says what err means when the administrator met it. What the server
+// said is beside it: a connection's caller, who sees the errors of its steps, does
+// not administer the server.
 func (t *target) adminError(ctx context.Context, what string, err error) error {
 	if err == nil {
 		return nil
@@ -63,28 +63,29 @@ func (t *target) adminError(ctx context.Context, what string, err error) error {
 		return t.settings.unreachable(err)
 	}
 	admin := t.settings.admin
-	text := redact(pg.Message, admin.password)
+	text := driver.SQLState(pg.Code)
 	if what != "" {
 		text = what + ": " + text
 	}
+	e := t.settings.refusal(pg, text)
 	switch pg.Code {
 	case invalidPassword, invalidAuthorization:
-		return patchbay.Errorf(patchbay.AdminRefused, "%s does not let the administrator %q in: %s", t.settings.address(), admin.username, text).
+		e = patchbay.Errorf(patchbay.AdminRefused, "%s does not let the administrator %q in: %s", t.settings.address(), admin.username, text).
 			WithFix("%s", hbaFix(pg, admin.username, "register the server again with an admin credential that signs in"))
 	case invalidCatalogName:
-		return patchbay.Errorf(patchbay.DatabaseMissing, "%s: %s", t.settings.address(), text)
+		e = patchbay.Errorf(patchbay.DatabaseMissing, "there is no such database on %s", t.settings.address())
 	case insufficientPrivilege, dependentObjects:
-		return patchbay.Errorf(patchbay.AdminRights, "the administrator %q may not do what is needed on %s: %s", admin.username, t.settings.address(), text).
+		e = patchbay.Errorf(patchbay.AdminRights, "the administrator %q may not do what is needed on %s: %s", admin.username, t.settings.address(), text).
 			WithFix("use a superuser, or a role with CREATEROLE that owns the database and is a member of the roles that own its objects")
 	case readOnlyTransaction:
-		return patchbay.Errorf(patchbay.TargetUnreachable, "%s is read-only: %s", t.settings.address(), text).
+		e = patchbay.Errorf(patchbay.TargetUnreachable, "%s is read-only", t.settings.address()).
 			WithFix("register the primary, not a standby").AsTransient()
 	}
-	return t.settings.said(pg, text)
+	return e.WithSaid(pg.Message)
 }
 
-// said is for what no rule is about: the server's own words, without secrets.
-func (s *settings) said(pg *pgconn.PgError, text string) error {
+// refusal is for what no rule is about.
+func (s *settings) refusal(pg *pgconn.PgError, text string) *patchbay.Error {
 	code, ok := passing[pg.Code]
 	if !ok && strings.HasPrefix(pg.Code, "08") {
 		code, ok = patchbay.TargetUnreachable, true
@@ -94,7 +95,7 @@ func (s *settings) said(pg *pgconn.PgError, text string) error {
 		code, ok = patchbay.Conflict, true
 	}
 	if !ok {
-		return patchbay.Errorf(patchbay.Internal, "%s: %s (SQLSTATE %s)", s.address(), text, pg.Code)
+		return patchbay.Errorf(patchbay.Internal, "%s: %s", s.address(), text)
 	}
 	return patchbay.Errorf(code, "%s: %s", s.address(), text).AsTransient()
 }
@@ -115,46 +116,24 @@ func (s *settings) lost(ctx context.Context, err error) error {
 
 // unreachable says why there is no talking to the server.
 func (s *settings) unreachable(err error) error {
-	var dns *net.DNSError
-	var verify *tls.CertificateVerificationError
-	var alert tls.AlertError
-	var authority x509.UnknownAuthorityError
-	var name x509.HostnameError
-	var expired x509.CertificateInvalidError
-	var record tls.RecordHeaderError
-	var network net.Error
-	var known *patchbay.Error
-	switch {
-	case errors.As(err, &known): // the dialer says it
-		return known
-	case errors.As(err, &dns):
-		return patchbay.Errorf(patchbay.NameNotResolved, "no address is found for %s", s.host).
-			WithFix("look it up where the connection is made from: getent hosts %s", s.host).AsTransient()
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return patchbay.Errorf(patchbay.PortClosed, "nothing listens on %s", s.address()).
-			WithFix("see that the server runs, and its listen_addresses and port").AsTransient()
-	case errors.As(err, &verify), errors.As(err, &authority), errors.As(err, &name), errors.As(err, &expired):
-		return patchbay.Errorf(patchbay.CertificateInvalid, "the certificate of %s is not to be trusted: %s", s.address(), certificateWhy(err)).
-			WithFix("give its authority as the property ca, and its name as tlsServerName when it is not %s", s.host)
-	case s.sslmode != "prefer" && (errors.As(err, &alert) || errors.As(err, &record)):
-		return patchbay.Errorf(patchbay.CertificateInvalid, "%s does not agree on TLS", s.address())
-	case s.sslmode != "prefer" && strings.Contains(err.Error(), "server refused TLS"):
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() && !errors.As(err, new(*net.DNSError)) {
+		return patchbay.Errorf(patchbay.Timeout, "%s did not answer in time", s.address()).AsTransient()
+	}
+	if s.sslmode != "prefer" && strings.Contains(err.Error(), "server refused TLS") {
 		return patchbay.Errorf(patchbay.CertificateInvalid, "%s does not speak TLS, and sslmode %s insists on it", s.address(), s.sslmode).
 			WithFix("turn ssl on in postgresql.conf, or register the server with sslmode prefer")
-	case errors.As(err, &network) && network.Timeout():
-		return patchbay.Errorf(patchbay.Timeout, "%s did not answer in time", s.address()).AsTransient()
-	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
-		return patchbay.Errorf(patchbay.TargetUnreachable, "there is no route to %s", s.address()).AsTransient()
 	}
-	return patchbay.Errorf(patchbay.TargetUnreachable, "the connection to %s was lost", s.address()).AsTransient()
-}
-
-func certificateWhy(err error) string {
-	var verify *tls.CertificateVerificationError
-	if errors.As(err, &verify) {
-		return verify.Err.Error()
+	e := driver.DialError(err, s.address())
+	switch e.Code {
+	case patchbay.NameNotResolved:
+		return e.AsTransient().WithFix("look it up where the connection is made from: getent hosts %s", s.host)
+	case patchbay.PortClosed:
+		return e.WithFix("see that the server runs, and its listen_addresses and port")
+	case patchbay.CertificateInvalid:
+		return e.WithFix("give its authority as the property ca, and its name as tlsServerName when it is not %s", s.host)
 	}
-	return "it can't be verified"
+	return e
 }
 
 // hbaFix is what to do about a refused sign-in.
@@ -163,14 +142,4 @@ func hbaFix(pg *pgconn.PgError, username, otherwise string) string {
 		return fmt.Sprintf("let it in, in pg_hba.conf: hostssl %s %s <address> scram-sha-256, then: select pg_reload_conf()", "<database>", username)
 	}
 	return otherwise
-}
-
-// redact takes secrets out of the server's own words.
-func redact(text string, secrets ...patchbay.Secret) string {
-	for _, s := range secrets {
-		if v := s.Reveal(); v != "" {
-			text = strings.ReplaceAll(text, v, "[redacted]")
-		}
-	}
-	return text
 }

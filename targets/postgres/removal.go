@@ -110,7 +110,7 @@ func (s *session) drop(ctx context.Context, r driver.PrincipalRequest) (string, 
 	}
 	if len(c.prepared) > 0 {
 		// Its outcome is its coordinator's to decide.
-		return "", patchbay.Errorf(patchbay.StillInUse, "%s has prepared transactions: %s", r.Name, strings.Join(c.prepared, ", ")).
+		return "", patchbay.Errorf(patchbay.StillInUse, "%s has prepared transactions: %s", r.Name, driver.Quoted(strings.Join(c.prepared, ", "))).
 			WithFix("end them in their database: COMMIT PREPARED or ROLLBACK PREPARED")
 	}
 	if len(c.elsewhere(r.Name)) > 0 {
