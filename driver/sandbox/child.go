@@ -176,7 +176,7 @@ func (t *tail) reason(state *os.ProcessState) string {
 	switch {
 	case strings.Contains(text, "out of memory"), strings.Contains(text, "cannot allocate memory"), strings.Contains(text, "out of range"):
 		return "it would need more memory than there is"
-	case state != nil && state.UserTime()+state.SystemTime() > maxCPU*9/10: // the kernel counts in ticks
+	case state != nil && state.UserTime()+state.SystemTime() > maxCPU/2: // its limit counts otherwise than what it reports
 		return "it would compute without an end"
 	case strings.Contains(text, "panic"), strings.Contains(text, "fatal error"):
 		return "it crashes"
