@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -169,6 +170,9 @@ func (w *world) workflows(before func(op *saga.Op, step string, undo bool) (now,
 				return now
 			}
 			effect()
+			if after == errKills {
+				runtime.Goexit()
+			}
 			return after
 		}
 		s := saga.Step{Name: name, Kind: kind, Where: where}

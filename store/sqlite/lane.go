@@ -245,25 +245,34 @@ func (tx *txn) row(dest []any, query string, args ...any) (found bool, err error
 	return err == nil, err
 }
 
-// changed is row for a statement that changes something and returns one value
-// for each row that it changed.
-func (tx *txn) changed(query string, args ...any) (values []string, err error) {
+// rows reads within the transaction, and hands each row to scan.
+func (tx *txn) rows(scan func(*sql.Rows) error, query string, args ...any) error {
 	s, err := tx.l.stmt(query)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	tx.wrote = true
 	rows, err := s.QueryContext(context.Background(), args...)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { _ = rows.Close() }()
 	for rows.Next() {
-		var v string
-		if err := rows.Scan(&v); err != nil {
-			return nil, err
+		if err := scan(rows); err != nil {
+			return err
 		}
-		values = append(values, v)
 	}
-	return values, rows.Err()
+	return rows.Err()
+}
+
+// changed is rows for a statement that changes something and returns one value
+// for each row that it changed.
+func (tx *txn) changed(query string, args ...any) (values []string, err error) {
+	tx.wrote = true
+	err = tx.rows(func(r *sql.Rows) error {
+		var v string
+		err := r.Scan(&v)
+		values = append(values, v)
+		return err
+	}, query, args...)
+	return values, err
 }
