@@ -513,7 +513,7 @@ func (s *sim) outcome(op saga.Op) string {
 		}
 	}
 	ends := func(w weak) bool { return w.class == kills || w.class == killsAfter }
-	ended := func(r patchbay.StepRun) bool { return patchbay.CodeOf(r.Error) == patchbay.StepEndsProcess && r.Error != nil }
+	ended := func(r patchbay.StepRun) bool { return r.Error != nil && r.Error.Code == patchbay.StepEndsProcess }
 	switch {
 	case !slices.ContainsFunc(s.weak, ends) && slices.ContainsFunc(op.Trail, ended):
 		return "no step of it ends the process"

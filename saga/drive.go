@@ -120,8 +120,11 @@ func (e *Engine) enter(ctx context.Context, h *hold, op *Op) (leave func(), err 
 	ctx, done := h.interruptible(ctx)
 	defer done()
 	defer context.AfterFunc(e.stopping, func() { h.stopAttempt(errStopping) })()
+	if h.asked() {
+		return nil, errAsked
+	}
 	leave, err = e.slots.Acquire(ctx, op.Share...)
-	if err == nil && op.Deaths >= suspect && !h.once {
+	if err == nil && op.Deaths >= suspect {
 		place := leave
 		var turn func()
 		if turn, err = e.turns.Acquire(ctx, op.Share...); err != nil {
@@ -146,6 +149,17 @@ func (h *hold) interruptible(ctx context.Context) (_ context.Context, done func(
 		defer h.mu.Unlock()
 		h.interrupt = nil
 		interrupt(nil)
+	}
+}
+
+// asked reports whether an operator has asked for something since the row was
+// read.
+func (h *hold) asked() bool {
+	select {
+	case <-h.poke:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -212,11 +226,9 @@ func (e *Engine) attempt(ctx context.Context, h *hold, w *workflow, op *Op) (a a
 	defer done()
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, errOutOfTime)
 	defer cancel()
-	select {
-	case <-h.poke: // asked between the last commit and now
+	if h.asked() { // between the last commit and now
 		a.err = errAsked
 		return a
-	default:
 	}
 	if !e.leaseHolds() {
 		a.err = errLease

@@ -47,7 +47,7 @@ func (op *Op) TakeOver(died bool) {
 // they died twice: the one with the most deaths first, one attempt of one at a
 // time, and nothing else runs. A process that dies now died of that step. When
 // Options.Isolate has passed the others run all the same, beside the one that
-// is in flight, and what was not tried waits for its turn ([Engine.enter]).
+// is in flight, and what was not tried still waits for its turn ([Engine.enter]).
 func (e *Engine) isolate(ctx, base context.Context) {
 	orphans := e.claim(ctx)
 	slices.SortStableFunc(orphans, func(a, b Orphan) int { return b.Deaths - a.Deaths })
@@ -73,18 +73,19 @@ func (e *Engine) isolate(ctx, base context.Context) {
 		select {
 		case <-tried:
 		case <-patience.Done():
-			e.endIsolation(base, h)
+			e.endIsolation(ctx, h)
 			return
 		}
 	}
 }
 
-// endIsolation notes that the attempt which h drives is not alone any more.
+// endIsolation notes that the attempt which h drives is not alone any more; when
+// ctx has ended it stays so until the engine has stopped.
 func (e *Engine) endIsolation(ctx context.Context, h *hold) {
 	h.marking.Lock()
 	h.alone = false
 	h.marking.Unlock()
-	for n := 1; ; n++ {
+	for n := 1; ctx.Err() == nil; n++ {
 		_, err := e.rewrite(ctx, h.id, func(op Op) (*Advance, error) {
 			if op.Trial != Alone || op.Owner != e.life.ID {
 				return nil, nil
