@@ -341,8 +341,12 @@ func (s *Service) submit(ctx context.Context, b begin) (Begun, error) {
 	if err != nil {
 		return Begun{}, err
 	}
+	share, err := s.share(ctx, b)
+	if err != nil {
+		return Begun{}, err
+	}
 	sub := saga.Submission{
-		ID: opID, RequestHash: hash, Kind: kind,
+		ID: opID, RequestHash: hash, Kind: kind, Share: share,
 		Connection: in.Want.ID, Source: runsOn(in.Want), Target: b.target,
 		Plan: steps(kind, in), Input: body, Sealed: sealed, By: b.caller.Name, Act: act,
 		Silent: kind == patchbay.OpValidate && !in.Fix,

@@ -116,6 +116,28 @@ func (s *Service) act(ctx context.Context, b begin) (patchbay.Act, error) {
 	return act, nil
 }
 
+// share is whose part b takes of the steps in flight: the tenant's of the
+// connection, and within it the target's. Without a target it is the source's.
+func (s *Service) share(ctx context.Context, b begin) ([]string, error) {
+	of := b.in.Want
+	sub, err := s.subscription(ctx, of.ID.Subscription())
+	if err != nil {
+		return nil, err
+	}
+	whose := sub.TenantID
+	if whose == "" { // not known: then it is nobody else's
+		whose = "/subscriptions/" + of.ID.Subscription()
+	}
+	at := b.target.Key()
+	if at == "" {
+		at = of.Spec.Target.Endpoint
+	}
+	if at == "" {
+		at = of.Source.Key()
+	}
+	return []string{strings.ToLower(whose), strings.ToLower(at)}, nil
+}
+
 func guid(what, id string) (string, error) {
 	u, err := uuid.Parse(id)
 	if err != nil || len(id) != 36 {

@@ -122,6 +122,8 @@ type Engine struct {
 	halt     context.CancelFunc
 	drives   sync.WaitGroup
 
+	opened chan struct{} // closed when drives may begin
+
 	mu   sync.Mutex
 	held map[string]*hold // what this process drives
 	base context.Context  // of every drive; nil before there are any
@@ -188,6 +190,7 @@ func New(store Store, workflows []Workflow, opts Options) (*Engine, error) {
 		tracer:    otel.Tracer("patchbay.dev/patchbay/saga"),
 		slots:     fairshare.New(opts.MaxActive, 0),
 		turns:     fairshare.New(1, 0),
+		opened:    make(chan struct{}),
 		held:      map[string]*hold{},
 	}
 	e.stopping, e.halt = context.WithCancel(context.Background())
@@ -251,7 +254,12 @@ func (e *Engine) open(base context.Context) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.base = base
+	close(e.opened)
 }
+
+// Opened is closed when no step is tried alone any more: before, whatever else
+// may end the process has to wait, or the step is taken for the culprit.
+func (e *Engine) Opened() <-chan struct{} { return e.opened }
 
 // drain lets the steps in flight end.
 func (e *Engine) drain(stop context.CancelCauseFunc) error {

@@ -553,10 +553,13 @@ func (m *Memory) Leftovers(_ context.Context, after string, limit int) ([]patchb
 	return page, next, nil
 }
 
-// PutLeftover implements [store.Records].
-func (m *Memory) PutLeftover(_ context.Context, l patchbay.Leftover) error {
+// UpdateLeftover implements [store.Records].
+func (m *Memory) UpdateLeftover(_ context.Context, l patchbay.Leftover) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if _, ok := m.leftovers[l.ID]; !ok {
+		return missing(l.ID, "leftover")
+	}
 	m.leftovers[l.ID] = l
 	return nil
 }

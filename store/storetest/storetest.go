@@ -951,12 +951,12 @@ func leftovers(t *testing.T, s Store) {
 		l := patchbay.Leftover{ID: fmt.Sprint(i), Connection: linker(source, "db"), Resource: server, What: "principal", Why: "gone",
 			Attempts: 8, Created: start, NextTry: start.Add(time.Hour), Sealed: patchbay.Sealed{byte(i), 0}}
 		all = append(all, l)
-		if err := s.PutLeftover(t.Context(), l); err != nil {
-			t.Fatal(err)
-		}
 	}
-	all[1].Attempts = 9
-	if err := s.PutLeftover(t.Context(), all[1]); err != nil {
+	sub := submission("leaves them", linker(source, "db"))
+	sub.Begin.Leftovers = slices.Clone(all)
+	submit(t, s, sub)
+	all[1].Attempts, all[1].Trying, all[1].Deaths = 9, true, 2
+	if err := s.UpdateLeftover(t.Context(), all[1]); err != nil {
 		t.Fatal(err)
 	}
 	got, next, err := s.Leftovers(t.Context(), "", 3)
@@ -972,6 +972,11 @@ func leftovers(t *testing.T, s Store) {
 		t.Fatal(err)
 	}
 	wantCode(t, s.DeleteLeftover(t.Context(), "3"), patchbay.ResourceNotFound)
+	wantCode(t, s.UpdateLeftover(t.Context(), all[3]), patchbay.ResourceNotFound) // it does not come back
+	left, _, err := s.Leftovers(t.Context(), "", 0)
+	if err != nil || len(left) != 4 {
+		t.Fatalf("%d left, %v", len(left), err)
+	}
 }
 
 func hostile(t *testing.T, s Store) {
