@@ -96,7 +96,7 @@ func asJSONList[T any](v []T) (string, error) {
 
 // Submit implements [saga.Store].
 func (s *Store) Submit(ctx context.Context, life saga.Life, sub saga.Submission, limits saga.Limits, now time.Time) (op saga.Op, fresh bool, err error) {
-	err = s.lane.do(ctx, func(tx *txn) error {
+	err = s.lane.do(writtenFor(ctx, sub.Share), func(tx *txn) error {
 		op, fresh = saga.Op{}, false
 		found, err := tx.op(&op, sub.ID)
 		if err != nil {
@@ -256,7 +256,7 @@ func (s *Store) Advance(ctx context.Context, life saga.Life, a saga.Advance) (pr
 	if err != nil {
 		return "", err
 	}
-	err = s.lane.do(ctx, func(tx *txn) error {
+	err = s.lane.do(writtenFor(ctx, op.Share), func(tx *txn) error {
 		promoted = ""
 		n, err := tx.exec(`UPDATE operation SET state = ?, step = ?, attempt = ?, cancel = ?, abandon = ?, attention = ?,
 				version = version + 1, sealed = ?, outputs = ?, trail = ?, error = ?, reason = ?, result = ?, message = ?, updated = ?, ended = ?,
