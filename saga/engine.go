@@ -230,8 +230,10 @@ func (e *Engine) Run(ctx context.Context) error {
 		e.heartbeat(base)
 	}()
 	e.isolate(ctx, base)
-	e.open(base)
-	e.sweep(ctx)
+	if ctx.Err() == nil {
+		e.open(base)
+		e.sweep(ctx)
+	}
 	sweeps := time.NewTicker(e.opts.SweepEvery)
 	defer sweeps.Stop()
 	for ctx.Err() == nil {
