@@ -3,6 +3,7 @@ package saga_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"runtime"
@@ -170,7 +171,7 @@ func (w *world) workflows(before func(op *saga.Op, step string, undo bool) (now,
 				return now
 			}
 			effect()
-			if after == errKills {
+			if errors.Is(after, errKills) {
 				runtime.Goexit()
 			}
 			return after

@@ -205,7 +205,10 @@ func (p *Pool) admitOne(n *node) bool {
 	}
 	for len(below) > 0 { // the first of them is the one as a rule: they are not sorted
 		next := slices.MinFunc(below, func(a, b *node) int {
-			return cmp.Or(cmp.Compare(a.held, b.held), cmp.Compare(a.first(), b.first()))
+			if a.held != b.held {
+				return cmp.Compare(a.held, b.held)
+			}
+			return cmp.Compare(a.first(), b.first())
 		})
 		if p.left(next) <= 0 {
 			return false // nor is there one for who holds more

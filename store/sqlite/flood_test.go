@@ -55,3 +55,37 @@ func BenchmarkAnothersWrite(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkALookForWhatWasForgotten is each part of it while ten thousand
+// operations run or wait: it is done once a second.
+func BenchmarkALookForWhatWasForgotten(b *testing.B) {
+	s, err := sqlite.Open(b.Context(), b.TempDir()+"/db", sqlite.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	life := saga.Life{ID: "me", Kinds: []patchbay.OperationKind{patchbay.OpCreate}}
+	for i := range 10000 {
+		source := patchbay.ID(fmt.Sprintf("/subscriptions/s/resourceGroups/g/providers/Microsoft.Web/sites/web-%d", i/4))
+		if _, _, err := s.Submit(b.Context(), life, saga.Submission{
+			ID: fmt.Sprint(i), RequestHash: []byte("h"), Kind: patchbay.OpCreate, Connection: source.Linker(fmt.Sprint(i)), Source: source,
+			Plan: []string{"plan"}, Input: make([]byte, 2000),
+		}, saga.Limits{Queued: 64, Target: 1000}, time.Now()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for name, f := range map[string]func() error{
+		"claim":   func() error { _, err := s.Claim(b.Context(), life, 256); return err },
+		"promote": func() error { _, err := s.Promote(b.Context(), life, time.Now(), 256); return err },
+		"mine":    func() error { _, err := s.Mine(b.Context(), life); return err },
+		"waiting": func() error { _, err := s.Waiting(b.Context()); return err },
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if err := f(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -408,9 +408,9 @@ func (s *Store) Promote(ctx context.Context, life saga.Life, now time.Time, limi
 	}
 	// The first in each idle source's line. What this process can't run is left
 	// out before it is counted: it would take the places of the others for good.
-	const idle = `FROM operation AS q WHERE state = 'queued' AND kind IN (SELECT value FROM json_each(?))
-		AND NOT EXISTS (SELECT 1 FROM operation AS a WHERE a.source_key = q.source_key AND a.state IN ('running', 'undoing'))
-		AND NOT EXISTS (SELECT 1 FROM operation AS b WHERE b.source_key = q.source_key AND b.state = 'queued' AND b.seq < q.seq)`
+	const idle = `FROM (SELECT source_key, min(seq) AS seq FROM operation WHERE state = 'queued' GROUP BY source_key) AS q
+		WHERE NOT EXISTS (SELECT 1 FROM operation AS a WHERE a.source_key = q.source_key AND a.state IN ('running', 'undoing'))
+		AND (SELECT kind FROM operation AS o WHERE o.seq = q.seq) IN (SELECT value FROM json_each(?))`
 	any := false
 	err = s.rows(ctx, func(*sql.Rows) error { any = true; return nil }, `SELECT 1 `+idle+` LIMIT 1`, string(kinds))
 	if err != nil || !any {
