@@ -69,3 +69,6 @@ func (s *Sequence) Forget() {
 
 // LifeOf is the engine's life as its store sees it.
 func LifeOf(e *Engine) Life { return e.life }
+
+// Suspects is how many operations wait for their turn.
+func Suspects(e *Engine) int { return e.turns.Waiting() }
