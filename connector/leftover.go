@@ -136,13 +136,17 @@ const maxDeaths = 3
 
 func feared(l patchbay.Leftover) bool { return l.Deaths >= maxDeaths }
 
+// sweepThose tries those that are due, one after the other: of a subscription
+// whose target keeps it waiting, one in each sweep that nobody asked for.
 func (s *Service) sweepThose(ctx context.Context, due func(patchbay.Leftover) bool, asked bool, result *SweepResult) error {
+	waited := map[string]bool{}
 	for after := ""; ; {
 		page, next, err := s.records.Leftovers(ctx, after, 100)
 		if err != nil {
 			return err
 		}
 		for _, l := range page {
+			whose := strings.ToLower(l.Connection.Subscription())
 			if l.Trying { // one sweep runs at a time: the process that tried it is dead
 				l.Trying, l.Deaths = false, l.Deaths+1
 				if feared(l) {
@@ -153,12 +157,14 @@ func (s *Service) sweepThose(ctx context.Context, due func(patchbay.Leftover) bo
 					return err
 				}
 			}
-			if !due(l) {
+			if !due(l) || waited[whose] && !asked {
 				continue
 			}
-			if err := s.retryLeftover(ctx, l, asked, result); err != nil {
+			cause, err := s.retryLeftover(ctx, l, asked, result)
+			if err != nil {
 				return err
 			}
+			waited[whose] = patchbay.IsTransient(cause)
 		}
 		if next == "" {
 			return nil
@@ -168,28 +174,29 @@ func (s *Service) sweepThose(ctx context.Context, due func(patchbay.Leftover) bo
 }
 
 // retryLeftover tries one, notes before that it does, and what came of it. One
-// that somebody strikes off the list meanwhile stays struck off.
-func (s *Service) retryLeftover(ctx context.Context, l patchbay.Leftover, asked bool, result *SweepResult) error {
+// that somebody strikes off the list meanwhile stays struck off. cause is why it
+// is still there.
+func (s *Service) retryLeftover(ctx context.Context, l patchbay.Leftover, asked bool, result *SweepResult) (cause, err error) {
 	l.Trying = true
 	if err := s.records.UpdateLeftover(ctx, l); err != nil {
-		return unlessForgotten(err)
+		return nil, unlessForgotten(err)
 	}
-	err := s.tryLeftover(ctx, l)
+	cause = s.tryLeftover(ctx, l)
 	note := context.WithoutCancel(ctx) // or a stop looks like a death
 	l.Trying = false
 	if asked {
 		l.Deaths = 0
 	}
 	switch {
-	case err == nil:
+	case cause == nil:
 		result.Removed = append(result.Removed, l)
-		return unlessForgotten(s.records.DeleteLeftover(note, l.ID))
+		return nil, unlessForgotten(s.records.DeleteLeftover(note, l.ID))
 	case ctx.Err() == nil:
 		l.Attempts++
-		l.Why, l.NextTry = patchbay.AsError(err).Error(), s.now().UTC().Add(retryAfter(l.Attempts))
+		l.Why, l.NextTry = patchbay.AsError(cause).Error(), s.now().UTC().Add(retryAfter(l.Attempts))
 		result.Left = append(result.Left, l)
 	}
-	return cmp.Or(unlessForgotten(s.records.UpdateLeftover(note, l)), ctx.Err())
+	return cause, cmp.Or(unlessForgotten(s.records.UpdateLeftover(note, l)), ctx.Err())
 }
 
 // unlessForgotten passes over that a leftover is not on the list any more.

@@ -2,11 +2,14 @@ package connector
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/saga"
 )
 
 // leave makes a leftover: the login of a connection whose target was away when
@@ -105,5 +108,43 @@ func TestAForgottenLeftoverDoesNotComeBack(t *testing.T) {
 				t.Errorf("it is back: %+v", left)
 			}
 		})
+	}
+}
+
+// TestOneTenantsLeftoversKeepNobodyWaiting: of those whose target does not
+// answer one is tried in a sweep, and then another's.
+func TestOneTenantsLeftoversKeepNobodyWaiting(t *testing.T) {
+	w := newWorld(t)
+	target := w.group + "/providers/Microsoft.DBforPostgreSQL/flexibleServers/db"
+	other := patchbay.ID("/subscriptions/other/resourceGroups/g/providers/Microsoft.Web/sites/web")
+	for id, source := range map[string]patchbay.ID{"1": w.linker, "2": w.linker, "3": other.Linker("c")} {
+		op := &saga.Op{Operation: patchbay.Operation{ID: id, Connection: source, Source: other + patchbay.ID(id)}}
+		l, err := w.newLeftover(op, stepPrincipal, target, "principal", nil, work{Principal: &driver.PrincipalRequest{Name: "pb_" + id}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := w.records.(saga.Store).Submit(t.Context(), saga.Life{ID: "ended"}, saga.Submission{
+			ID: id, Kind: patchbay.OpRotate, Connection: op.Source.Linker("c"), Source: op.Source, Plan: []string{"x"}, RequestHash: []byte("h"),
+			Begin: saga.Commit{Leftovers: []patchbay.Leftover{l}},
+		}, saga.Limits{Queued: 1}, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.broker.fail(patchbay.Errorf(patchbay.TargetUnreachable, "nobody there").AsTransient())
+	w.now = func() time.Time { return time.Now().Add(time.Minute) }
+	var tried [][]string
+	for range 3 {
+		result, err := w.sweepLeftovers(t.Context(), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ids []string
+		for _, l := range result.Left {
+			ids = append(ids, l.Operation)
+		}
+		tried = append(tried, ids)
+	}
+	if !slices.EqualFunc(tried, [][]string{{"1", "3"}, {"2"}, nil}, slices.Equal) {
+		t.Errorf("tried in three sweeps: %v", tried)
 	}
 }
