@@ -27,8 +27,8 @@ type Options struct {
 	Clock    patchbay.Clock
 
 	MaxQueued   int // operations that wait per source; 64
-	MaxTarget   int // operations per target that have not ended; 1,000
-	MaxActive   int // steps in flight at a time; 256
+	MaxTarget   int // operations per target that have not ended (see Limits); 2,000
+	MaxActive   int // steps in flight at a time, divided as package fairshare says; 256
 	MaxAttempts int // attempts of a step on its way forward that fails transiently; 3
 	ParkAfter   int // attempts of a step on its way back or behind the pivot; 8
 
@@ -56,7 +56,7 @@ func (o Options) withDefaults() Options {
 		o.Backoff = backoff
 	}
 	o.MaxQueued = orElse(o.MaxQueued, 64)
-	o.MaxTarget = orElse(o.MaxTarget, 1000)
+	o.MaxTarget = orElse(o.MaxTarget, 2000)
 	o.MaxActive = orElse(o.MaxActive, 256)
 	o.MaxAttempts = orElse(o.MaxAttempts, 3)
 	o.ParkAfter = orElse(o.ParkAfter, 8)

@@ -225,8 +225,8 @@ func QueueFull(source patchbay.ID, limit int) error {
 }
 
 // TargetFull is what a [Store] answers when too many work on a target.
-func TargetFull(target patchbay.ID, limit int) error {
-	return patchbay.Errorf(patchbay.TooManyRequests, "%d operations with the target %s have not ended", limit, target).
+func TargetFull(target patchbay.ID, open int) error {
+	return patchbay.Errorf(patchbay.TooManyRequests, "%d operations with the target %s have not ended, which leaves no room for this one", open, target).
 		WithFix("wait until some have ended (patchbay operation list), and ask again").AsTransient()
 }
 

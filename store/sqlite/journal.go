@@ -181,7 +181,7 @@ func (tx *txn) roomAt(sub saga.Submission, limits saga.Limits) error {
 	_, err = tx.row([]any{&open, &own}, `SELECT count(*), count(CASE WHEN substr(share, 1, length(?1)) = ?1 THEN 1 END) FROM operation
 		WHERE target_key <> '' AND target_key = ?2 AND state IN ('queued', 'running', 'undoing')`, alike, sub.Target.Key())
 	if err == nil && !limits.Room(open, own) {
-		err = saga.TargetFull(sub.Target, limits.Target)
+		err = saga.TargetFull(sub.Target, open)
 	}
 	return err
 }

@@ -129,7 +129,7 @@ func (m *Memory) Submit(ctx context.Context, life saga.Life, s saga.Submission, 
 		}
 	}
 	if s.Target != "" && !limits.Room(open, own) {
-		return saga.Op{}, false, saga.TargetFull(s.Target, limits.Target)
+		return saga.Op{}, false, saga.TargetFull(s.Target, open)
 	}
 	op := saga.NewOp(ctx, life, s, state, now)
 	m.seq++
