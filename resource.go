@@ -59,6 +59,10 @@ type Leftover struct {
 	Attempts   int       `json:"attempts"`
 	Created    time.Time `json:"created"`
 	NextTry    time.Time `json:"nextTry"`
+	// Trying says that it is being tried, and Deaths how often the server has
+	// ended meanwhile: after three it is tried only when somebody asks.
+	Trying bool `json:"trying,omitempty"`
+	Deaths int  `json:"deaths,omitempty"`
 
 	// Sealed is what package connector needs to remove it.
 	Sealed Sealed `json:"-"`

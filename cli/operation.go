@@ -229,9 +229,10 @@ func (a *app) leftoversCommand() *cobra.Command {
 		Use:   "leftovers",
 		Short: "List what could not be removed yet",
 		Long: `Lists what bears Patchbay's mark and belongs to no connection any more, where it
-is, and why it is still there. The server tries again by itself; --sweep makes
-it try everything now, and look on every resource for more. --forget strikes one
-off the list that never can be removed, because what it is on is gone for good.`,
+is, and why it is still there. The server tries again by itself, but not what has
+ended it three times while it did; --sweep makes it try everything now, and look
+on every resource for more. --forget strikes one off the list that never can be
+removed, because what it is on is gone for good.`,
 		Example: `  patchbay leftovers -o table
   patchbay leftovers --sweep
   patchbay leftovers --forget f3b47842-f89b-4287-8b71-2ad5a3b953d9.revoke`,

@@ -342,7 +342,7 @@ func (s *Service) submit(ctx context.Context, b begin) (Begun, error) {
 		return Begun{}, err
 	}
 	sub := saga.Submission{
-		ID: opID, RequestHash: hash, Kind: kind,
+		ID: opID, RequestHash: hash, Kind: kind, Share: s.share(ctx, runsOn(in.Want), b.target, in.Want.Spec.Target.Endpoint),
 		Connection: in.Want.ID, Source: runsOn(in.Want), Target: b.target,
 		Plan: steps(kind, in), Input: body, Sealed: sealed, By: b.caller.Name, Act: act,
 		Silent: kind == patchbay.OpValidate && !in.Fix,

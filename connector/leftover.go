@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -123,34 +124,87 @@ func (s *Service) sweepLeftovers(ctx context.Context, all bool) (SweepResult, er
 	s.sweeping.Lock()
 	defer s.sweeping.Unlock()
 	result := SweepResult{Removed: []patchbay.Leftover{}, Left: []patchbay.Leftover{}}
+	if err := s.sweepThose(ctx, func(l patchbay.Leftover) bool { return !feared(l) && (all || !s.now().Before(l.NextTry)) }, all, &result); err != nil || !all {
+		return result, err
+	}
+	return result, s.sweepThose(ctx, feared, all, &result) // the others are done with, should it end the server again
+}
+
+// maxDeaths is how often the server may end while it tries a leftover, before
+// it does so only when it is asked to.
+const maxDeaths = 3
+
+func feared(l patchbay.Leftover) bool { return l.Deaths >= maxDeaths }
+
+// sweepThose tries those that are due, one after the other: of a subscription
+// whose target keeps it waiting, one in each sweep that nobody asked for.
+func (s *Service) sweepThose(ctx context.Context, due func(patchbay.Leftover) bool, asked bool, result *SweepResult) error {
+	waited := map[string]bool{}
 	for after := ""; ; {
 		page, next, err := s.records.Leftovers(ctx, after, 100)
 		if err != nil {
-			return result, err
+			return err
 		}
 		for _, l := range page {
-			if !all && s.now().Before(l.NextTry) {
-				continue
-			}
-			if err := s.tryLeftover(ctx, l); err != nil {
-				l.Attempts++
-				l.Why, l.NextTry = patchbay.AsError(err).Error(), s.now().UTC().Add(retryAfter(l.Attempts))
-				if err := s.records.PutLeftover(ctx, l); err != nil {
-					return result, err
+			whose := strings.ToLower(l.Connection.Subscription())
+			if l.Trying { // one sweep runs at a time: the process that tried it is dead
+				l.Trying, l.Deaths = false, l.Deaths+1
+				if feared(l) {
+					l.Why = patchbay.Errorf(patchbay.StepEndsProcess,
+						"the server ended %d times while it tried to remove this, and tries again only when it is asked to (patchbay leftovers --sweep)", l.Deaths).Error()
 				}
-				result.Left = append(result.Left, l)
+				if err := unlessForgotten(s.records.UpdateLeftover(ctx, l)); err != nil {
+					return err
+				}
+			}
+			if !due(l) || waited[whose] && !asked {
 				continue
 			}
-			if err := s.records.DeleteLeftover(ctx, l.ID); err != nil {
-				return result, err
+			cause, err := s.retryLeftover(ctx, l, asked, result)
+			if err != nil {
+				return err
 			}
-			result.Removed = append(result.Removed, l)
+			waited[whose] = patchbay.IsTransient(cause)
 		}
 		if next == "" {
-			return result, nil
+			return nil
 		}
 		after = next
 	}
+}
+
+// retryLeftover tries one, notes before that it does, and what came of it. One
+// that somebody strikes off the list meanwhile stays struck off. cause is why it
+// is still there.
+func (s *Service) retryLeftover(ctx context.Context, l patchbay.Leftover, asked bool, result *SweepResult) (cause, err error) {
+	l.Trying = true
+	if err := s.records.UpdateLeftover(ctx, l); err != nil {
+		return nil, unlessForgotten(err)
+	}
+	cause = s.tryLeftover(ctx, l)
+	note := context.WithoutCancel(ctx) // or a stop looks like a death
+	l.Trying = false
+	if asked {
+		l.Deaths = 0
+	}
+	switch {
+	case cause == nil:
+		result.Removed = append(result.Removed, l)
+		return nil, unlessForgotten(s.records.DeleteLeftover(note, l.ID))
+	case ctx.Err() == nil:
+		l.Attempts++
+		l.Why, l.NextTry = patchbay.AsError(cause).Error(), s.now().UTC().Add(retryAfter(l.Attempts))
+		result.Left = append(result.Left, l)
+	}
+	return cause, cmp.Or(unlessForgotten(s.records.UpdateLeftover(note, l)), ctx.Err())
+}
+
+// unlessForgotten passes over that a leftover is not on the list any more.
+func unlessForgotten(err error) error {
+	if patchbay.CodeOf(err) == patchbay.ResourceNotFound {
+		return nil
+	}
+	return err
 }
 
 func (s *Service) tryLeftover(ctx context.Context, l patchbay.Leftover) error {

@@ -76,7 +76,7 @@ func (s *Service) signIn(ctx context.Context, sourceID patchbay.ID, p plan, c dr
 		return driver.ProbeResult{}, err
 	}
 	defer doneTarget()
-	r := driver.ProbeRequest{Credential: c, Dialer: source.Dialer(), Sub: p.Sub, Share: s.share(ctx, sourceID, p.ref)}
+	r := driver.ProbeRequest{Credential: c, Dialer: source.Dialer(), Sub: p.Sub, Share: s.shareOf(ctx, sourceID, p.ref)}
 	if p.Principal != nil {
 		r.Access, r.Options = p.Principal.Access, p.Principal.Options
 	}

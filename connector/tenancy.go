@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -116,19 +117,23 @@ func (s *Service) act(ctx context.Context, b begin) (patchbay.Act, error) {
 	return act, nil
 }
 
-// share is whose share of what all have in common work on a target takes, that
-// is done for somebody below of's subscription: its tenant's and, of that, the
-// target's.
-func (s *Service) share(ctx context.Context, of patchbay.ID, target ref) []string {
-	tenant := of.Subscription()
-	if sub, err := s.subscription(ctx, tenant); err == nil && sub.TenantID != "" {
+// share is whose part of what all have in common is taken by work below of's
+// subscription: the tenant's and, within it, the target's, which may be one that
+// nobody registered. Without a target it is of's own.
+func (s *Service) share(ctx context.Context, of, target patchbay.ID, endpoint string) []string {
+	tenant := "/subscriptions/" + of.Subscription() // not known: then it is nobody else's
+	if sub, err := s.subscription(ctx, of.Subscription()); err == nil && sub.TenantID != "" {
 		tenant = sub.TenantID
 	}
-	at := target.Target
-	if target.Endpoint != nil {
-		at = target.Endpoint.ID
+	return []string{strings.ToLower(tenant), strings.ToLower(cmp.Or(target.Key(), endpoint, of.Key()))}
+}
+
+// shareOf is the part that p's target has.
+func (s *Service) shareOf(ctx context.Context, of patchbay.ID, r ref) []string {
+	if r.Endpoint != nil {
+		return s.share(ctx, of, "", r.Endpoint.Address)
 	}
-	return []string{strings.ToLower(tenant), at.Key()}
+	return s.share(ctx, of, r.Target, "")
 }
 
 func guid(what, id string) (string, error) {

@@ -119,3 +119,32 @@ func TestAFirstStartThatWasCutOffLeavesOneTenant(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// An operation takes its tenant's part of the places, and its target's within.
+func TestAnOperationsShareIsItsTenantsAndItsTargets(t *testing.T) {
+	w := newLimitedWorld(t, Limits{})
+	subs, err := w.Subscriptions(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := patchbay.ID("/subscriptions/" + strings.ToUpper(subs[0].ID) + "/resourceGroups/g/providers/Microsoft.Web/sites/Web")
+	unknown := patchbay.ID("/subscriptions/S0/resourceGroups/g/providers/Microsoft.Web/sites/Web")
+	endpoint := patchbay.Spec{Target: patchbay.TargetService{Type: patchbay.SelfHostedServer, Endpoint: "DB.example:5432"}}
+	for _, c := range []struct {
+		source patchbay.ID
+		spec   patchbay.Spec
+		target patchbay.ID
+		want   string
+	}{
+		{known, patchbay.Spec{}, "/T", subs[0].TenantID + " /t"},
+		{known, endpoint, "", subs[0].TenantID + " db.example:5432"},
+		{known, patchbay.Spec{}, "", subs[0].TenantID + " " + known.Key()},
+		{unknown, patchbay.Spec{}, "/T", "/subscriptions/s0 /t"},
+	} {
+		of := patchbay.Connection{ID: c.source.Linker("x"), Source: c.source, Spec: c.spec}
+		got, err := w.share(t.Context(), begin{in: input{Want: of}, target: c.target})
+		if err != nil || strings.Join(got, " ") != c.want {
+			t.Errorf("%s at %q: %q, %v; want %q", c.source, c.target, got, err, c.want)
+		}
+	}
+}

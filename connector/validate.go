@@ -207,7 +207,7 @@ func optsOutOfNetwork(spec patchbay.Spec) bool {
 func (v *checking) dial(ctx context.Context, address string) error {
 	if v.driver.Capabilities.External && v.target != nil {
 		_, err := v.target.Probe(ctx, driver.ProbeRequest{
-			Dialer: v.source.Dialer(), Sub: v.ref.Sub, Share: v.s.share(ctx, v.c.ID, v.ref),
+			Dialer: v.source.Dialer(), Sub: v.ref.Sub, Share: v.s.shareOf(ctx, v.c.ID, v.ref),
 		})
 		return err
 	}

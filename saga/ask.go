@@ -7,37 +7,50 @@ import (
 	"patchbay.dev/patchbay"
 )
 
-// change is what an operator asks of a row; nil Op: nothing is to be done.
+// change is what becomes of a row; nil: nothing is to be done.
 type change func(op Op) (*Advance, error)
 
-// ask writes a change over whatever else is written meanwhile.
+// ask writes what an operator wants, and tells who drives the operation.
 func (e *Engine) ask(ctx context.Context, id string, c change) (patchbay.Operation, error) {
+	act, changed := patchbay.ActOf(ctx), false
+	op, err := e.rewrite(ctx, id, func(op Op) (*Advance, error) {
+		a, err := c(op)
+		if a != nil {
+			a.Asked, changed = &act, true
+		}
+		return a, err
+	})
+	if err == nil && changed {
+		if op.State.Ended() {
+			e.opts.Observer.OperationEnded(op.Kind, op.State, op.Ended.Sub(op.Created))
+		}
+		e.nudge(id, op.Cancel || op.Abandon)
+	}
+	return op.Operation, err
+}
+
+// rewrite writes a change over whatever else is written meanwhile.
+func (e *Engine) rewrite(ctx context.Context, id string, c change) (Op, error) {
 	for {
 		op, err := e.store.Load(ctx, id)
 		if err != nil {
-			return patchbay.Operation{}, err
+			return Op{}, err
 		}
 		a, err := c(op.Clone())
 		if err != nil || a == nil {
-			return op.Operation, err
+			return op, err
 		}
 		a.Op.Updated = e.now()
-		act := patchbay.ActOf(ctx)
-		a.Asked = &act
 		_, err = e.store.Advance(ctx, e.life, *a)
 		if errors.Is(err, ErrStale) {
 			continue
 		}
 		if err != nil {
-			return patchbay.Operation{}, err
+			return Op{}, err
 		}
 		a.Op.Version++
 		e.watch.publish(a.Op.Operation)
-		if a.Op.State.Ended() {
-			e.opts.Observer.OperationEnded(a.Op.Kind, a.Op.State, a.Op.Ended.Sub(a.Op.Created))
-		}
-		e.nudge(id, a.Op.Cancel || a.Op.Abandon)
-		return a.Op.Operation, nil
+		return a.Op, nil
 	}
 }
 
@@ -95,10 +108,13 @@ func (e *Engine) Retry(ctx context.Context, id string) (patchbay.Operation, erro
 		switch {
 		case op.State.Ended():
 			return nil, ended(op, "retried")
-		case op.State == patchbay.Queued || op.Attempt == 0:
+		case op.State == patchbay.Queued || op.Attempt == 0 && op.Trial != Convicted:
 			return nil, nil
 		}
 		op.Attempt, op.Attention = 0, false
+		if op.Trial == Convicted {
+			op.Deaths, op.Trial = suspect, Untried // it is tried, and not trusted
+		}
 		return &Advance{Op: op}, nil
 	})
 }

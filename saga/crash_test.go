@@ -55,10 +55,13 @@ const (
 	stumblesForever       // transiently, before its effect, ten times
 	panics                // the first time
 	classes
+	kills      // the process, before its effect
+	killsAfter // and after it
 )
 
 func (c class) String() string {
-	return [...]string{"never", "refuses", "refuses after the effect", "refuses once", "refuses later", "stumbles", "stumbles twice", "stumbles for ever", "panics"}[c]
+	return [...]string{"never", "refuses", "refuses after the effect", "refuses once", "refuses later", "stumbles", "stumbles twice", "stumbles for ever", "panics",
+		"", "kills", "kills after the effect"}[c]
 }
 
 // weak says which step fails, and how; step "*" is every step.
@@ -76,6 +79,10 @@ func (w weak) String() string {
 	}
 	return fmt.Sprintf("%s %s", w.step, w.class)
 }
+
+// mostKills is how often a step may end the process on its way forward and on
+// its way back.
+const mostKills = 6
 
 // maxInstants is far above what the longest scenario takes: whoever gets there
 // goes in circles.
@@ -213,6 +220,9 @@ func (d *simStore) Load(ctx context.Context, id string) (saga.Op, error) {
 
 func id(i int, kind patchbay.OperationKind) string { return fmt.Sprintf("%s-%d", kind, i) }
 
+// errKills stands for the end of the process after an effect.
+var errKills = errors.New("the process has ended")
+
 func linkerOf(i int) patchbay.ID { return simLinker + patchbay.ID(fmt.Sprint(i)) }
 
 // before is called when an attempt of a step begins.
@@ -240,6 +250,14 @@ func (s *sim) before(op *saga.Op, step string, undo bool) (now, after error) {
 			return stumble, nil
 		case w.class == panics && n == 1:
 			panic("the step's own mistake")
+		case w.class == kills, w.class == killsAfter:
+			if n > 3 {
+				s.complain("%s of %s is run after it has ended the process three times", step, op.ID)
+			}
+			if w.class == kills {
+				runtime.Goexit()
+			}
+			return nil, errKills
 		}
 	}
 	return nil, nil
@@ -341,6 +359,7 @@ func (s *sim) live() (died bool) {
 		}
 		life = saga.LifeOf(e)
 		s.life = saga.Sequential(ctx, e)
+		s.life.Begin(ctx)
 		s.life.Sweep(ctx)
 		for i := range s.kinds {
 			if _, err := s.store.Load(ctx, id(i, s.kinds[i])); err != nil {
@@ -360,13 +379,17 @@ func (s *sim) live() (died bool) {
 		died = false
 	}()
 	<-ended
-	_ = s.store.Release(context.Background(), life) // the lease of the dead lapses
+	if !died {
+		_ = s.store.Release(context.Background(), life, false)
+	} else if lapsing, ok := s.store.(interface{ Lapse(saga.Life) }); ok {
+		lapsing.Lapse(life)
+	}
 	return died
 }
 
 // run runs the scenario to its end and says what was wrong.
 func (s *sim) run() []string {
-	for range len(s.faults) + 1 {
+	for range len(s.faults) + 1 + mostKills {
 		died := s.live()
 		if s.restart != nil {
 			s.store = s.restart(s.store)
@@ -481,7 +504,7 @@ func (s *sim) outcome(op saga.Op) string {
 		behind := op.Kind != patchbay.OpCreate && (w.step == "revoke" || w.step == "close")
 		switch {
 		case behind || !slices.Contains(op.Plan, w.step) && w.step != "*":
-		case w.class == refuses, w.class == refusesAfter:
+		case w.class == refuses, w.class == refusesAfter, w.class == kills, w.class == killsAfter:
 			sure = true
 		case w.class == stumblesForever: // attempts are counted over crashes
 			sure = true
@@ -489,7 +512,11 @@ func (s *sim) outcome(op saga.Op) string {
 			perhaps = true
 		}
 	}
+	ends := func(w weak) bool { return w.class == kills || w.class == killsAfter }
+	ended := func(r patchbay.StepRun) bool { return r.Error != nil && r.Error.Code == patchbay.StepEndsProcess }
 	switch {
+	case !slices.ContainsFunc(s.weak, ends) && slices.ContainsFunc(op.Trail, ended):
+		return "no step of it ends the process"
 	case op.State == patchbay.Abandoned:
 		return "nobody abandoned it"
 	case sure && op.State == patchbay.Done:
@@ -590,6 +617,41 @@ func twice(kinds []patchbay.OperationKind, w []weak) []mode {
 		return []mode{dieBefore, lostAck, lostReply, cancel}
 	}
 	return []mode{dieBefore}
+}
+
+// TestAStepThatEndsItsProcessIsGivenUp: each step and each undo ends the
+// process whenever it is run, before or after its effect, and the process dies,
+// loses answers and is canceled besides. It is run three times at most.
+func TestAStepThatEndsItsProcessIsGivenUp(t *testing.T) {
+	n := 0
+	for _, kinds := range [][]patchbay.OperationKind{{patchbay.OpCreate}, {patchbay.OpUpdate}, {patchbay.OpDelete}, {patchbay.OpCreate, patchbay.OpCreate}} {
+		var all [][]weak
+		for _, w := range newWorld().workflows(nil, flaw{}) {
+			if w.Kind != kinds[0] {
+				continue
+			}
+			last := slices.IndexFunc(w.Steps, func(s saga.Step) bool { return s.Kind != saga.Compensatable })
+			for _, step := range w.Steps {
+				for _, c := range []class{kills, killsAfter} {
+					all = append(all, []weak{{step.Name, false, c}})
+					if step.Undo != nil && step.Where != saga.OnSource { // a source is never given up
+						all = append(all, []weak{{w.Steps[last].Name, false, refuses}, {step.Name, true, c}})
+					}
+				}
+			}
+		}
+		for _, w := range all {
+			explore(kinds, w, nil, func(sc scenario) *sim { return newSim(sc, nil, storetest.NewMemory()) },
+				func(sc scenario, wrong []string) bool {
+					n++
+					if len(wrong) > 0 {
+						t.Errorf("%v:\n%s", sc, strings.Join(wrong, "\n"))
+					}
+					return len(wrong) == 0
+				})
+		}
+	}
+	fmt.Printf("crash simulation: %d scenarios with a step that ends the process\n", n)
 }
 
 // TestEveryCrashEndsInOneOfTwoWorlds stops the engine before and after every

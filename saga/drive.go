@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime/debug"
 	"time"
 
@@ -38,8 +39,14 @@ func (e *Engine) drive(ctx context.Context, h *hold, op *Op) {
 		if w == nil {
 			return // not claimed by us: a row of the past that names this life can't be
 		}
-		if rest && op.Attempt > 0 {
-			if err := e.pause(ctx, h, e.opts.Backoff(op.Attempt)); err != nil {
+		if held := heldBack(w, op); held || rest && op.Attempt > 0 {
+			backoff := untilAsked
+			if !held {
+				backoff = e.opts.Backoff(op.Attempt)
+			} else if h.once {
+				return
+			}
+			if err := e.pause(ctx, h, backoff); err != nil {
 				if errors.Is(err, errAsked) {
 					if op = e.reload(ctx, h); op == nil {
 						return
@@ -51,12 +58,12 @@ func (e *Engine) drive(ctx context.Context, h *hold, op *Op) {
 			}
 		}
 		a := attempt{err: errAsked, started: e.opts.Clock(), ended: e.opts.Clock()}
-		if !turnsBack(w, op) {
-			if !e.acquire(ctx) {
-				return
-			}
-			a = e.attempt(ctx, h, w, op)
-			<-e.slots
+		switch {
+		case turnsBack(w, op):
+		case op.Trial == Convicted:
+			a.err = endsProcess(w, op)
+		default:
+			a, op = e.try(ctx, h, w, op)
 			if stopped(a.err) || !e.leaseHolds() {
 				return
 			}
@@ -70,7 +77,7 @@ func (e *Engine) drive(ctx context.Context, h *hold, op *Op) {
 				}
 			}
 		}
-		if op = e.commit(ctx, h, w, op, a); op == nil {
+		if op = e.commit(ctx, h, w, op, a); op == nil || h.once {
 			return
 		}
 		rest = true
@@ -87,21 +94,77 @@ func turnsBack(w *workflow, op *Op) bool {
 // lease is lost or the engine is stopping.
 func stopped(err error) bool { return errors.Is(err, errStopping) || errors.Is(err, errLease) }
 
-// acquire waits for a slot; false when the engine stops first.
-func (e *Engine) acquire(ctx context.Context) bool {
-	select {
-	case <-e.stopping:
-		return false
-	default:
+// try is an attempt of the step that op is at, as soon as there is a place for
+// it and the journal says what it must. now is the row by then.
+func (e *Engine) try(ctx context.Context, h *hold, w *workflow, op *Op) (a attempt, now *Op) {
+	leave, err := e.enter(ctx, h, op)
+	if err != nil {
+		return attempt{err: err}, op
 	}
-	select {
-	case e.slots <- struct{}{}:
-		return true
-	case <-e.stopping:
-	case <-ctx.Done():
+	defer leave()
+	if op.Deaths > 0 {
+		if op, err = e.mark(ctx, h, op); err != nil {
+			return attempt{err: err}, op
+		}
 	}
-	return false
+	return e.attempt(ctx, h, w, op), op
 }
+
+// enter waits for a place among the steps in flight and, when the process died
+// at the step more than once, for the operation's turn: of those one at a time
+// is in flight.
+func (e *Engine) enter(ctx context.Context, h *hold, op *Op) (leave func(), err error) {
+	if e.stopping.Err() != nil {
+		return nil, errStopping
+	}
+	ctx, done := h.interruptible(ctx)
+	defer done()
+	defer context.AfterFunc(e.stopping, func() { h.stopAttempt(errStopping) })()
+	if h.asked() {
+		return nil, errAsked
+	}
+	leave, err = e.slots.Acquire(ctx, op.Share...)
+	if err == nil && op.Deaths >= suspect {
+		place := leave
+		var turn func()
+		if turn, err = e.turns.Acquire(ctx, op.Share...); err != nil {
+			place()
+		}
+		leave = func() { turn(); place() }
+	}
+	if err != nil && !errors.Is(err, errAsked) {
+		err = errStopping
+	}
+	return leave, err
+}
+
+// interruptible is a context that [hold.stopAttempt] ends, until done.
+func (h *hold) interruptible(ctx context.Context) (_ context.Context, done func()) {
+	ctx, interrupt := context.WithCancelCause(ctx)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.interrupt = interrupt
+	return ctx, func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.interrupt = nil
+		interrupt(nil)
+	}
+}
+
+// asked reports whether an operator has asked for something since the row was
+// read.
+func (h *hold) asked() bool {
+	select {
+	case <-h.poke:
+		return true
+	default:
+		return false
+	}
+}
+
+// untilAsked is a pause that only an operator ends.
+const untilAsked = time.Duration(math.MaxInt64)
 
 // wait is the pause between attempts. It ends early with errAsked when the
 // operation is poked.
@@ -113,7 +176,7 @@ func (e *Engine) wait(ctx context.Context, h *hold, d time.Duration) error {
 		return nil
 	case <-h.poke:
 		return errAsked
-	case <-e.stopping:
+	case <-e.stopping.Done():
 		return errStopping
 	case <-ctx.Done():
 		return errStopping
@@ -159,23 +222,13 @@ func (e *Engine) attempt(ctx context.Context, h *hold, w *workflow, op *Op) (a a
 	if limit == 0 {
 		limit = e.opts.StepTimeout
 	}
-	ctx, interrupt := context.WithCancelCause(ctx)
-	defer interrupt(nil)
+	ctx, done := h.interruptible(ctx)
+	defer done()
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, errOutOfTime)
 	defer cancel()
-	h.mu.Lock()
-	h.interrupt = interrupt
-	h.mu.Unlock()
-	defer func() {
-		h.mu.Lock()
-		h.interrupt = nil
-		h.mu.Unlock()
-	}()
-	select {
-	case <-h.poke: // asked between the last commit and now
+	if h.asked() { // between the last commit and now
 		a.err = errAsked
 		return a
-	default:
 	}
 	if !e.leaseHolds() {
 		a.err = errLease

@@ -17,6 +17,7 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/internal/failpoint"
+	"patchbay.dev/patchbay/internal/fairshare"
 )
 
 // Options tune an [Engine]. The zero value of each means its default.
@@ -26,13 +27,14 @@ type Options struct {
 	Clock    patchbay.Clock
 
 	MaxQueued   int // operations that wait per source; 64
-	MaxTarget   int // operations per target that have not ended; 1,000
-	MaxActive   int // steps in flight at a time; 256
+	MaxTarget   int // operations per target that have not ended (see Limits); 2,000
+	MaxActive   int // steps in flight at a time, divided as package fairshare says; 256
 	MaxAttempts int // attempts of a step on its way forward that fails transiently; 3
 	ParkAfter   int // attempts of a step on its way back or behind the pivot; 8
 
 	StepTimeout  time.Duration // of one attempt of a step that names none; 30 s
 	LeaseTTL     time.Duration // how long a dead process keeps its operations; 10 s
+	Isolate      time.Duration // how long, at a start, steps that may have ended the process keep the others waiting; 10 s
 	SweepEvery   time.Duration // between looks for what was forgotten; 1 s
 	DrainTimeout time.Duration // that steps in flight get when Run's context ends; 20 s
 	Retain       time.Duration // how long ended operations are kept; 7 days, negative: for ever
@@ -54,12 +56,13 @@ func (o Options) withDefaults() Options {
 		o.Backoff = backoff
 	}
 	o.MaxQueued = orElse(o.MaxQueued, 64)
-	o.MaxTarget = orElse(o.MaxTarget, 1000)
+	o.MaxTarget = orElse(o.MaxTarget, 2000)
 	o.MaxActive = orElse(o.MaxActive, 256)
 	o.MaxAttempts = orElse(o.MaxAttempts, 3)
 	o.ParkAfter = orElse(o.ParkAfter, 8)
 	o.StepTimeout = orElse(o.StepTimeout, 30*time.Second)
 	o.LeaseTTL = orElse(o.LeaseTTL, 10*time.Second)
+	o.Isolate = orElse(o.Isolate, 10*time.Second)
 	o.SweepEvery = orElse(o.SweepEvery, time.Second)
 	o.DrainTimeout = orElse(o.DrainTimeout, 20*time.Second)
 	o.Retain = orElse(o.Retain, 7*24*time.Hour)
@@ -112,15 +115,18 @@ type Engine struct {
 	life      Life
 	tracer    trace.Tracer
 
-	slots    chan struct{} // one per step in flight
+	slots    *fairshare.Pool // one place per step in flight
+	turns    *fairshare.Pool // one place, for a step that may end the process
 	started  atomic.Bool
-	stopping chan struct{} // closed when nothing new begins any more
+	stopping context.Context // ends when nothing new begins any more
+	halt     context.CancelFunc
 	drives   sync.WaitGroup
+
+	opened chan struct{} // closed when drives may begin
 
 	mu   sync.Mutex
 	held map[string]*hold // what this process drives
-	base context.Context  // of every drive; nil before Run
-	stop context.CancelCauseFunc
+	base context.Context  // of every drive; nil before there are any
 
 	renewMu sync.Mutex
 	renewed time.Time // when the lease was last known to hold, monotonic
@@ -139,9 +145,15 @@ type hold struct {
 	id     string
 	poke   chan struct{} // the row changed under us, or an operator wants it now
 	parent trace.SpanContext
+	once   bool // drive it by one attempt, and let it go
+	// marking is held while the journal is told of an attempt, and alone says
+	// what it is told: see [Engine.isolate].
+	marking sync.Mutex
+	alone   bool
 	// latest is the row as this process last knew it to be durable.
 	latest atomic.Pointer[patchbay.Operation]
-	// interrupt ends the attempt in flight; nil between attempts.
+	// interrupt ends the attempt in flight, or the wait for its place; nil
+	// between attempts.
 	mu        sync.Mutex
 	interrupt context.CancelCauseFunc
 }
@@ -176,10 +188,12 @@ func New(store Store, workflows []Workflow, opts Options) (*Engine, error) {
 		workflows: map[patchbay.OperationKind]*workflow{},
 		life:      Life{ID: uuid.NewString()},
 		tracer:    otel.Tracer("patchbay.dev/patchbay/saga"),
-		slots:     make(chan struct{}, opts.MaxActive),
-		stopping:  make(chan struct{}),
+		slots:     fairshare.New(opts.MaxActive, 0),
+		turns:     fairshare.New(1, 0),
+		opened:    make(chan struct{}),
 		held:      map[string]*hold{},
 	}
+	e.stopping, e.halt = context.WithCancel(context.Background())
 	e.spawn = func(f func()) { go f() }
 	e.pause = e.wait
 	for _, w := range workflows {
@@ -207,10 +221,6 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	base, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(errStopping)
-	e.mu.Lock()
-	e.base, e.stop = base, stop
-	e.mu.Unlock()
-
 	if err := e.renew(ctx); err != nil && ctx.Err() == nil {
 		return err
 	}
@@ -219,7 +229,11 @@ func (e *Engine) Run(ctx context.Context) error {
 		defer close(heart)
 		e.heartbeat(base)
 	}()
-	e.sweep(ctx)
+	e.isolate(ctx, base)
+	if ctx.Err() == nil {
+		e.open(base)
+		e.sweep(ctx)
+	}
 	sweeps := time.NewTicker(e.opts.SweepEvery)
 	defer sweeps.Stop()
 	for ctx.Err() == nil {
@@ -232,18 +246,27 @@ func (e *Engine) Run(ctx context.Context) error {
 	err := e.drain(stop)
 	stop(errStopping)
 	<-heart
-	if err != nil {
-		return err // what still runs must not be taken over before the lease lapses
-	}
 	release, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.opts.StepTimeout)
 	defer cancel()
-	return e.store.Release(release, e.life)
+	return errors.Join(err, e.store.Release(release, e.life, err != nil))
 }
+
+// open lets drives begin.
+func (e *Engine) open(base context.Context) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.base = base
+	close(e.opened)
+}
+
+// Opened is closed when no step is tried alone any more: before, whatever else
+// may end the process has to wait, or the step is taken for the culprit.
+func (e *Engine) Opened() <-chan struct{} { return e.opened }
 
 // drain lets the steps in flight end.
 func (e *Engine) drain(stop context.CancelCauseFunc) error {
 	e.mu.Lock()
-	close(e.stopping) // under mu: no drive begins after this
+	e.halt() // under mu: no drive begins after this
 	e.mu.Unlock()
 	ended := make(chan struct{})
 	go func() {
@@ -349,17 +372,14 @@ func (e *Engine) sweep(ctx context.Context) {
 	if !e.leaseHolds() {
 		return
 	}
-	claimed, err := e.store.Claim(ctx, e.life, claimBatch)
-	for err == nil && len(claimed) > 0 {
-		e.log.Info("took over operations", "count", len(claimed))
-		e.startAll(claimed)
-		claimed, err = e.store.Claim(ctx, e.life, claimBatch)
+	for _, o := range e.claim(ctx) {
+		e.start(o.ID, nil, nil)
 	}
-	e.complain(ctx, "claim", err)
 	promoted, err := e.store.Promote(ctx, e.life, e.now(), claimBatch)
 	e.complain(ctx, "promote", err)
-	e.startAll(promoted)
-
+	for _, id := range promoted {
+		e.start(id, nil, nil)
+	}
 	mine, err := e.store.Mine(ctx, e.life)
 	e.complain(ctx, "reconcile", err)
 	for id, version := range mine {
@@ -390,9 +410,16 @@ func (e *Engine) complain(ctx context.Context, what string, err error) {
 	}
 }
 
-func (e *Engine) startAll(ids []string) {
-	for _, id := range ids {
-		e.start(id, nil, nil)
+// claim takes over what dead processes left.
+func (e *Engine) claim(ctx context.Context) (all []Orphan) {
+	for {
+		orphans, err := e.store.Claim(ctx, e.life, claimBatch)
+		e.complain(ctx, "claim", err)
+		if err != nil || len(orphans) == 0 {
+			return all
+		}
+		e.log.Info("took over operations", "count", len(orphans))
+		all = append(all, orphans...)
 	}
 }
 
@@ -428,17 +455,15 @@ func (e *Engine) start(id string, h *hold, op *Op) {
 	}
 	e.mu.Lock()
 	base := e.base
-	select {
-	case <-e.stopping:
+	if e.stopping.Err() != nil {
 		base = nil
-	default:
 	}
 	if base != nil {
 		e.drives.Add(1)
 	}
 	e.mu.Unlock()
 	if base == nil {
-		e.letGo(h) // before Run, or after: the sweep of the next Run finds it
+		e.letGo(h) // before drives may begin, or after: the next sweep finds it
 		return
 	}
 	e.spawn(func() {
@@ -458,10 +483,8 @@ func (e *Engine) Submit(ctx context.Context, s Submission) (patchbay.Operation, 
 	if err := w.check(s); err != nil {
 		return patchbay.Operation{}, err
 	}
-	select {
-	case <-e.stopping:
+	if e.stopping.Err() != nil {
 		return patchbay.Operation{}, patchbay.Errorf(patchbay.Internal, "the server is stopping").AsTransient()
-	default:
 	}
 	if !e.leaseHolds() { // or another process takes the operation for an orphan
 		if err := e.renew(ctx); err != nil {

@@ -17,15 +17,17 @@ type Sequence struct {
 // Sequential takes the place of [Engine.Run].
 func Sequential(ctx context.Context, e *Engine) *Sequence {
 	s := &Sequence{Engine: e}
-	e.base, e.stop = context.WithCancelCause(ctx)
 	e.spawn = func(f func()) { s.queue = append(s.queue, f) }
-	e.pause = func(ctx context.Context, h *hold, _ time.Duration) error {
+	e.pause = func(ctx context.Context, h *hold, d time.Duration) error {
 		select {
 		case <-ctx.Done():
 			return errStopping
 		case <-h.poke:
 			return errAsked
 		default:
+			if d == untilAsked {
+				return errStopping
+			}
 			return nil
 		}
 	}
@@ -33,6 +35,15 @@ func Sequential(ctx context.Context, e *Engine) *Sequence {
 		panic(errors.Join(errors.New("renew"), err))
 	}
 	return s
+}
+
+// Begin is what is done before the first sweep.
+func (s *Sequence) Begin(ctx context.Context) {
+	queue := s.spawn
+	s.spawn = func(f func()) { f() }
+	s.isolate(ctx, ctx)
+	s.spawn = queue
+	s.open(ctx)
 }
 
 // Sweep is one look for what was forgotten.
@@ -58,3 +69,6 @@ func (s *Sequence) Forget() {
 
 // LifeOf is the engine's life as its store sees it.
 func LifeOf(e *Engine) Life { return e.life }
+
+// Suspects is how many operations wait for their turn.
+func Suspects(e *Engine) int { return e.turns.Waiting() }

@@ -41,8 +41,8 @@ type Store interface {
 	// whose Subject is the other operation's id, when a change of the connection
 	// (see [Changes]) has not ended; PreconditionFailed when IfMatch does not
 	// hold; TooManyRequests when limits.Queued operations of the source wait
-	// already, or limits.Target of the target have not ended. They are looked at
-	// in this order. The audit log's line of the operation's begin is written with
+	// already, or there is no room at the target (see [Limits]). They are looked
+	// at in this order. The audit log's line of the operation's begin is written with
 	// it (see [Submission].Act).
 	Submit(ctx context.Context, life Life, s Submission, limits Limits, now time.Time) (op Op, fresh bool, err error)
 	// Advance replaces the row. When the new state is an end and the old one was
@@ -55,11 +55,13 @@ type Store interface {
 
 	// Renew says that the life will be alive for ttl from now.
 	Renew(ctx context.Context, life Life, ttl time.Duration) error
-	// Release says that the life is over: its operations are orphans at once.
-	Release(ctx context.Context, life Life) error
+	// Release says that the life ends in order: its operations are orphans at
+	// once, and what is taken over of them was no death. still says that a step
+	// of it has not stopped: others may take over when its lease has lapsed.
+	Release(ctx context.Context, life Life, still bool) error
 	// Claim takes over at most limit active operations of kinds that life knows,
-	// whose owner is another life that is over, and returns their ids.
-	Claim(ctx context.Context, life Life, limit int) ([]string, error)
+	// whose owner is another life that is over, as [Op.TakeOver] says.
+	Claim(ctx context.Context, life Life, limit int) ([]Orphan, error)
 	// Promote makes Running, owned by life, what waits although its source is
 	// idle, the longest waiting of each source, at most limit.
 	Promote(ctx context.Context, life Life, now time.Time, limit int) ([]string, error)
@@ -72,10 +74,25 @@ type Store interface {
 	Retire(ctx context.Context, before time.Time, limit int) (int, error)
 }
 
+// Orphan is an operation that was taken over.
+type Orphan struct {
+	ID     string
+	Deaths int // see [Op]
+}
+
 // Limits bound how many operations there may be at a time.
 type Limits struct {
 	Queued int // that wait for one source
-	Target int // that work on one target, or wait to
+	// Target is how many work on one target, or wait to. Of those, who is first
+	// in the operations' Share may have no more than are left to others.
+	Target int
+}
+
+// Room reports whether there is room for one more at a target where open
+// operations have not ended, own of them of the same share; an operation
+// without a share has no own.
+func (l Limits) Room(open, own int) bool {
+	return open < l.Target && (own == 0 || own < l.Target-open)
 }
 
 // Advance is one write to an operation's row.
@@ -151,6 +168,7 @@ func NewOp(ctx context.Context, life Life, s Submission, state patchbay.Operatio
 			Created: now, Updated: now,
 		},
 		Input: s.Input, Sealed: s.Sealed, RequestHash: s.RequestHash, Target: patchbay.ID(s.Target.Key()),
+		Share: slices.Clone(s.Share),
 	}
 	if state == patchbay.Running {
 		op.Owner = life.ID
@@ -207,8 +225,8 @@ func QueueFull(source patchbay.ID, limit int) error {
 }
 
 // TargetFull is what a [Store] answers when too many work on a target.
-func TargetFull(target patchbay.ID, limit int) error {
-	return patchbay.Errorf(patchbay.TooManyRequests, "%d operations with the target %s have not ended", limit, target).
+func TargetFull(target patchbay.ID, open int) error {
+	return patchbay.Errorf(patchbay.TooManyRequests, "%d operations with the target %s have not ended, which leaves no room for this one", open, target).
 		WithFix("wait until some have ended (patchbay operation list), and ask again").AsTransient()
 }
 

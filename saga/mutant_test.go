@@ -17,7 +17,7 @@ type liar struct {
 	*simStore
 	advance func(l *liar, life saga.Life, a saga.Advance) (string, error)
 	mine    func(l *liar, life saga.Life) (map[string]int64, error)
-	claim   func(l *liar, life saga.Life, limit int) ([]string, error)
+	claim   func(l *liar, life saga.Life, limit int) ([]saga.Orphan, error)
 	// held are rows that were acknowledged and are in no store: they are gone
 	// when the process is.
 	held map[string]saga.Advance
@@ -50,7 +50,7 @@ func (l *liar) Mine(ctx context.Context, life saga.Life) (map[string]int64, erro
 	return l.mine(l, life)
 }
 
-func (l *liar) Claim(ctx context.Context, life saga.Life, limit int) ([]string, error) {
+func (l *liar) Claim(ctx context.Context, life saga.Life, limit int) ([]saga.Orphan, error) {
 	if l.claim == nil {
 		return l.simStore.Claim(ctx, life, limit)
 	}
@@ -154,17 +154,17 @@ var bugs = []bug{
 		mine: func(*liar, saga.Life) (map[string]int64, error) { return nil, nil },
 	})},
 	{name: "a claim includes the own life's operations", store: lying(liar{
-		claim: func(l *liar, life saga.Life, limit int) ([]string, error) {
-			ids, err := l.simStore.Claim(context.Background(), life, limit)
+		claim: func(l *liar, life saga.Life, limit int) ([]saga.Orphan, error) {
+			orphans, err := l.simStore.Claim(context.Background(), life, limit)
 			own, err2 := l.simStore.Mine(context.Background(), life)
 			for id := range own {
-				ids = append(ids, id)
+				orphans = append(orphans, saga.Orphan{ID: id})
 			}
 			if len(own) > 0 {
 				l.s.life.Forget() // and what it claims it drives, whether it does already or not
 				l.claim = nil
 			}
-			return ids, errors.Join(err, err2)
+			return orphans, errors.Join(err, err2)
 		},
 	})},
 	{name: "that it undoes is not persisted", store: lying(liar{

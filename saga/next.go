@@ -45,7 +45,10 @@ func (e *Engine) next(ctx context.Context, w *workflow, op *Op, a attempt) (Adva
 	}
 	t.op.Version++
 	t.op.Updated = t.now
-	t.op.Attention = !t.op.State.Ended() && t.op.Attempt >= e.opts.ParkAfter
+	t.op.Attention = !t.op.State.Ended() && t.givenUp()
+	if t.op.Trial != Convicted {
+		t.op.Trial = Untried // the attempt has ended
+	}
 	return Advance{Op: t.op, Commit: t.commit}, t.parked
 }
 
@@ -80,7 +83,8 @@ func (t *turn) forward(ctx context.Context) error {
 
 // step goes on to the next step, or ends.
 func (t *turn) step(ctx context.Context) error {
-	t.op.Attempt, t.op.Error = 0, nil
+	t.anew()
+	t.op.Error = nil
 	if t.op.Step+1 == len(t.op.Plan) {
 		return t.end(ctx, patchbay.Done)
 	}
@@ -97,7 +101,7 @@ func (t *turn) failed(ctx context.Context) error {
 		return nil
 	case t.w.behind(&t.op):
 		t.hold(t.a.err)
-		if t.op.Attempt >= t.e.opts.ParkAfter && t.park(step, t.a.err) {
+		if t.givenUp() && t.park(step, t.a.err) {
 			return t.step(ctx)
 		}
 		return nil
@@ -117,7 +121,8 @@ func (t *turn) failed(ctx context.Context) error {
 // undo turns back, for that reason, beginning with step i itself: it may have
 // happened in part.
 func (t *turn) undo(ctx context.Context, reason *patchbay.Error, i int) error {
-	t.op.State, t.op.Attempt = patchbay.Undoing, 0
+	t.anew()
+	t.op.State = patchbay.Undoing
 	t.op.Reason, t.op.Error = reason, reason
 	if i = t.w.lastToUndo(&t.op, i); i < 0 {
 		return t.end(ctx, patchbay.Undone)
@@ -133,12 +138,20 @@ func (t *turn) back(ctx context.Context) error {
 	} else {
 		t.hold(t.a.err)
 		step := t.w.step(&t.op, t.op.Step)
-		if step == nil || t.op.Attempt < t.e.opts.ParkAfter || !t.park(step, t.a.err) {
+		if step == nil || !t.givenUp() || !t.park(step, t.a.err) {
 			return nil
 		}
 	}
 	return t.undo(ctx, t.op.Reason, t.op.Step-1)
 }
+
+// givenUp reports whether the step has been tried as often as it is by itself.
+func (t *turn) givenUp() bool {
+	return t.op.Attempt >= t.e.opts.ParkAfter || t.op.Trial == Convicted
+}
+
+// anew forgets what is counted for a step in a direction.
+func (t *turn) anew() { t.op.Attempt, t.op.Deaths, t.op.Trial = 0, 0, Untried }
 
 // hold stays at the step, to repeat it.
 func (t *turn) hold(err error) {
@@ -218,7 +231,8 @@ func (t *turn) abandon(ctx context.Context) error {
 
 // end makes the end: what the records become, in the same transaction.
 func (t *turn) end(ctx context.Context, outcome patchbay.OperationState) (err error) {
-	t.op.State, t.op.Attempt, t.op.Ended = outcome, 0, t.now
+	t.anew()
+	t.op.State, t.op.Ended = outcome, t.now
 	if outcome == patchbay.Undone {
 		t.op.Error = t.op.Reason
 	}

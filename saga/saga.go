@@ -107,6 +107,12 @@ type Op struct {
 	Target patchbay.ID
 	// Act is who asked for it; nil: it leaves no line in the audit log.
 	Act *patchbay.Act
+	// Share is the [Submission]'s.
+	Share []string
+	// Deaths is how often a process died while it drove the operation at this
+	// step, in this direction, and Trial what was noted of the attempt.
+	Deaths int
+	Trial  Trial
 }
 
 // Output is what the step of that name returned, nil if it has not ended.
@@ -134,6 +140,10 @@ type Submission struct {
 	// Target is what the operation works on besides its source; "" for nothing.
 	// How many operations wait for one target is bounded.
 	Target patchbay.ID
+	// Share is whose part it takes of the steps in flight and of the places at
+	// its target, from the outside in: a tenant, a target of it. Who has none
+	// shares with all others that have none.
+	Share []string
 	// Act is who asked, for the audit log: its begin and its end are lines there.
 	// Without a caller it is the context's.
 	Act patchbay.Act

@@ -3,8 +3,10 @@ package saga_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -169,6 +171,9 @@ func (w *world) workflows(before func(op *saga.Op, step string, undo bool) (now,
 				return now
 			}
 			effect()
+			if errors.Is(after, errKills) {
+				runtime.Goexit()
+			}
 			return after
 		}
 		s := saga.Step{Name: name, Kind: kind, Where: where}

@@ -50,7 +50,9 @@ type Records interface {
 	Operations(ctx context.Context, f OperationFilter, after string, limit int) (page []patchbay.Operation, next string, err error)
 
 	Leftovers(ctx context.Context, after string, limit int) (page []patchbay.Leftover, next string, err error)
-	PutLeftover(ctx context.Context, l patchbay.Leftover) error
+	// UpdateLeftover writes one that is there: those of operations are written
+	// with them. One that is gone is ResourceNotFound.
+	UpdateLeftover(ctx context.Context, l patchbay.Leftover) error
 	DeleteLeftover(ctx context.Context, id string) error
 }
 

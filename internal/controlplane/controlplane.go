@@ -190,7 +190,13 @@ func Run(ctx context.Context, o Options) (err error) {
 		running.Store(true)
 		return engine.Run(steps)
 	})
-	g.Go(func() error { return service.Run(steps) })
+	g.Go(func() error {
+		select {
+		case <-engine.Opened():
+		case <-steps.Done():
+		}
+		return service.Run(steps)
+	})
 	g.Go(func() error {
 		defer stopSteps()
 		if o.Ready != nil {

@@ -203,10 +203,22 @@ func (p *Pool) admitOne(n *node) bool {
 			below = append(below, child)
 		}
 	}
-	slices.SortFunc(below, func(a, b *node) int {
-		return cmp.Or(cmp.Compare(a.held, b.held), cmp.Compare(a.first(), b.first()))
-	})
-	return slices.ContainsFunc(below, p.admitOne)
+	for len(below) > 0 { // the first of them is the one as a rule: they are not sorted
+		next := slices.MinFunc(below, func(a, b *node) int {
+			if a.held != b.held {
+				return cmp.Compare(a.held, b.held)
+			}
+			return cmp.Compare(a.first(), b.first())
+		})
+		if p.left(next) <= 0 {
+			return false // nor is there one for who holds more
+		}
+		if p.admitOne(next) {
+			return true
+		}
+		below = slices.DeleteFunc(below, func(n *node) bool { return n == next })
+	}
+	return false
 }
 
 // first is when the longest wait at or below n began.

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"strings"
 	"time"
 
 	"patchbay.dev/patchbay"
@@ -12,7 +13,8 @@ import (
 )
 
 const opColumns = `id, request_hash, kind, connection, source, plan, state, step, attempt, cancel, abandon,
-	attention, owner, version, input, sealed, outputs, trail, error, reason, result, message, by, created, updated, ended, target_key, act`
+	attention, owner, version, input, sealed, outputs, trail, error, reason, result, message, by, created, updated, ended, target_key, act,
+	share, deaths, trial`
 
 // scanner is a row of [database/sql].
 type scanner interface{ Scan(dest ...any) error }
@@ -20,11 +22,12 @@ type scanner interface{ Scan(dest ...any) error }
 // scanOp reads opColumns, and into more what the query has behind them.
 func scanOp(row scanner, more ...any) (saga.Op, error) {
 	var op saga.Op
-	var plan, outputs, trail, errorText, reason, result, created, updated, ended, act string
+	var plan, outputs, trail, errorText, reason, result, created, updated, ended, act, share string
 	err := row.Scan(append([]any{
 		&op.ID, &op.RequestHash, &op.Kind, &op.Connection, &op.Source, &plan, &op.State, &op.Step, &op.Attempt,
 		&op.Cancel, &op.Abandon, &op.Attention, &op.Owner, &op.Version, &op.Input, (*[]byte)(&op.Sealed),
 		&outputs, &trail, &errorText, &reason, &result, &op.Message, &op.By, &created, &updated, &ended, &op.Target, &act,
+		&share, &op.Deaths, &op.Trial,
 	}, more...)...)
 	if err != nil {
 		return op, err
@@ -34,7 +37,7 @@ func scanOp(row scanner, more ...any) (saga.Op, error) {
 		into any
 	}{
 		{plan, &op.Plan}, {outputs, &op.Outputs}, {trail, &op.Trail},
-		{errorText, &op.Error}, {reason, &op.Reason}, {result, &op.Result}, {act, &op.Act},
+		{errorText, &op.Error}, {reason, &op.Reason}, {result, &op.Result}, {act, &op.Act}, {share, &op.Share},
 	} {
 		if f.text == "" {
 			continue
@@ -93,7 +96,7 @@ func asJSONList[T any](v []T) (string, error) {
 
 // Submit implements [saga.Store].
 func (s *Store) Submit(ctx context.Context, life saga.Life, sub saga.Submission, limits saga.Limits, now time.Time) (op saga.Op, fresh bool, err error) {
-	err = s.lane.do(ctx, func(tx *txn) error {
+	err = s.lane.do(writtenFor(ctx, sub.Share), func(tx *txn) error {
 		op, fresh = saga.Op{}, false
 		found, err := tx.op(&op, sub.ID)
 		if err != nil {
@@ -139,7 +142,7 @@ func (s *Store) Submit(ctx context.Context, life saga.Life, sub saga.Submission,
 				return saga.QueueFull(sub.Source, limits.Queued)
 			}
 		}
-		if err := tx.roomAt(sub.Target, limits.Target); err != nil {
+		if err := tx.roomAt(sub, limits); err != nil {
 			return err
 		}
 		op, fresh = saga.NewOp(ctx, life, sub, state, now), true
@@ -161,14 +164,24 @@ func (s *Store) Submit(ctx context.Context, life saga.Life, sub saga.Submission,
 }
 
 // roomAt refuses one operation more of a target that has as many as it may.
-func (tx *txn) roomAt(target patchbay.ID, limit int) error {
-	if target == "" {
+func (tx *txn) roomAt(sub saga.Submission, limits saga.Limits) error {
+	if sub.Target == "" {
 		return nil
 	}
-	var n int
-	_, err := tx.row([]any{&n}, `SELECT count(*) FROM operation WHERE target_key <> '' AND target_key = ? AND state IN ('queued', 'running', 'undoing')`, target.Key())
-	if err == nil && n >= limit {
-		err = saga.TargetFull(target, limit)
+	// The column is a list in JSON: those of the same share begin alike.
+	first, err := json.Marshal(sub.Share[:min(len(sub.Share), 1)])
+	if err != nil {
+		return err
+	}
+	alike := strings.TrimRight(string(first), "]")
+	if len(sub.Share) == 0 {
+		alike = "nobody's"
+	}
+	var open, own int
+	_, err = tx.row([]any{&open, &own}, `SELECT count(*), count(CASE WHEN substr(share, 1, length(?1)) = ?1 THEN 1 END) FROM operation
+		WHERE target_key <> '' AND target_key = ?2 AND state IN ('queued', 'running', 'undoing')`, alike, sub.Target.Key())
+	if err == nil && !limits.Room(open, own) {
+		err = saga.TargetFull(sub.Target, open)
 	}
 	return err
 }
@@ -199,16 +212,20 @@ func (tx *txn) insertOp(op saga.Op) error {
 	if err != nil {
 		return err
 	}
+	share, err := asJSONList(op.Share)
+	if err != nil {
+		return err
+	}
 	hash := op.RequestHash
 	if hash == nil {
 		hash = []byte{}
 	}
 	_, err = tx.exec(`INSERT INTO operation (id, request_hash, kind, connection, connection_key, source, source_key, plan, state,
-			step, attempt, cancel, abandon, attention, owner, version, input, sealed, outputs, trail, error, reason, result, message, by, created, updated, ended, target_key, act)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0, ?, ?, ?, ?, '', '', '', '', ?, ?, ?, ?, ?, '', ?, ?)`,
+			step, attempt, cancel, abandon, attention, owner, version, input, sealed, outputs, trail, error, reason, result, message, by, created, updated, ended, target_key, act, share, deaths, trial)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0, ?, ?, ?, ?, '', '', '', '', ?, ?, ?, ?, ?, '', ?, ?, ?, 0, 0)`,
 		op.ID, hash, string(op.Kind), string(op.Connection), op.Connection.Key(), string(op.Source), op.Source.Key(), plan, string(op.State),
 		op.Owner, op.Version, op.Input, []byte(op.Sealed), result, op.Message, op.By, formatTime(op.Created), formatTime(op.Updated),
-		op.Target.Key(), act)
+		op.Target.Key(), act, share)
 	return err
 }
 
@@ -239,14 +256,15 @@ func (s *Store) Advance(ctx context.Context, life saga.Life, a saga.Advance) (pr
 	if err != nil {
 		return "", err
 	}
-	err = s.lane.do(ctx, func(tx *txn) error {
+	err = s.lane.do(writtenFor(ctx, op.Share), func(tx *txn) error {
 		promoted = ""
 		n, err := tx.exec(`UPDATE operation SET state = ?, step = ?, attempt = ?, cancel = ?, abandon = ?, attention = ?,
-				version = version + 1, sealed = ?, outputs = ?, trail = ?, error = ?, reason = ?, result = ?, message = ?, updated = ?, ended = ?
+				version = version + 1, sealed = ?, outputs = ?, trail = ?, error = ?, reason = ?, result = ?, message = ?, updated = ?, ended = ?,
+				deaths = ?, trial = ?
 			WHERE id = ? AND version = ? AND owner = ?`,
 			string(op.State), op.Step, op.Attempt, op.Cancel, op.Abandon, op.Attention,
 			[]byte(op.Sealed), outputs, trail, errorText, reason, result, op.Message, formatTime(op.Updated), formatTime(op.Ended),
-			op.ID, op.Version, op.Owner)
+			op.Deaths, op.Trial, op.ID, op.Version, op.Owner)
 		if err != nil {
 			return err
 		}
@@ -336,28 +354,50 @@ func (s *Store) Load(ctx context.Context, id string) (saga.Op, error) {
 // other process can have it.
 func (s *Store) Renew(context.Context, saga.Life, time.Duration) error { return nil }
 
-// Release implements [saga.Store]; [Store.Close] gives the lock back.
-func (s *Store) Release(context.Context, saga.Life) error { return nil }
+// Release implements [saga.Store]. [Store.Close] gives the lock back: before,
+// nobody takes anything over, whether or not a step is still in flight.
+func (s *Store) Release(ctx context.Context, life saga.Life, _ bool) error {
+	return s.lane.do(ctx, func(tx *txn) error {
+		_, err := tx.exec(`UPDATE operation SET owner = '', version = version + 1 WHERE state IN ('running', 'undoing') AND owner = ?`, life.ID)
+		return err
+	})
+}
 
 // Claim implements [saga.Store]. Every other life is over, since the lock
-// admits one.
-func (s *Store) Claim(ctx context.Context, life saga.Life, limit int) (ids []string, err error) {
-	const orphans = `FROM operation WHERE state IN ('running', 'undoing') AND owner <> ? AND kind IN (SELECT value FROM json_each(?))`
+// admits one. Who has no owner was released.
+func (s *Store) Claim(ctx context.Context, life saga.Life, limit int) (orphans []saga.Orphan, err error) {
+	const query = `FROM operation WHERE state IN ('running', 'undoing') AND owner <> ? AND kind IN (SELECT value FROM json_each(?))`
 	kinds, err := json.Marshal(life.Kinds)
 	if err != nil {
 		return nil, err
 	}
 	any := false
-	err = s.rows(ctx, func(*sql.Rows) error { any = true; return nil }, `SELECT 1 `+orphans+` LIMIT 1`, life.ID, string(kinds))
+	err = s.rows(ctx, func(*sql.Rows) error { any = true; return nil }, `SELECT 1 `+query+` LIMIT 1`, life.ID, string(kinds))
 	if err != nil || !any {
 		return nil, err
 	}
-	err = s.lane.do(ctx, func(tx *txn) (err error) {
-		ids, err = tx.changed(`UPDATE operation SET owner = ?, version = version + 1
-			WHERE seq IN (SELECT seq `+orphans+` ORDER BY seq LIMIT ?) RETURNING id`, life.ID, life.ID, string(kinds), limit)
-		return err
+	err = s.lane.do(ctx, func(tx *txn) error {
+		orphans = nil
+		var found []saga.Op
+		err := tx.rows(func(r *sql.Rows) error {
+			var op saga.Op
+			err := r.Scan(&op.ID, &op.Owner, &op.Deaths, &op.Trial)
+			found = append(found, op)
+			return err
+		}, `SELECT id, owner, deaths, trial `+query+` ORDER BY seq LIMIT ?`, life.ID, string(kinds), limit)
+		if err != nil {
+			return err
+		}
+		for _, op := range found {
+			op.TakeOver(op.Owner != "")
+			if _, err := tx.exec(`UPDATE operation SET owner = ?, version = version + 1, deaths = ?, trial = ? WHERE id = ?`, life.ID, op.Deaths, op.Trial, op.ID); err != nil {
+				return err
+			}
+			orphans = append(orphans, saga.Orphan{ID: op.ID, Deaths: op.Deaths})
+		}
+		return nil
 	})
-	return ids, err
+	return orphans, err
 }
 
 // Promote implements [saga.Store].
@@ -366,34 +406,22 @@ func (s *Store) Promote(ctx context.Context, life saga.Life, now time.Time, limi
 	if err != nil {
 		return nil, err
 	}
-	var idle []string
-	const idleSources = `SELECT DISTINCT source_key FROM operation AS q WHERE state = 'queued' AND NOT EXISTS
-		(SELECT 1 FROM operation AS a WHERE a.source_key = q.source_key AND a.state IN ('running', 'undoing')) LIMIT ?`
-	err = s.rows(ctx, func(r *sql.Rows) error {
-		var key string
-		err := r.Scan(&key)
-		idle = append(idle, key)
-		return err
-	}, idleSources, limit)
-	if err != nil || len(idle) == 0 {
+	// The first in each idle source's line. What this process can't run is left
+	// out before it is counted: it would take the places of the others for good.
+	const idle = `FROM (SELECT source_key, min(seq) AS seq FROM operation WHERE state = 'queued' GROUP BY source_key) AS q
+		WHERE NOT EXISTS (SELECT 1 FROM operation AS a WHERE a.source_key = q.source_key AND a.state IN ('running', 'undoing'))
+		AND (SELECT kind FROM operation AS o WHERE o.seq = q.seq) IN (SELECT value FROM json_each(?))`
+	any := false
+	err = s.rows(ctx, func(*sql.Rows) error { any = true; return nil }, `SELECT 1 `+idle+` LIMIT 1`, string(kinds))
+	if err != nil || !any {
 		return nil, err
 	}
-	for _, key := range idle {
-		var got []string
-		err := s.lane.do(ctx, func(tx *txn) error {
-			busy, err := tx.row([]any{new(int)}, `SELECT 1 FROM operation WHERE source_key = ? AND state IN ('running', 'undoing')`, key)
-			if err != nil || busy {
-				return err
-			}
-			got, err = tx.promote(life, string(kinds), key, now)
-			return err
-		})
-		if err != nil {
-			return ids, err
-		}
-		ids = append(ids, got...)
-	}
-	return ids, nil
+	err = s.lane.do(ctx, func(tx *txn) (err error) {
+		ids, err = tx.changed(`UPDATE operation SET state = 'running', owner = ?, version = version + 1, updated = ?
+			WHERE seq IN (SELECT seq `+idle+` LIMIT ?) RETURNING id`, life.ID, formatTime(now), string(kinds), limit)
+		return err
+	})
+	return ids, err
 }
 
 // Mine implements [saga.Store].

@@ -4,22 +4,25 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"sync"
 	"sync/atomic"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/internal/failpoint"
 )
 
-// maxBatch bounds how many writes share one commit.
-const maxBatch = 256
+// maxBatch bounds how many writes share one commit, and maxShare how many of
+// them are one tenant's: whoever writes with them waits for theirs too.
+const (
+	maxBatch = 256
+	maxShare = 64
+)
 
 // lane does all writes, on one connection, one transaction after the other.
 // Whatever waits when a transaction begins shares it, and its one fsync.
 type lane struct {
 	conn  *sql.Conn
 	stmts map[string]*sql.Stmt
-	jobs  chan *job
+	line  *line
 	ended chan struct{}
 
 	audit auditLog
@@ -28,14 +31,12 @@ type lane struct {
 	// transaction changes it.
 	roles      atomic.Int64
 	roleWrites bool
-
-	mu     sync.RWMutex // writers hold it while they hand over a job
-	closed bool
 }
 
 // job is one caller's write. apply may be called again, in another
 // transaction, when the first did not commit.
 type job struct {
+	ctx   context.Context // of who waits for it
 	apply func(*txn) error
 	// alone, when there is one, runs in place of apply, outside of a transaction.
 	alone func(*sql.Conn) error
@@ -56,7 +57,7 @@ func startLane(ctx context.Context, db *sql.DB, audit auditLog, now patchbay.Clo
 	if err != nil {
 		return nil, storeError(err)
 	}
-	l := &lane{conn: conn, stmts: map[string]*sql.Stmt{}, jobs: make(chan *job, 4*maxBatch), ended: make(chan struct{}), audit: audit, now: now}
+	l := &lane{conn: conn, stmts: map[string]*sql.Stmt{}, line: newLine(), ended: make(chan struct{}), audit: audit, now: now}
 	go l.run()
 	return l, nil
 }
@@ -75,18 +76,9 @@ func (l *lane) send(ctx context.Context, j *job) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	j.done = make(chan struct{})
-	l.mu.RLock()
-	if l.closed {
-		l.mu.RUnlock()
+	j.ctx, j.done = ctx, make(chan struct{})
+	if !l.line.add(writer(ctx), j) {
 		return errClosed
-	}
-	select {
-	case l.jobs <- j:
-		l.mu.RUnlock()
-	case <-ctx.Done():
-		l.mu.RUnlock()
-		return ctx.Err()
 	}
 	select {
 	case <-j.done:
@@ -97,12 +89,7 @@ func (l *lane) send(ctx context.Context, j *job) error {
 }
 
 func (l *lane) close() error {
-	l.mu.Lock()
-	if !l.closed {
-		l.closed = true
-		close(l.jobs)
-	}
-	l.mu.Unlock()
+	l.line.close()
 	<-l.ended
 	var errs []error
 	for _, s := range l.stmts {
@@ -115,19 +102,9 @@ func (l *lane) close() error {
 func (l *lane) run() {
 	defer close(l.ended)
 	batch := make([]*job, 0, maxBatch)
-	for j := range l.jobs {
-		batch = append(batch[:0], j)
-	gather:
-		for len(batch) < maxBatch {
-			select {
-			case j, ok := <-l.jobs:
-				if !ok {
-					break gather
-				}
-				batch = append(batch, j)
-			default:
-				break gather
-			}
+	for {
+		if batch = l.line.take(batch[:0]); len(batch) == 0 {
+			return
 		}
 		if !l.transact(batch) {
 			for _, j := range batch { // whoever spoils a transaction fails alone
@@ -245,25 +222,34 @@ func (tx *txn) row(dest []any, query string, args ...any) (found bool, err error
 	return err == nil, err
 }
 
-// changed is row for a statement that changes something and returns one value
-// for each row that it changed.
-func (tx *txn) changed(query string, args ...any) (values []string, err error) {
+// rows reads within the transaction, and hands each row to scan.
+func (tx *txn) rows(scan func(*sql.Rows) error, query string, args ...any) error {
 	s, err := tx.l.stmt(query)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	tx.wrote = true
 	rows, err := s.QueryContext(context.Background(), args...)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { _ = rows.Close() }()
 	for rows.Next() {
-		var v string
-		if err := rows.Scan(&v); err != nil {
-			return nil, err
+		if err := scan(rows); err != nil {
+			return err
 		}
-		values = append(values, v)
 	}
-	return values, rows.Err()
+	return rows.Err()
+}
+
+// changed is rows for a statement that changes something and returns one value
+// for each row that it changed.
+func (tx *txn) changed(query string, args ...any) (values []string, err error) {
+	tx.wrote = true
+	err = tx.rows(func(r *sql.Rows) error {
+		var v string
+		err := r.Scan(&v)
+		values = append(values, v)
+		return err
+	}, query, args...)
+	return values, err
 }

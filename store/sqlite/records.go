@@ -352,9 +352,22 @@ func (s *Store) Leftovers(ctx context.Context, after string, limit int) ([]patch
 	return items, next, err
 }
 
-// PutLeftover implements [store.Records].
-func (s *Store) PutLeftover(ctx context.Context, l patchbay.Leftover) error {
-	return s.lane.do(ctx, func(tx *txn) error { return tx.putLeftover(l) })
+// UpdateLeftover implements [store.Records].
+func (s *Store) UpdateLeftover(ctx context.Context, l patchbay.Leftover) error {
+	return s.lane.do(ctx, func(tx *txn) error {
+		found, err := tx.row([]any{new(int)}, `SELECT 1 FROM leftover WHERE id = ?`, l.ID)
+		if err != nil {
+			return err
+		}
+		if !found {
+			return noLeftover(l.ID)
+		}
+		return tx.putLeftover(l)
+	})
+}
+
+func noLeftover(id string) error {
+	return &patchbay.Error{Code: patchbay.ResourceNotFound, Subject: id, Message: "there is no leftover " + id}
 }
 
 func (tx *txn) putLeftover(l patchbay.Leftover) error {
@@ -376,7 +389,7 @@ func (s *Store) DeleteLeftover(ctx context.Context, id string) error {
 			return err
 		}
 		if !found {
-			return &patchbay.Error{Code: patchbay.ResourceNotFound, Subject: id, Message: "there is no leftover " + id}
+			return noLeftover(id)
 		}
 		var l patchbay.Leftover
 		if err := json.Unmarshal(record, &l); err != nil {

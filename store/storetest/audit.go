@@ -115,9 +115,9 @@ func everyWriteIsTold(t *testing.T, s Store) {
 	} {
 		told(t, s, w.what, w.resource, w.write)
 	}
-	if err := s.PutLeftover(t.Context(), patchbay.Leftover{ID: "l1", Connection: linker(source, "db")}); err != nil {
-		t.Fatal(err)
-	}
+	leaves := submission("leaves one", linker(source, "leaves"))
+	leaves.Begin.Leftovers = []patchbay.Leftover{{ID: "l1", Connection: linker(source, "db")}}
+	submit(t, s, leaves)
 	told(t, s, "DeleteLeftover", linker(source, "db"), func(ctx context.Context) error { return s.DeleteLeftover(ctx, "l1") })
 	told(t, s, "DeleteLeftover, absent", refused, func(ctx context.Context) error { return s.DeleteLeftover(ctx, "l1") })
 }

@@ -244,3 +244,30 @@ func targetLimit(t *testing.T, s Store) {
 		t.Fatal(err)
 	}
 }
+
+// targetShare: who is alone at a target has half of its places, and leaves half
+// of what is left to whoever comes next.
+func targetShare(t *testing.T, s Store) {
+	limits := plenty
+	limits.Target = 8
+	ask := func(who string, n int) error {
+		sub := submission(fmt.Sprint(who, " ", n), linker(source+patchbay.ID(fmt.Sprint(who, n)), "c"))
+		sub.Target, sub.Share = target, []string{who, "a target"}
+		if who == "" {
+			sub.Share = nil
+		}
+		_, _, err := s.Submit(t.Context(), me, sub, limits, start)
+		return err
+	}
+	for _, c := range []struct {
+		who  string
+		room int
+	}{{"a", 4}, {`a"`, 2}, {"b", 1}, {"", 1}} {
+		for n := range c.room {
+			if err := ask(c.who, n); err != nil {
+				t.Fatalf("%q, %d: %v", c.who, n, err)
+			}
+		}
+		wantCode(t, ask(c.who, c.room), patchbay.TooManyRequests)
+	}
+}

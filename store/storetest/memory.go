@@ -26,6 +26,7 @@ type Memory struct {
 	seq           int
 	ops           map[string]row
 	alive         map[string]time.Time
+	ended         map[string]bool // lives that ended in order
 	connections   map[string]patchbay.Connection
 	resources     map[string]patchbay.Resource
 	subscriptions map[string]patchbay.Subscription
@@ -53,7 +54,7 @@ var _ Store = (*Memory)(nil)
 // NewMemory makes an empty one.
 func NewMemory() *Memory {
 	return &Memory{
-		Clock: time.Now, ops: map[string]row{}, alive: map[string]time.Time{},
+		Clock: time.Now, ops: map[string]row{}, alive: map[string]time.Time{}, ended: map[string]bool{},
 		connections: map[string]patchbay.Connection{}, resources: map[string]patchbay.Resource{},
 		subscriptions: map[string]patchbay.Subscription{}, groups: map[string]patchbay.ResourceGroup{},
 		leftovers: map[string]patchbay.Leftover{}, tenants: map[string]patchbay.Tenant{},
@@ -68,7 +69,7 @@ func (m *Memory) Clone() *Memory {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return &Memory{
-		Clock: m.Clock, seq: m.seq, ops: maps.Clone(m.ops), alive: maps.Clone(m.alive),
+		Clock: m.Clock, seq: m.seq, ops: maps.Clone(m.ops), alive: maps.Clone(m.alive), ended: maps.Clone(m.ended),
 		connections: maps.Clone(m.connections), resources: maps.Clone(m.resources),
 		subscriptions: maps.Clone(m.subscriptions), groups: maps.Clone(m.groups), leftovers: maps.Clone(m.leftovers),
 		tenants: maps.Clone(m.tenants), principals: maps.Clone(m.principals), keys: maps.Clone(m.keys),
@@ -95,7 +96,7 @@ func (m *Memory) Submit(ctx context.Context, life saga.Life, s saga.Submission, 
 		}
 		return r.Clone(), false, nil
 	}
-	busy, waiting, open := false, 0, 0
+	busy, waiting, open, own := false, 0, 0, 0
 	for _, r := range m.ops {
 		if r.State.Ended() {
 			continue
@@ -105,6 +106,9 @@ func (m *Memory) Submit(ctx context.Context, life saga.Life, s saga.Submission, 
 		}
 		if s.Target != "" && r.Target.Equal(s.Target) {
 			open++
+			if len(s.Share) > 0 && len(r.Share) > 0 && r.Share[0] == s.Share[0] {
+				own++
+			}
 		}
 		if r.Source.Equal(s.Source) {
 			busy = true
@@ -124,8 +128,8 @@ func (m *Memory) Submit(ctx context.Context, life saga.Life, s saga.Submission, 
 			return saga.Op{}, false, saga.QueueFull(s.Source, limits.Queued)
 		}
 	}
-	if s.Target != "" && open >= limits.Target {
-		return saga.Op{}, false, saga.TargetFull(s.Target, limits.Target)
+	if s.Target != "" && !limits.Room(open, own) {
+		return saga.Op{}, false, saga.TargetFull(s.Target, open)
 	}
 	op := saga.NewOp(ctx, life, s, state, now)
 	m.seq++
@@ -227,11 +231,21 @@ func (m *Memory) Renew(ctx context.Context, life saga.Life, ttl time.Duration) e
 }
 
 // Release implements [saga.Store].
-func (m *Memory) Release(_ context.Context, life saga.Life) error {
+func (m *Memory) Release(_ context.Context, life saga.Life, still bool) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.ended[life.ID] = true
+	if !still {
+		delete(m.alive, life.ID)
+	}
+	return nil
+}
+
+// Lapse ends the lease of a life that died.
+func (m *Memory) Lapse(life saga.Life) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.alive, life.ID)
-	return nil
 }
 
 // inOrder is the operations that keep holds for, in the order of submission.
@@ -247,7 +261,7 @@ func (m *Memory) inOrder(keep func(row) bool) []row {
 }
 
 // Claim implements [saga.Store].
-func (m *Memory) Claim(ctx context.Context, life saga.Life, limit int) (ids []string, err error) {
+func (m *Memory) Claim(ctx context.Context, life saga.Life, limit int) (orphans []saga.Orphan, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -257,15 +271,16 @@ func (m *Memory) Claim(ctx context.Context, life saga.Life, limit int) (ids []st
 	for _, r := range m.inOrder(func(r row) bool {
 		return active(r.State) && r.Owner != life.ID && !m.alive[r.Owner].After(now) && slices.Contains(life.Kinds, r.Kind)
 	}) {
-		if len(ids) == limit {
+		if len(orphans) == limit {
 			break
 		}
+		r.TakeOver(!m.ended[r.Owner])
 		r.Owner = life.ID
 		r.Version++
 		m.ops[r.ID] = r
-		ids = append(ids, r.ID)
+		orphans = append(orphans, saga.Orphan{ID: r.ID, Deaths: r.Deaths})
 	}
-	return ids, nil
+	return orphans, nil
 }
 
 // Promote implements [saga.Store].
@@ -538,10 +553,13 @@ func (m *Memory) Leftovers(_ context.Context, after string, limit int) ([]patchb
 	return page, next, nil
 }
 
-// PutLeftover implements [store.Records].
-func (m *Memory) PutLeftover(_ context.Context, l patchbay.Leftover) error {
+// UpdateLeftover implements [store.Records].
+func (m *Memory) UpdateLeftover(_ context.Context, l patchbay.Leftover) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if _, ok := m.leftovers[l.ID]; !ok {
+		return missing(l.ID, "leftover")
+	}
 	m.leftovers[l.ID] = l
 	return nil
 }

@@ -69,7 +69,9 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 		{"TheEndAndItsRecordsAreOneWrite", endIsAtomic},
 		{"AnUnknownKindIsNotPromoted", unknownKind},
 		{"OrphansAreClaimedOnceAndTheirOldOwnerIsFenced", claim},
+		{"ADeathIsCountedWhereAnAttemptMayHaveBeen", deaths},
 		{"AQueueThatWasForgottenIsPromoted", promoteForgotten},
+		{"WhatCannotBePromotedIsInNobodysWay", promoteOthers},
 		{"MineIsWhatIsActive", mine},
 		{"OldOperationsAreRetiredInBatches", retire},
 		{"AHundredWritersEachGetTheirOwnAnswer", writers},
@@ -90,6 +92,7 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 		{"RolesGoWithWhatTheyAreAbout", rolesGoWithWhatTheyAreAbout},
 		{"Dryruns", dryruns},
 		{"TooManyAtOneTargetIsRefused", targetLimit},
+		{"OneTenantLeavesRoomAtATarget", targetShare},
 		{"EveryWriteLeavesItsLinesAndARefusedOneNone", everyWriteIsTold},
 		{"SigningKeysAreTheServersOwn", signingKeysAreTheServers},
 		{"OperationsAreToldAtTheirBeginAndEnd", operationsAreTold},
@@ -117,6 +120,7 @@ func submission(id string, c patchbay.ID) saga.Submission {
 	return saga.Submission{
 		ID: id, RequestHash: []byte("hash of " + id), Kind: patchbay.OpCreate, Connection: c, Source: of,
 		Plan: []string{"plan", "principal", "settings"}, Input: []byte(`{"a":1}`), Sealed: patchbay.Sealed("\x01secret\x00"), By: "ann",
+		Share: []string{"tenant of " + id, "a \"target\""},
 	}
 }
 
@@ -338,6 +342,7 @@ func advanceReadsBack(t *testing.T, s Store) {
 	failure := &patchbay.Error{Code: patchbay.TargetUnreachable, Op: "connect", Subject: "db", Message: "no route", Fix: "open it", Transient: true}
 	op.State, op.Step, op.Attempt = patchbay.Undoing, 2, 4
 	op.Cancel, op.Abandon, op.Attention = true, true, true
+	op.Deaths, op.Trial = 2, saga.Alone
 	op.Outputs = [][]byte{[]byte("\x00a\xff"), nil, []byte("c")}
 	op.Trail = []patchbay.StepRun{{Name: "plan", Started: start, Ended: start.Add(time.Millisecond), Attempts: 1},
 		{Name: "principal", Undo: true, Started: start, Ended: start, Attempts: 8, Parked: true, Error: failure}}
@@ -415,8 +420,8 @@ func unknownKind(t *testing.T, s Store) {
 	if ids, err = s.Promote(t.Context(), knows, start, 10); err != nil || !slices.Equal(ids, []string{"two"}) {
 		t.Fatalf("promoted %v, %v", ids, err)
 	}
-	if ids, err = s.Claim(t.Context(), second, 10); err != nil || len(ids) > 0 {
-		t.Fatalf("claimed %v of a kind that the claimer does not know, %v", ids, err)
+	if orphans, err := s.Claim(t.Context(), second, 10); err != nil || len(orphans) > 0 {
+		t.Fatalf("claimed %v of a kind that the claimer does not know, %v", orphans, err)
 	}
 }
 
@@ -441,16 +446,16 @@ func claim(t *testing.T, s Store) {
 			t.Fatalf("claimed %v of a life that goes on, %v", ids, err)
 		}
 	}
-	if err := s.Release(ctx, me); err != nil {
-		t.Fatal(err)
-	}
+	dies(s, me)
 	var all []string
 	for range 3 {
-		ids, err := s.Claim(ctx, second, 2)
-		if err != nil || len(ids) > 2 {
-			t.Fatalf("claimed %v, %v", ids, err)
+		orphans, err := s.Claim(ctx, second, 2)
+		if err != nil || len(orphans) > 2 {
+			t.Fatalf("claimed %v, %v", orphans, err)
 		}
-		all = append(all, ids...)
+		for _, o := range orphans {
+			all = append(all, o.ID)
+		}
 	}
 	slices.Sort(all)
 	if !slices.Equal(all, []string{"0", "1", "2", "3", "4"}) {
@@ -464,6 +469,98 @@ func claim(t *testing.T, s Store) {
 	if op := load(t, s, "0"); op.Owner != second.ID || op.Version != 2 || op.Step != 0 {
 		t.Fatalf("owner %q, version %d, step %d", op.Owner, op.Version, op.Step)
 	}
+}
+
+// dies ends a life without a word.
+func dies(s Store, life saga.Life) {
+	if lapsing, ok := s.(interface{ Lapse(saga.Life) }); ok { // of another, every other life is over
+		lapsing.Lapse(life)
+	}
+}
+
+// deaths: of the first death nothing is known of the attempts; behind it one
+// counts where an attempt was noted, and that of one alone ends it.
+func deaths(t *testing.T, s Store) {
+	ctx := t.Context()
+	life := saga.Life{ID: "life 0", Kinds: me.Kinds}
+	lives := 0
+	next := func(end func()) {
+		t.Helper()
+		end()
+		lives++
+		life.ID = fmt.Sprint("life ", lives)
+		if err := s.Renew(ctx, life, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		if orphans, err := s.Claim(ctx, life, 10); err != nil || len(orphans) != 1 || orphans[0] != (saga.Orphan{ID: "op", Deaths: load(t, s, "op").Deaths}) {
+			t.Fatalf("claimed %v, %v", orphans, err)
+		}
+	}
+	death := func() { dies(s, life) }
+	stop := func() {
+		if err := s.Release(ctx, life, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stuck := func() {
+		if err := s.Release(ctx, life, true); err != nil {
+			t.Fatal(err)
+		}
+		dies(s, life) // its lease lapses
+	}
+	note := func(trial saga.Trial) {
+		t.Helper()
+		op := load(t, s, "op")
+		op.Trial = trial
+		if _, err := s.Advance(ctx, life, saga.Advance{Op: op}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wants := func(what string, deaths int, trial saga.Trial) {
+		t.Helper()
+		if op := load(t, s, "op"); op.Deaths != deaths || op.Trial != trial || op.Owner != life.ID {
+			t.Fatalf("%s: %d deaths, trial %d, of %q", what, op.Deaths, op.Trial, op.Owner)
+		}
+	}
+	if err := s.Renew(ctx, life, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.Submit(ctx, life, submission("op", linker(source, "db")), plenty, start); err != nil {
+		t.Fatal(err)
+	}
+	next(stop)
+	wants("a stop in order", 0, saga.Untried)
+	next(stuck)
+	wants("a stop that a step outlived", 0, saga.Untried)
+	next(death)
+	wants("a death", 1, saga.Untried)
+	next(death)
+	wants("a death without an attempt", 1, saga.Untried)
+	note(saga.Watched)
+	next(stop)
+	wants("a stop amid an attempt", 1, saga.Untried)
+	note(saga.Watched)
+	next(death)
+	wants("a death amid an attempt", 2, saga.Untried)
+	for i := range 5 {
+		note(saga.Watched)
+		next(death)
+		wants("a death amid an attempt and others", 3+i, saga.Untried)
+	}
+	note(saga.Watched)
+	next(death)
+	wants("so many that it does not matter who was beside it", 8, saga.Convicted)
+	next(death)
+	next(stop)
+	wants("whatever comes then", 8, saga.Convicted)
+
+	op := load(t, s, "op")
+	op.Deaths, op.Trial = 2, saga.Alone
+	if _, err := s.Advance(ctx, life, saga.Advance{Op: op}); err != nil {
+		t.Fatal(err)
+	}
+	next(death)
+	wants("a death of it alone", 3, saga.Convicted)
 }
 
 func promoteForgotten(t *testing.T, s Store) {
@@ -486,6 +583,28 @@ func promoteForgotten(t *testing.T, s Store) {
 	}
 	if op := load(t, s, "two"); op.State != patchbay.Running || op.Owner != second.ID {
 		t.Fatalf("%s of %q", op.State, op.Owner)
+	}
+}
+
+// promoteOthers: however many wait that this process can't run, it finds those
+// that it can.
+func promoteOthers(t *testing.T, s Store) {
+	unknown := saga.Life{ID: "unknown"} // knows no kind, and so promotes nothing
+	for i := range 4 {
+		on := source + patchbay.ID(fmt.Sprint(i))
+		first := submit(t, s, submission(fmt.Sprint("first of ", i), linker(on, "a")))
+		later := submission(fmt.Sprint("later of ", i), linker(on, "b"))
+		if i < 3 {
+			later.Kind = patchbay.OpRotate
+		}
+		submit(t, s, later)
+		first.State, first.Ended = patchbay.Done, start
+		if _, err := s.Advance(t.Context(), unknown, saga.Advance{Op: first}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if ids, err := s.Promote(t.Context(), me, start, 1); err != nil || !slices.Equal(ids, []string{"later of 3"}) {
+		t.Fatalf("promoted %v, %v", ids, err)
 	}
 }
 
@@ -832,12 +951,12 @@ func leftovers(t *testing.T, s Store) {
 		l := patchbay.Leftover{ID: fmt.Sprint(i), Connection: linker(source, "db"), Resource: server, What: "principal", Why: "gone",
 			Attempts: 8, Created: start, NextTry: start.Add(time.Hour), Sealed: patchbay.Sealed{byte(i), 0}}
 		all = append(all, l)
-		if err := s.PutLeftover(t.Context(), l); err != nil {
-			t.Fatal(err)
-		}
 	}
-	all[1].Attempts = 9
-	if err := s.PutLeftover(t.Context(), all[1]); err != nil {
+	sub := submission("leaves them", linker(source, "db"))
+	sub.Begin.Leftovers = slices.Clone(all)
+	submit(t, s, sub)
+	all[1].Attempts, all[1].Trying, all[1].Deaths = 9, true, 2
+	if err := s.UpdateLeftover(t.Context(), all[1]); err != nil {
 		t.Fatal(err)
 	}
 	got, next, err := s.Leftovers(t.Context(), "", 3)
@@ -853,6 +972,11 @@ func leftovers(t *testing.T, s Store) {
 		t.Fatal(err)
 	}
 	wantCode(t, s.DeleteLeftover(t.Context(), "3"), patchbay.ResourceNotFound)
+	wantCode(t, s.UpdateLeftover(t.Context(), all[3]), patchbay.ResourceNotFound) // it does not come back
+	left, _, err := s.Leftovers(t.Context(), "", 0)
+	if err != nil || len(left) != 4 {
+		t.Fatalf("%d left, %v", len(left), err)
+	}
 }
 
 func hostile(t *testing.T, s Store) {
