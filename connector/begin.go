@@ -26,6 +26,8 @@ type input struct {
 	// RevokeNow ends an old credential whether or not it has sessions.
 	RevokeNow bool `json:"revokeNow,omitempty"`
 	Fix       bool `json:"fix,omitempty"`
+	// For is whom it acts for; nil of one that a release before began.
+	For []patchbay.Subject `json:"for,omitempty"`
 }
 
 // The names of steps. They are stored in plans: never rename one.
@@ -268,6 +270,11 @@ func (s *Service) Validate(ctx context.Context, id patchbay.ID, caller Caller, f
 	if err != nil {
 		return Begun{}, err
 	}
+	if fix {
+		if err := mayRepair(ctx, caller, old, h.ref); err != nil {
+			return Begun{}, err
+		}
+	}
 	return s.submit(ctx, begin{
 		kind: patchbay.OpValidate, in: input{Connection: old, Sealed: old.Sealed, Want: old, Fix: fix}, caller: caller, target: h.Target,
 	})
@@ -328,7 +335,7 @@ func (s *Service) submit(ctx context.Context, b begin) (Begun, error) {
 	if err != nil {
 		return Begun{}, err
 	}
-	in.Want.Operation, in.Want.ETag = opID, newETag()
+	in.Want.Operation, in.Want.ETag, in.For = opID, newETag(), b.caller.Subjects
 	body, err := json.Marshal(in)
 	if err != nil {
 		return Begun{}, patchbay.Errorf(patchbay.Internal, "store the request: %w", err)

@@ -133,11 +133,7 @@ func (s *Service) resolveTarget(ctx context.Context, who Caller, p *parties, t p
 	if err == nil {
 		err = who.allow(ctx, ActionConnect, r.ID)
 	}
-	if patchbay.CodeOf(err) == patchbay.ResourceNotFound {
-		return patchbay.Errorf(patchbay.TargetNotFound, "the target %s is not in the inventory", t.ID).
-			WithFix("patchbay resource add KIND %s --endpoint HOST:PORT", topLevel(t.ID).Name())
-	}
-	if err != nil {
+	if err := unseen(err, t.ID); err != nil {
 		return err
 	}
 	d, ok := s.catalog.Targets[r.Driver]
@@ -158,6 +154,16 @@ func (s *Service) resolveTarget(ctx context.Context, who Caller, p *parties, t p
 		p.kind = settings.Variant(p.kind, "csi")
 	}
 	return nil
+}
+
+// unseen is err, with one answer for a target that is not there and for one that
+// its caller may not know of.
+func unseen(err error, target patchbay.ID) error {
+	if patchbay.CodeOf(err) != patchbay.ResourceNotFound {
+		return err
+	}
+	return patchbay.Errorf(patchbay.TargetNotFound, "the target %s is not in the inventory", target).
+		WithFix("patchbay resource add KIND %s --endpoint HOST:PORT", topLevel(target).Name())
 }
 
 // registered is the resource that id is or is a child of.

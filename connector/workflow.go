@@ -25,10 +25,10 @@ import (
 func (s *Service) Workflows() []saga.Workflow {
 	forward := []saga.Step{
 		{Name: stepPlan, Do: s.plan},
-		{Name: stepPrincipal, Where: saga.OnTarget, Do: s.ensurePrincipal, Undo: s.undoPrincipal, Park: s.parkPrincipal},
-		{Name: stepProbe, Do: s.probe},
-		{Name: stepSettings, Where: saga.OnSource, Do: s.writeSettings, Undo: s.undoSettings, Park: s.parkSettings},
-		{Name: stepRestart, Where: saga.OnSource, Do: s.restart},
+		{Name: stepPrincipal, Where: saga.OnTarget, Do: s.entitled(s.ensurePrincipal), Undo: s.undoPrincipal, Park: s.parkPrincipal},
+		{Name: stepProbe, Do: s.entitled(s.probe)},
+		{Name: stepSettings, Where: saga.OnSource, Do: s.entitled(s.writeSettings), Undo: s.undoSettings, Park: s.parkSettings},
+		{Name: stepRestart, Where: saga.OnSource, Do: s.entitled(s.restart)},
 	}
 	change := append(forward[:len(forward):len(forward)],
 		saga.Step{Name: stepVerify, Kind: saga.Pivot, Do: s.verify},
@@ -127,12 +127,15 @@ func (s *Service) plan(ctx context.Context, op *saga.Op) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	who := s.actsFor(op, in)
 	if in.Fix {
-		return s.planFix(ctx, op, in.Want.ID)
+		return s.planFix(ctx, op, in.Want.ID, who)
 	}
 	want := in.Want
-	// Whoever asked was allowed to when it was submitted.
-	parties, err := s.newParties(ctx, Trusted(op.By), want.ID, &want.Spec)
+	if err := who.allow(ctx, actionOf(op.Kind, want.ID), want.ID); err != nil {
+		return nil, err
+	}
+	parties, err := s.newParties(ctx, who, want.ID, &want.Spec)
 	if err != nil {
 		return nil, err
 	}
@@ -179,7 +182,7 @@ func (s *Service) plan(ctx context.Context, op *saga.Op) ([]byte, error) {
 
 // planFix puts everything back to what the connection is on record to be. It
 // decides nothing anew, so the record stays as it is.
-func (s *Service) planFix(ctx context.Context, op *saga.Op, id patchbay.ID) ([]byte, error) {
+func (s *Service) planFix(ctx context.Context, op *saga.Op, id patchbay.ID, who Caller) ([]byte, error) {
 	// Not the record of the submit: a change may have been before us in line.
 	c, err := s.records.Connection(ctx, id)
 	if err != nil {
@@ -191,6 +194,9 @@ func (s *Service) planFix(ctx context.Context, op *saga.Op, id patchbay.ID) ([]b
 	}
 	if !held.made() {
 		return nil, notMade(c)
+	}
+	if err := mayRepair(ctx, who, c, held.ref); err != nil {
+		return nil, err
 	}
 	p := plan{
 		Generation: c.Generation, Last: held.Last,

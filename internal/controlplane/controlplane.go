@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/access"
 	"patchbay.dev/patchbay/audit"
 	"patchbay.dev/patchbay/connector"
 	"patchbay.dev/patchbay/driver"
@@ -115,11 +116,15 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, records.Close()) }()
+	roles, err := access.New(ctx, access.Options{Roles: records, Places: records, People: records})
+	if err != nil {
+		return err
+	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	watch := newMetrics(registry)
 	service := connector.New(connector.Options{
-		Records: records, Keys: keys, Catalog: Catalog(), Overlap: o.Overlap, Log: o.Log, Observe: watch.driverCalled,
+		Records: records, Keys: keys, Catalog: Catalog(), Overlap: o.Overlap, Log: o.Log, Rights: roles, Observe: watch.driverCalled,
 		Dialer: &net.Dialer{Timeout: dialTimeout, Control: hosts.RefuseMetadata},
 	})
 	defer service.Close()
@@ -134,7 +139,7 @@ func Run(ctx context.Context, o Options) (err error) {
 
 	var running atomic.Bool
 	o.Server.Registry, o.Server.Log = registry, o.Log
-	o.Server.Audit = audit.New(records, chain)
+	o.Server.Audit, o.Server.Access = audit.New(records, chain), roles
 	o.Server.Ready = func(context.Context) error {
 		if !running.Load() {
 			return patchbay.Errorf(patchbay.Internal, "the engine does not run")
