@@ -10,6 +10,7 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/saga"
+	"patchbay.dev/patchbay/store"
 )
 
 // input is what an operation is submitted with.
@@ -52,10 +53,10 @@ func (s *Service) Patch(ctx context.Context, r PutRequest, merge func(*patchbay.
 	return unlessOvertaken(r.IfMatch, func() (Begun, error) { return s.patch(ctx, r, merge) })
 }
 
-// unlessOvertaken begins again when the record changed between reading it and
-// beginning: what an operation goes back to must be what it found. Only a
-// caller who named an ETag is told.
-func unlessOvertaken(ifMatch string, begin func() (Begun, error)) (Begun, error) {
+// unlessOvertaken begins again when the record, or what it needs, changed between
+// reading it and beginning: what an operation goes back to must be what it found.
+// Only a caller who named an ETag is told.
+func unlessOvertaken[T any](ifMatch string, begin func() (T, error)) (T, error) {
 	for try := 0; ; try++ {
 		b, err := begin()
 		if patchbay.CodeOf(err) != patchbay.PreconditionFailed || ifMatch != "" && ifMatch != "*" || try == 3 {
@@ -369,6 +370,15 @@ func (s *Service) submit(ctx context.Context, b begin) (Begun, error) {
 		sub.IfMatch = in.Connection.ETag
 		if in.Created {
 			sub.IfMatch = saga.Absent
+			sub.Room = s.rooms(in.Want.ID)
+		}
+	}
+	if kind != patchbay.OpValidate && kind != patchbay.OpDelete {
+		// Both ends must be there in the write: what comes later under their names is
+		// another's.
+		sub.Needs = []patchbay.ID{store.HomeOf(in.Want.ID)}
+		if b.target != "" {
+			sub.Needs = append(sub.Needs, b.target)
 		}
 	}
 	if err := saga.MatchETag(in.Want.ID, b.ifMatch, in.Connection.ETag, !in.Created); err != nil {

@@ -13,6 +13,7 @@ import (
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
 	"patchbay.dev/patchbay/settings"
+	"patchbay.dev/patchbay/store"
 )
 
 // ref says which target a connection has: all that it takes to open it again in
@@ -242,7 +243,7 @@ func (s *Service) resolveEndpoint(ctx context.Context, who Caller, p *parties, t
 		return err
 	}
 	sum := sha256.Sum256([]byte(string(t.Type) + " " + t.Endpoint))
-	id := groupOf(scope).Child("providers/Patchbay.Services/"+kind, hex.EncodeToString(sum[:8]))
+	id := store.GroupOf(scope).Child("providers/Patchbay.Services/"+kind, hex.EncodeToString(sum[:8]))
 	p.endpoint, p.kind, p.typ, p.targets = true, kind, id.Type(), s.catalog.Targets[name]
 	p.target = endpoint{ID: id, Address: t.Endpoint}.resource(name)
 	return nil

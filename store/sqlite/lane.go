@@ -245,6 +245,19 @@ func (tx *txn) row(dest []any, query string, args ...any) (found bool, err error
 	return err == nil, err
 }
 
+// column reads one value of each row within the transaction.
+func (tx *txn) column(query string, args ...any) (values []string, err error) {
+	s, err := tx.l.stmt(query)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := s.QueryContext(context.Background(), args...)
+	if err != nil {
+		return nil, err
+	}
+	return texts(rows)
+}
+
 // changed is row for a statement that changes something and returns one value
 // for each row that it changed.
 func (tx *txn) changed(query string, args ...any) (values []string, err error) {
@@ -257,6 +270,10 @@ func (tx *txn) changed(query string, args ...any) (values []string, err error) {
 	if err != nil {
 		return nil, err
 	}
+	return texts(rows)
+}
+
+func texts(rows *sql.Rows) (values []string, err error) {
 	defer func() { _ = rows.Close() }()
 	for rows.Next() {
 		var v string
