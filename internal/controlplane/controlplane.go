@@ -65,8 +65,9 @@ type Options struct {
 	Ready func(*server.Server)
 }
 
-// Catalog is the drivers of this build: a new one is one line here.
-func Catalog() driver.Catalog {
+// Catalog is the drivers of this build: a new one is one line here. The private
+// directories are the server's own: no source is there.
+func Catalog(private ...string) driver.Catalog {
 	return driver.Catalog{
 		Targets: map[string]driver.TargetDriver{
 			"postgres": postgres.Driver(),
@@ -74,7 +75,7 @@ func Catalog() driver.Catalog {
 			"external": external.Driver(externalKinds(), settings.Variant),
 		},
 		Sources: map[string]driver.SourceDriver{
-			"envfile": envfile.Driver(),
+			"envfile": envfile.Driver(private...),
 		},
 	}
 }
@@ -124,7 +125,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	watch := newMetrics(registry)
 	service := connector.New(connector.Options{
-		Records: records, Keys: keys, Catalog: Catalog(), Overlap: o.Overlap, Log: o.Log, Rights: roles, Observe: watch.driverCalled,
+		Records: records, Keys: keys, Catalog: Catalog(dir), Overlap: o.Overlap, Log: o.Log, Rights: roles, Observe: watch.driverCalled,
 		Dialer: &net.Dialer{Timeout: dialTimeout, Control: hosts.RefuseMetadata},
 	})
 	defer service.Close()
