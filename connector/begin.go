@@ -27,6 +27,8 @@ type input struct {
 	// RevokeNow ends an old credential whether or not it has sessions.
 	RevokeNow bool `json:"revokeNow,omitempty"`
 	Fix       bool `json:"fix,omitempty"`
+	// Kept says that the login is one that was given before.
+	Kept bool `json:"kept,omitempty"`
 	// For is whom it acts for; nil of one that a release before began.
 	For []patchbay.Subject `json:"for,omitempty"`
 }
@@ -95,6 +97,7 @@ func (s *Service) patch(ctx context.Context, r PutRequest, merge func(*patchbay.
 		}
 	}
 	given := takeSecrets(&spec)
+	anew := given[givenValue] != ""
 	kind := patchbay.OpCreate
 	if exists {
 		kind = patchbay.OpUpdate
@@ -114,7 +117,7 @@ func (s *Service) patch(ctx context.Context, r PutRequest, merge func(*patchbay.
 	want.Location = p.place()
 	want.Spec, want.State = spec, patchbay.Accepted
 	want.Modified, want.ModifiedBy, want.ModifiedByType = now, r.Caller.Name, r.Caller.Type
-	in := input{Want: want, Created: !exists}
+	in := input{Want: want, Created: !exists, Kept: !anew}
 	if exists {
 		in.Connection, in.Sealed = old, old.Sealed
 	}

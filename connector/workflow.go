@@ -76,6 +76,7 @@ type plan struct {
 	// state of the source, which a delete goes back to.
 	Kept  *written          `json:"kept,omitempty"`
 	Given map[string]string `json:"given,omitempty"`
+	At    string            `json:"at,omitempty"` // as holding.At
 	// Restarts says that the source has a way to restart.
 	Restarts bool   `json:"restarts,omitempty"`
 	Message  string `json:"message,omitempty"` // a warning for the user
@@ -169,6 +170,14 @@ func (s *Service) plan(ctx context.Context, op *saga.Op) ([]byte, error) {
 	if err := s.planPrincipal(ctx, &p, in, want, held, parties, source, target); err != nil {
 		return nil, err
 	}
+	if p.Login == loginGiven {
+		p.At = addressOf(p.Kind, facts.Values)
+		if in.Kept {
+			if err := held.stays(want, p.At); err != nil {
+				return nil, err
+			}
+		}
+	}
 	if err := s.planSettings(ctx, &p, in, want, held, facts.Values, source); err != nil {
 		return nil, err
 	}
@@ -202,7 +211,8 @@ func (s *Service) planFix(ctx context.Context, op *saga.Op, id patchbay.ID, who 
 		Generation: c.Generation, Last: held.Last,
 		Principal: held.Principal, Login: held.whose(), Credential: held.Credential, Given: held.Given,
 	}
-	if p.ref, _, err = s.today(ctx, held.ref, c.Spec.Target.ID); err != nil {
+	var d driver.TargetDriver
+	if p.ref, d, err = s.today(ctx, held.ref, c.Spec.Target.ID); err != nil {
 		return nil, err
 	}
 	target, doneTarget, err := s.openRef(ctx, p.ref)
@@ -210,6 +220,15 @@ func (s *Service) planFix(ctx context.Context, op *saga.Op, id patchbay.ID, who 
 		return nil, err
 	}
 	defer doneTarget()
+	if held.whose() == loginGiven {
+		facts, err := inspect(ctx, target, d, p.Sub)
+		if err == nil {
+			err = held.stays(c, addressOf(p.Kind, facts.Values))
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
 	source, done, err := s.source(ctx, op.Source)
 	if err != nil {
 		return nil, err
