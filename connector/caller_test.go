@@ -324,3 +324,30 @@ func TestAConnectionHasBothItsEnds(t *testing.T) {
 		}
 	}
 }
+
+// While a connection is moved from one target to another, its login is at the
+// first, and it goes back there when that fails.
+func TestATargetThatAConnectionIsLeavingStays(t *testing.T) {
+	w := newWorld(t)
+	w.registerRedis("registered-pass")
+	w.away.accept("", "registered-pass", true)
+	w.want(w.put(w.spec()), patchbay.Done, "")
+	db := w.spec().Target.ID.Parent()
+	w.gate.holdAt(1)
+	b, err := w.Put(t.Context(), PutRequest{ID: w.linker, Spec: w.cache(registered()), Caller: w.caller})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-w.gate.held
+	if err := w.DeleteResource(t.Context(), db, ""); patchbay.CodeOf(err) != patchbay.Conflict {
+		t.Errorf("delete = %v", err)
+	}
+	w.restart()
+	w.want(w.end(b, nil), patchbay.Done, "")
+	if names := w.broker.names(); len(names) > 0 {
+		t.Errorf("left: %v", names)
+	}
+	if err := w.DeleteResource(t.Context(), db, ""); err != nil {
+		t.Error(err)
+	}
+}

@@ -347,12 +347,48 @@ func (s *Service) Resources(ctx context.Context, scope patchbay.ID, after string
 
 // DeleteResource implements [API].
 func (s *Service) DeleteResource(ctx context.Context, id patchbay.ID, ifMatch string) error {
+	if err := s.nobodyLeaves(ctx, id); err != nil {
+		return err
+	}
 	if err := s.records.DeleteResource(ctx, id, ifMatch); err != nil {
 		return err
 	}
 	s.targets.drop(id)
 	s.sources.drop(id)
 	return nil
+}
+
+// nobodyLeaves refuses to remove a target that a connection is being moved away
+// from: its login is there until that has succeeded, and so is the connection
+// when it is undone.
+func (s *Service) nobodyLeaves(ctx context.Context, target patchbay.ID) error {
+	for after := ""; ; {
+		page, next, err := s.records.Operations(ctx, store.OperationFilter{Active: true}, after, store.MaxPage)
+		if err != nil {
+			return err
+		}
+		for _, op := range page {
+			c, err := s.records.Connection(ctx, op.Connection)
+			if patchbay.CodeOf(err) == patchbay.ResourceNotFound {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			held, err := s.openHolding(c)
+			if err != nil {
+				return err
+			}
+			if held.Target.Equal(target) {
+				busy := patchbay.Errorf(patchbay.Conflict, "an operation of the connection %s, which is moved away from %s, has not ended", c.Name, target.Name())
+				busy.Subject = string(c.ID)
+				return busy.WithFix("patchbay operation show %s", op.ID)
+			}
+		}
+		if after = next; next == "" {
+			return nil
+		}
+	}
 }
 
 // ResourceGroups implements [API].
