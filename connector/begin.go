@@ -27,7 +27,7 @@ type input struct {
 	// RevokeNow ends an old credential whether or not it has sessions.
 	RevokeNow bool `json:"revokeNow,omitempty"`
 	Fix       bool `json:"fix,omitempty"`
-	// Kept says that the login is one that was given before.
+	// Kept says that no login was given with it: a given one is that of before.
 	Kept bool `json:"kept,omitempty"`
 	// For is whom it acts for; nil of one that a release before began.
 	For []patchbay.Subject `json:"for,omitempty"`

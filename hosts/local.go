@@ -319,7 +319,7 @@ func (l *Local) ReplaceFile(ctx context.Context, r Replacement) (err error) {
 	if err != nil {
 		return err
 	}
-	defer in.Close()
+	defer func() { _ = in.Close() }()
 	// What a crash left under this name is in the way of O_EXCL, which in turn
 	// keeps a link that somebody put there from being written through.
 	if err := in.Remove(r.Temp); err != nil && !errors.Is(err, fs.ErrNotExist) {

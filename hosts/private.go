@@ -24,15 +24,15 @@ func inodeOf(info fs.FileInfo) (inode, bool) {
 	return inode{uint64(st.Dev), st.Ino}, true //nolint:unconvert // of another size on other systems
 }
 
-// kept are the private directories with everything below them, as they are now,
+// ownFiles are the private directories with everything below them, as they are now,
 // and the device of /proc, which shows processes, this one too.
-type kept struct {
+type ownFiles struct {
 	files map[inode]bool
 	proc  uint64 // 0: there is none
 }
 
-func (l *Local) kept() (kept, error) {
-	k := kept{files: map[inode]bool{}}
+func (l *Local) own() (ownFiles, error) {
+	k := ownFiles{files: map[inode]bool{}}
 	for _, name := range l.private {
 		dir, err := filepath.EvalSymlinks(name)
 		if err != nil {
@@ -72,7 +72,7 @@ func (l *Local) kept() (kept, error) {
 }
 
 // refuses says of something opened, or about to be, whether it is private.
-func (k kept) refuses(name string, info fs.FileInfo) error {
+func (k ownFiles) refuses(name string, info fs.FileInfo) error {
 	if i, ok := inodeOf(info); ok && (k.files[i] || k.proc != 0 && i.dev == k.proc) {
 		return fmt.Errorf("%s: %w", name, ErrPrivate)
 	}
@@ -82,7 +82,7 @@ func (k kept) refuses(name string, info fs.FileInfo) error {
 // allow fails for what is private itself, or in a private directory. name has its
 // links resolved, or is that of a directory.
 func (l *Local) allow(name string) error {
-	k, err := l.kept()
+	k, err := l.own()
 	if err != nil {
 		return err
 	}
@@ -107,7 +107,7 @@ func (l *Local) opened(name string, f interface{ Stat() (fs.FileInfo, error) }) 
 	if err != nil {
 		return nil, err
 	}
-	k, err := l.kept()
+	k, err := l.own()
 	if err != nil {
 		return nil, err
 	}

@@ -43,7 +43,7 @@ func state(t *testing.T, dir string) string {
 }
 
 // ways are all that a host does with a path.
-func ways(l *Local, ctx context.Context, name string) map[string]error {
+func ways(ctx context.Context, l *Local, name string) map[string]error {
 	_, read := l.ReadFile(ctx, name, 1<<20)
 	unlock, lock := l.Lock(ctx, name)
 	if unlock != nil {
@@ -107,7 +107,7 @@ func TestNothingLeadsToWhatIsPrivate(t *testing.T) {
 	before := state(t, private)
 	for what, name := range attacks {
 		elsewhere := what == "a hard link" || what == "the environment" || strings.Contains(what, "a link") || strings.HasSuffix(what, "link") || strings.HasSuffix(what, "elsewhere")
-		for way, err := range ways(l, t.Context(), name) {
+		for way, err := range ways(t.Context(), l, name) {
 			// What only its own directory is asked for, which is nobody's secret.
 			if elsewhere && (way == "ListDir" || way == "Lock" || way == "Sweep") {
 				continue
@@ -145,7 +145,7 @@ func TestAMountOfWhatIsPrivateIsPrivate(t *testing.T) {
 		t.Cleanup(func() { _ = syscall.Unmount(at, 0) })
 	}
 	for _, name := range []string{"dir/sealing.key", "dir/new", "below/deep", "below/new", "file"} {
-		for way, err := range ways(l, t.Context(), filepath.Join(beside, name)) {
+		for way, err := range ways(t.Context(), l, filepath.Join(beside, name)) {
 			if err == nil && !(name == "file" && (way == "ListDir" || way == "Lock" || way == "Sweep")) {
 				t.Errorf("%s: %s succeeds", name, way)
 			}

@@ -303,13 +303,7 @@ func tryEffect(t *testing.T, e effect, circumstance int) string {
 		c.waiting(w)
 	}
 	release()
-	op := w.last()
-	for !op.State.Ended() {
-		var err error
-		if op, err = w.api.Wait(t.Context(), op.ID, op.Version); err != nil {
-			t.Fatal(err)
-		}
-	}
+	op := w.ended()
 	changed := ""
 	was, is := strings.Split(before, "\n"), strings.Split(w.ends.String(), "\n")
 	for i, end := range []string{"S", "T"} {
@@ -471,17 +465,25 @@ func (w *effects) last() patchbay.Operation {
 	return page[0]
 }
 
+// ended is the newest operation at its end.
+func (w *effects) ended() patchbay.Operation {
+	w.t.Helper()
+	op := w.last()
+	for !op.State.Ended() {
+		var err error
+		op, err = w.api.Wait(w.t.Context(), op.ID, op.Version)
+		w.must(err)
+	}
+	return op
+}
+
 // finish waits for what a request of the test's own began.
 func (w *effects) finish(answer *httptest.ResponseRecorder) {
 	w.t.Helper()
 	if answer.Code >= 300 {
 		w.t.Fatalf("%d %s", answer.Code, answer.Body)
 	}
-	op, err := w.last(), error(nil)
-	for !op.State.Ended() {
-		op, err = w.api.Wait(w.t.Context(), op.ID, op.Version)
-		w.must(err)
-	}
+	op := w.ended()
 	if op.State != patchbay.Done {
 		w.t.Fatalf("%+v", op.Error)
 	}

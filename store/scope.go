@@ -1,6 +1,10 @@
 package store
 
-import "patchbay.dev/patchbay"
+import (
+	"strings"
+
+	"patchbay.dev/patchbay"
+)
 
 // Holder is the kind of record that a scope stands and falls with.
 type Holder int
@@ -55,8 +59,7 @@ func GroupOf(id patchbay.ID) patchbay.ID {
 // Covers reports whether what holds at one of the scopes holds at id.
 func Covers(scopes []patchbay.ID, id patchbay.ID) bool {
 	for _, scope := range scopes {
-		key := scope.Key()
-		if scope == patchbay.RootScope || id.Key() == key || len(id) > len(key) && id.Key()[:len(key)+1] == key+"/" {
+		if scope == patchbay.RootScope || id.Equal(scope) || strings.HasPrefix(id.Key(), scope.Key()+"/") {
 			return true
 		}
 	}
