@@ -35,7 +35,7 @@ func (s *Store) PutDryrun(ctx context.Context, d patchbay.Dryrun, ifMatch string
 		if err := tx.matchRow("dryrun", d.ID, ifMatch, `SELECT etag FROM dryrun WHERE key = ?`, d.ID.Key()); err != nil {
 			return err
 		}
-		if err := tx.needs(store.HomeOf(d.ID)); err != nil {
+		if err := tx.needsRecord(store.HomeOf(d.ID)); err != nil {
 			return err
 		}
 		if _, err := tx.exec(`INSERT INTO dryrun (key, etag, record) VALUES (?, ?, ?)

@@ -166,7 +166,7 @@ func (s *Store) Submit(ctx context.Context, life saga.Life, sub saga.Submission,
 // prepared refuses a submission without what it needs.
 func (tx *txn) prepared(sub saga.Submission) error {
 	for _, id := range sub.Needs {
-		err := tx.needs(id)
+		err := tx.needsRecord(id)
 		if patchbay.CodeOf(err) == patchbay.ResourceNotFound {
 			return saga.Missing(id)
 		}

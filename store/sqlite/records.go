@@ -159,7 +159,7 @@ func (s *Store) PutResource(ctx context.Context, r patchbay.Resource, ifMatch st
 				return err
 			}
 		}
-		if err := tx.needs(store.GroupOf(r.ID)); err != nil {
+		if err := tx.needsRecord(store.GroupOf(r.ID)); err != nil {
 			return err
 		}
 		_, err := tx.exec(`INSERT INTO resource (key, driver, etag, record, sealed) VALUES (?, ?, ?, ?, ?)

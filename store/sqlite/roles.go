@@ -161,20 +161,35 @@ func (tx *txn) needs(scope patchbay.ID) error {
 		return nil
 	}
 	for _, id := range ids {
-		query, key := `SELECT 1 FROM resource WHERE key = ?`, id.Key()
-		switch holder {
-		case store.InSubscription:
-			query, key = `SELECT 1 FROM subscription WHERE key = ?`, strings.ToLower(id.Subscription())
-		case store.InGroup:
-			query = `SELECT 1 FROM resource_group WHERE key = ?`
-		case store.AtConnection:
-			query = `SELECT 1 FROM connection WHERE key = ?`
-		}
-		if found, err := tx.row([]any{new(int)}, query, key); found || err != nil {
+		if found, err := tx.has(holder, id); found || err != nil {
 			return err
 		}
 	}
 	return store.NoScope(scope)
+}
+
+// needsRecord is needs for what has to have a record of its own.
+func (tx *txn) needsRecord(id patchbay.ID) error {
+	holder, _ := store.HeldBy(id)
+	found, err := tx.has(holder, id)
+	if err == nil && !found {
+		err = store.NoScope(id)
+	}
+	return err
+}
+
+func (tx *txn) has(holder store.Holder, id patchbay.ID) (bool, error) {
+	query, key := `SELECT 1 FROM resource WHERE key = ?`, id.Key()
+	switch holder {
+	case store.InSubscription:
+		query, key = `SELECT 1 FROM subscription WHERE key = ?`, strings.ToLower(id.Subscription())
+	case store.InGroup:
+		query = `SELECT 1 FROM resource_group WHERE key = ?`
+	case store.AtConnection:
+		query = `SELECT 1 FROM connection WHERE key = ?`
+	case store.Tenancy, store.OnResource:
+	}
+	return tx.row([]any{new(int)}, query, key)
 }
 
 // DescribeRoleAssignment implements [store.Roles].

@@ -118,7 +118,7 @@ func (m *Memory) Submit(ctx context.Context, life saga.Life, s saga.Submission, 
 		return saga.Op{}, false, err
 	}
 	for _, id := range s.Needs {
-		if !m.has(id) {
+		if !m.hasRecord(id) {
 			return saga.Op{}, false, saga.Missing(id)
 		}
 	}
@@ -426,7 +426,7 @@ func (m *Memory) PutResource(ctx context.Context, r patchbay.Resource, ifMatch s
 	if err := saga.MatchETag(r.ID, ifMatch, stored.ETag, found); err != nil {
 		return err
 	}
-	if group := store.GroupOf(r.ID); !m.has(group) {
+	if group := store.GroupOf(r.ID); !m.hasRecord(group) {
 		return store.NoScope(group)
 	}
 	m.resources[r.ID.Key()] = r

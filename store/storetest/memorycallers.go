@@ -242,19 +242,22 @@ func (m *Memory) PutRoleAssignment(ctx context.Context, a patchbay.RoleAssignmen
 // has reports whether there is such a scope.
 func (m *Memory) has(scope patchbay.ID) bool {
 	holder, ids := store.HeldBy(scope)
-	return holder == store.Tenancy || slices.ContainsFunc(ids, func(id patchbay.ID) (there bool) {
-		switch holder {
-		case store.InSubscription:
-			_, there = m.subscriptions[strings.ToLower(id.Subscription())]
-		case store.InGroup:
-			_, there = m.groups[id.Key()]
-		case store.AtConnection:
-			_, there = m.connections[id.Key()]
-		default:
-			_, there = m.resources[id.Key()]
-		}
-		return there
-	})
+	return holder == store.Tenancy || slices.ContainsFunc(ids, m.hasRecord)
+}
+
+// hasRecord reports whether there is a record of that very id.
+func (m *Memory) hasRecord(id patchbay.ID) (there bool) {
+	switch holder, _ := store.HeldBy(id); holder {
+	case store.InSubscription:
+		_, there = m.subscriptions[strings.ToLower(id.Subscription())]
+	case store.InGroup:
+		_, there = m.groups[id.Key()]
+	case store.AtConnection:
+		_, there = m.connections[id.Key()]
+	case store.Tenancy, store.OnResource:
+		_, there = m.resources[id.Key()]
+	}
+	return there
 }
 
 // DescribeRoleAssignment implements [store.Roles].
@@ -326,7 +329,7 @@ func (m *Memory) PutDryrun(ctx context.Context, d patchbay.Dryrun, ifMatch strin
 	if err := saga.MatchETag(patchbay.ID("dryrun "+d.ID.Name()), ifMatch, stored.ETag, found); err != nil {
 		return err
 	}
-	if home := store.HomeOf(d.ID); !m.has(home) {
+	if home := store.HomeOf(d.ID); !m.hasRecord(home) {
 		return store.NoScope(home)
 	}
 	m.dryruns[d.ID.Key()] = d

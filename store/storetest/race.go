@@ -38,6 +38,9 @@ func needs(t *testing.T, s Store) {
 			t.Fatal(err)
 		}
 	}
+	// What is below one that is there is another.
+	wantCode(t, ask("2", linker(source+"/slots/blue", "c")), patchbay.PreconditionFailed)
+	wantCode(t, s.PutDryrun(t.Context(), patchbay.Dryrun{ID: store.DryrunsOf(source+"/slots/blue") + "d"}, ""), patchbay.ResourceNotFound)
 	if err := ask("2", linker(source, "c"), saga.Room{Below: patchbay.ID("/subscriptions/S1"), Most: 2}); err != nil {
 		t.Fatal(err)
 	}
