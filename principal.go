@@ -65,14 +65,18 @@ type SigningKey struct {
 }
 
 // Subject is a caller that has signed in: who it is, and which groups it is in.
+// Operations keep whom they act for.
 type Subject struct {
-	ID     string // object id; "" of the operator
-	AppID  string // client id, of a service principal
-	Tenant string
-	Name   string // for people
-	Kind   PrincipalKind
-	Groups []string // object ids of groups
+	ID     string        `json:"id,omitempty"`    // object id; "" of the operator
+	AppID  string        `json:"appId,omitempty"` // client id, of a service principal
+	Tenant string        `json:"tenant,omitempty"`
+	Name   string        `json:"name"` // for people
+	Kind   PrincipalKind `json:"kind,omitempty"`
+	Groups []string      `json:"groups,omitempty"` // object ids of groups
+	// TokensFrom is its principal's when it signed in. When that is another one by
+	// now, its tokens have ended.
+	TokensFrom time.Time `json:"tokensFrom,omitzero"`
 	// Operator says that it is the local administrator of the server, who may do
 	// everything in every tenant.
-	Operator bool
+	Operator bool `json:"operator,omitempty"`
 }

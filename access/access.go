@@ -81,6 +81,61 @@ func (c *Control) May(ctx context.Context, who patchbay.Subject, action string, 
 	return ok && err == nil
 }
 
+// Still is Check for somebody who asked a while ago, and was who: the subjects
+// that it then had tokens of, of which that of the scope's tenant counts. It is
+// also Forbidden when that one's tokens have ended since: its principal is gone
+// or disabled, or its secrets were replaced. Groups are those that the token
+// named.
+func (c *Control) Still(ctx context.Context, who []patchbay.Subject, action string, scope patchbay.ID) error {
+	tenant, _, err := c.TenantOf(ctx, scope)
+	if err != nil {
+		return err
+	}
+	for _, s := range who {
+		if !s.Operator && !strings.EqualFold(s.Tenant, tenant) {
+			continue
+		}
+		if err := c.signedIn(ctx, s); err != nil {
+			return err
+		}
+		return c.Check(ctx, s, action, scope)
+	}
+	var nobody patchbay.Subject
+	if len(who) > 0 {
+		nobody = who[0]
+	}
+	return forbidden(nobody, action, scope)
+}
+
+// signedIn fails when the tokens that s had have ended. Who signs in at a
+// provider need not be on record.
+func (c *Control) signedIn(ctx context.Context, s patchbay.Subject) error {
+	if s.Operator {
+		return nil
+	}
+	p, err := c.people.Principal(ctx, strings.ToLower(s.ID))
+	ended := func(why string) error {
+		e := patchbay.Errorf(patchbay.Forbidden, "%s %s", Called(s), why)
+		e.Subject = s.ID
+		return e
+	}
+	switch {
+	case patchbay.CodeOf(err) == patchbay.ResourceNotFound && s.AppID == "":
+		return nil
+	case patchbay.CodeOf(err) == patchbay.ResourceNotFound:
+		return ended("is no principal any more")
+	case err != nil:
+		return err
+	case p.Disabled:
+		return ended("is disabled")
+	case !strings.EqualFold(p.Tenant, s.Tenant):
+		return ended("is a principal of another tenant by now")
+	case !p.TokensFrom.Equal(s.TokensFrom):
+		return ended("was given another secret since, which ended its tokens")
+	}
+	return nil
+}
+
 // Within reports whether who may do the action at the scope, or somewhere
 // below it: a subscription shows itself to whom something in it shows itself.
 func (c *Control) Within(ctx context.Context, who patchbay.Subject, action string, scope patchbay.ID) bool {

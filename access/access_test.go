@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"patchbay.dev/patchbay"
 )
@@ -370,4 +371,65 @@ func BenchmarkCheck(b *testing.B) {
 			_ = names[scope.Key()]
 		}
 	})
+}
+
+// What was asked for a while ago is done by the rights of now.
+func TestRightsAreAskedAgainAsThingsAreNow(t *testing.T) {
+	at := func(n int) time.Time { return time.Date(2026, 11, 23, n, 0, 0, 0, time.UTC) }
+	fresh := func() (*world, *Control) {
+		w := newWorld()
+		w.give(1, Contributor, groupA)
+		w.give(3, Reader, groupA)
+		w.give(4, Reader, groupB)
+		p := w.principals[guid(1)]
+		p.AppID, p.TokensFrom = "app", at(1)
+		w.principals[p.ID] = p
+		return w, w.control(t)
+	}
+	deployer := func(w *world) patchbay.Subject {
+		s := w.subject(1)
+		s.AppID, s.TokensFrom = "app", at(1)
+		return s
+	}
+	outsider := patchbay.Subject{ID: guid(77), Tenant: ours, Name: "eve", Kind: patchbay.UserPrincipal, Groups: []string{guid(3)}} // of a provider, and not on record
+	change := func(n int, f func(*patchbay.Principal)) func(*world) {
+		return func(w *world) {
+			p := w.principals[guid(n)]
+			f(&p)
+			w.principals[guid(n)] = p
+		}
+	}
+	takeAway := func(w *world) { w.assignments = map[string]patchbay.RoleAssignment{}; w.version.Add(1) }
+	none := func(*world) {}
+	for _, c := range []struct {
+		name   string
+		since  func(*world)
+		who    func(*world) []patchbay.Subject
+		action string
+		scope  patchbay.ID
+		says   string // "" is allowed
+	}{
+		{"nothing changed", none, func(w *world) []patchbay.Subject { return []patchbay.Subject{deployer(w)} }, linkersWrite, webA, ""},
+		{"the role was taken away", takeAway, func(w *world) []patchbay.Subject { return []patchbay.Subject{deployer(w)} }, linkersWrite, webA, "may not do " + linkersWrite},
+		{"it never might", none, func(w *world) []patchbay.Subject { return []patchbay.Subject{w.subject(2)} }, linkersWrite, webA, "may not do"},
+		{"it is disabled", change(1, func(p *patchbay.Principal) { p.Disabled = true }), func(w *world) []patchbay.Subject { return []patchbay.Subject{deployer(w)} }, linkersWrite, webA, "is disabled"},
+		{"its secret was replaced", change(1, func(p *patchbay.Principal) { p.TokensFrom = at(2) }), func(w *world) []patchbay.Subject { return []patchbay.Subject{deployer(w)} }, linkersWrite, webA, "another secret"},
+		{"it is gone", func(w *world) { delete(w.principals, guid(1)) }, func(w *world) []patchbay.Subject { return []patchbay.Subject{deployer(w)} }, linkersWrite, webA, "no principal any more"},
+		{"it is another tenant's", change(1, func(p *patchbay.Principal) { p.Tenant = theirs }), func(w *world) []patchbay.Subject { return []patchbay.Subject{deployer(w)} }, linkersWrite, webA, "another tenant"},
+		{"by its group", none, func(*world) []patchbay.Subject { return []patchbay.Subject{outsider} }, linkersRead, webA, ""},
+		{"the group lost its role", takeAway, func(*world) []patchbay.Subject { return []patchbay.Subject{outsider} }, linkersRead, webA, "may not do"},
+		{"in the other tenant, by the second", none, func(w *world) []patchbay.Subject { return []patchbay.Subject{deployer(w), w.subject(4)} }, linkersRead, webB, ""},
+		{"in the other tenant, by nobody", none, func(w *world) []patchbay.Subject { return []patchbay.Subject{deployer(w)} }, linkersRead, webB, "deployer"},
+		{"by the first of a tenant", none, func(w *world) []patchbay.Subject { return []patchbay.Subject{w.subject(2), deployer(w)} }, linkersWrite, webA, "ann"},
+		{"nobody", none, func(*world) []patchbay.Subject { return nil }, linkersRead, webA, "the caller"},
+		{"the operator", takeAway, func(*world) []patchbay.Subject { return []patchbay.Subject{{Name: "admin", Operator: true}} }, linkersWrite, webB, ""},
+	} {
+		w, control := fresh()
+		who := c.who(w)
+		c.since(w)
+		err := control.Still(t.Context(), who, c.action, c.scope)
+		if c.says == "" && err != nil || c.says != "" && (patchbay.CodeOf(err) != patchbay.Forbidden || !strings.Contains(err.Error(), c.says)) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
 }

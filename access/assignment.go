@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/store"
 )
 
 // Bounds of a tenant.
@@ -144,6 +145,7 @@ func (c *Control) PutAssignment(ctx context.Context, who patchbay.Subject, a pat
 	if old, ok := s.assignmentOf(a.Tenant, a.ID); ok {
 		return c.describe(ctx, old, a)
 	}
+	builtin := d.Tenant == ""
 	n := 0
 	for _, other := range s.assignments {
 		if !strings.EqualFold(other.Tenant, a.Tenant) {
@@ -158,12 +160,20 @@ func (c *Control) PutAssignment(ctx context.Context, who patchbay.Subject, a pat
 		return a, false, patchbay.Errorf(patchbay.QuotaExceeded, "a tenant has at most %d role assignments", MaxAssignments)
 	}
 	a.Created, a.CreatedBy = c.now().UTC(), who.Name
-	// The store looks again, in the write: two at once make one assignment.
-	if err := c.roles.PutRoleAssignment(toldTo(ctx, a.Tenant), a); err != nil {
-		if patchbay.CodeOf(err) == patchbay.Conflict {
-			return a, false, alreadyThere(patchbay.AsError(err).Subject)
+	// The store looks again, in the write: two at once make one assignment, and
+	// none is made of what is being removed.
+	if err := c.roles.PutRoleAssignment(toldTo(ctx, a.Tenant), a, builtin); err != nil {
+		if patchbay.CodeOf(err) != patchbay.Conflict {
+			return a, false, err
 		}
-		return a, false, err
+		s, readErr := c.snapshot(ctx)
+		if readErr != nil {
+			return a, false, readErr
+		}
+		if old, ok := s.assignmentOf(a.Tenant, a.ID); ok { // the same request was there twice at once
+			return c.describe(ctx, old, a)
+		}
+		return a, false, alreadyThere(patchbay.AsError(err).Subject)
 	}
 	return a, true, nil
 }
@@ -178,7 +188,7 @@ func (c *Control) describe(ctx context.Context, old, a patchbay.RoleAssignment) 
 		return old, false, nil
 	}
 	old.Description = a.Description
-	return old, false, c.roles.PutRoleAssignment(toldTo(ctx, old.Tenant), old)
+	return old, false, c.roles.DescribeRoleAssignment(toldTo(ctx, old.Tenant), old.Tenant, old.ID, old.Description)
 }
 
 // alreadyThere has the words that az looks for in it.
@@ -275,18 +285,19 @@ func (c *Control) exists(ctx context.Context, scope patchbay.ID) error {
 	if err != nil {
 		return err
 	}
-	switch _, _, connection := id.ConnectionSource(); {
-	case connection:
-		_, err = c.places.Connection(ctx, id)
-		return err
-	case id.Type() == "" && id.ResourceGroup() == "":
-		return nil // its tenant is known, so it is there
-	case id.Type() == "":
-		_, err = c.places.ResourceGroup(ctx, id)
-		return err
-	}
-	for at := id; at.Type() != ""; at = at.Parent() {
-		if _, err = c.places.Resource(ctx, at); patchbay.CodeOf(err) != patchbay.ResourceNotFound {
+	holder, ids := store.HeldBy(id)
+	for _, at := range ids {
+		switch holder {
+		case store.Tenancy, store.InSubscription:
+			return nil // its tenant is known, so it is there
+		case store.InGroup:
+			_, err = c.places.ResourceGroup(ctx, at)
+		case store.AtConnection:
+			_, err = c.places.Connection(ctx, at)
+		case store.OnResource:
+			_, err = c.places.Resource(ctx, at)
+		}
+		if patchbay.CodeOf(err) != patchbay.ResourceNotFound {
 			return err
 		}
 	}

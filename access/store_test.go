@@ -2,7 +2,9 @@ package access_test
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -140,5 +142,56 @@ func TestATenantsLogTellsWhatTheOperatorDidAtItsRoot(t *testing.T) {
 		if err != nil || len(lines) != 1 || lines[0].Caller != "admin" {
 			t.Errorf("%s: the tenant's lines are %+v, %v", action, lines, err)
 		}
+	}
+}
+
+// A role is given at a group at the very moment at which the group is removed:
+// the one that is made under its name afterwards has nobody's roles.
+func TestNoRoleOutlivesItsGroup(t *testing.T) {
+	const tenant, sub, ann = "00000000-0000-0000-0000-0000000000a0", "00000000-0000-0000-0000-00000000000a", "10000000-0000-0000-0000-000000000001"
+	group := patchbay.ID("/subscriptions/" + sub + "/resourceGroups/shop")
+	ctx := t.Context()
+	records, err := sqlite.Open(ctx, filepath.Join(t.TempDir(), "x.db"), sqlite.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := records.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(records.PutTenant(ctx, patchbay.Tenant{ID: tenant}))
+	must(records.PutSubscription(ctx, patchbay.Subscription{ID: sub, TenantID: tenant}))
+	must(records.PutPrincipal(ctx, patchbay.Principal{ID: ann, Tenant: tenant, Name: "ann", Kind: patchbay.ServicePrincipal}, ""))
+	c, err := access.New(ctx, access.Options{Roles: records, Places: records, People: records})
+	must(err)
+	who := patchbay.Subject{ID: ann, Tenant: tenant, Name: "ann"}
+	operator := patchbay.Subject{Operator: true, Name: "admin"}
+	for try := range 60 {
+		must(records.PutResourceGroup(ctx, patchbay.ResourceGroup{ID: group}))
+		var all sync.WaitGroup
+		for n := range 4 {
+			all.Go(func() {
+				_, _, err := c.PutAssignment(ctx, operator, patchbay.RoleAssignment{ID: fmt.Sprintf("30000000-0000-0000-0000-%06d%06d", try, n), Scope: group, Role: access.Owner, Principal: ann})
+				switch patchbay.CodeOf(err) {
+				case "", patchbay.RoleAssignmentExists, patchbay.ResourceNotFound:
+				default:
+					t.Error(err)
+				}
+			})
+		}
+		all.Go(func() { must(records.DeleteResourceGroup(ctx, group)) })
+		all.Wait()
+		must(records.PutResourceGroup(ctx, patchbay.ResourceGroup{ID: group}))
+		if c.May(ctx, who, "Patchbay.Connector/resources/write", group) {
+			t.Fatalf("try %d: the new group has the old one's owner", try)
+		}
+		must(records.DeleteResourceGroup(ctx, group))
 	}
 }

@@ -117,7 +117,7 @@ func (w *world) RoleAssignments(context.Context, string) ([]patchbay.RoleAssignm
 	return list, w.failing
 }
 
-func (w *world) PutRoleAssignment(_ context.Context, a patchbay.RoleAssignment) error {
+func (w *world) PutRoleAssignment(_ context.Context, a patchbay.RoleAssignment, _ bool) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, other := range w.assignments {
@@ -126,6 +126,19 @@ func (w *world) PutRoleAssignment(_ context.Context, a patchbay.RoleAssignment) 
 		}
 	}
 	w.assignments[a.ID] = a
+	w.version.Add(1)
+	return nil
+}
+
+func (w *world) DescribeRoleAssignment(_ context.Context, _, id, description string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	a, ok := w.assignments[id]
+	if !ok {
+		return errAbsent
+	}
+	a.Description = description
+	w.assignments[id] = a
 	w.version.Add(1)
 	return nil
 }

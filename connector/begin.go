@@ -10,6 +10,7 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/saga"
+	"patchbay.dev/patchbay/store"
 )
 
 // input is what an operation is submitted with.
@@ -26,6 +27,10 @@ type input struct {
 	// RevokeNow ends an old credential whether or not it has sessions.
 	RevokeNow bool `json:"revokeNow,omitempty"`
 	Fix       bool `json:"fix,omitempty"`
+	// Kept says that no login was given with it: a given one is that of before.
+	Kept bool `json:"kept,omitempty"`
+	// For is whom it acts for; nil of one that a release before began.
+	For []patchbay.Subject `json:"for,omitempty"`
 }
 
 // The names of steps. They are stored in plans: never rename one.
@@ -50,10 +55,10 @@ func (s *Service) Patch(ctx context.Context, r PutRequest, merge func(*patchbay.
 	return unlessOvertaken(r.IfMatch, func() (Begun, error) { return s.patch(ctx, r, merge) })
 }
 
-// unlessOvertaken begins again when the record changed between reading it and
-// beginning: what an operation goes back to must be what it found. Only a
-// caller who named an ETag is told.
-func unlessOvertaken(ifMatch string, begin func() (Begun, error)) (Begun, error) {
+// unlessOvertaken begins again when the record, or what it needs, changed between
+// reading it and beginning: what an operation goes back to must be what it found.
+// Only a caller who named an ETag is told.
+func unlessOvertaken[T any](ifMatch string, begin func() (T, error)) (T, error) {
 	for try := 0; ; try++ {
 		b, err := begin()
 		if patchbay.CodeOf(err) != patchbay.PreconditionFailed || ifMatch != "" && ifMatch != "*" || try == 3 {
@@ -92,6 +97,7 @@ func (s *Service) patch(ctx context.Context, r PutRequest, merge func(*patchbay.
 		}
 	}
 	given := takeSecrets(&spec)
+	anew := given[givenValue] != ""
 	kind := patchbay.OpCreate
 	if exists {
 		kind = patchbay.OpUpdate
@@ -111,7 +117,7 @@ func (s *Service) patch(ctx context.Context, r PutRequest, merge func(*patchbay.
 	want.Location = p.place()
 	want.Spec, want.State = spec, patchbay.Accepted
 	want.Modified, want.ModifiedBy, want.ModifiedByType = now, r.Caller.Name, r.Caller.Type
-	in := input{Want: want, Created: !exists}
+	in := input{Want: want, Created: !exists, Kept: !anew}
 	if exists {
 		in.Connection, in.Sealed = old, old.Sealed
 	}
@@ -268,6 +274,11 @@ func (s *Service) Validate(ctx context.Context, id patchbay.ID, caller Caller, f
 	if err != nil {
 		return Begun{}, err
 	}
+	if fix {
+		if err := mayRepair(ctx, caller, old, h.ref); err != nil {
+			return Begun{}, err
+		}
+	}
 	return s.submit(ctx, begin{
 		kind: patchbay.OpValidate, in: input{Connection: old, Sealed: old.Sealed, Want: old, Fix: fix}, caller: caller, target: h.Target,
 	})
@@ -328,7 +339,7 @@ func (s *Service) submit(ctx context.Context, b begin) (Begun, error) {
 	if err != nil {
 		return Begun{}, err
 	}
-	in.Want.Operation, in.Want.ETag = opID, newETag()
+	in.Want.Operation, in.Want.ETag, in.For = opID, newETag(), b.caller.Subjects
 	body, err := json.Marshal(in)
 	if err != nil {
 		return Begun{}, patchbay.Errorf(patchbay.Internal, "store the request: %w", err)
@@ -362,6 +373,15 @@ func (s *Service) submit(ctx context.Context, b begin) (Begun, error) {
 		sub.IfMatch = in.Connection.ETag
 		if in.Created {
 			sub.IfMatch = saga.Absent
+			sub.Room = s.rooms(in.Want.ID)
+		}
+	}
+	if kind != patchbay.OpValidate && kind != patchbay.OpDelete {
+		// Both ends must be there in the write: what comes later under their names is
+		// another's.
+		sub.Needs = []patchbay.ID{store.HomeOf(in.Want.ID)}
+		if b.target != "" {
+			sub.Needs = append(sub.Needs, b.target)
 		}
 	}
 	if err := saga.MatchETag(in.Want.ID, b.ifMatch, in.Connection.ETag, !in.Created); err != nil {

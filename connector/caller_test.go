@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/uuid"
@@ -258,4 +260,94 @@ func TestQuotasHold(t *testing.T) {
 		t.Errorf("a fourth resource = %v", err)
 	}
 	w.registerRedis("changed")
+}
+
+// Requests that arrive together pass no limit, and none is left without an end.
+func TestNobodyPassesALimitByBeingMany(t *testing.T) {
+	w := newLimitedWorld(t, Limits{ConnectionsPerSource: 3})
+	site := w.group.Child("providers/Microsoft.Web/sites", "web")
+	var all sync.WaitGroup
+	for i := range 24 {
+		all.Go(func() {
+			b, err := w.Put(t.Context(), PutRequest{ID: site.Linker(fmt.Sprint("c", i)), Spec: w.spec(), Caller: w.caller})
+			switch patchbay.CodeOf(err) {
+			case "":
+				w.want(w.end(b, nil), patchbay.Done, "")
+			case patchbay.QuotaExceeded:
+			default:
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if page, _, err := w.List(t.Context(), site, "", 100); err != nil || len(page) != 3 {
+		t.Errorf("%d connections, %v", len(page), err)
+	}
+}
+
+// A source and a target are removed while they are being connected: either the
+// connection is refused, as one to something that is not there, or they stay.
+func TestAConnectionHasBothItsEnds(t *testing.T) {
+	w := newWorld(t)
+	site, db := w.group.Child("providers/Microsoft.Web/sites", "web"), w.spec().Target.ID.Parent()
+	for try := range 12 {
+		end := []patchbay.ID{site, db}[try%2]
+		var all sync.WaitGroup
+		all.Go(func() {
+			b, err := w.Put(t.Context(), PutRequest{ID: w.linker, Spec: w.spec(), Caller: w.caller})
+			switch patchbay.CodeOf(err) {
+			case "":
+				w.want(w.end(b, nil), patchbay.Done, "")
+			case patchbay.SourceNotFound, patchbay.TargetNotFound:
+			default:
+				t.Error(err)
+			}
+		})
+		all.Go(func() {
+			switch err := w.DeleteResource(t.Context(), end, ""); patchbay.CodeOf(err) {
+			case "", patchbay.Conflict:
+			default:
+				t.Error(err)
+			}
+		})
+		all.Wait()
+		_, made := w.Get(t.Context(), w.linker)
+		_, there := w.Resource(t.Context(), end)
+		if made == nil && there != nil {
+			t.Fatalf("try %d: the connection is there, and %s is not", try, end.Name())
+		}
+		if made == nil {
+			w.want(w.end(w.Delete(t.Context(), w.linker, w.caller, "")), patchbay.Done, "")
+		}
+		if there != nil {
+			w.register(patchbay.Resource{ID: end}, nil)
+		}
+	}
+}
+
+// While a connection is moved from one target to another, its login is at the
+// first, and it goes back there when that fails.
+func TestATargetThatAConnectionIsLeavingStays(t *testing.T) {
+	w := newWorld(t)
+	w.registerRedis("registered-pass")
+	w.away.accept("", "registered-pass", true)
+	w.want(w.put(w.spec()), patchbay.Done, "")
+	db := w.spec().Target.ID.Parent()
+	w.gate.holdAt(1)
+	b, err := w.Put(t.Context(), PutRequest{ID: w.linker, Spec: w.cache(registered()), Caller: w.caller})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-w.gate.held
+	if err := w.DeleteResource(t.Context(), db, ""); patchbay.CodeOf(err) != patchbay.Conflict {
+		t.Errorf("delete = %v", err)
+	}
+	w.restart()
+	w.want(w.end(b, nil), patchbay.Done, "")
+	if names := w.broker.names(); len(names) > 0 {
+		t.Errorf("left: %v", names)
+	}
+	if err := w.DeleteResource(t.Context(), db, ""); err != nil {
+		t.Error(err)
+	}
 }

@@ -49,6 +49,9 @@ type Options struct {
 	Dialer driver.Dialer
 	Clock  patchbay.Clock // nil means time.Now
 	Log    *slog.Logger   // nil means slog.Default
+	// Rights are asked again before an operation has an effect; nil means that
+	// whoever was allowed to begin one may end it.
+	Rights Rights
 	// Observe is told of every call of a driver; nil means nobody.
 	Observe func(driver, method string, took time.Duration, code patchbay.Code)
 	// Isolate runs probes apart from this process; nil means in it.
@@ -67,6 +70,7 @@ type Service struct {
 	dialer  driver.Dialer
 	now     patchbay.Clock
 	log     *slog.Logger
+	rights  Rights
 	observe func(driver, method string, took time.Duration, code patchbay.Code)
 	isolate driver.Isolator
 	targets pool[*driver.GuardedTarget]
@@ -81,7 +85,7 @@ var _ API = (*Service)(nil)
 func New(o Options) *Service {
 	s := &Service{
 		records: o.Records, keys: o.Keys, catalog: o.Catalog,
-		overlap: o.Overlap, limits: o.Limits.withDefaults(), dialer: o.Dialer, now: o.Clock, log: o.Log, observe: o.Observe,
+		overlap: o.Overlap, limits: o.Limits.withDefaults(), dialer: o.Dialer, now: o.Clock, log: o.Log, rights: o.Rights, observe: o.Observe,
 		isolate: o.Isolate,
 	}
 	if s.overlap == 0 {

@@ -33,15 +33,15 @@ func (a *asked) lacks(actions ...string) bool {
 
 // connectionOf is the connection that a dryrun is about: the one of its name
 // on its source, or in its location.
-func connectionOf(id patchbay.ID) (connection patchbay.ID, write string, err error) {
+func connectionOf(id patchbay.ID) (patchbay.ID, error) {
 	of, name, ok := id.DryrunSource()
 	switch {
 	case !ok:
-		return "", "", patchbay.Errorf(patchbay.InvalidResourceID, "%q is not the id of a dryrun", clip(string(id), 200))
+		return "", patchbay.Errorf(patchbay.InvalidResourceID, "%q is not the id of a dryrun", clip(string(id), 200))
 	case isLocation(of):
-		return of.Connector(name), "Microsoft.ServiceLinker/locations/connectors/write", nil
+		return of.Connector(name), nil
 	}
-	return of.Linker(name), "Microsoft.ServiceLinker/linkers/write", nil
+	return of.Linker(name), nil
 }
 
 // PutDryrun implements [API].
@@ -67,7 +67,7 @@ func (s *Service) PutDryrun(ctx context.Context, r DryrunRequest) (patchbay.Dryr
 
 // dryrun looks at what the request asks for.
 func (s *Service) dryrun(ctx context.Context, r DryrunRequest) (patchbay.Dryrun, error) {
-	connection, write, err := connectionOf(r.ID)
+	connection, err := connectionOf(r.ID)
 	if err != nil {
 		return patchbay.Dryrun{}, err
 	}
@@ -81,7 +81,7 @@ func (s *Service) dryrun(ctx context.Context, r DryrunRequest) (patchbay.Dryrun,
 		return patchbay.Dryrun{}, err
 	}
 	who := &asked{caller: r.Caller}
-	if err := who.allow(ctx, write, connection); err != nil {
+	if err := who.allow(ctx, actionOf(patchbay.OpUpdate, connection), connection); err != nil {
 		return patchbay.Dryrun{}, err
 	}
 	caller := r.Caller

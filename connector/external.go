@@ -38,6 +38,16 @@ func (h holding) whose() login {
 	return loginNone
 }
 
+// stays fails when a login that was given for the target where it was would be
+// sent to where it is now: who moves a target is not who gave the login.
+func (h holding) stays(c patchbay.Connection, now string) error {
+	if h.whose() != loginGiven || h.At == "" || h.At == now {
+		return nil
+	}
+	return patchbay.Errorf(patchbay.Conflict, "the login of %s was given for %s, and its target is at %s now: it is not sent there", c.Name, h.At, now).
+		WithFix("give it again, with --secret name=… secret=…")
+}
+
 // planExternal decides which login the connection has on a target where none
 // can be made.
 func (s *Service) planExternal(ctx context.Context, p *plan, want patchbay.Connection, held holding, target *driver.GuardedTarget) error {

@@ -2,6 +2,7 @@ package connector
 
 import (
 	"maps"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -391,5 +392,40 @@ func TestATargetThatOnlyTheSourceReachesIsConnected(t *testing.T) {
 	}
 	if list, err := w.Generate(t.Context(), w.linker, nil, w.caller); err != nil || len(list) != 1 {
 		t.Errorf("generateConfigurations = %v, %v", list, err)
+	}
+}
+
+// Who moves a target is not who gave the connection's login: it is sent where it
+// was given for, and nowhere else until it is given again.
+func TestAGivenLoginIsNotSentWhereItsTargetIsMoved(t *testing.T) {
+	for _, place := range []string{"linker", "connector"} {
+		t.Run(place, func(t *testing.T) {
+			w := newWorld(t)
+			w.register(patchbay.Resource{ID: w.redis(), Endpoint: "redis://" + w.away.listener.Addr().String()}, nil)
+			if place == "connector" {
+				w.local("dev")
+			}
+			w.away.accept("dba", "given-pass", true)
+			w.want(w.put(w.cache(givenAuth("dba", "given-pass"))), patchbay.Done, "")
+			w.want(w.put(w.cache(givenAuth("dba", ""))), patchbay.Done, "") // kept
+			evil, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = evil.Close() })
+			w.away.listener = evil
+			w.register(patchbay.Resource{ID: w.redis(), Endpoint: "redis://" + evil.Addr().String()}, nil)
+			tried, before := w.away.tried(), w.app.read()
+			w.want(w.put(w.cache(givenAuth("dba", ""))), patchbay.Undone, patchbay.Conflict)
+			w.want(w.end(w.Validate(t.Context(), w.linker, w.caller, true)), patchbay.Undone, patchbay.Conflict)
+			if c := w.check(patchbay.CheckAuthentication); c.Result != patchbay.Failure || c.Fix == "" {
+				t.Errorf("authentication = %+v", c)
+			}
+			if n := w.away.tried() - tried; n > 0 || !maps.Equal(w.app.read(), before) {
+				t.Errorf("it was sent %d times; the source has %v", n, w.app.read())
+			}
+			w.want(w.put(w.cache(givenAuth("dba", "given-pass"))), patchbay.Done, "")
+			w.want(w.end(w.Validate(t.Context(), w.linker, w.caller, true)), patchbay.Done, "")
+		})
 	}
 }

@@ -1,6 +1,8 @@
 package connector
 
 import (
+	"context"
+	"sync"
 	"testing"
 
 	"patchbay.dev/patchbay"
@@ -44,6 +46,7 @@ func TestAStoredAdminCredentialIsNotTakenElsewhere(t *testing.T) {
 	w := newWorld(t)
 	c := refusing(ActionHost, patchbay.Errorf(patchbay.Forbidden, "ann may not do that"))
 	db := w.group + "/providers/Microsoft.DBforPostgreSQL/flexibleServers/db"
+	w.register(patchbay.Resource{ID: db, Kind: "some", Location: "here"}, driver.Secrets{"password": patchbay.NewSecret("admin's")})
 	put := func(c Caller, change func(*patchbay.Resource), admin driver.Secrets) error {
 		r, err := w.Resource(t.Context(), db)
 		if err != nil {
@@ -58,13 +61,23 @@ func TestAStoredAdminCredentialIsNotTakenElsewhere(t *testing.T) {
 		"another endpoint":   elsewhere,
 		"other properties":   func(r *patchbay.Resource) { r.Properties = []byte(`{"sslmode":"disable"}`) },
 		"a shorter endpoint": func(r *patchbay.Resource) { r.Endpoint = "x" },
+		"another kind":       func(r *patchbay.Resource) { r.Kind = "elsewhere" },
+		"no kind":            func(r *patchbay.Resource) { r.Kind = "" },
+		"another location":   func(r *patchbay.Resource) { r.Location = "westeurope" },
+		"another driver":     func(r *patchbay.Resource) { r.Driver = "away" },
 	} {
 		if e := patchbay.AsError(put(c, change, nil)); e == nil || e.Code != patchbay.Forbidden || e.Fix == "" {
 			t.Errorf("%s: %v", name, e)
 		}
 	}
-	if err := put(c, func(r *patchbay.Resource) { r.Tags = map[string]string{"a": "b"} }, nil); err != nil {
-		t.Errorf("a tag: %v", err)
+	for name, change := range map[string]func(*patchbay.Resource){
+		"a tag":                     func(r *patchbay.Resource) { r.Tags = map[string]string{"a": "b"} },
+		"nothing":                   func(*patchbay.Resource) {},
+		"not a word of where it is": func(r *patchbay.Resource) { r.Driver, r.Location = "", "" },
+	} {
+		if err := put(c, change, nil); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 	if err := put(c, elsewhere, driver.Secrets{"password": patchbay.NewSecret("another's")}); err != nil {
 		t.Errorf("with a credential: %v", err)
@@ -72,4 +85,48 @@ func TestAStoredAdminCredentialIsNotTakenElsewhere(t *testing.T) {
 	if err := put(w.caller, func(r *patchbay.Resource) { r.Endpoint = "moved:5432" }, nil); err != nil {
 		t.Errorf("who is trusted with the server: %v", err)
 	}
+}
+
+// What is told of a resource, and what may be done to it, is decided from what
+// was found: that must be what is replaced.
+func TestAResourceIsReplacedOnlyAsItWasFound(t *testing.T) {
+	w := newWorld(t)
+	db := w.group + "/providers/Microsoft.DBforPostgreSQL/flexibleServers/db"
+	ours := driver.Secrets{"password": patchbay.NewSecret("admin's")}
+	for name, meanwhile := range map[string]func() error{
+		"it is moved": func() error {
+			_, _, _, err := w.PutResource(t.Context(), ResourceRequest{Resource: patchbay.Resource{ID: db, Endpoint: "moved:5432"}, Admin: ours, Caller: w.caller, NoCheck: true})
+			return err
+		},
+		"it is removed": func() error { return w.DeleteResource(t.Context(), db, "") },
+	} {
+		w.register(patchbay.Resource{ID: db, Endpoint: "first:5432"}, ours)
+		once := sync.OnceValue(meanwhile)
+		c := refusing(ActionHost, patchbay.Errorf(patchbay.Forbidden, "ann may not do that"))
+		w.records = overtaken{w.records, once}
+		r, _, _, err := w.PutResource(t.Context(), ResourceRequest{Resource: patchbay.Resource{ID: db, Endpoint: "first:5432"}, Caller: c, NoCheck: true})
+		w.records = w.records.(overtaken).Records
+		if name == "it is moved" && patchbay.CodeOf(err) != patchbay.Forbidden {
+			t.Errorf("%s: %+v, %v", name, r, err)
+		}
+		if now, _ := w.Resource(t.Context(), db); name == "it is removed" && len(now.Admin) > 0 {
+			t.Errorf("%s: it is there again, with the credential that it had", name)
+		}
+	}
+}
+
+// overtaken are records in which something else is written right before a
+// resource is.
+type overtaken struct {
+	Records
+	meanwhile func() error
+}
+
+func (o overtaken) PutResource(ctx context.Context, r patchbay.Resource, ifMatch string) error {
+	if r.Endpoint == "first:5432" {
+		if err := o.meanwhile(); err != nil {
+			return err
+		}
+	}
+	return o.Records.PutResource(ctx, r, ifMatch)
 }

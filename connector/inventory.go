@@ -2,26 +2,50 @@ package connector
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
 	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/saga"
 	"patchbay.dev/patchbay/store"
 )
 
 // PutResource implements [API].
 func (s *Service) PutResource(ctx context.Context, r ResourceRequest) (patchbay.Resource, bool, []string, error) {
+	p, err := unlessOvertaken(r.IfMatch, func() (putResource, error) { return s.putResource(ctx, r) })
+	return p.resource, p.created, p.warnings, err
+}
+
+// putResource is what came of a [ResourceRequest].
+type putResource struct {
+	resource patchbay.Resource
+	created  bool
+	warnings []string
+}
+
+func (s *Service) putResource(ctx context.Context, r ResourceRequest) (p putResource, err error) {
 	res := r.Resource
 	old, err := s.records.Resource(ctx, res.ID)
 	exists := err == nil
 	if err != nil && patchbay.CodeOf(err) != patchbay.ResourceNotFound {
-		return res, false, nil, err
+		return p, err
+	}
+	if err := saga.MatchETag(res.ID, r.IfMatch, old.ETag, exists); err != nil {
+		return p, err
+	}
+	// It must still be what was found: what its caller may was decided from that,
+	// and a stored credential is kept from it.
+	found := store.Absent
+	if exists {
+		found = old.ETag
 	}
 	if err := s.mayPut(ctx, r.Caller, old, &res); err != nil {
-		return res, false, nil, err
+		return p, err
 	}
 	now := s.now().UTC()
 	res.State, res.ETag = patchbay.Succeeded, newETag()
@@ -32,37 +56,36 @@ func (s *Service) PutResource(ctx context.Context, r ResourceRequest) (patchbay.
 		res.ID, res.Created, res.CreatedBy, res.CreatedByType = old.ID, old.Created, old.CreatedBy, old.CreatedByType
 		if admin == nil {
 			if err := mayKeepAdmin(ctx, r.Caller, old, res); err != nil {
-				return res, false, nil, err
+				return p, err
 			}
 			if admin, err = s.openAdmin(old); err != nil {
-				return res, false, nil, err
+				return p, err
 			}
 		}
 	}
 	// Nothing is not sealed: a source without a credential needs no key.
 	if len(admin) > 0 {
 		if res.Admin, err = s.seal(revealAll(admin), "resource "+res.ID.Key()); err != nil {
-			return res, false, nil, err
+			return p, err
 		}
 	}
 	warnings, err := s.checkResource(ctx, r.Caller, res, r.NoCheck)
 	if err != nil {
-		return res, false, nil, err
+		return p, err
 	}
-	if err := s.records.PutResource(ctx, res, r.IfMatch); err != nil {
-		return res, false, nil, err
+	if err := s.records.PutResource(ctx, res, found); err != nil {
+		return p, err
 	}
-	return res, !exists, warnings, nil
+	return putResource{res, !exists, warnings}, nil
 }
 
 // mayPut chooses what r did not say, and refuses what can't be, or what its
 // caller may not. old is zero when there is none.
 func (s *Service) mayPut(ctx context.Context, who Caller, old patchbay.Resource, r *patchbay.Resource) error {
+	// What it is, and where, does not change by saying nothing.
+	r.Driver, r.Location = cmp.Or(r.Driver, old.Driver), cmp.Or(r.Location, old.Location)
 	if err := s.checkPlace(ctx, r); err != nil {
 		return err
-	}
-	if r.Driver == "" {
-		r.Driver = old.Driver // what it is does not change by saying nothing
 	}
 	if err := s.chooseDriver(r); err != nil {
 		return err
@@ -82,7 +105,7 @@ func (s *Service) mayPut(ctx context.Context, who Caller, old patchbay.Resource,
 // who is not trusted with the server: one who may only change targets could
 // point one at a machine of their own, and be sent the credential.
 func mayKeepAdmin(ctx context.Context, c Caller, old, res patchbay.Resource) error {
-	if len(old.Admin) == 0 || res.Endpoint == old.Endpoint && res.Driver == old.Driver && bytes.Equal(res.Properties, old.Properties) {
+	if len(old.Admin) == 0 || samePlace(old, res) {
 		return nil
 	}
 	err := c.allow(ctx, ActionHost, res.ID)
@@ -95,6 +118,14 @@ func mayKeepAdmin(ctx context.Context, c Caller, old, res patchbay.Resource) err
 	return err
 }
 
+// samePlace reports whether one driver is told the same of both.
+func samePlace(a, b patchbay.Resource) bool {
+	was, is := placeOf(a), placeOf(b)
+	same := bytes.Equal(was.Properties, is.Properties)
+	was.Properties, is.Properties = nil, nil
+	return same && a.Driver == b.Driver && reflect.DeepEqual(was, is)
+}
+
 // checkPlace wants the resource below a subscription and resource group that
 // exist, and of a type that a resource can have.
 func (s *Service) checkPlace(ctx context.Context, r *patchbay.Resource) error {
@@ -104,7 +135,7 @@ func (s *Service) checkPlace(ctx context.Context, r *patchbay.Resource) error {
 	if strings.HasPrefix(strings.ToLower(r.ID.Type()), "microsoft.servicelinker/") {
 		return patchbay.Errorf(patchbay.InvalidResourceID, "%q is the id of a connection, or of what belongs to one", clip(string(r.ID), 200))
 	}
-	group, err := s.records.ResourceGroup(ctx, groupOf(r.ID))
+	group, err := s.records.ResourceGroup(ctx, store.GroupOf(r.ID))
 	if err != nil {
 		if patchbay.CodeOf(err) == patchbay.ResourceNotFound {
 			return noGroup(r.ID)
@@ -326,12 +357,48 @@ func (s *Service) Resources(ctx context.Context, scope patchbay.ID, after string
 
 // DeleteResource implements [API].
 func (s *Service) DeleteResource(ctx context.Context, id patchbay.ID, ifMatch string) error {
+	if err := s.nobodyLeaves(ctx, id); err != nil {
+		return err
+	}
 	if err := s.records.DeleteResource(ctx, id, ifMatch); err != nil {
 		return err
 	}
 	s.targets.drop(id)
 	s.sources.drop(id)
 	return nil
+}
+
+// nobodyLeaves refuses to remove a target that a connection is being moved away
+// from: its login is there until that has succeeded, and so is the connection
+// when it is undone.
+func (s *Service) nobodyLeaves(ctx context.Context, target patchbay.ID) error {
+	for after := ""; ; {
+		page, next, err := s.records.Operations(ctx, store.OperationFilter{Active: true}, after, store.MaxPage)
+		if err != nil {
+			return err
+		}
+		for _, op := range page {
+			c, err := s.records.Connection(ctx, op.Connection)
+			if patchbay.CodeOf(err) == patchbay.ResourceNotFound {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			held, err := s.openHolding(c)
+			if err != nil {
+				return err
+			}
+			if held.Target.Equal(target) {
+				busy := patchbay.Errorf(patchbay.Conflict, "an operation of the connection %s, which is moved away from %s, has not ended", c.Name, target.Name())
+				busy.Subject = string(c.ID)
+				return busy.WithFix("patchbay operation show %s", op.ID)
+			}
+		}
+		if after = next; next == "" {
+			return nil
+		}
+	}
 }
 
 // ResourceGroups implements [API].

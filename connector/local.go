@@ -7,6 +7,7 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/store"
 )
 
 // nowhere is the source of a local connection: nothing is written anywhere,
@@ -71,7 +72,7 @@ var locationName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,60}$`)
 // checkLocation wants id to be that of a location in a resource group that
 // exists.
 func (s *Service) checkLocation(ctx context.Context, id patchbay.ID) error {
-	group := groupOf(id)
+	group := store.GroupOf(id)
 	if id.ResourceGroup() == "" || !group.Location(id.Name()).Equal(id) || !locationName.MatchString(id.Name()) {
 		return patchbay.Errorf(patchbay.InvalidResourceID, "%q is not the id of a location in a resource group", clip(string(id), 200))
 	}
@@ -85,10 +86,6 @@ func (s *Service) checkLocation(ctx context.Context, id patchbay.ID) error {
 // isLocation reports whether id is that of a location, which connectors and
 // dryruns are in, and no source.
 func isLocation(id patchbay.ID) bool { return id.Connector("x").IsConnector() }
-
-func groupOf(id patchbay.ID) patchbay.ID {
-	return patchbay.ID("/subscriptions/" + id.Subscription() + "/resourceGroups/" + id.ResourceGroup())
-}
 
 func noGroup(id patchbay.ID) error {
 	return patchbay.Errorf(patchbay.ResourceNotFound, "there is no resource group %s in subscription %s", id.ResourceGroup(), id.Subscription())

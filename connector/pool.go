@@ -125,7 +125,15 @@ func (s *Service) config(r patchbay.Resource) (driver.Config, error) {
 	if err != nil {
 		return driver.Config{}, err
 	}
-	return driver.Config{ID: r.ID, Kind: r.Kind, Location: r.Location, Endpoint: r.Endpoint, Properties: r.Properties, Admin: admin, Dialer: s.dialer}, nil
+	c := placeOf(r)
+	c.Admin, c.Dialer = admin, s.dialer
+	return c, nil
+}
+
+// placeOf is what a driver is told of a resource: all that may decide where its
+// credential goes, and how.
+func placeOf(r patchbay.Resource) driver.Config {
+	return driver.Config{ID: r.ID, Kind: r.Kind, Location: r.Location, Endpoint: r.Endpoint, Properties: r.Properties}
 }
 
 func (s *Service) openTarget(ctx context.Context, r patchbay.Resource) (*driver.GuardedTarget, error) {

@@ -5,12 +5,13 @@ import (
 	"context"
 
 	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/saga"
 	"patchbay.dev/patchbay/store"
 )
 
 // Limits are how many of each kind of thing there may be. 0 is the default, a
-// negative number no limit. Requests that arrive together may pass one by a
-// few: it bounds what a script gone wild can do, not a bill.
+// negative number no limit. Dryruns and resources that are made together may pass
+// theirs by a few: it bounds what a script gone wild can do, not a bill.
 type Limits struct {
 	ConnectionsPerSource       int // of a location, for local connections; default 100
 	ConnectionsPerSubscription int // default 5,000
@@ -39,6 +40,21 @@ func (s *Service) roomForConnection(ctx context.Context, id patchbay.ID) error {
 		return err
 	}
 	return room(s.limits.ConnectionsPerSubscription, "connections", "subscription "+id.Subscription(), counted(ctx, subscriptionOf(id), s.records.CountConnections))
+}
+
+// rooms are the same limits as they are looked at once more in the write:
+// requests that arrive together pass none.
+func (s *Service) rooms(id patchbay.ID) []saga.Room {
+	var rooms []saga.Room
+	for _, r := range []saga.Room{
+		{Below: id[:len(id)-len(id.Name())-1], Most: s.limits.ConnectionsPerSource},
+		{Below: subscriptionOf(id), Most: s.limits.ConnectionsPerSubscription},
+	} {
+		if r.Most >= 0 {
+			rooms = append(rooms, r)
+		}
+	}
+	return rooms
 }
 
 // roomForDryrun fails with QuotaExceeded when its source has as many dryruns as

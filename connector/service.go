@@ -15,6 +15,9 @@ import (
 type Caller struct {
 	Name string
 	Type string // User, Application, Key
+	// Subjects are who it is, one in each tenant that it has a token of. They are
+	// kept with an operation, which acts for them: see [Rights].
+	Subjects []patchbay.Subject
 	// Allow says whether the caller may do an action at a scope: nil when it may;
 	// ResourceNotFound when it may not even know that the scope is there;
 	// Forbidden otherwise. The wire has asked it about the connection already; the
@@ -48,7 +51,10 @@ func (c Caller) tell(ctx context.Context, e patchbay.AuditEntry) error {
 
 // Trusted is a caller who may do everything: one in the same process.
 func Trusted(name string) Caller {
-	return Caller{Name: name, Type: "User", Allow: func(context.Context, string, patchbay.ID) error { return nil }}
+	return Caller{
+		Name: name, Type: "User", Subjects: []patchbay.Subject{{Name: name, Operator: true}},
+		Allow: func(context.Context, string, patchbay.ID) error { return nil },
+	}
 }
 
 func (c Caller) allow(ctx context.Context, action string, scope patchbay.ID) error {

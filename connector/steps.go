@@ -308,9 +308,12 @@ func (s *Service) unused(ctx context.Context, id patchbay.ID, r driver.Principal
 		AsTransient().WithFix("restart %s, so that it signs in with the new login", source.Name())
 }
 
-func (s *Service) planDelete(_ context.Context, op *saga.Op) ([]byte, error) {
+func (s *Service) planDelete(ctx context.Context, op *saga.Op) ([]byte, error) {
 	in, err := readInput(op)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.actsFor(op, in).allow(ctx, actionOf(op.Kind, in.Want.ID), in.Want.ID); err != nil {
 		return nil, err
 	}
 	held, err := s.openHolding(in.Connection)
@@ -404,7 +407,7 @@ func (s *Service) finishChange(_ context.Context, op *saga.Op, outcome patchbay.
 	}
 	c := in.Want
 	c.State, c.Generation, c.ETag, c.Message = patchbay.Succeeded, p.Generation, newETag(), p.Message
-	h := holding{ref: p.ref, Last: p.Last, Given: p.Given, Principal: p.Principal, Login: p.Login, Credential: p.Credential}
+	h := holding{ref: p.ref, Last: p.Last, Given: p.Given, At: p.At, Principal: p.Principal, Login: p.Login, Credential: p.Credential}
 	c.Principal = ""
 	if p.Principal != nil {
 		c.Principal = p.Principal.Name

@@ -13,6 +13,7 @@ import (
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
 	"patchbay.dev/patchbay/settings"
+	"patchbay.dev/patchbay/store"
 )
 
 // ref says which target a connection has: all that it takes to open it again in
@@ -133,11 +134,7 @@ func (s *Service) resolveTarget(ctx context.Context, who Caller, p *parties, t p
 	if err == nil {
 		err = who.allow(ctx, ActionConnect, r.ID)
 	}
-	if patchbay.CodeOf(err) == patchbay.ResourceNotFound {
-		return patchbay.Errorf(patchbay.TargetNotFound, "the target %s is not in the inventory", t.ID).
-			WithFix("patchbay resource add KIND %s --endpoint HOST:PORT", topLevel(t.ID).Name())
-	}
-	if err != nil {
+	if err := unseen(err, t.ID); err != nil {
 		return err
 	}
 	d, ok := s.catalog.Targets[r.Driver]
@@ -158,6 +155,16 @@ func (s *Service) resolveTarget(ctx context.Context, who Caller, p *parties, t p
 		p.kind = settings.Variant(p.kind, "csi")
 	}
 	return nil
+}
+
+// unseen is err, with one answer for a target that is not there and for one that
+// its caller may not know of.
+func unseen(err error, target patchbay.ID) error {
+	if patchbay.CodeOf(err) != patchbay.ResourceNotFound {
+		return err
+	}
+	return patchbay.Errorf(patchbay.TargetNotFound, "the target %s is not in the inventory", target).
+		WithFix("patchbay resource add KIND %s --endpoint HOST:PORT", topLevel(target).Name())
 }
 
 // registered is the resource that id is or is a child of.
@@ -236,7 +243,7 @@ func (s *Service) resolveEndpoint(ctx context.Context, who Caller, p *parties, t
 		return err
 	}
 	sum := sha256.Sum256([]byte(string(t.Type) + " " + t.Endpoint))
-	id := groupOf(scope).Child("providers/Patchbay.Services/"+kind, hex.EncodeToString(sum[:8]))
+	id := store.GroupOf(scope).Child("providers/Patchbay.Services/"+kind, hex.EncodeToString(sum[:8]))
 	p.endpoint, p.kind, p.typ, p.targets = true, kind, id.Type(), s.catalog.Targets[name]
 	p.target = endpoint{ID: id, Address: t.Endpoint}.resource(name)
 	return nil

@@ -309,6 +309,10 @@ func (v *checking) authentication(ctx context.Context, have map[string]patchbay.
 		v.add(group, name, patchbay.Warning, "", v.granted(), "")
 		return
 	}
+	if err := v.held.stays(v.c, addressOf(v.ref.Kind, v.facts)); err != nil {
+		v.failed(group, name, err, "")
+		return
+	}
 	p := plan{ref: v.ref, Principal: v.held.Principal, Login: v.held.whose(), Credential: v.held.Credential}
 	holds := v.held.Credential.open()
 	if readable {

@@ -25,10 +25,10 @@ import (
 func (s *Service) Workflows() []saga.Workflow {
 	forward := []saga.Step{
 		{Name: stepPlan, Do: s.plan},
-		{Name: stepPrincipal, Where: saga.OnTarget, Do: s.ensurePrincipal, Undo: s.undoPrincipal, Park: s.parkPrincipal},
-		{Name: stepProbe, Do: s.probe},
-		{Name: stepSettings, Where: saga.OnSource, Do: s.writeSettings, Undo: s.undoSettings, Park: s.parkSettings},
-		{Name: stepRestart, Where: saga.OnSource, Do: s.restart},
+		{Name: stepPrincipal, Where: saga.OnTarget, Do: s.entitled(s.ensurePrincipal), Undo: s.undoPrincipal, Park: s.parkPrincipal},
+		{Name: stepProbe, Do: s.entitled(s.probe)},
+		{Name: stepSettings, Where: saga.OnSource, Do: s.entitled(s.writeSettings), Undo: s.undoSettings, Park: s.parkSettings},
+		{Name: stepRestart, Where: saga.OnSource, Do: s.entitled(s.restart)},
 	}
 	change := append(forward[:len(forward):len(forward)],
 		saga.Step{Name: stepVerify, Kind: saga.Pivot, Do: s.verify},
@@ -76,6 +76,7 @@ type plan struct {
 	// state of the source, which a delete goes back to.
 	Kept  *written          `json:"kept,omitempty"`
 	Given map[string]string `json:"given,omitempty"`
+	At    string            `json:"at,omitempty"` // as holding.At
 	// Restarts says that the source has a way to restart.
 	Restarts bool   `json:"restarts,omitempty"`
 	Message  string `json:"message,omitempty"` // a warning for the user
@@ -127,12 +128,15 @@ func (s *Service) plan(ctx context.Context, op *saga.Op) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	who := s.actsFor(op, in)
 	if in.Fix {
-		return s.planFix(ctx, op, in.Want.ID)
+		return s.planFix(ctx, op, in.Want.ID, who)
 	}
 	want := in.Want
-	// Whoever asked was allowed to when it was submitted.
-	parties, err := s.newParties(ctx, Trusted(op.By), want.ID, &want.Spec)
+	if err := who.allow(ctx, actionOf(op.Kind, want.ID), want.ID); err != nil {
+		return nil, err
+	}
+	parties, err := s.newParties(ctx, who, want.ID, &want.Spec)
 	if err != nil {
 		return nil, err
 	}
@@ -166,6 +170,14 @@ func (s *Service) plan(ctx context.Context, op *saga.Op) ([]byte, error) {
 	if err := s.planPrincipal(ctx, &p, in, want, held, parties, source, target); err != nil {
 		return nil, err
 	}
+	if p.Login == loginGiven {
+		p.At = addressOf(p.Kind, facts.Values)
+		if in.Kept {
+			if err := held.stays(want, p.At); err != nil {
+				return nil, err
+			}
+		}
+	}
 	if err := s.planSettings(ctx, &p, in, want, held, facts.Values, source); err != nil {
 		return nil, err
 	}
@@ -179,7 +191,7 @@ func (s *Service) plan(ctx context.Context, op *saga.Op) ([]byte, error) {
 
 // planFix puts everything back to what the connection is on record to be. It
 // decides nothing anew, so the record stays as it is.
-func (s *Service) planFix(ctx context.Context, op *saga.Op, id patchbay.ID) ([]byte, error) {
+func (s *Service) planFix(ctx context.Context, op *saga.Op, id patchbay.ID, who Caller) ([]byte, error) {
 	// Not the record of the submit: a change may have been before us in line.
 	c, err := s.records.Connection(ctx, id)
 	if err != nil {
@@ -192,11 +204,15 @@ func (s *Service) planFix(ctx context.Context, op *saga.Op, id patchbay.ID) ([]b
 	if !held.made() {
 		return nil, notMade(c)
 	}
+	if err := mayRepair(ctx, who, c, held.ref); err != nil {
+		return nil, err
+	}
 	p := plan{
 		Generation: c.Generation, Last: held.Last,
 		Principal: held.Principal, Login: held.whose(), Credential: held.Credential, Given: held.Given,
 	}
-	if p.ref, _, err = s.today(ctx, held.ref, c.Spec.Target.ID); err != nil {
+	var d driver.TargetDriver
+	if p.ref, d, err = s.today(ctx, held.ref, c.Spec.Target.ID); err != nil {
 		return nil, err
 	}
 	target, doneTarget, err := s.openRef(ctx, p.ref)
@@ -204,6 +220,15 @@ func (s *Service) planFix(ctx context.Context, op *saga.Op, id patchbay.ID) ([]b
 		return nil, err
 	}
 	defer doneTarget()
+	if held.whose() == loginGiven {
+		facts, err := inspect(ctx, target, d, p.Sub)
+		if err == nil {
+			err = held.stays(c, addressOf(p.Kind, facts.Values))
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
 	source, done, err := s.source(ctx, op.Source)
 	if err != nil {
 		return nil, err

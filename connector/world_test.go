@@ -296,6 +296,7 @@ type world struct {
 	linker patchbay.ID
 	caller Caller
 	limits Limits
+	rights Rights
 }
 
 func newWorld(t *testing.T) *world {
@@ -358,7 +359,7 @@ func newLimitedWorld(t *testing.T, limits Limits) *world {
 // start begins a service and its engine over the records.
 func (w *world) start(records *sqlite.Store, keys *keyring.Keyring) (stop func()) {
 	w.Service = New(Options{
-		Records: records, Keys: keys, Overlap: time.Millisecond, Log: slog.New(slog.DiscardHandler), Limits: w.limits,
+		Records: records, Keys: keys, Overlap: time.Millisecond, Log: slog.New(slog.DiscardHandler), Limits: w.limits, Rights: w.rights,
 		Catalog: driver.Catalog{
 			Targets: map[string]driver.TargetDriver{
 				"memory": {

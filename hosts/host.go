@@ -28,6 +28,8 @@ var (
 	ErrOwner = errors.New("its owner or attributes can't be kept")
 	// ErrForeign: a directory that was not published under this tag.
 	ErrForeign = errors.New("made by somebody else")
+	// ErrPrivate: it is the control plane's own, which no caller is let at.
+	ErrPrivate = errors.New("it is the server's own")
 	// ErrNoProcess: no process has that id.
 	ErrNoProcess = errors.New("no such process")
 )
@@ -42,6 +44,10 @@ type Host interface {
 	// Signal sends a signal (HUP, USR1…) to a process, or ErrNoProcess.
 	Signal(ctx context.Context, pid int, name string) error
 
+	// CheckPath is ErrPrivate when what path leads to, or the directory that it is
+	// in, is the control plane's own. Every other method asks the same again where
+	// it opens something: a link may lead elsewhere by then.
+	CheckPath(ctx context.Context, path string) error
 	// ReadFile reads a regular file of at most limit bytes. It never waits for
 	// a writer: a FIFO or device is ErrIrregular.
 	ReadFile(ctx context.Context, path string, limit int64) (File, error)

@@ -22,13 +22,17 @@ import (
 
 // Local is the machine that this process runs on.
 type Local struct {
-	dialer net.Dialer
+	dialer  net.Dialer
+	private []string
 }
 
 var _ Host = (*Local)(nil)
 
-// NewLocal is this machine. It connects to where r lets it.
-func NewLocal(r DialRules) *Local { return &Local{dialer: net.Dialer{Control: r.Control}} }
+// NewLocal is this machine. It connects to where r lets it, and lets nobody at the
+// private directories, which are there, and what is below them.
+func NewLocal(r DialRules, private ...string) *Local {
+	return &Local{dialer: net.Dialer{Control: r.Control}, private: private}
+}
 
 // DialContext implements [Host].
 func (l *Local) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
@@ -113,6 +117,9 @@ func (l *Local) Signal(_ context.Context, pid int, name string) error {
 	if pid < 1 {
 		return fmt.Errorf("%d is no process id", pid) // 0 and below mean whole groups
 	}
+	if pid == os.Getpid() {
+		return fmt.Errorf("process %d: %w", pid, ErrPrivate)
+	}
 	switch err := syscall.Kill(pid, signal); {
 	case errors.Is(err, syscall.ESRCH):
 		return ErrNoProcess
@@ -158,7 +165,7 @@ func (l *Local) ReadFile(ctx context.Context, name string, limit int64) (File, e
 	if err != nil {
 		return File{}, err
 	}
-	content, info, err := read(name, limit)
+	content, info, err := l.read(name, limit)
 	if err != nil {
 		return File{}, err
 	}
@@ -166,8 +173,13 @@ func (l *Local) ReadFile(ctx context.Context, name string, limit int64) (File, e
 }
 
 // read reads a regular file. Opening a FIFO would wait for its writer, and
-// reading a device has effects: neither is opened to be read.
-func read(name string, limit int64) ([]byte, fs.FileInfo, error) {
+// reading a device has effects: neither is opened to be read. Nor is what is
+// private: when this process closes a database that it has open elsewhere, the
+// locks on it are gone.
+func (l *Local) read(name string, limit int64) ([]byte, fs.FileInfo, error) {
+	if err := l.allow(name); err != nil {
+		return nil, nil, err
+	}
 	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW|syscall.O_NOCTTY, 0)
 	if err != nil {
 		if info, statErr := os.Lstat(name); statErr == nil && !info.Mode().IsRegular() {
@@ -176,7 +188,7 @@ func read(name string, limit int64) ([]byte, fs.FileInfo, error) {
 		return nil, nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
+	info, err := l.opened(name, f)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -215,6 +227,9 @@ func (l *Local) CheckReplace(ctx context.Context, name string) error {
 	}
 	name, err := follow(name)
 	if err != nil {
+		return err
+	}
+	if err := l.allow(name); err != nil {
 		return err
 	}
 	if err := writable(name); err != nil {
@@ -257,6 +272,10 @@ func (l *Local) Lock(ctx context.Context, name string) (func(), error) {
 	if err != nil {
 		return nil, err
 	}
+	if _, err := l.opened(name, dir); err != nil {
+		_ = dir.Close()
+		return nil, err
+	}
 	// flock can't be told to stop waiting, so it is asked again and again.
 	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
 		err := syscall.Flock(int(dir.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
@@ -284,20 +303,29 @@ func (l *Local) ReplaceFile(ctx context.Context, r Replacement) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := l.allow(name); err != nil {
+		return err
+	}
 	if err := writable(name); err != nil {
 		return err
 	}
-	dir := filepath.Dir(name)
-	temp := filepath.Join(dir, r.Temp)
-	if r.Temp == "" || filepath.Base(temp) != r.Temp || temp == name {
+	dir, base := filepath.Split(name)
+	if r.Temp == "" || filepath.Base(r.Temp) != r.Temp || r.Temp == base {
 		return fmt.Errorf("%q is no name for a temporary file", r.Temp)
 	}
-	// What a crash left under this name is in the way of O_EXCL, which in turn
-	// keeps a link that somebody put there from being written through.
-	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	// From here on the directory is the one that was looked at, whatever its name
+	// comes to mean.
+	in, err := l.openDir(dir)
+	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, 0o600)
+	defer func() { _ = in.Close() }()
+	// What a crash left under this name is in the way of O_EXCL, which in turn
+	// keeps a link that somebody put there from being written through.
+	if err := in.Remove(r.Temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := in.OpenFile(r.Temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
@@ -308,7 +336,7 @@ func (l *Local) ReplaceFile(ctx context.Context, r Replacement) (err error) {
 			err = closed
 		}
 		if !renamed {
-			err = errors.Join(err, os.Remove(temp))
+			err = errors.Join(err, in.Remove(r.Temp))
 		}
 	}()
 	if _, err := f.Write(r.Content); err != nil {
@@ -328,18 +356,36 @@ func (l *Local) ReplaceFile(ctx context.Context, r Replacement) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := unchanged(name, r.IfSum); err != nil {
+	if err := l.unchanged(name, r.IfSum); err != nil {
 		return err
 	}
-	if err := os.Rename(temp, name); err != nil {
+	if err := in.Rename(r.Temp, base); err != nil {
 		return err
 	}
 	renamed = true
 	return syncDir(dir)
 }
 
+// openDir opens a directory to work in.
+func (l *Local) openDir(dir string) (*os.Root, error) {
+	in, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	at, err := in.Open(".")
+	if err == nil {
+		_, err = l.opened(dir, at)
+		_ = at.Close()
+	}
+	if err != nil {
+		_ = in.Close()
+		return nil, err
+	}
+	return in, nil
+}
+
 // unchanged compares name with the content that it must have.
-func unchanged(name, sum string) error {
+func (l *Local) unchanged(name, sum string) error {
 	info, err := os.Lstat(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -352,7 +398,7 @@ func unchanged(name, sum string) error {
 	case sum == "":
 		return ErrChanged
 	}
-	content, _, err := read(name, info.Size())
+	content, _, err := l.read(name, info.Size())
 	switch {
 	case errors.Is(err, ErrTooLarge), err == nil && Sum(content) != sum:
 		return ErrChanged
@@ -439,10 +485,13 @@ func (l *Local) RemoveFile(ctx context.Context, name, ifSum string) error {
 	if err != nil {
 		return err
 	}
+	if err := l.allow(name); err != nil {
+		return err
+	}
 	if _, err := os.Lstat(name); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err := unchanged(name, ifSum); err != nil {
+	if err := l.unchanged(name, ifSum); err != nil {
 		return err
 	}
 	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -480,6 +529,9 @@ func (l *Local) Sweep(ctx context.Context, name, pattern string) error {
 // ListDir implements [Host].
 func (l *Local) ListDir(ctx context.Context, dir string) ([]string, error) {
 	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := l.allow(dir); err != nil {
 		return nil, err
 	}
 	entries, err := os.ReadDir(dir)
@@ -520,6 +572,9 @@ func (l *Local) ReadPublished(ctx context.Context, dir string, limit int64) (Pub
 	if err := ctx.Err(); err != nil {
 		return Published{}, err
 	}
+	if err := l.allow(dir); err != nil {
+		return Published{}, err
+	}
 	info, err := os.Lstat(dir)
 	if err != nil {
 		return Published{}, err
@@ -541,7 +596,7 @@ func (l *Local) ReadPublished(ctx context.Context, dir string, limit int64) (Pub
 		return Published{}, err
 	}
 	for _, e := range entries {
-		content, _, err := read(filepath.Join(dir, link, e.Name()), limit)
+		content, _, err := l.read(filepath.Join(dir, link, e.Name()), limit)
 		if err != nil {
 			return Published{}, err
 		}
@@ -556,6 +611,9 @@ func (l *Local) ReadPublished(ctx context.Context, dir string, limit int64) (Pub
 // PublishDir implements [Host].
 func (l *Local) PublishDir(ctx context.Context, dir string, p Published) error {
 	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := l.allow(dir); err != nil {
 		return err
 	}
 	for name := range p.Files {
@@ -730,6 +788,9 @@ func digest(p Published) string {
 // WithdrawDir implements [Host].
 func (l *Local) WithdrawDir(ctx context.Context, dir, tag string) error {
 	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := l.allow(dir); err != nil {
 		return err
 	}
 	stage := filepath.Join(filepath.Dir(dir), ".."+filepath.Base(dir)+"."+tag)

@@ -344,6 +344,7 @@ func (s *Service) external(ctx context.Context, p *provider, issued time.Time, c
 	case issued.Before(known.TokensFrom):
 		return none, badToken("it was issued before its principal was disabled")
 	}
+	who.TokensFrom = known.TokensFrom
 	return who, nil
 }
 

@@ -145,7 +145,7 @@ func (s *Service) bearerOf(ctx context.Context, claims jwt.Claims, own accessCla
 	case own.Since != sinceOf(p.TokensFrom):
 		return patchbay.Subject{}, badToken("it was issued for a secret that is gone")
 	}
-	return patchbay.Subject{ID: p.ID, AppID: p.AppID, Tenant: p.Tenant, Name: p.Name, Kind: p.Kind}, nil
+	return patchbay.Subject{ID: p.ID, AppID: p.AppID, Tenant: p.Tenant, Name: p.Name, Kind: p.Kind, TokensFrom: p.TokensFrom}, nil
 }
 
 // checkTimes wants an expiry: a token without one would be good for ever.

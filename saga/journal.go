@@ -40,9 +40,10 @@ type Store interface {
 	// It is a Conflict when the id is another request's; OperationInProgress,
 	// whose Subject is the other operation's id, when a change of the connection
 	// (see [Changes]) has not ended; PreconditionFailed when IfMatch does not
-	// hold; TooManyRequests when limits.Queued operations of the source wait
-	// already, or there is no room at the target (see [Limits]). They are looked
-	// at in this order. The audit log's line of the operation's begin is written with
+	// hold, or what it needs is not there; TooManyRequests when limits.Queued
+	// operations of the source wait already, or there is no room at the target (see
+	// [Limits]). They are looked at in this order. The audit log's line of the
+	// operation's begin is written with
 	// it (see [Submission].Act).
 	Submit(ctx context.Context, life Life, s Submission, limits Limits, now time.Time) (op Op, fresh bool, err error)
 	// Advance replaces the row. When the new state is an end and the old one was
@@ -216,6 +217,16 @@ func MatchETag(id patchbay.ID, ifMatch, stored string, found bool) error {
 		return patchbay.Errorf(patchbay.PreconditionFailed, "If-Match was given, and there is no %s", id)
 	}
 	return patchbay.Errorf(patchbay.PreconditionFailed, "%s has changed since it was read: its ETag is not %s", id, ifMatch)
+}
+
+// Missing is what a [Store] answers when what a submission needs is not there.
+func Missing(what patchbay.ID) error {
+	return patchbay.Errorf(patchbay.PreconditionFailed, "there is no %s any more", what)
+}
+
+// NoRoom is what a [Store] answers when there are as many as there may be.
+func NoRoom(r Room) error {
+	return patchbay.Errorf(patchbay.PreconditionFailed, "there are %d connections below %s by now", r.Most, r.Below)
 }
 
 // QueueFull is what a [Store] answers when a source has too many waiting.

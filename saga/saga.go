@@ -154,6 +154,18 @@ type Submission struct {
 	// must have, or [Absent]; otherwise PreconditionFailed.
 	Begin   Commit
 	IfMatch string
+	// Needs are what it takes: resources and resource groups that must be there,
+	// and Room, of which there must be some. They are looked at in the same
+	// transaction; PreconditionFailed otherwise.
+	Needs []patchbay.ID
+	Room  []Room
+}
+
+// Room bounds how many connections there are below an id, with the one that a
+// submission adds.
+type Room struct {
+	Below patchbay.ID
+	Most  int
 }
 
 // Absent as a [Submission]'s IfMatch says that there must be no such

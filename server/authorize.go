@@ -259,10 +259,14 @@ func (x *exchange) identified() connector.Caller {
 	if x.caller.subject.Operator {
 		return c
 	}
+	c.Subjects = append([]patchbay.Subject{x.caller.subject}, x.caller.auxiliary...)
 	c.Allow = func(ctx context.Context, action string, scope patchbay.ID) error {
 		ask := *x
 		ask.container = false
 		ask.ctx, ask.hold, ask.path = ctx, atScope, arm.Path{Route: arm.RouteResource, Scope: scope}
+		if _, _, connection := scope.ConnectionSource(); connection {
+			ask.path.Route = arm.RouteLinker
+		}
 		err := ask.allow(action, scope)
 		x.refused = ask.refused
 		return err
@@ -272,8 +276,7 @@ func (x *exchange) identified() connector.Caller {
 
 // allow decides about an action that is not the route's own.
 func (x *exchange) allow(action string, scope patchbay.ID) error {
-	reads := own + "resources/read"
-	who := x.caller.subject
+	reads, who := readsOf(scope), x.caller.subject
 	if a := x.server.opts.Access; a != nil {
 		tenant, known, err := a.TenantOf(x.ctx, scope)
 		if err != nil {
@@ -285,6 +288,17 @@ func (x *exchange) allow(action string, scope patchbay.ID) error {
 		}
 	}
 	return x.ask(who, action, reads, scope)
+}
+
+// readsOf is the action that makes a connection, or else a resource, visible.
+func readsOf(scope patchbay.ID) string {
+	switch _, _, connection := scope.ConnectionSource(); {
+	case scope.IsConnector():
+		return connectors + "read"
+	case connection:
+		return linkers + "read"
+	}
+	return own + "resources/read"
 }
 
 // act is on whose behalf the request is done, for the audit log of each tenant

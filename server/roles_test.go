@@ -177,11 +177,23 @@ func (p *people) RoleAssignments(context.Context, string) ([]patchbay.RoleAssign
 	return append([]patchbay.RoleAssignment{}, p.assignments...), nil
 }
 
-func (p *people) PutRoleAssignment(_ context.Context, a patchbay.RoleAssignment) error {
+func (p *people) PutRoleAssignment(_ context.Context, a patchbay.RoleAssignment, _ bool) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.version++
 	p.assignments = append(p.assignments, a)
+	return nil
+}
+
+func (p *people) DescribeRoleAssignment(_ context.Context, _, id, description string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.version++
+	for i, a := range p.assignments {
+		if strings.EqualFold(a.ID, id) {
+			p.assignments[i].Description = description
+		}
+	}
 	return nil
 }
 

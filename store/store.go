@@ -32,10 +32,12 @@ type Records interface {
 	// "" lists all.
 	Resources(ctx context.Context, scope patchbay.ID, after string, limit int) (page []patchbay.Resource, next string, err error)
 	// PutResource writes r. ifMatch, when not "", is the ETag that the stored one
-	// must have ("*": that there is one); otherwise PreconditionFailed.
+	// must have ("*": that there is one; [Absent]: that there is none); otherwise
+	// PreconditionFailed. Its resource group has to be there (ResourceNotFound).
 	PutResource(ctx context.Context, r patchbay.Resource, ifMatch string) error
-	// DeleteResource removes it. It is a Conflict while a connection has it as
-	// source or target. Absent is ResourceNotFound.
+	// DeleteResource removes it, with the dryruns of what it was a source of. It is
+	// a Conflict while a connection has it as source or target. Absent is
+	// ResourceNotFound.
 	DeleteResource(ctx context.Context, id patchbay.ID, ifMatch string) error
 
 	Subscriptions(ctx context.Context) ([]patchbay.Subscription, error)
@@ -43,6 +45,8 @@ type Records interface {
 	ResourceGroups(ctx context.Context, subscription string) ([]patchbay.ResourceGroup, error)
 	ResourceGroup(ctx context.Context, id patchbay.ID) (patchbay.ResourceGroup, error)
 	PutResourceGroup(ctx context.Context, g patchbay.ResourceGroup) error
+	// DeleteResourceGroup removes it, with the dryruns of its locations. It is a
+	// Conflict while there are resources or connections in it.
 	DeleteResourceGroup(ctx context.Context, id patchbay.ID) error
 
 	// Operation is one operation, ended ones included until they are retired.
@@ -98,23 +102,30 @@ type Directory interface {
 }
 
 // Roles keeps who may do what. Removing a resource, a resource group or a
-// connection removes the assignments at it and below: one of the same name
-// starts with none.
+// connection removes the assignments at it and below in the same write: one of
+// the same name starts with none.
 type Roles interface {
 	// RoleDefinitions lists a tenant's own, or with "" all; built-in ones are not
 	// kept.
 	RoleDefinitions(ctx context.Context, tenant string) ([]patchbay.RoleDefinition, error)
 	// PutRoleDefinition writes d. A name that another definition of the tenant
-	// has, in any case, is a Conflict.
+	// has, in any case, is a Conflict; so is that it is assigned where none of its
+	// scopes would be.
 	PutRoleDefinition(ctx context.Context, d patchbay.RoleDefinition, ifMatch string) error
 	// DeleteRoleDefinition is a Conflict while it is assigned.
 	DeleteRoleDefinition(ctx context.Context, tenant, id string) error
 
 	// RoleAssignments lists a tenant's, or with "" all.
 	RoleAssignments(ctx context.Context, tenant string) ([]patchbay.RoleAssignment, error)
-	// PutRoleAssignment writes a. One of the same scope, role and principal under
-	// another id is a Conflict, whose Subject is that id.
-	PutRoleAssignment(ctx context.Context, a patchbay.RoleAssignment) error
+	// PutRoleAssignment writes a new one. One of that id, or of the same scope, role
+	// and principal, is a Conflict, whose Subject is its id. What it is about has to
+	// be there in that same write, or it would be given by what comes later under
+	// the name: its scope (see [HeldBy]; ResourceNotFound), its principal, in its
+	// tenant (PrincipalNotFound), and, unless the role is built in, its definition
+	// (RoleNotFound), with a scope that covers this one (InvalidArgument).
+	PutRoleAssignment(ctx context.Context, a patchbay.RoleAssignment, builtin bool) error
+	// DescribeRoleAssignment gives the one that there is another description.
+	DescribeRoleAssignment(ctx context.Context, tenant, id, description string) error
 	DeleteRoleAssignment(ctx context.Context, tenant, id string) error
 
 	// RolesVersion is another number after every write that changed a definition
@@ -128,6 +139,8 @@ type Dryruns interface {
 	Dryrun(ctx context.Context, id patchbay.ID) (patchbay.Dryrun, error)
 	// Dryruns lists those of a source or location in the order of their names.
 	Dryruns(ctx context.Context, source patchbay.ID, after string, limit int) (page []patchbay.Dryrun, next string, err error)
+	// PutDryrun writes d. What it is of has to be there: its source, or the resource
+	// group of its location (ResourceNotFound).
 	PutDryrun(ctx context.Context, d patchbay.Dryrun, ifMatch string) error
 	DeleteDryrun(ctx context.Context, id patchbay.ID) error
 }

@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/access"
 	"patchbay.dev/patchbay/audit"
 	"patchbay.dev/patchbay/connector"
 	"patchbay.dev/patchbay/driver"
@@ -135,6 +136,10 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, records.Close()) }()
+	roles, err := access.New(ctx, access.Options{Roles: records, Places: records, People: records})
+	if err != nil {
+		return err
+	}
 	program, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find this program, to start processes that probe: %w", err)
@@ -145,9 +150,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	watch := newMetrics(registry)
 	service := connector.New(connector.Options{
-		Records: records, Keys: keys, Catalog: Catalog(hosts.NewLocal(rules)), Overlap: o.Overlap, Log: o.Log, Observe: watch.driverCalled,
-		Isolate: probes,
-		Dialer:  &net.Dialer{Timeout: dialTimeout, Control: rules.Control},
+		Records: records, Keys: keys, Catalog: Catalog(hosts.NewLocal(rules, dir)), Overlap: o.Overlap, Log: o.Log,
+		Rights: roles, Observe: watch.driverCalled, Isolate: probes,
+		Dialer: &net.Dialer{Timeout: dialTimeout, Control: rules.Control},
 	})
 	defer service.Close()
 	if err := service.Init(ctx); err != nil {
@@ -161,7 +166,7 @@ func Run(ctx context.Context, o Options) (err error) {
 
 	var running atomic.Bool
 	o.Server.Registry, o.Server.Log = registry, o.Log
-	o.Server.Audit = audit.New(records, chain)
+	o.Server.Audit, o.Server.Access = audit.New(records, chain), roles
 	o.Server.Ready = func(context.Context) error {
 		if !running.Load() {
 			return patchbay.Errorf(patchbay.Internal, "the engine does not run")

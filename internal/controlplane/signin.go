@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"patchbay.dev/patchbay/access"
 	"patchbay.dev/patchbay/identity"
 	"patchbay.dev/patchbay/keyring"
 	"patchbay.dev/patchbay/server"
@@ -19,8 +18,8 @@ type SignIn struct {
 	Rotation  time.Duration // how long a signing key signs
 }
 
-// openSignIn gives the server its principals, their tokens and their roles.
-// What it gives back ends them.
+// openSignIn gives the server its principals and their tokens. What it gives
+// back ends them.
 func openSignIn(ctx context.Context, records *sqlite.Store, keys *keyring.Keyring, o SignIn, to *server.Options) (closing func(), err error) {
 	var providers []identity.Provider
 	if o.Providers != "" {
@@ -32,10 +31,6 @@ func openSignIn(ctx context.Context, records *sqlite.Store, keys *keyring.Keyrin
 		Directory: records, Keys: keys, Providers: providers, Lifetime: o.Lifetime, Rotation: o.Rotation, Log: to.Log,
 	})
 	if err != nil {
-		return nil, err
-	}
-	if to.Access, err = access.New(ctx, access.Options{Roles: records, Places: records, People: records}); err != nil {
-		who.Close()
 		return nil, err
 	}
 	to.Identity, to.Issuer = who, who

@@ -89,7 +89,7 @@ func (s *source) readBindings(ctx context.Context) (map[string]binding, error) {
 			continue
 		}
 		p, err := s.host.ReadPublished(ctx, filepath.Join(s.bindings, name), maxFile)
-		if errors.Is(err, hosts.ErrForeign) || errors.Is(err, fs.ErrNotExist) {
+		if errors.Is(err, hosts.ErrForeign) || errors.Is(err, hosts.ErrPrivate) || errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
@@ -153,6 +153,8 @@ func (s *source) bindingError(name string, err error) error {
 	switch {
 	case errors.Is(err, hosts.ErrForeign):
 		return s.notOurs(name)
+	case errors.Is(err, hosts.ErrPrivate):
+		return s.private(patchbay.SettingsUnwritable)
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 		return patchbay.Errorf(patchbay.SettingsUnwritable, "there is no binding root %s: %w", s.bindings, err).
 			WithFix("mkdir -p %s", s.bindings)

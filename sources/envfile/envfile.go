@@ -115,9 +115,12 @@ type reload struct {
 func Driver(host hosts.Host) driver.SourceDriver {
 	return driver.SourceDriver{
 		Types: []string{"Microsoft.Web/sites"},
-		Open: func(_ context.Context, c driver.Config) (driver.Source, error) {
+		Open: func(ctx context.Context, c driver.Config) (driver.Source, error) {
 			s, err := open(host, c)
 			if err != nil {
+				return nil, err
+			}
+			if err := s.checkPaths(ctx); err != nil {
 				return nil, err
 			}
 			return s, nil
@@ -205,6 +208,30 @@ func checkPath(what, name string) error {
 		return patchbay.Errorf(patchbay.InvalidArgument, "the %s %q is no absolute path without . and .. and control characters", what, clip(name))
 	}
 	return nil
+}
+
+// checkPaths refuses what is the server's own.
+func (s *source) checkPaths(ctx context.Context) error {
+	paths := map[string]string{"endpoint": s.path, "bindingRoot": s.bindings}
+	if s.reload != nil {
+		paths["pidFile"] = s.reload.PidFile
+	}
+	for what, name := range paths {
+		if name == "" {
+			continue
+		}
+		if err := s.host.CheckPath(ctx, name); errors.Is(err, hosts.ErrPrivate) {
+			return patchbay.Errorf(patchbay.InvalidArgument, "the %s %s leads to what is Patchbay's own", what, clip(name)).
+				WithFix("keep the application's files outside of the server's data directory")
+		}
+	}
+	return nil
+}
+
+// private is the answer to a path that has come to lead to what is Patchbay's own.
+func (s *source) private(code patchbay.Code) error {
+	return patchbay.Errorf(code, "a path of %s leads to what is Patchbay's own: it is neither read nor written", s.id.Name()).
+		WithFix("ls -l %s   (and look where its links lead)", s.path)
 }
 
 // Inspect implements [driver.Source].
@@ -295,6 +322,8 @@ func (s *source) unreadable(err error) error {
 	}
 	var bad refusal
 	switch {
+	case errors.Is(err, hosts.ErrPrivate):
+		return s.private(patchbay.SettingsUnreadable)
 	case errors.As(err, &bad):
 		return patchbay.Errorf(patchbay.SettingsUnreadable, "%s is no %s file: %w", s.path, s.dialect.name(), err).
 			WithFix("sed -n %dp %s   (and mend that line)", bad.line, s.path)
@@ -328,6 +357,8 @@ func (s *source) unwritable(err error) error {
 	switch {
 	case errors.Is(err, hosts.ErrChanged):
 		return changed(s.path)
+	case errors.Is(err, hosts.ErrPrivate):
+		return s.private(patchbay.SettingsUnwritable)
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 		return s.unreadable(err)
 	case errors.Is(err, hosts.ErrIrregular):

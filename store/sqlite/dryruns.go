@@ -35,6 +35,9 @@ func (s *Store) PutDryrun(ctx context.Context, d patchbay.Dryrun, ifMatch string
 		if err := tx.matchRow("dryrun", d.ID, ifMatch, `SELECT etag FROM dryrun WHERE key = ?`, d.ID.Key()); err != nil {
 			return err
 		}
+		if err := tx.needsRecord(store.HomeOf(d.ID)); err != nil {
+			return err
+		}
 		if _, err := tx.exec(`INSERT INTO dryrun (key, etag, record) VALUES (?, ?, ?)
 			ON CONFLICT (key) DO UPDATE SET etag = excluded.etag, record = excluded.record`, d.ID.Key(), d.ETag, string(record)); err != nil {
 			return err

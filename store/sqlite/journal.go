@@ -128,6 +128,9 @@ func (s *Store) Submit(ctx context.Context, life saga.Life, sub saga.Submission,
 				return err
 			}
 		}
+		if err := tx.prepared(sub); err != nil {
+			return err
+		}
 		var active bool
 		var waiting int
 		if _, err := tx.row([]any{&active, &waiting},
@@ -161,6 +164,30 @@ func (s *Store) Submit(ctx context.Context, life saga.Life, sub saga.Submission,
 		return saga.Op{}, false, err
 	}
 	return op, fresh, nil
+}
+
+// prepared refuses a submission without what it needs.
+func (tx *txn) prepared(sub saga.Submission) error {
+	for _, id := range sub.Needs {
+		err := tx.needsRecord(id)
+		if patchbay.CodeOf(err) == patchbay.ResourceNotFound {
+			return saga.Missing(id)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, r := range sub.Room {
+		from, to := below(r.Below.Key())
+		var n int
+		if _, err := tx.row([]any{&n}, `SELECT count(*) FROM connection WHERE key > ? AND key < ?`, from, to); err != nil {
+			return err
+		}
+		if n >= r.Most {
+			return saga.NoRoom(r)
+		}
+	}
+	return nil
 }
 
 // roomAt refuses one operation more of a target that has as many as it may.

@@ -222,6 +222,17 @@ func (tx *txn) row(dest []any, query string, args ...any) (found bool, err error
 	return err == nil, err
 }
 
+// column reads one value of each row within the transaction.
+func (tx *txn) column(query string, args ...any) (values []string, err error) {
+	err = tx.rows(func(r *sql.Rows) error {
+		var v string
+		err := r.Scan(&v)
+		values = append(values, v)
+		return err
+	}, query, args...)
+	return values, err
+}
+
 // rows reads within the transaction, and hands each row to scan.
 func (tx *txn) rows(scan func(*sql.Rows) error, query string, args ...any) error {
 	s, err := tx.l.stmt(query)
@@ -245,11 +256,5 @@ func (tx *txn) rows(scan func(*sql.Rows) error, query string, args ...any) error
 // for each row that it changed.
 func (tx *txn) changed(query string, args ...any) (values []string, err error) {
 	tx.wrote = true
-	err = tx.rows(func(r *sql.Rows) error {
-		var v string
-		err := r.Scan(&v)
-		values = append(values, v)
-		return err
-	}, query, args...)
-	return values, err
+	return tx.column(query, args...)
 }

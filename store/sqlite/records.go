@@ -159,6 +159,9 @@ func (s *Store) PutResource(ctx context.Context, r patchbay.Resource, ifMatch st
 				return err
 			}
 		}
+		if err := tx.needsRecord(store.GroupOf(r.ID)); err != nil {
+			return err
+		}
 		_, err := tx.exec(`INSERT INTO resource (key, driver, etag, record, sealed) VALUES (?, ?, ?, ?, ?)
 			ON CONFLICT (key) DO UPDATE SET driver = excluded.driver, etag = excluded.etag, record = excluded.record, sealed = excluded.sealed`,
 			r.ID.Key(), r.Driver, r.ETag, string(record), []byte(r.Admin))
@@ -274,11 +277,14 @@ func (s *Store) DeleteResourceGroup(ctx context.Context, id patchbay.ID) error {
 		if err != nil {
 			return err
 		}
-		if found {
-			return &patchbay.Error{
-				Code: patchbay.Conflict, Subject: key, Message: "the resource group " + string(id) + " is not empty: it has " + key,
-				Fix: "patchbay resource remove " + key,
+		if !found {
+			found, err = tx.row([]any{&key}, `SELECT key FROM connection WHERE key > ? AND key < ? LIMIT 1`, from, to)
+			if err != nil {
+				return err
 			}
+		}
+		if found {
+			return store.InUse(id, key)
 		}
 		if found, err = tx.row([]any{&key}, `SELECT key FROM resource_group WHERE key = ?`, id.Key()); err != nil {
 			return err

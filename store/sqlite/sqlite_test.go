@@ -113,14 +113,18 @@ func TestAPathMayHoldAnything(t *testing.T) {
 func TestWhatWasAcknowledgedIsThereAfterReopening(t *testing.T) {
 	path := dbPath(t)
 	s := open(t, path, sqlite.Options{})
-	if err := s.PutResource(t.Context(), patchbay.Resource{ID: "/subscriptions/s/a/b", ETag: "e"}, ""); err != nil {
+	group := patchbay.ID("/subscriptions/s/resourceGroups/g")
+	if err := s.PutResourceGroup(t.Context(), patchbay.ResourceGroup{ID: group}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.PutResource(t.Context(), patchbay.Resource{ID: group + "/a/b", ETag: "e"}, ""); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	again := open(t, path, sqlite.Options{})
-	if r, err := again.Resource(t.Context(), "/subscriptions/S/a/B"); err != nil || r.ETag != "e" {
+	if r, err := again.Resource(t.Context(), "/subscriptions/S/resourceGroups/G/a/B"); err != nil || r.ETag != "e" {
 		t.Fatalf("%v, %v", r, err)
 	}
 	if err := s.PutSubscription(t.Context(), patchbay.Subscription{ID: "s"}); err == nil {
@@ -284,10 +288,14 @@ func TestAFailingWriteFailsAlone(t *testing.T) {
 // TestReadersSeeWhatWasAcknowledged while others write.
 func TestReadersSeeWhatWasAcknowledged(t *testing.T) {
 	s := open(t, dbPath(t), sqlite.Options{})
+	group := patchbay.ID("/subscriptions/s/resourceGroups/g")
+	if err := s.PutResourceGroup(t.Context(), patchbay.ResourceGroup{ID: group}); err != nil {
+		t.Fatal(err)
+	}
 	var wg sync.WaitGroup
 	for w := range 8 {
 		wg.Go(func() {
-			id := patchbay.ID(fmt.Sprintf("/subscriptions/s/a/%d", w))
+			id := group + patchbay.ID(fmt.Sprintf("/a/%d", w))
 			for i := range 100 {
 				etag := fmt.Sprint(i)
 				if err := s.PutResource(t.Context(), patchbay.Resource{ID: id, ETag: etag}, ""); err != nil {

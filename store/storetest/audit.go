@@ -68,24 +68,34 @@ func told(t *testing.T, s Store, what string, resource patchbay.ID, write func(c
 func everyWriteIsTold(t *testing.T, s Store) {
 	resource := patchbay.Resource{ID: server, ETag: "e1"}
 	person := patchbay.Principal{ID: "P1", AppID: "A1", Tenant: "t1", Name: "app", Kind: patchbay.ServicePrincipal, ETag: "e1"}
-	role := patchbay.RoleDefinition{ID: "R1", Tenant: "t1", Name: "Own", ETag: "e1"}
+	role := patchbay.RoleDefinition{ID: "R1", Tenant: "t1", Name: "Own", Scopes: []patchbay.ID{group}, ETag: "e1"}
 	given := patchbay.RoleAssignment{ID: "G1", Tenant: "t1", Scope: group, Role: "R1", Principal: "P1"}
 	dryrun := patchbay.Dryrun{ID: patchbay.ID(string(store.DryrunsOf(source)) + "d1"), ETag: "e1"}
 	refused := patchbay.ID("")
+	settle(t, s, group)
+	if err := s.PutResource(t.Context(), patchbay.Resource{ID: source}, ""); err != nil {
+		t.Fatal(err)
+	}
 	for _, w := range []struct {
 		what     string
 		resource patchbay.ID
 		write    func(ctx context.Context) error
 	}{
 		{"PutResource", server, func(ctx context.Context) error { return s.PutResource(ctx, resource, "") }},
+		{"PutResource, without its group", refused, func(ctx context.Context) error {
+			return s.PutResource(ctx, patchbay.Resource{ID: group + "2/providers/Microsoft.Web/sites/x"}, "")
+		}},
 		{"PutResource, refused", refused, func(ctx context.Context) error { return s.PutResource(ctx, resource, "e0") }},
 		{"DeleteResource, refused", refused, func(ctx context.Context) error { return s.DeleteResource(ctx, server, "e0") }},
 		{"DeleteResource", server, func(ctx context.Context) error { return s.DeleteResource(ctx, server, "e1") }},
 		{"DeleteResource, absent", refused, func(ctx context.Context) error { return s.DeleteResource(ctx, server, "") }},
 		{"PutSubscription", "/subscriptions/S1", func(ctx context.Context) error { return s.PutSubscription(ctx, patchbay.Subscription{ID: "S1"}) }},
-		{"PutResourceGroup", group, func(ctx context.Context) error { return s.PutResourceGroup(ctx, patchbay.ResourceGroup{ID: group}) }},
-		{"DeleteResourceGroup", group, func(ctx context.Context) error { return s.DeleteResourceGroup(ctx, group) }},
-		{"DeleteResourceGroup, absent", refused, func(ctx context.Context) error { return s.DeleteResourceGroup(ctx, group) }},
+		{"PutResourceGroup", group + "2", func(ctx context.Context) error {
+			return s.PutResourceGroup(ctx, patchbay.ResourceGroup{ID: group + "2"})
+		}},
+		{"DeleteResourceGroup, not empty", refused, func(ctx context.Context) error { return s.DeleteResourceGroup(ctx, group) }},
+		{"DeleteResourceGroup", group + "2", func(ctx context.Context) error { return s.DeleteResourceGroup(ctx, group+"2") }},
+		{"DeleteResourceGroup, absent", refused, func(ctx context.Context) error { return s.DeleteResourceGroup(ctx, group+"2") }},
 		{"PutTenant", store.TenantID("t1"), func(ctx context.Context) error { return s.PutTenant(ctx, patchbay.Tenant{ID: "t1"}) }},
 		{"PutPrincipal", store.PrincipalID("P1"), func(ctx context.Context) error { return s.PutPrincipal(ctx, person, store.Absent) }},
 		{"PutPrincipal, there", refused, func(ctx context.Context) error { return s.PutPrincipal(ctx, person, store.Absent) }},
@@ -96,12 +106,19 @@ func everyWriteIsTold(t *testing.T, s Store) {
 		{"PutRoleDefinition, taken", refused, func(ctx context.Context) error {
 			return s.PutRoleDefinition(ctx, patchbay.RoleDefinition{ID: "R2", Tenant: "T1", Name: "oWN"}, "")
 		}},
-		{"PutRoleAssignment", store.RoleAssignmentID(group, "G1"), func(ctx context.Context) error { return s.PutRoleAssignment(ctx, given) }},
+		{"PutRoleAssignment", store.RoleAssignmentID(group, "G1"), func(ctx context.Context) error { return s.PutRoleAssignment(ctx, given, false) }},
 		{"PutRoleAssignment, there", refused, func(ctx context.Context) error {
 			again := given
 			again.ID, again.Scope = "G2", patchbay.ID(group.Key())
-			return s.PutRoleAssignment(ctx, again)
+			return s.PutRoleAssignment(ctx, again, false)
 		}},
+		{"PutRoleAssignment, at nothing", refused, func(ctx context.Context) error {
+			nowhere := given
+			nowhere.ID, nowhere.Scope = "G2", group+"2"
+			return s.PutRoleAssignment(ctx, nowhere, true)
+		}},
+		{"DescribeRoleAssignment", store.RoleAssignmentID(group, "G1"), func(ctx context.Context) error { return s.DescribeRoleAssignment(ctx, "T1", "g1", "why") }},
+		{"DescribeRoleAssignment, absent", refused, func(ctx context.Context) error { return s.DescribeRoleAssignment(ctx, "T1", "g2", "why") }},
 		{"DeleteRoleDefinition, in use", refused, func(ctx context.Context) error { return s.DeleteRoleDefinition(ctx, "t1", "r1") }},
 		{"DeleteRoleAssignment", store.RoleAssignmentID(group, "G1"), func(ctx context.Context) error { return s.DeleteRoleAssignment(ctx, "T1", "g1") }},
 		{"DeleteRoleAssignment, absent", refused, func(ctx context.Context) error { return s.DeleteRoleAssignment(ctx, "T1", "g1") }},
@@ -231,6 +248,7 @@ func operationsAreTold(t *testing.T, s Store) {
 
 // theChainHolds under many writers that share commits, some of them refused.
 func theChainHolds(t *testing.T, s Store) {
+	settle(t, s, group)
 	before := auditEnd(t, s)
 	var wg sync.WaitGroup
 	for w := range 64 {

@@ -62,7 +62,11 @@ func principals(t *testing.T, s Store) {
 
 	version := s.RolesVersion()
 	for i, who := range []string{"p0", "P0", "P1"} {
-		if err := s.PutRoleAssignment(ctx, patchbay.RoleAssignment{ID: fmt.Sprint(i), Tenant: "t0", Scope: patchbay.ID(fmt.Sprint("/subscriptions/", i)), Role: "r", Principal: who}); err != nil {
+		sub := fmt.Sprint(i)
+		if err := s.PutSubscription(ctx, patchbay.Subscription{ID: sub}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.PutRoleAssignment(ctx, patchbay.RoleAssignment{ID: sub, Tenant: []string{"t0", "t0", "t1"}[i], Scope: store.SubscriptionID(sub), Role: "r", Principal: who}, true); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -95,10 +99,19 @@ func rolesGoWithWhatTheyAreAbout(t *testing.T, s Store) {
 	give := func(scopes ...patchbay.ID) {
 		t.Helper()
 		for _, scope := range scopes {
-			if err := s.PutRoleAssignment(ctx, patchbay.RoleAssignment{ID: string(scope), Tenant: "t", Scope: scope, Role: "r", Principal: "p", Created: start}); err != nil {
+			if err := s.PutRoleAssignment(ctx, patchbay.RoleAssignment{ID: string(scope), Tenant: "t", Scope: scope, Role: "r", Principal: "p", Created: start}, true); err != nil {
 				t.Fatal(err)
 			}
 		}
+	}
+	settle(t, s, group, group+"2")
+	for _, id := range []patchbay.ID{source, source + "2", server} {
+		if err := s.PutResource(ctx, patchbay.Resource{ID: id}, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.PutPrincipal(ctx, patchbay.Principal{ID: "P", Tenant: "T"}, ""); err != nil {
+		t.Fatal(err)
 	}
 	left := func(want ...patchbay.ID) {
 		t.Helper()
@@ -120,28 +133,48 @@ func rolesGoWithWhatTheyAreAbout(t *testing.T, s Store) {
 		}
 	}
 	db := linker(source, "db")
-	give(patchbay.RootScope, "/subscriptions/S1", group, group+"2", source, source+"2", db, linker(source, "db2"), server, target)
 	put(t, s, connection(db, "e"))
+	put(t, s, connection(linker(source, "db2"), "e"))
+	give(patchbay.RootScope, "/subscriptions/S1", group, group+"2", source, source+"2", db, linker(source, "db2"), server, target)
 	version := s.RolesVersion()
 	end(t, s, submit(t, s, submission("delete", db)), saga.Commit{DeleteConnection: db})
 	if s.RolesVersion() == version {
 		t.Error("the version stays")
 	}
 	left(patchbay.RootScope, "/subscriptions/S1", group, group+"2", source, source+"2", linker(source, "db2"), server, target)
-	if err := s.PutResource(ctx, patchbay.Resource{ID: server}, ""); err != nil {
-		t.Fatal(err)
+	end(t, s, submit(t, s, submission("delete 2", linker(source, "db2"))), saga.Commit{DeleteConnection: linker(source, "db2")})
+	for _, id := range []patchbay.ID{server, source} {
+		preview := patchbay.Dryrun{ID: store.DryrunsOf(id) + "x"}
+		if err := s.PutDryrun(ctx, preview, ""); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.DeleteResource(ctx, id, ""); err != nil {
+			t.Fatal(err)
+		}
+		_, err := s.Dryrun(ctx, preview.ID)
+		wantCode(t, err, patchbay.ResourceNotFound)
 	}
-	if err := s.DeleteResource(ctx, server, ""); err != nil {
-		t.Fatal(err)
-	}
-	left(patchbay.RootScope, "/subscriptions/S1", group, group+"2", source, source+"2", linker(source, "db2"))
-	if err := s.PutResourceGroup(ctx, patchbay.ResourceGroup{ID: group}); err != nil {
+	left(patchbay.RootScope, "/subscriptions/S1", group, group+"2", source+"2")
+	if err := s.DeleteResource(ctx, source+"2", ""); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.DeleteResourceGroup(ctx, group); err != nil {
 		t.Fatal(err)
 	}
 	left(patchbay.RootScope, "/subscriptions/S1", group+"2")
+}
+
+// settle makes the resource groups, and their subscriptions.
+func settle(t *testing.T, s Store, groups ...patchbay.ID) {
+	t.Helper()
+	for _, id := range groups {
+		if err := s.PutSubscription(t.Context(), patchbay.Subscription{ID: id.Subscription()}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.PutResourceGroup(t.Context(), patchbay.ResourceGroup{ID: id}); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func roleDefinitions(t *testing.T, s Store) {
@@ -165,15 +198,60 @@ func roleDefinitions(t *testing.T, s Store) {
 			same(t, list[0], d)
 		}
 	}
+	settle(t, s, group)
+	for _, p := range []patchbay.Principal{{ID: "P", Tenant: "T1"}, {ID: "other's", Tenant: "T2"}} {
+		if err := s.PutPrincipal(ctx, p, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
 	a := patchbay.RoleAssignment{ID: "A1", Tenant: "t1", Scope: group, Role: "r1", Principal: "p", Created: start.Add(time.Second)}
-	if err := s.PutRoleAssignment(ctx, a); err != nil {
+	if err := s.PutRoleAssignment(ctx, a, false); err != nil {
 		t.Fatal(err)
 	}
 	again := a
 	again.ID = "other"
-	if e := wantError(t, s.PutRoleAssignment(ctx, again), patchbay.Conflict); e.Subject != "A1" {
-		t.Fatalf("the subject is %q", e.Subject)
+	for _, twice := range []patchbay.RoleAssignment{a, again} {
+		if e := wantError(t, s.PutRoleAssignment(ctx, twice, false), patchbay.Conflict); e.Subject != "A1" {
+			t.Fatalf("the subject is %q", e.Subject)
+		}
 	}
+	// What it is about has to be there, and to be its tenant's.
+	for _, c := range []struct {
+		change  func(*patchbay.RoleAssignment)
+		builtin bool
+		code    patchbay.Code
+	}{
+		{func(a *patchbay.RoleAssignment) { a.Scope = group + "2" }, false, patchbay.ResourceNotFound},
+		{func(a *patchbay.RoleAssignment) { a.Scope = server }, false, patchbay.ResourceNotFound},
+		{func(a *patchbay.RoleAssignment) { a.Scope = linker(source, "db") }, true, patchbay.ResourceNotFound},
+		{func(a *patchbay.RoleAssignment) { a.Scope = "/subscriptions/s2" }, true, patchbay.ResourceNotFound},
+		{func(a *patchbay.RoleAssignment) { a.Principal = "nobody" }, false, patchbay.PrincipalNotFound},
+		{func(a *patchbay.RoleAssignment) { a.Principal = "other's" }, false, patchbay.PrincipalNotFound},
+		{func(a *patchbay.RoleAssignment) { a.Role = "r2" }, false, patchbay.RoleNotFound},
+		{func(a *patchbay.RoleAssignment) { a.Tenant, a.Principal = "t3", "p" }, false, patchbay.PrincipalNotFound},
+		{func(a *patchbay.RoleAssignment) { a.Scope = "/subscriptions/s1" }, false, patchbay.InvalidArgument}, // no scope of the role
+		{func(a *patchbay.RoleAssignment) { a.Scope = "/subscriptions/s1" }, true, ""},
+	} {
+		other := again
+		c.change(&other)
+		wantCode(t, s.PutRoleAssignment(ctx, other, c.builtin), c.code)
+	}
+	if err := s.DeleteRoleAssignment(ctx, "t1", "other"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.DescribeRoleAssignment(ctx, "T1", "a1", "why"); err != nil {
+		t.Fatal(err)
+	}
+	a.Description = "why"
+	list, err := s.RoleAssignments(ctx, "t1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, list[0], a)
+	wantCode(t, s.DescribeRoleAssignment(ctx, "t2", "a1", "why"), patchbay.ResourceNotFound)
+	narrower := d
+	narrower.Scopes = []patchbay.ID{group + "2", source}
+	wantCode(t, s.PutRoleDefinition(ctx, narrower, ""), patchbay.Conflict)
 	wantCode(t, s.DeleteRoleDefinition(ctx, "T1", "R1"), patchbay.Conflict)
 	if err := s.DeleteRoleDefinition(ctx, "T2", "R1"); err != nil {
 		t.Fatal(err)
@@ -182,6 +260,8 @@ func roleDefinitions(t *testing.T, s Store) {
 	if err := s.DeleteRoleAssignment(ctx, "T1", "a1"); err != nil {
 		t.Fatal(err)
 	}
+	// What was taken away does not come back by being described.
+	wantCode(t, s.DescribeRoleAssignment(ctx, "t1", "a1", "again"), patchbay.ResourceNotFound)
 	if err := s.DeleteRoleDefinition(ctx, "t1", "r1"); err != nil {
 		t.Fatal(err)
 	}
@@ -190,6 +270,14 @@ func roleDefinitions(t *testing.T, s Store) {
 func dryruns(t *testing.T, s Store) {
 	ctx := t.Context()
 	location := group.Location("west")
+	wantCode(t, s.PutDryrun(ctx, patchbay.Dryrun{ID: store.DryrunsOf(source) + "a"}, ""), patchbay.ResourceNotFound)
+	wantCode(t, s.PutDryrun(ctx, patchbay.Dryrun{ID: store.DryrunsOf(location) + "a"}, ""), patchbay.ResourceNotFound)
+	settle(t, s, group)
+	for _, id := range []patchbay.ID{source, source + "2", source + "/slots/blue"} {
+		if err := s.PutResource(ctx, patchbay.Resource{ID: id}, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, of := range []patchbay.ID{source, source + "2", source + "/slots/blue", location, group.Location("west2")} {
 		for _, name := range []string{"a", "B", "z"} {
 			d := patchbay.Dryrun{ID: patchbay.ID(string(store.DryrunsOf(of)) + name), ETag: "e", Steps: []patchbay.DryrunPreview{{Name: "x", Scope: of}}}

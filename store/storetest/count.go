@@ -32,6 +32,7 @@ func countBelow[T any](all map[string]T, scope patchbay.ID) (n int) {
 }
 
 func counts(t *testing.T, s Store) {
+	settle(t, s, group)
 	for i := range 3 {
 		put(t, s, connection(linker(source, fmt.Sprint(i)), "e"))
 		put(t, s, connection(group.Location("here").Connector(fmt.Sprint(i)), "e"))

@@ -121,6 +121,22 @@ func (m *Memory) Submit(ctx context.Context, life saga.Life, s saga.Submission, 
 	if err := saga.MatchETag(s.Connection, s.IfMatch, stored.ETag, found); err != nil {
 		return saga.Op{}, false, err
 	}
+	for _, id := range s.Needs {
+		if !m.hasRecord(id) {
+			return saga.Op{}, false, saga.Missing(id)
+		}
+	}
+	for _, r := range s.Room {
+		n := 0
+		for key := range m.connections {
+			if strings.HasPrefix(key, r.Below.Key()+"/") {
+				n++
+			}
+		}
+		if n >= r.Most {
+			return saga.Op{}, false, saga.NoRoom(r)
+		}
+	}
 	state := patchbay.Running
 	if busy {
 		state = patchbay.Queued
@@ -425,6 +441,9 @@ func (m *Memory) PutResource(ctx context.Context, r patchbay.Resource, ifMatch s
 	if err := saga.MatchETag(r.ID, ifMatch, stored.ETag, found); err != nil {
 		return err
 	}
+	if group := store.GroupOf(r.ID); !m.hasRecord(group) {
+		return store.NoScope(group)
+	}
 	m.resources[r.ID.Key()] = r
 	m.tell(ctx, patchbay.AuditEntry{Action: "Patchbay.Connector/resources/write", Resource: r.ID})
 	return nil
@@ -499,7 +518,12 @@ func (m *Memory) DeleteResourceGroup(ctx context.Context, id patchbay.ID) error 
 	defer m.mu.Unlock()
 	for key := range m.resources {
 		if isOrBelow(key, id.Key()) {
-			return &patchbay.Error{Code: patchbay.Conflict, Subject: key, Message: "the resource group " + string(id) + " is not empty: it has " + key}
+			return store.InUse(id, key)
+		}
+	}
+	for key := range m.connections {
+		if isOrBelow(key, id.Key()) {
+			return store.InUse(id, key)
 		}
 	}
 	if _, ok := m.groups[id.Key()]; !ok {

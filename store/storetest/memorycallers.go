@@ -175,6 +175,11 @@ func (m *Memory) PutRoleDefinition(ctx context.Context, d patchbay.RoleDefinitio
 			return store.RoleNameTaken(d, strings.ToLower(o.ID))
 		}
 	}
+	for _, a := range m.assignments {
+		if strings.EqualFold(a.Tenant, d.Tenant) && strings.EqualFold(a.Role, d.ID) && !store.Covers(d.Scopes, a.Scope) {
+			return store.StillAssigned(d, a.Scope)
+		}
+	}
 	m.definitions[key] = d
 	m.roles++
 	m.tell(ctx, patchbay.AuditEntry{Action: "Microsoft.Authorization/roleDefinitions/write", Resource: store.RoleDefinitionID(d.ID), Detail: d.Name})
@@ -208,17 +213,63 @@ func (m *Memory) RoleAssignments(_ context.Context, tenant string) ([]patchbay.R
 }
 
 // PutRoleAssignment implements [store.Roles].
-func (m *Memory) PutRoleAssignment(ctx context.Context, a patchbay.RoleAssignment) error {
+func (m *Memory) PutRoleAssignment(ctx context.Context, a patchbay.RoleAssignment, builtin bool) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	key := inTenant(a.Tenant, a.ID)
-	for other, o := range m.assignments {
-		if other != key && strings.EqualFold(o.Tenant, a.Tenant) && o.Scope.Key() == a.Scope.Key() &&
-			strings.EqualFold(o.Role, a.Role) && strings.EqualFold(o.Principal, a.Principal) {
+	for _, o := range m.assignments {
+		if strings.EqualFold(o.Tenant, a.Tenant) && (strings.EqualFold(o.ID, a.ID) || o.Scope.Key() == a.Scope.Key() &&
+			strings.EqualFold(o.Role, a.Role) && strings.EqualFold(o.Principal, a.Principal)) {
 			return store.AssignedAlready(a, o.ID)
 		}
 	}
-	m.assignments[key] = a
+	if !m.has(a.Scope) {
+		return store.NoScope(a.Scope)
+	}
+	if p, ok := m.principals[strings.ToLower(a.Principal)]; !ok || !strings.EqualFold(p.Tenant, a.Tenant) {
+		return store.NoPrincipal(a)
+	}
+	if d, ok := m.definitions[inTenant(a.Tenant, a.Role)]; !builtin && !ok {
+		return store.NoRole(a)
+	} else if !builtin && !store.Covers(d.Scopes, a.Scope) {
+		return store.NotAssignable(d, a)
+	}
+	m.assignments[inTenant(a.Tenant, a.ID)] = a
+	m.roles++
+	m.tell(ctx, store.AssignmentLine("Microsoft.Authorization/roleAssignments/write", a))
+	return nil
+}
+
+// has reports whether there is such a scope.
+func (m *Memory) has(scope patchbay.ID) bool {
+	holder, ids := store.HeldBy(scope)
+	return holder == store.Tenancy || slices.ContainsFunc(ids, m.hasRecord)
+}
+
+// hasRecord reports whether there is a record of that very id.
+func (m *Memory) hasRecord(id patchbay.ID) (there bool) {
+	switch holder, _ := store.HeldBy(id); holder {
+	case store.InSubscription:
+		_, there = m.subscriptions[strings.ToLower(id.Subscription())]
+	case store.InGroup:
+		_, there = m.groups[id.Key()]
+	case store.AtConnection:
+		_, there = m.connections[id.Key()]
+	case store.Tenancy, store.OnResource:
+		_, there = m.resources[id.Key()]
+	}
+	return there
+}
+
+// DescribeRoleAssignment implements [store.Roles].
+func (m *Memory) DescribeRoleAssignment(ctx context.Context, tenant, id, description string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	a, ok := m.assignments[inTenant(tenant, id)]
+	if !ok {
+		return missing(id, "role assignment")
+	}
+	a.Description = description
+	m.assignments[inTenant(tenant, id)] = a
 	m.roles++
 	m.tell(ctx, store.AssignmentLine("Microsoft.Authorization/roleAssignments/write", a))
 	return nil
@@ -247,8 +298,10 @@ func (m *Memory) unassign(is func(patchbay.RoleAssignment) bool) {
 	}
 }
 
-// forgetScope removes the assignments at what is gone, and below it.
+// forgetScope removes the assignments at what is gone, and below it, and the
+// dryruns there.
 func (m *Memory) forgetScope(id patchbay.ID) {
+	maps.DeleteFunc(m.dryruns, func(key string, _ patchbay.Dryrun) bool { return isOrBelow(key, id.Key()) })
 	m.unassign(func(a patchbay.RoleAssignment) bool { return isOrBelow(a.Scope.Key(), id.Key()) })
 }
 
@@ -275,6 +328,9 @@ func (m *Memory) PutDryrun(ctx context.Context, d patchbay.Dryrun, ifMatch strin
 	stored, found := m.dryruns[d.ID.Key()]
 	if err := saga.MatchETag(patchbay.ID("dryrun "+d.ID.Name()), ifMatch, stored.ETag, found); err != nil {
 		return err
+	}
+	if home := store.HomeOf(d.ID); !m.hasRecord(home) {
+		return store.NoScope(home)
 	}
 	m.dryruns[d.ID.Key()] = d
 	m.tell(ctx, patchbay.AuditEntry{Action: "Microsoft.ServiceLinker/dryruns/write", Resource: d.ID})

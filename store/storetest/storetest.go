@@ -91,6 +91,9 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 		{"RoleDefinitionsAndAssignments", roleDefinitions},
 		{"RolesGoWithWhatTheyAreAbout", rolesGoWithWhatTheyAreAbout},
 		{"Dryruns", dryruns},
+		{"ASubmissionNeedsBothItsEndsAndRoom", needs},
+		{"NoRoleOutlivesWhatItIsAboutInARace", rolesRace},
+		{"NothingIsMadeOfWhatIsBeingRemoved", endsRace},
 		{"TooManyAtOneTargetIsRefused", targetLimit},
 		{"OneTenantLeavesRoomAtATarget", targetShare},
 		{"EveryWriteLeavesItsLinesAndARefusedOneNone", everyWriteIsTold},
@@ -658,6 +661,7 @@ func retire(t *testing.T, s Store) {
 // writers: whatever shares a commit, a write that fails fails alone.
 func writers(t *testing.T, s Store) {
 	const n = 100
+	settle(t, s, group)
 	put(t, s, connection(linker(source, "taken"), "e1"))
 	submit(t, s, submission("busy", linker(source, "taken")))
 	var wg sync.WaitGroup
@@ -791,6 +795,7 @@ func connectionsOf(t *testing.T, s Store) {
 }
 
 func resources(t *testing.T, s Store) {
+	settle(t, s, group)
 	r := patchbay.Resource{
 		ID: server, Location: "here", Driver: "postgres", Endpoint: "10.0.0.5:5432", ETag: "e1", Tags: map[string]string{"a": "b"},
 		Properties: []byte(`{"tls":"require"}`), State: patchbay.Succeeded, Created: start, Modified: start, Admin: patchbay.Sealed("\x00\x01"),
@@ -826,6 +831,7 @@ func resources(t *testing.T, s Store) {
 func resourcePages(t *testing.T, s Store) {
 	var want []string
 	for _, g := range []patchbay.ID{group, group + "0", "/subscriptions/S2/resourceGroups/G1"} {
+		settle(t, s, g)
 		for i := range 5 {
 			id := g + patchbay.ID(fmt.Sprintf("/providers/A.B/c/N%d", i))
 			if err := s.PutResource(t.Context(), patchbay.Resource{ID: id, ETag: "e"}, ""); err != nil {
@@ -851,6 +857,7 @@ func resourcePages(t *testing.T, s Store) {
 }
 
 func resourceInUse(t *testing.T, s Store) {
+	settle(t, s, group)
 	for _, id := range []patchbay.ID{source, server, server + "x"} {
 		if err := s.PutResource(t.Context(), patchbay.Resource{ID: id, ETag: "e"}, ""); err != nil {
 			t.Fatal(err)
