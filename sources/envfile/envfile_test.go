@@ -102,7 +102,7 @@ func TestFilesLookLikeThis(t *testing.T) {
 		{"dotenv", "# mine\nexport PGUSER=old # who\nDEBUG=1", `# mine
 export PGUSER='app' # who
 DEBUG=1
-# patchbay: my%20web/orders (orders, generation 3), do not edit by hand: PGHOST PGUSER PGPASSWORD
+# patchbay: my%20web/orders (orders, generation 3, after an added LF), do not edit by hand: PGHOST PGUSER PGPASSWORD
 PGHOST='10.0.0.5'
 PGPASSWORD="it's #1"
 `},
