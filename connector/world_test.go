@@ -209,9 +209,8 @@ func (a *app) WriteSettings(_ context.Context, c driver.Change, ifVersion string
 	for _, s := range c.Set {
 		done = done && a.settings[c.Key(s)] == s.Value
 	}
-	for _, name := range c.Remove {
-		_, there := a.settings[name]
-		done = done && !there
+	for _, had := range c.Dropped() {
+		done = done && a.settings[c.Key(had)] != had.Value
 	}
 	if done {
 		return fmt.Sprint(a.version), nil
@@ -223,8 +222,10 @@ func (a *app) WriteSettings(_ context.Context, c driver.Change, ifVersion string
 	for _, s := range c.Set {
 		a.settings[c.Key(s)] = s.Value
 	}
-	for _, name := range c.Remove {
-		delete(a.settings, name)
+	for _, had := range c.Dropped() {
+		if a.settings[c.Key(had)] == had.Value {
+			delete(a.settings, c.Key(had))
+		}
 	}
 	a.version++
 	return fmt.Sprint(a.version), nil
@@ -251,9 +252,9 @@ func (a *app) RestoreSettings(_ context.Context, c driver.Change, before driver.
 			}
 		}
 	}
-	for _, name := range c.Remove {
-		if old, ok := before.Settings[name]; ok {
-			a.settings[name] = old
+	for _, had := range c.Dropped() {
+		if old, ok := before.Settings[c.Key(had)]; ok {
+			a.settings[c.Key(had)] = old
 		}
 	}
 	a.version++

@@ -97,7 +97,7 @@ func (t *turn) failed(ctx context.Context) error {
 		return nil
 	case t.w.behind(&t.op):
 		t.hold(t.a.err)
-		if t.op.Attempt >= t.e.opts.ParkAfter && t.park(step, t.a.err) {
+		if t.gaveUp() && t.park(step, t.a.err) {
 			return t.step(ctx)
 		}
 		return nil
@@ -133,7 +133,7 @@ func (t *turn) back(ctx context.Context) error {
 	} else {
 		t.hold(t.a.err)
 		step := t.w.step(&t.op, t.op.Step)
-		if step == nil || t.op.Attempt < t.e.opts.ParkAfter || !t.park(step, t.a.err) {
+		if step == nil || !t.gaveUp() || !t.park(step, t.a.err) {
 			return nil
 		}
 	}
@@ -144,6 +144,12 @@ func (t *turn) back(ctx context.Context) error {
 func (t *turn) hold(err error) {
 	t.op.Attempt++
 	t.op.Error = patchbay.AsError(err)
+}
+
+// gaveUp reports whether the step is to be parked, if it can be.
+func (t *turn) gaveUp() bool {
+	var leave leaving
+	return t.op.Attempt >= t.e.opts.ParkAfter || errors.As(t.a.err, &leave)
 }
 
 // park makes a leftover of the step, if there is a way to. What is on a source
