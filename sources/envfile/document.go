@@ -66,6 +66,7 @@ type block struct {
 	marks []int        // all of them: a copy by hand, or a merge, makes two
 	lists []mark       // the same, read
 	holds map[int]bool // the statements that are in the block
+	again map[int]bool // those of them whose name a mark has had already
 	last  int          // the last of those behind the first mark, or the mark itself
 	// others are the names that the marks of other connections list.
 	others map[string]bool
@@ -75,7 +76,7 @@ type block struct {
 // that which the mark lists or the change sets. What somebody wrote below is
 // not in it.
 func (d *document) block(c driver.Change) block {
-	b := block{at: -1, last: -1, holds: map[int]bool{}, others: map[string]bool{}}
+	b := block{at: -1, last: -1, holds: map[int]bool{}, again: map[int]bool{}, others: map[string]bool{}}
 	named := map[string]bool{}
 	for _, s := range c.Set {
 		named[s.Name] = named[s.Name] || !s.File
@@ -97,6 +98,7 @@ func (d *document) block(c driver.Change) block {
 		}
 	}
 	for _, at := range b.marks {
+		seen := map[string]bool{}
 		for i := at + 1; i < len(d.statements); i++ {
 			s := d.statements[i]
 			if slices.Contains(b.marks, i) {
@@ -106,6 +108,8 @@ func (d *document) block(c driver.Change) block {
 				break
 			}
 			b.holds[i] = true
+			b.again[i] = seen[s.name]
+			seen[s.name] = true
 			if at == b.at {
 				b.last = i
 			}
@@ -128,28 +132,41 @@ func (b block) origin() (o origin) {
 }
 
 // goes are the statements that are the connection's and that c drops or writes
-// anew: those in its block, and those elsewhere that hold what it had. Another
-// value of a name that it drops is somebody's edit, unless the name is in the
-// block twice: then it is what a merge brought back.
+// anew: those in its block, and those elsewhere that hold what it had. In the
+// block, another value of a name that it drops is somebody's edit, or a line
+// that somebody put below; unless the name is there twice, and it is the first
+// behind its mark: then it is what a merge brought back.
 func (d *document) goes(b block, c driver.Change) map[int]bool {
-	had, set, times := values(c.Had), values(c.Set), map[string]int{}
-	for i := range b.holds {
-		times[d.statements[i].name]++
+	had, set := values(c.Had), values(c.Set)
+	goes, times := map[int]bool{}, map[string]int{}
+	other := func(i int) bool { // another value of a name that is dropped
+		value, known := had[d.statements[i].name]
+		_, again := set[d.statements[i].name]
+		return known && !again && value != d.statements[i].value
 	}
-	goes := map[int]bool{}
 	for i, s := range d.statements {
-		if s.kind != assignment {
-			continue
-		}
 		value, known := had[s.name]
-		_, again := set[s.name]
-		if b.holds[i] {
-			goes[i] = again || !known || value == s.value || times[s.name] > 1
-		} else {
-			goes[i] = known && value == s.value && !b.others[s.name]
+		switch {
+		case s.kind != assignment:
+		case b.holds[i] && !(b.again[i] && other(i)), known && value == s.value && !b.others[s.name]:
+			goes[i] = true
+			if b.holds[i] {
+				times[s.name]++
+			}
+		}
+	}
+	for i := range goes {
+		if other(i) && times[d.statements[i].name] == 1 {
+			delete(goes, i)
 		}
 	}
 	return goes
+}
+
+// holds reports whether a statement is one of the settings.
+func holds(list []patchbay.Setting, s statement) bool {
+	value, ok := values(list)[s.name]
+	return ok && value == s.value
 }
 
 // values are the settings that are not files, by name.
@@ -230,9 +247,7 @@ func (e *edits) remove(b block, goes map[int]bool) {
 		e.replace[i] = ""
 	}
 	for i := range goes {
-		if goes[i] {
-			e.replace[i] = ""
-		}
+		e.replace[i] = ""
 	}
 }
 
@@ -374,9 +389,13 @@ func takeBack(d dialect, now, before state, c driver.Change) (exists bool, text 
 	if err != nil {
 		return false, "", fmt.Errorf("the settings as they were before: %w", err)
 	}
-	undone := driver.Change{Mark: c.Mark, Name: c.Name, Had: c.Set}
 	mine, was := doc.block(c), old.block(c)
-	goes := doc.goes(mine, undone)
+	goes := doc.goes(mine, driver.Change{Had: c.Set})
+	if was.at >= 0 {
+		// What the block holds besides is the connection's from before, when this
+		// has been taken back already.
+		maps.DeleteFunc(goes, func(i int, _ bool) bool { return !holds(c.Set, doc.statements[i]) })
+	}
 	e := doc.edit(mine)
 	e.remove(mine, goes)
 	line := func(i int) string { // of before, ended when it was the last one
