@@ -172,6 +172,8 @@ type app struct {
 	failWrite   error
 	restartErr  error
 	restarts    int
+	// afterRestart is what goes wrong right behind the next one, once.
+	afterRestart func()
 }
 
 func (a *app) lock() func() {
@@ -264,7 +266,12 @@ func (a *app) RestoreSettings(_ context.Context, c driver.Change, before driver.
 func (a *app) Restart(context.Context) error {
 	defer a.lock()()
 	a.restarts++
-	return a.restartErr
+	err := a.restartErr
+	if a.afterRestart != nil {
+		a.afterRestart()
+		a.afterRestart = nil
+	}
+	return err
 }
 
 func (a *app) Egress(context.Context) ([]netip.Prefix, error) { return nil, nil }
