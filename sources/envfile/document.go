@@ -220,14 +220,18 @@ func (e *edits) String() string {
 // body is the text without what is added.
 func (e *edits) body() string {
 	var b strings.Builder
-	for i, s := range e.d.statements {
-		if text, ok := e.replace[i]; ok {
-			b.WriteString(text)
-		} else {
-			b.WriteString(s.text)
-		}
+	for i := range e.d.statements {
+		b.WriteString(e.text(i))
 	}
 	return b.String()
+}
+
+// text is what becomes of one statement.
+func (e *edits) text(i int) string {
+	if text, ok := e.replace[i]; ok {
+		return text
+	}
+	return e.d.statements[i].text
 }
 
 // missing is what ends the last line of body, "" when it has an end.
@@ -255,37 +259,29 @@ func (e *edits) remove(b block, goes map[int]bool) {
 // added goes too, or is from now on what the next connection's mark says. A
 // line break can't go while there is a line of somebody else's behind it.
 func (e *edits) leave(b block) (exists bool, text string) {
-	left := b.origin()
-	next := func(i int) (mark, bool) { // a mark that stays
-		m, ok := parseMark(e.d.statements[i].text)
-		return m, ok && e.d.statements[i].kind == comment && !slices.Contains(b.marks, i)
-	}
-	hand := func(i int, m mark) {
-		at := e.d.statements[i].text
-		e.replace[i] = m.line() + at[len(strings.TrimRight(at, "\r\n")):]
-	}
-	last := true // nothing is behind the block
-	for i := max(b.at, 0); i < len(e.d.statements) && left.lineBreak != "" && last; i++ {
-		if text, edited := e.replace[i]; edited && text == "" {
-			continue
+	left, all := b.origin(), e.d.statements
+	hand := func(i int, on func(*origin)) bool { // to the mark that stays there
+		m, ok := parseMark(e.text(i))
+		if !ok || all[i].kind != comment {
+			return false
 		}
-		last = false
-		if m, ok := next(i); ok && m.lineBreak == "" {
-			m.lineBreak = left.lineBreak
-			hand(i, m)
-		}
+		on(&m.origin)
+		e.replace[i] = m.line() + all[i].text[len(strings.TrimRight(all[i].text, "\r\n")):]
+		return true
 	}
-	for i := range e.d.statements {
-		if m, ok := next(i); ok && left.file {
-			if handed, ok := parseMark(e.replace[i]); ok {
-				m = handed
-			}
-			m.file, left.file = true, false
-			hand(i, m)
-		}
+	behind := max(b.at, 0)
+	for behind < len(all) && e.text(behind) == "" {
+		behind++
+	}
+	if behind < len(all) && left.lineBreak != "" {
+		hand(behind, func(o *origin) { o.lineBreak = left.lineBreak })
+		left.lineBreak = ""
+	}
+	for i := 0; i < len(all) && left.file; i++ {
+		left.file = !hand(i, func(o *origin) { o.file = true })
 	}
 	text = e.String()
-	if last && e.end.Len() == 0 {
+	if e.end.Len() == 0 {
 		text = strings.TrimSuffix(text, left.lineBreak)
 	}
 	return text != "" || !left.file, text
@@ -432,11 +428,7 @@ func takeBack(d dialect, now, before state, c driver.Change) (exists bool, text 
 		case mine.last == mine.at:
 			e.replace[mine.at] = mark + again.String()
 		default:
-			text, edited := e.replace[mine.last]
-			if !edited {
-				text = doc.statements[mine.last].text
-			}
-			e.replace[mine.at], e.replace[mine.last] = mark, text+again.String()
+			e.replace[mine.at], e.replace[mine.last] = mark, e.text(mine.last)+again.String()
 		}
 		exists, text = true, e.String()
 	} else {
