@@ -63,8 +63,11 @@ func (s *Service) parkPrincipal(op *saga.Op, cause error) (patchbay.Leftover, er
 	return s.newLeftover(op, stepPrincipal, p.Target, "principal "+p.Principal.Name, cause, w)
 }
 
-// whatRestart is what a leftover is called that is a restart.
-const whatRestart = "restart"
+// What leftovers on a source are called.
+const (
+	whatSettings = "settings"
+	whatRestart  = "restart"
+)
 
 func (s *Service) parkRestart(op *saga.Op, cause error) (patchbay.Leftover, error) {
 	in, err := readInput(op)
@@ -91,7 +94,7 @@ func (s *Service) parkSettings(op *saga.Op, cause error) (patchbay.Leftover, err
 	if err != nil || p.Write == nil {
 		return patchbay.Leftover{}, err
 	}
-	return s.newLeftover(op, stepSettings, op.Source, "settings", cause, work{Written: p.Write.kept(), UID: p.Write.Change.Mark.UID})
+	return s.newLeftover(op, stepSettings, op.Source, whatSettings, cause, work{Written: p.Write.kept(), UID: p.Write.Change.Mark.UID})
 }
 
 // retryAfter backs off from 5 s to 10 min.
@@ -215,7 +218,15 @@ func (s *Service) tryLeftover(ctx context.Context, l patchbay.Leftover) error {
 		if alive && changing(c) {
 			return patchbay.Errorf(patchbay.OperationInProgress, "an operation of the connection %s has not ended", c.Name)
 		}
-		err := absentIsSuccess(s.restartSource(ctx, l.Resource))
+		// An operation that was abandoned left settings too, and those come first.
+		waits, err := s.waits(ctx, func(r patchbay.Leftover) bool { return r.Operation == l.Operation && r.What == whatSettings })
+		if err != nil {
+			return err
+		}
+		if waits {
+			return patchbay.Errorf(patchbay.RestartFailed, "the settings that it should read are not back yet")
+		}
+		err = absentIsSuccess(s.restartSource(ctx, l.Resource))
 		if patchbay.CodeOf(err) == patchbay.NotSupported {
 			return nil // it has no way to be told any more
 		}
@@ -380,7 +391,7 @@ func (s *Service) lookAtSource(ctx context.Context, r patchbay.Resource, result 
 		seen[o.Mark.UID] = true
 		result.Left = append(result.Left, patchbay.Leftover{
 			ID: "stray." + o.Mark.UID, Connection: o.Mark.Connection, Resource: r.ID,
-			What: "settings", Why: "no connection owns them; if no other Patchbay does, remove them by hand", Created: now, NextTry: now,
+			What: whatSettings, Why: "no connection owns them; if no other Patchbay does, remove them by hand", Created: now, NextTry: now,
 		})
 	}
 	return nil

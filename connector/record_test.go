@@ -136,6 +136,10 @@ func TestAnUpdateThatWasAbandonedBringsNothingBackThatIsNobodys(t *testing.T) {
 		if op := w.end(b, nil); op.State != patchbay.Abandoned {
 			t.Fatalf("the update is %s", op.State)
 		}
+		restarts := w.app.restarts
+		if _, err := w.Sweep(t.Context()); err != nil || w.app.restarts > restarts {
+			t.Errorf("the application was restarted before its settings were back; %v", err)
+		}
 		func() {
 			defer w.app.lock()()
 			w.app.down = nil

@@ -18,7 +18,7 @@ func (w *world) restartable() {
 		w.app.restartErr = nil
 	}()
 	w.broker.failProbe = nil
-	for range 2 { // what waits for the restart comes after it
+	for range 3 { // a login waits for the restart, and that for the settings
 		if _, err := w.Sweep(w.t.Context()); err != nil {
 			w.t.Fatal(err)
 		}

@@ -212,7 +212,7 @@ func (s *Service) restartSource(ctx context.Context, id patchbay.ID) error {
 // when it was made to read its settings anew.
 func notRestarted(op *saga.Op) string {
 	for _, run := range op.Trail {
-		if run.Name == stepRestart && run.Undo && run.Parked {
+		if run.Name == stepRestart && run.Parked {
 			return fmt.Sprintf("%s could not be restarted, and may still use what was taken back until it is: %s", op.Source.Name(), patchbay.AsError(run.Error).Message)
 		}
 	}
