@@ -337,7 +337,7 @@ func (p *place) do(a act) error {
 	case p.n > edits:
 		err = errors.Join(p.undisturbed(nil, theirs), p.owners())
 	case p.read() != before:
-		err = fmt.Errorf("%s (%v), and it is not the same", op.State, op.Error)
+		err = fmt.Errorf("the %s is %s, and the file is not the same", op.Kind, op.State)
 	}
 	if err != nil {
 		return fmt.Errorf("%w; the file was\n%s", err, before)
