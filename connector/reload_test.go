@@ -1,13 +1,19 @@
 package connector
 
 import (
+	"context"
+	"encoding/json"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/sources/envfile"
+	"patchbay.dev/patchbay/store/storetest"
 )
 
 // restartable makes the application restart again, and tries what is left over.
@@ -175,4 +181,58 @@ func TestADeleteTakesTheLoginsWhetherTheApplicationRestartsOrNot(t *testing.T) {
 		t.Errorf("left over: %q", left)
 	}
 	w.restartable()
+}
+
+// The whole of it on a real file, with a real command: it takes effect twice,
+// and then no more.
+func TestAnUpdateIsCanceledWhenItsReloadHasTakenEffect(t *testing.T) {
+	dir := t.TempDir()
+	env, told := filepath.Join(dir, "env"), filepath.Join(dir, "told")
+	w := newWorldOver(t, Limits{}, storetest.NewMemory(), func(ctx context.Context, c driver.Config) (driver.Source, error) {
+		return envfile.Driver().Open(ctx, c)
+	})
+	properties, err := json.Marshal(map[string]any{"reload": map[string]any{
+		"command": []string{"sh", "-c", `echo told >>"$0"; test $(wc -l <"$0") -le 2`, told},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	web := w.register(patchbay.Resource{ID: w.group + "/providers/Microsoft.Web/sites/web", Endpoint: env, Properties: properties}, nil)
+	w.linker = web.Linker("orders")
+	w.want(w.put(w.spec()), patchbay.Done, "")
+	before, err := os.ReadFile(env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader := w.spec()
+	reader.Access = patchbay.Reader
+	w.gate.holdAt(5) // inspect, ensure twice, probe; then verify
+	b, err := w.Put(t.Context(), PutRequest{ID: w.linker, Spec: reader, Caller: w.caller})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-w.gate.held
+	if _, err := w.Cancel(t.Context(), b.Operation.ID, w.caller); err != nil {
+		t.Fatal(err)
+	}
+	op := w.end(b, nil)
+	w.want(op, patchbay.Undone, patchbay.Canceled)
+	if now, err := os.ReadFile(env); err != nil || string(now) != string(before) {
+		t.Errorf("the file has\n%s, %v", now, err)
+	}
+	if len(w.broker.names()) != 2 || !strings.Contains(op.Message, "exit code 1") {
+		t.Errorf("the target has %v; the operation says %q", w.broker.names(), op.Message)
+	}
+	if r := w.validated(false); r.Available() {
+		t.Errorf("validate finds %+v", r.Checks)
+	}
+	if err := os.Remove(told); err != nil { // it reloads again
+		t.Fatal(err)
+	}
+	if r := w.validated(true); !r.Available() {
+		t.Errorf("after a fix validate finds %+v", r.Checks)
+	}
+	if _, err := w.Sweep(t.Context()); err != nil || len(w.broker.names()) != 1 {
+		t.Errorf("the target has %v, %v", w.broker.names(), err)
+	}
 }
