@@ -133,6 +133,10 @@ func ValidateResult(op patchbay.Operation) any {
 // give.
 func operationError(op patchbay.Operation) *patchbay.Error {
 	switch {
+	case op.Error != nil && op.Message != "": // what a failure left for somebody to do
+		e := *op.Error
+		e.Message += "; " + op.Message
+		return &e
 	case op.Error != nil:
 		return op.Error
 	case op.State == patchbay.Abandoned:

@@ -129,7 +129,12 @@ func (a *app) token(f found) (patchbay.Secret, error) {
 		if env := a.Getenv("PATCHBAY_TOKEN"); env != "" {
 			return patchbay.NewSecret(env), nil
 		}
-		if token, ok, err := a.loginToken(f.ClientConfig); err != nil || ok {
+		token, ok, err := a.loginToken(f.ClientConfig)
+		var unseen unseenLogin
+		if f.local && errors.As(err, &unseen) {
+			err = nil // a home that can't be read is in nobody's way who has the data directory
+		}
+		if ok || err != nil {
 			return token, err
 		}
 		if !f.local {

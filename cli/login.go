@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -76,6 +77,12 @@ func (a *app) loginFile(server string) string {
 	return filepath.Join(filepath.Dir(dir), "patchbay-logins", hex.EncodeToString(sum[:8])+".json")
 }
 
+// unseenLogin is the error of a home directory that can't be looked into: there
+// may be a login or not.
+type unseenLogin struct{ error }
+
+func (e unseenLogin) Unwrap() error { return e.error }
+
 // readLogin reads a login; ok is false when there is none.
 func (a *app) readLogin(server string) (l login, ok bool, err error) {
 	path := a.loginFile(server)
@@ -83,16 +90,19 @@ func (a *app) readLogin(server string) (l login, ok bool, err error) {
 		return l, false, nil
 	}
 	info, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return l, false, nil
 	}
 	if err == nil && info.Mode().Perm()&0o077 != 0 {
 		return l, false, patchbay.Errorf(patchbay.Unauthenticated, "the login file %s can be read by others than you", path).
 			WithFix("patchbay logout, and patchbay login again")
 	}
-	text, err := os.ReadFile(path)
+	var text []byte
+	if err == nil {
+		text, err = os.ReadFile(path)
+	}
 	if err != nil {
-		return l, false, patchbay.Errorf(patchbay.Unauthenticated, "the login can't be read: %w", err)
+		return l, false, unseenLogin{patchbay.Errorf(patchbay.Unauthenticated, "the login can't be read: %w", err)}
 	}
 	if json.Unmarshal(text, &l) != nil {
 		return l, false, patchbay.Errorf(patchbay.Unauthenticated, "the login file %s is damaged", path).WithFix("patchbay login")

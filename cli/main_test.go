@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"maps"
 	"net/http"
 	"os"
@@ -218,6 +219,41 @@ func TestDefaultDataDir(t *testing.T) {
 		if got := DefaultDataDir(func(name string) string { return test.env[name] }); got != test.want {
 			t.Errorf("%v: %q, want %q", test.env, got, test.want)
 		}
+	}
+}
+
+func TestADataDirectoryIsEnoughWhateverTheHomeIs(t *testing.T) {
+	dir := t.TempDir()
+	f := newFake(t)
+	loop, file, data := filepath.Join(dir, "loop"), filepath.Join(dir, "file"), filepath.Join(dir, "data")
+	for _, err := range []error{os.Symlink(loop, loop), os.WriteFile(file, nil, 0o600), os.Mkdir(data, 0o700), f.dataDir(data)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	// A home that somebody else has, without a chmod that root would not notice.
+	for name, home := range map[string]string{"none": "", "one that can't be looked into": loop, "one that is no directory": file, "one that is not there": filepath.Join(dir, "no")} {
+		for _, byFlag := range []bool{true, false} {
+			var out, errs bytes.Buffer
+			args := []string{"connection", "list", "--source", "web"}
+			env := map[string]string{"HOME": home}
+			if byFlag {
+				args = append(args, "--data", data)
+			} else {
+				env["PATCHBAY_DATA"] = data
+			}
+			d := Deps{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Getenv: func(name string) string { return env[name] }}
+			if status := Main(t.Context(), d, args); status != 0 {
+				t.Errorf("home: %s, by flag: %v: status %d, %s", name, byFlag, status, errs.String())
+			}
+		}
+	}
+	// Who names another server has to say who he is.
+	var errs bytes.Buffer
+	env := map[string]string{"HOME": loop, "PATCHBAY_DATA": data}
+	d := Deps{Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: &errs, Getenv: func(name string) string { return env[name] }}
+	if status := Main(t.Context(), d, []string{"connection", "list", "--source", "web", "--patchbay-url", "http://127.0.0.1:1"}); status == 0 || !strings.Contains(errs.String(), "login can't be read") {
+		t.Errorf("status %d, %s", status, errs.String())
 	}
 }
 

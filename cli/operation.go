@@ -141,6 +141,9 @@ func (a *app) operationShow() *cobra.Command {
 			if e := op.Error; e != nil && failed == nil && a.format() == "table" {
 				a.errorf("%s", a.describe(e))
 			}
+			if op.Message != "" && failed == nil && a.format() == "table" {
+				a.notef("patchbay: warning: %s", clean(op.Message))
+			}
 			return failed
 		},
 	}

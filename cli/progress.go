@@ -95,6 +95,9 @@ func outcome(op patchbay.Operation) error {
 			e.Fix = "patchbay leftovers"
 		}
 	}
+	if op.Message != "" {
+		e.Message += "; " + op.Message
+	}
 	return e
 }
 

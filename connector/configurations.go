@@ -25,7 +25,7 @@ func (s *Service) Configurations(ctx context.Context, id patchbay.ID, caller Cal
 	if held.Written == nil {
 		return []patchbay.Setting{}, nil
 	}
-	return held.Written.Change.open().Set, nil
+	return held.Written.open().Set, nil
 }
 
 // Generate implements [API].
@@ -64,13 +64,11 @@ func (s *Service) Generate(ctx context.Context, id patchbay.ID, info *patchbay.C
 	if id.IsConnector() {
 		return s.localSettings(p, c, facts.Values)
 	}
-	ours := map[string]bool{}
+	own := owners{}
 	if held.Written != nil {
-		for _, set := range held.Written.Change.Set {
-			ours[set.Name] = true
-		}
+		own.add(c, held.Written.open())
 	}
-	return s.render(p, c, facts.Values, driver.Snapshot{}, ours)
+	return s.render(p, c, facts.Values, driver.Snapshot{}, own)
 }
 
 // Process implements [API].

@@ -103,9 +103,9 @@ func TestAResourceIsReplacedOnlyAsItWasFound(t *testing.T) {
 		w.register(patchbay.Resource{ID: db, Endpoint: "first:5432"}, ours)
 		once := sync.OnceValue(meanwhile)
 		c := refusing(ActionHost, patchbay.Errorf(patchbay.Forbidden, "ann may not do that"))
-		w.records = overtaken{w.records, once}
+		w.records = raced{w.records, once}
 		r, _, _, err := w.PutResource(t.Context(), ResourceRequest{Resource: patchbay.Resource{ID: db, Endpoint: "first:5432"}, Caller: c, NoCheck: true})
-		w.records = w.records.(overtaken).Records
+		w.records = w.records.(raced).Records
 		if name == "it is moved" && patchbay.CodeOf(err) != patchbay.Forbidden {
 			t.Errorf("%s: %+v, %v", name, r, err)
 		}
@@ -115,14 +115,14 @@ func TestAResourceIsReplacedOnlyAsItWasFound(t *testing.T) {
 	}
 }
 
-// overtaken are records in which something else is written right before a
+// raced are records in which something else is written right before a
 // resource is.
-type overtaken struct {
+type raced struct {
 	Records
 	meanwhile func() error
 }
 
-func (o overtaken) PutResource(ctx context.Context, r patchbay.Resource, ifMatch string) error {
+func (o raced) PutResource(ctx context.Context, r patchbay.Resource, ifMatch string) error {
 	if r.Endpoint == "first:5432" {
 		if err := o.meanwhile(); err != nil {
 			return err

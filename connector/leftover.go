@@ -10,12 +10,17 @@ import (
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
 	"patchbay.dev/patchbay/saga"
+	"patchbay.dev/patchbay/store"
 )
 
 // work is what it takes to remove a leftover. It is stored sealed.
 type work struct {
 	Principal *driver.PrincipalRequest `json:"principal,omitempty"`
 	Written   *written                 `json:"written,omitempty"`
+	Restart   bool                     `json:"restart,omitempty"`
+	// Awaits is the leftover restart until which the application may sign in with
+	// the principal.
+	Awaits string `json:"awaits,omitempty"`
 	// Idle asks that the login have no open sessions while its connection lives,
 	// and After that its overlap has passed.
 	Idle  bool        `json:"idle,omitempty"`
@@ -26,14 +31,17 @@ type work struct {
 
 func leftoverContext(id string) string { return "leftover " + id }
 
+// leftoverID: one step leaves at most one thing, so parking twice is parking
+// once.
+func leftoverID(op *saga.Op, step string) string { return op.ID + "." + step }
+
 func (s *Service) newLeftover(op *saga.Op, step string, on patchbay.ID, what string, cause error, w work) (patchbay.Leftover, error) {
 	if cause == nil {
 		cause = errNothing
 	}
 	now := s.now().UTC()
 	l := patchbay.Leftover{
-		// One step leaves at most one thing, so parking twice is parking once.
-		ID:         op.ID + "." + step,
+		ID:         leftoverID(op, step),
 		Connection: op.Connection, Operation: op.ID, Resource: on,
 		What: what, Why: patchbay.AsError(cause).Error(),
 		Created: now, NextTry: now.Add(retryAfter(0)),
@@ -49,7 +57,25 @@ func (s *Service) parkPrincipal(op *saga.Op, cause error) (patchbay.Leftover, er
 	if err != nil || !p.Made {
 		return patchbay.Leftover{}, err
 	}
-	return s.newLeftover(op, stepPrincipal, p.Target, "principal "+p.Principal.Name, cause, work{Principal: p.Principal, UID: p.Principal.Mark.UID})
+	w := work{Principal: p.Principal, UID: p.Principal.Mark.UID}
+	if in, err := readInput(op); err == nil && notRestarted(op) != "" {
+		w.Awaits, w.Idle = leftoverID(op, stepRestart), !in.Created
+	}
+	return s.newLeftover(op, stepPrincipal, p.Target, "principal "+p.Principal.Name, cause, w)
+}
+
+// What leftovers on a source are called.
+const (
+	whatSettings = "settings"
+	whatRestart  = "restart"
+)
+
+func (s *Service) parkRestart(op *saga.Op, cause error) (patchbay.Leftover, error) {
+	in, err := readInput(op)
+	if err != nil {
+		return patchbay.Leftover{}, err
+	}
+	return s.newLeftover(op, stepRestart, op.Source, whatRestart, cause, work{Restart: true, UID: in.Want.UID})
 }
 
 func (s *Service) parkOld(op *saga.Op, cause error) (patchbay.Leftover, error) {
@@ -69,7 +95,7 @@ func (s *Service) parkSettings(op *saga.Op, cause error) (patchbay.Leftover, err
 	if err != nil || p.Write == nil {
 		return patchbay.Leftover{}, err
 	}
-	return s.newLeftover(op, stepSettings, op.Source, "settings", cause, work{Written: p.Write, UID: p.Write.Change.Mark.UID})
+	return s.newLeftover(op, stepSettings, op.Source, whatSettings, cause, work{Written: p.Write.kept(), UID: p.Write.Change.Mark.UID})
 }
 
 // retryAfter backs off from 5 s to 10 min.
@@ -223,6 +249,16 @@ func (s *Service) tryLeftover(ctx context.Context, l patchbay.Leftover) error {
 		if alive && c.Principal == w.Principal.Name {
 			return nil // it is in use: nothing is left over
 		}
+		if w.Awaits != "" && (alive || !w.Idle) { // a connection that was deleted has no say
+			waits, err := s.waits(ctx, func(r patchbay.Leftover) bool { return r.ID == w.Awaits })
+			if err != nil {
+				return err
+			}
+			if waits {
+				return patchbay.Errorf(patchbay.StillInUse, "%s could not be restarted, and may still sign in with it", w.Of.Name()).
+					WithFix("restart %s", w.Of.Name())
+			}
+		}
 		if w.Idle && alive {
 			if s.now().Before(w.After) {
 				return patchbay.Errorf(patchbay.StillInUse, "the old login may be used until %s", w.After.Format(time.RFC3339))
@@ -232,12 +268,29 @@ func (s *Service) tryLeftover(ctx context.Context, l patchbay.Leftover) error {
 			}
 		}
 		return s.removePrincipal(ctx, l.Resource, *w.Principal)
-	case w.Written != nil:
-		left, err := s.unowned(ctx, l, *w.Written)
+	case w.Restart:
+		if alive && changing(c) {
+			return patchbay.Errorf(patchbay.OperationInProgress, "an operation of the connection %s has not ended", c.Name)
+		}
+		// An operation that was abandoned left settings too, and those come first.
+		waits, err := s.waits(ctx, func(r patchbay.Leftover) bool { return r.Operation == l.Operation && r.What == whatSettings })
 		if err != nil {
 			return err
 		}
-		return s.restoreSource(ctx, l.Resource, left)
+		if waits {
+			return patchbay.Errorf(patchbay.RestartFailed, "the settings that it should read are not back yet")
+		}
+		err = absentIsSuccess(s.restartSource(ctx, l.Resource))
+		if patchbay.CodeOf(err) == patchbay.NotSupported {
+			return nil // it has no way to be told any more
+		}
+		return err
+	case w.Written != nil:
+		left, err := s.leftBehind(ctx, l, *w.Written)
+		if err != nil {
+			return err
+		}
+		return absentIsSuccess(s.change(ctx, l.Resource, left))
 	}
 	return nil
 }
@@ -252,44 +305,32 @@ func (s *Service) lives(ctx context.Context, id patchbay.ID, uid string) (patchb
 	return c, err == nil && c.UID == uid, err
 }
 
-// unowned is what of w no connection of the source has come to own since: one
+// leftBehind is the change that leaves nothing of w but what its connection has
+// on record, if it is still there, and what another has come to own since: one
 // that was made again under the same name may have settings of the same names
 // and values.
-func (s *Service) unowned(ctx context.Context, l patchbay.Leftover, w written) (written, error) {
-	owned := map[string]bool{}
-	for after := ""; ; {
-		page, next, err := s.records.Connections(ctx, l.Resource, after, 100)
-		if err != nil {
-			return w, err
+func (s *Service) leftBehind(ctx context.Context, l patchbay.Leftover, w written) (driver.Change, error) {
+	left, owned := w.removal(), map[string]bool{}
+	err := s.eachOf(ctx, l.Resource, func(c patchbay.Connection) error {
+		if changing(c) {
+			return patchbay.Errorf(patchbay.OperationInProgress, "an operation of the connection %s has not ended", c.Name)
 		}
-		for _, c := range page {
-			if changing(c) {
-				return w, patchbay.Errorf(patchbay.OperationInProgress, "an operation of the connection %s has not ended", c.Name)
-			}
-			if c.Operation == l.Operation {
-				continue // it is this one's settings that are to come back
-			}
-			held, err := s.openHolding(c)
-			if err != nil {
-				return w, err
-			}
-			if held.Written == nil {
-				continue
-			}
-			change := held.Written.Change.open()
-			for _, set := range change.Set {
-				owned[change.Key(set)] = true
-			}
+		held, err := s.openHolding(c)
+		if err != nil || held.Written == nil {
+			return err
 		}
-		if next == "" {
-			break
+		change := held.Written.open()
+		if c.UID == left.Mark.UID {
+			left.Mark, left.Set = change.Mark, change.Set
+			return nil
 		}
-		after = next
-	}
-	change := w.Change.open()
-	w.Change.Set = slices.DeleteFunc(slices.Clone(w.Change.Set), func(set setting) bool { return owned[change.Key(set.Setting)] })
-	w.Change.Remove = slices.DeleteFunc(slices.Clone(w.Change.Remove), func(name string) bool { return owned[name] })
-	return w, nil
+		for _, set := range change.Set {
+			owned[change.Key(set)] = true
+		}
+		return nil
+	})
+	left.Had = slices.DeleteFunc(left.Had, func(set patchbay.Setting) bool { return owned[left.Key(set)] })
+	return left, err
 }
 
 // sweepStrays removes principals that bear our mark and that no record knows:
@@ -404,7 +445,7 @@ func (s *Service) lookAtSource(ctx context.Context, r patchbay.Resource, result 
 		seen[o.Mark.UID] = true
 		result.Left = append(result.Left, patchbay.Leftover{
 			ID: "stray." + o.Mark.UID, Connection: o.Mark.Connection, Resource: r.ID,
-			What: "settings", Why: "no connection owns them; if no other Patchbay does, remove them by hand", Created: now, NextTry: now,
+			What: whatSettings, Why: "no connection owns them; if no other Patchbay does, remove them by hand", Created: now, NextTry: now,
 		})
 	}
 	return nil
@@ -419,7 +460,9 @@ func (s *Service) stray(ctx context.Context, o driver.Owned) (bool, error) {
 	case patchbay.CodeOf(err) == patchbay.ResourceNotFound:
 		// Another Patchbay may administer the same target: its connections are
 		// below subscriptions that this one does not have.
-		return s.knows(ctx, o.Mark.Connection.Subscription())
+		if known, err := s.knows(ctx, o.Mark.Connection.Subscription()); err != nil || !known {
+			return false, err
+		}
 	case err != nil:
 		return false, err
 	case changing(c):
@@ -427,7 +470,7 @@ func (s *Service) stray(ctx context.Context, o driver.Owned) (bool, error) {
 	case c.UID == o.Mark.UID && c.Principal == o.Name:
 		return false, nil
 	}
-	waiting, err := s.parked(ctx, "principal "+o.Name)
+	waiting, err := s.waits(ctx, func(l patchbay.Leftover) bool { return l.What == "principal "+o.Name })
 	return !waiting, err
 }
 
@@ -441,20 +484,29 @@ func (s *Service) knows(ctx context.Context, subscription string) (bool, error) 
 	return false, err
 }
 
-func (s *Service) parked(ctx context.Context, what string) (bool, error) {
+// waits reports whether there is such a leftover.
+func (s *Service) waits(ctx context.Context, is func(patchbay.Leftover) bool) (found bool, err error) {
+	err = s.eachLeftover(ctx, func(l patchbay.Leftover) error {
+		found = found || is(l)
+		return nil
+	})
+	return found, err
+}
+
+// eachLeftover calls do for all leftovers until it fails.
+func (s *Service) eachLeftover(ctx context.Context, do func(patchbay.Leftover) error) error {
 	for after := ""; ; {
-		page, next, err := s.records.Leftovers(ctx, after, 1000)
+		page, next, err := s.records.Leftovers(ctx, after, store.MaxPage)
 		if err != nil {
-			return false, err
+			return err
 		}
 		for _, l := range page {
-			if l.What == what {
-				return true, nil
+			if err := do(l); err != nil {
+				return err
 			}
 		}
-		if next == "" {
-			return false, nil
+		if after = next; next == "" {
+			return nil
 		}
-		after = next
 	}
 }

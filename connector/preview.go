@@ -91,11 +91,11 @@ func (s *Service) previewSettings(ctx context.Context, pv *Preview, p parties, s
 	}
 	if src, done, err := s.source(ctx, source); err == nil {
 		if now, err := src.ReadSettings(ctx); err == nil {
-			mine := map[string]bool{}
-			for _, key := range old.Keys {
-				mine[key] = true
+			all, err := s.ownersOn(ctx, source)
+			if err != nil {
+				pv.problem(err)
 			}
-			request.Taken = func(name string) bool { _, there := now.Settings[name]; return there && !mine[name] }
+			request.Taken = all.taken(old.UID, now)
 		}
 		done()
 	}

@@ -274,10 +274,10 @@ func TestBehindThePointOfNoReturnNobodyIsAsked(t *testing.T) {
 	}
 }
 
-// forgetful is the engine of a release before, which kept nobody.
-type forgetful struct{ Engine }
+// nobodys is the engine of a release before, which kept nobody.
+type nobodys struct{ Engine }
 
-func (f forgetful) Submit(ctx context.Context, s saga.Submission) (patchbay.Operation, error) {
+func (f nobodys) Submit(ctx context.Context, s saga.Submission) (patchbay.Operation, error) {
 	var in map[string]any
 	if err := json.Unmarshal(s.Input, &in); err != nil {
 		return patchbay.Operation{}, err
@@ -292,7 +292,7 @@ func TestAnOperationOfAReleaseBeforeGoesOn(t *testing.T) {
 	r := &roles{}
 	w.rights = r
 	w.restart()
-	w.Bind(forgetful{w.engine})
+	w.Bind(nobodys{w.engine})
 	r.take(ActionConnect, 1)
 	w.want(w.end(w.Put(t.Context(), PutRequest{ID: w.linker, Spec: w.spec(), Caller: asAnn()})), patchbay.Done, "")
 	if heard := r.heard(); len(heard) > 0 {

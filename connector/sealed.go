@@ -32,18 +32,21 @@ type credential struct {
 	Secret map[string]string `json:"secret,omitempty"`
 }
 
-// written is what a connection did to its source's settings, and what they
-// were before.
+// written is what a connection did to its source's settings. Before is what
+// they were: an operation's undo needs it, and nothing that lives longer keeps it.
 type written struct {
 	Change change   `json:"change"`
-	Before snapshot `json:"before"`
+	Before snapshot `json:"before,omitzero"`
 }
 
 type change struct {
-	Mark   driver.Mark `json:"mark"`
-	Name   string      `json:"name"`
-	Set    []setting   `json:"set"`
-	Remove []string    `json:"remove,omitempty"`
+	Mark driver.Mark `json:"mark"`
+	Name string      `json:"name"`
+	Set  []setting   `json:"set"`
+	Had  []setting   `json:"had,omitempty"`
+	// Remove is what earlier releases kept of Had: names alone. An operation that
+	// one of them began may be gone on with here.
+	Remove []string `json:"remove,omitempty"`
 }
 
 type setting struct {
@@ -70,20 +73,51 @@ func (c credential) open() driver.Credential {
 }
 
 func hideChange(c driver.Change) change {
-	h := change{Mark: c.Mark, Name: c.Name, Remove: c.Remove}
-	for _, s := range c.Set {
-		h.Set = append(h.Set, setting{Setting: s, Plain: s.Value.Reveal()})
+	return change{Mark: c.Mark, Name: c.Name, Set: hideSettings(c.Set), Had: hideSettings(c.Had)}
+}
+
+func hideSettings(list []patchbay.Setting) (hidden []setting) {
+	for _, s := range list {
+		hidden = append(hidden, setting{Setting: s, Plain: s.Value.Reveal()})
 	}
-	return h
+	return hidden
 }
 
 func (c change) open() driver.Change {
-	o := driver.Change{Mark: c.Mark, Name: c.Name, Remove: c.Remove}
-	for _, s := range c.Set {
+	return driver.Change{Mark: c.Mark, Name: c.Name, Set: openSettings(c.Set), Had: openSettings(c.Had)}
+}
+
+func openSettings(hidden []setting) (list []patchbay.Setting) {
+	for _, s := range hidden {
 		s.Value = patchbay.NewSecret(s.Plain)
-		o.Set = append(o.Set, s.Setting)
+		list = append(list, s.Setting)
 	}
-	return o
+	return list
+}
+
+// open is the change, with the values of what an earlier release kept the names
+// of: those that were there right before.
+func (w written) open() driver.Change {
+	c := w.Change.open()
+	for _, name := range w.Change.Remove {
+		if value, ok := w.Before.Settings[name]; ok {
+			c.Had = append(c.Had, patchbay.Setting{Name: name, Value: patchbay.NewSecret(value)})
+		}
+	}
+	return c
+}
+
+// kept is what a connection's record keeps of w, nil for nothing.
+func (w *written) kept() *written {
+	if w == nil || len(w.Change.Set) == 0 {
+		return nil
+	}
+	return &written{Change: change{Mark: w.Change.Mark, Name: w.Change.Name, Set: w.Change.Set}}
+}
+
+// removal is the change that leaves nothing of w.
+func (w written) removal() driver.Change {
+	return driver.Change{Mark: w.Change.Mark, Name: w.Change.Name, Had: openSettings(w.Change.Set)}
 }
 
 func hideSnapshot(s driver.Snapshot) snapshot {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"patchbay.dev/patchbay"
@@ -31,6 +30,9 @@ func (s *Service) undoPrincipal(ctx context.Context, op *saga.Op) error {
 	p, err := s.readPlan(op)
 	if err != nil || !p.Made {
 		return err
+	}
+	if why := notRestarted(op); why != "" {
+		return saga.Leave(patchbay.Errorf(patchbay.StillInUse, "%s", why).WithFix("restart %s", op.Source.Name()))
 	}
 	return s.removePrincipal(ctx, p.Target, *p.Principal)
 }
@@ -107,9 +109,9 @@ func (s *Service) writeSettings(ctx context.Context, op *saga.Op) ([]byte, error
 		return nil, err
 	}
 	defer done()
-	version := p.Write.Before.Version
+	change, version := p.Write.open(), p.Write.Before.Version
 	for try := 0; ; try++ {
-		_, err = source.WriteSettings(ctx, p.Write.Change.open(), version)
+		_, err = source.WriteSettings(ctx, change, version)
 		if err == nil {
 			return wroteSettings, nil
 		}
@@ -117,28 +119,27 @@ func (s *Service) writeSettings(ctx context.Context, op *saga.Op) ([]byte, error
 			return nil, err
 		}
 		// Somebody else wrote between the plan and now. Their edit stays: what we
-		// put back on a failure is then decided name by name. A name of ours that
-		// they took is theirs.
+		// put back on a failure is then decided name by name.
 		now, readErr := source.ReadSettings(ctx)
 		if readErr != nil {
 			return nil, readErr
 		}
-		if name := tookOver(p.Write, now); name != "" {
-			return nil, patchbay.Errorf(patchbay.Conflict, "somebody set %s on %s meanwhile", name, op.Source.Name()).
-				WithFix("try again: the connection's settings then get other names")
+		if name := overtaken(change, p.Write.Before.Settings, now.Settings); name != "" {
+			return nil, patchbay.Errorf(patchbay.Conflict, "somebody changed %s on %s meanwhile", name, op.Source.Name()).
+				WithFix("try again: what is decided is then decided from what is there now")
 		}
 		version = now.Version
 	}
 }
 
-// tookOver names a setting that was not there when w was planned, is to be
-// written, and is there now with another value.
-func tookOver(w *written, now driver.Snapshot) string {
-	change := w.Change.open()
-	for _, set := range change.Set {
-		key := change.Key(set)
-		_, before := w.Before.Settings[key]
-		if value, there := now.Settings[key]; there && !before && value != set.Value {
+// overtaken names a setting that is neither what it was when the change was
+// planned nor what the change makes of it: writing over it, and then putting
+// back what was planned, would lose what somebody did.
+func overtaken(c driver.Change, before map[string]string, now map[string]patchbay.Secret) string {
+	for _, set := range c.Set {
+		was, had := before[c.Key(set)]
+		is, has := now[c.Key(set)]
+		if done := has && is == set.Value; !done && (has != had || is.Reveal() != was) {
 			return set.Name
 		}
 	}
@@ -155,19 +156,7 @@ func (s *Service) undoSettings(ctx context.Context, op *saga.Op) error {
 		return err
 	}
 	defer done()
-	if err := source.RestoreSettings(ctx, p.Write.Change.open(), p.Write.Before.open()); err != nil {
-		return err
-	}
-	if !p.Restarts || op.Output(stepSettings) == nil {
-		return nil // nobody was told to read what is gone
-	}
-	// The application may have been restarted onto the settings that are gone.
-	// Whether it comes back up is not what undo is about: it did not have to be
-	// up before either.
-	if err := source.Restart(ctx); err != nil {
-		s.log.WarnContext(ctx, "restart after rollback failed", "source", op.Source, "code", patchbay.CodeOf(err))
-	}
-	return nil
+	return source.RestoreSettings(ctx, p.Write.open(), p.Write.Before.open())
 }
 
 func (s *Service) restart(ctx context.Context, op *saga.Op) ([]byte, error) {
@@ -175,12 +164,59 @@ func (s *Service) restart(ctx context.Context, op *saga.Op) ([]byte, error) {
 	if err != nil || !p.Restarts || p.Write == nil {
 		return nil, err
 	}
-	source, done, err := s.source(ctx, op.Source)
+	return nil, s.restartSource(ctx, op.Source)
+}
+
+// restartAttempts is how often an undo tries to restart the application before
+// it leaves that to the background.
+const restartAttempts = 3
+
+// undoRestart makes the application read again what was there before, which
+// therefore is put back first. When it does not restart, it may go on with what
+// was taken away: then that stays for as long (see undoPrincipal).
+func (s *Service) undoRestart(ctx context.Context, op *saga.Op) error {
+	p, err := s.readPlan(op)
+	if err != nil || !p.Restarts || p.Write == nil {
+		return err
+	}
+	if err := s.undoSettings(ctx, op); err != nil {
+		return err
+	}
+	err = s.restartSource(ctx, op.Source)
+	if err != nil && op.Attempt+1 >= restartAttempts {
+		return saga.Leave(err)
+	}
+	return err
+}
+
+// restartSource restarts the application. With that, no restart is left over
+// there.
+func (s *Service) restartSource(ctx context.Context, id patchbay.ID) error {
+	source, done, err := s.source(ctx, id)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer done()
-	return nil, source.Restart(ctx)
+	if err := source.Restart(ctx); err != nil {
+		return err
+	}
+	return s.eachLeftover(ctx, func(l patchbay.Leftover) error {
+		if l.What != whatRestart || !l.Resource.Equal(id) {
+			return nil
+		}
+		return absentIsSuccess(s.records.DeleteLeftover(ctx, l.ID))
+	})
+}
+
+// notRestarted is why the application may still run with what op took away, ""
+// when it was made to read its settings anew.
+func notRestarted(op *saga.Op) string {
+	for _, run := range op.Trail {
+		if run.Name == stepRestart && run.Parked {
+			return fmt.Sprintf("%s could not be restarted, and may still use what was taken back until it is: %s", op.Source.Name(), patchbay.AsError(run.Error).Message)
+		}
+	}
+	return ""
 }
 
 // verify is the pivot: the source holds what was planned, and what it holds
@@ -196,7 +232,7 @@ func (s *Service) verify(ctx context.Context, op *saga.Op) ([]byte, error) {
 	}
 	held := p.Credential.open()
 	if p.Write != nil {
-		found, _, err := s.settingsHeld(ctx, op.Source, p.Write.Change.open())
+		found, _, err := s.settingsHeld(ctx, op.Source, p.Write.open())
 		if err != nil {
 			return nil, err
 		}
@@ -331,17 +367,26 @@ func (s *Service) removeSettings(ctx context.Context, op *saga.Op) ([]byte, erro
 	if err != nil || p.Write == nil {
 		return nil, err
 	}
-	return nil, s.restoreSource(ctx, op.Source, *p.Write)
+	return nil, absentIsSuccess(s.change(ctx, op.Source, p.Write.removal()))
 }
 
-// restoreSource takes the settings back. A source that is gone has none.
-func (s *Service) restoreSource(ctx context.Context, id patchbay.ID, w written) error {
+// change makes a change to whatever settings are there.
+func (s *Service) change(ctx context.Context, id patchbay.ID, c driver.Change) error {
 	source, done, err := s.source(ctx, id)
 	if err != nil {
-		return absentIsSuccess(err)
+		return err
 	}
 	defer done()
-	return absentIsSuccess(source.RestoreSettings(ctx, w.Change.open(), w.Before.open()))
+	for try := 0; ; try++ {
+		now, err := source.ReadSettings(ctx)
+		if err != nil {
+			return err
+		}
+		_, err = source.WriteSettings(ctx, c, now.Version)
+		if patchbay.CodeOf(err) != patchbay.SettingsChanged || try == 3 {
+			return err
+		}
+	}
 }
 
 func absentIsSuccess(err error) error {
@@ -353,17 +398,14 @@ func absentIsSuccess(err error) error {
 }
 
 // restartAfterDelete lets the application see that its settings are gone. That
-// it then does not start is what a delete may do, so it never fails.
+// it then does not start is what a delete may do, so it never fails: its output
+// is what to tell whoever deletes. The login goes all the same.
 func (s *Service) restartAfterDelete(ctx context.Context, op *saga.Op) ([]byte, error) {
-	source, done, err := s.source(ctx, op.Source)
-	if err == nil {
-		defer done()
-		err = source.Restart(ctx)
+	err := absentIsSuccess(s.restartSource(ctx, op.Source))
+	if err == nil || patchbay.CodeOf(err) == patchbay.NotSupported {
+		return nil, nil
 	}
-	if err != nil && patchbay.CodeOf(err) != patchbay.NotSupported {
-		s.log.WarnContext(ctx, "restart after delete failed", "source", op.Source, "code", patchbay.CodeOf(err))
-	}
-	return nil, nil
+	return fmt.Appendf(nil, "%s could not be restarted, and may go on with settings that are gone until it is: %s", op.Source.Name(), patchbay.AsError(err).Message), nil
 }
 
 func (s *Service) revokeOwn(ctx context.Context, op *saga.Op) ([]byte, error) {
@@ -391,15 +433,16 @@ func (s *Service) finishChange(_ context.Context, op *saga.Op, outcome patchbay.
 		return saga.Commit{}, err
 	}
 	if outcome != patchbay.Done && !(outcome == patchbay.Abandoned && passedPivot(op, stepVerify)) {
+		message := notRestarted(op)
 		if in.Created {
-			return saga.Commit{DeleteConnection: in.Want.ID}, nil
+			return saga.Commit{DeleteConnection: in.Want.ID, Message: message}, nil
 		}
 		back := in.Connection
 		back.Operation, back.ETag = op.ID, newETag()
 		if back.Sealed, err = s.spend(op, back); err != nil {
 			return saga.Commit{}, err
 		}
-		return saga.Commit{PutConnection: &back}, nil
+		return saga.Commit{PutConnection: &back, Message: message}, nil
 	}
 	p, err := s.readPlan(op)
 	if err != nil {
@@ -413,16 +456,8 @@ func (s *Service) finishChange(_ context.Context, op *saga.Op, outcome patchbay.
 		c.Principal = p.Principal.Name
 	}
 	c.Keys = nil
-	if p.Write != nil && len(p.Write.Change.Set) > 0 {
-		w := *p.Write
-		if p.Kept != nil {
-			// A delete goes back to before the first write, and gives back what
-			// every write since then took away.
-			w.Before = p.Kept.Before
-			w.Change.Remove = removedSince(p.Kept.Change, w.Change)
-		}
-		h.Written = &w
-		for _, set := range w.Change.Set {
+	if h.Written = p.Write.kept(); h.Written != nil {
+		for _, set := range h.Written.Change.Set {
 			c.Keys = append(c.Keys, set.Name)
 		}
 	}
@@ -448,19 +483,6 @@ func (s *Service) spend(op *saga.Op, c patchbay.Connection) (patchbay.Sealed, er
 	return s.seal(held, "connection "+c.UID)
 }
 
-// removedSince are the names that the first change or the second removed and
-// that are not set again.
-func removedSince(first, second change) []string {
-	var names []string
-	for _, name := range slices.Concat(first.Remove, second.Remove) {
-		set := slices.ContainsFunc(second.Set, func(s setting) bool { return s.Name == name })
-		if !set && !slices.Contains(names, name) {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
 func (s *Service) finishDelete(_ context.Context, op *saga.Op, outcome patchbay.OperationState) (saga.Commit, error) {
 	in, err := readInput(op)
 	if err != nil {
@@ -471,12 +493,12 @@ func (s *Service) finishDelete(_ context.Context, op *saga.Op, outcome patchbay.
 		back.Operation, back.ETag = op.ID, newETag()
 		return saga.Commit{PutConnection: &back}, nil
 	}
-	return saga.Commit{DeleteConnection: in.Want.ID}, nil
+	return saga.Commit{DeleteConnection: in.Want.ID, Message: string(op.Output(stepRestart))}, nil
 }
 
 func (s *Service) finishValidate(_ context.Context, op *saga.Op, outcome patchbay.OperationState) (saga.Commit, error) {
 	if outcome != patchbay.Done {
-		return saga.Commit{}, nil
+		return saga.Commit{Message: notRestarted(op)}, nil
 	}
 	var report patchbay.Report
 	if err := unmarshalReport(op.Output(stepValidate), &report); err != nil {

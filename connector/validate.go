@@ -265,7 +265,15 @@ func (v *checking) configuration(ctx context.Context) (have map[string]patchbay.
 		v.add(patchbay.CheckConfiguration, nameConfiguration, patchbay.NotChecked, "", "the source can't be read", "")
 		return nil, false
 	}
-	found, now, err := v.s.settingsHeld(ctx, v.c.Source, v.held.Written.Change.open())
+	found, now, err := v.s.settingsHeld(ctx, v.c.Source, v.held.Written.open())
+	if err == nil {
+		err = v.s.eachLeftover(ctx, func(l patchbay.Leftover) error {
+			if l.What == whatRestart && l.Connection.Equal(v.c.ID) {
+				found = append(found, finding{patchbay.RestartFailed, fmt.Sprintf("%s could not be restarted when a change was taken back, and may still use what was taken back: %s", v.c.Source.Name(), l.Why)})
+			}
+			return nil
+		})
+	}
 	if err != nil {
 		v.failed(patchbay.CheckConfiguration, nameConfiguration, err, v.fix())
 		return nil, false
@@ -277,7 +285,7 @@ func (v *checking) configuration(ctx context.Context) (have map[string]patchbay.
 		v.add(patchbay.CheckConfiguration, nameConfiguration, patchbay.Success, "", "", "")
 	}
 	have = map[string]patchbay.Secret{}
-	change := v.held.Written.Change.open()
+	change := v.held.Written.open()
 	for _, set := range change.Set {
 		if value, ok := now.Settings[change.Key(set)]; ok {
 			have[set.Name] = value

@@ -12,6 +12,7 @@ import (
 	"patchbay.dev/patchbay/driver"
 	"patchbay.dev/patchbay/saga"
 	"patchbay.dev/patchbay/settings"
+	"patchbay.dev/patchbay/store"
 )
 
 // Workflows are the steps of every kind of operation, for a saga engine.
@@ -28,7 +29,9 @@ func (s *Service) Workflows() []saga.Workflow {
 		{Name: stepPrincipal, Where: saga.OnTarget, Do: s.entitled(s.ensurePrincipal), Undo: s.undoPrincipal, Park: s.parkPrincipal},
 		{Name: stepProbe, Do: s.entitled(s.probe)},
 		{Name: stepSettings, Where: saga.OnSource, Do: s.entitled(s.writeSettings), Undo: s.undoSettings, Park: s.parkSettings},
-		{Name: stepRestart, Where: saga.OnSource, Do: s.entitled(s.restart)},
+		// Not OnSource: an application that does not come up would hold its source
+		// for ever.
+		{Name: stepRestart, Do: s.entitled(s.restart), Undo: s.undoRestart, Park: s.parkRestart},
 	}
 	change := append(forward[:len(forward):len(forward)],
 		saga.Step{Name: stepVerify, Kind: saga.Pivot, Do: s.verify},
@@ -71,10 +74,7 @@ type plan struct {
 	OldTarget patchbay.ID              `json:"oldTarget,omitempty"`
 	// Write is what happens to the source's settings, and what they were; nil
 	// for nothing.
-	Write *written `json:"write,omitempty"`
-	// Kept is what an earlier operation wrote and this one found: the first
-	// state of the source, which a delete goes back to.
-	Kept  *written          `json:"kept,omitempty"`
+	Write *written          `json:"write,omitempty"`
 	Given map[string]string `json:"given,omitempty"`
 	At    string            `json:"at,omitempty"` // as holding.At
 	// Restarts says that the source has a way to restart.
@@ -244,7 +244,8 @@ func (s *Service) planFix(ctx context.Context, op *saga.Op, id patchbay.ID, who 
 		if err != nil {
 			return nil, err
 		}
-		change := held.Written.Change
+		change := held.Written.kept().Change
+		change.Had = change.Set
 		if err := source.CheckChange(ctx, change.open()); err != nil {
 			return nil, err
 		}
@@ -360,33 +361,75 @@ func (s *Service) planSettings(ctx context.Context, p *plan, in input, want patc
 		return err
 	}
 	c := driver.Change{Mark: driver.Mark{UID: want.UID, Generation: p.Generation, Connection: want.ID}, Name: want.Name}
-	ours := map[string]bool{}
 	if held.Written != nil {
-		for _, set := range held.Written.Change.Set {
-			if !set.File { // the binding directory is replaced as a whole
-				ours[set.Name] = true
-			}
-		}
+		c.Had = openSettings(held.Written.Change.Set)
 	}
 	if configures(want.Spec) {
-		if c.Set, err = s.render(*p, want, facts, before, ours); err != nil {
+		all, err := s.ownersOn(ctx, want.Source)
+		if err != nil {
 			return err
 		}
-	}
-	for _, set := range c.Set {
-		delete(ours, set.Name)
-	}
-	for _, name := range in.Connection.Keys { // in a stable order
-		if ours[name] {
-			c.Remove = append(c.Remove, name)
+		if c.Set, err = s.render(*p, want, facts, before, all); err != nil {
+			return err
 		}
 	}
 	if err := source.CheckChange(ctx, c); err != nil {
 		return err
 	}
 	p.Write = &written{Change: hideChange(c), Before: hideSnapshot(before)}
-	p.Kept = held.Written
 	return nil
+}
+
+// owners are the uids of a source's connections by the settings that they have
+// on record, as [driver.Snapshot].Settings names them. While a connection has a
+// name on record no other comes to have it, whatever becomes of the file.
+type owners map[string][]string
+
+func (o owners) add(c patchbay.Connection, change driver.Change) {
+	for _, set := range change.Set {
+		o[change.Key(set)] = append(o[change.Key(set)], c.UID)
+	}
+}
+
+// only reports whether the name is the connection's and nobody else's.
+func (o owners) only(uid, name string) bool { return len(o[name]) == 1 && o[name][0] == uid }
+
+// taken reports whether a connection can't come to have a name.
+func (o owners) taken(uid string, now driver.Snapshot) func(name string) bool {
+	return func(name string) bool {
+		_, there := now.Settings[name]
+		return (there || len(o[name]) > 0) && !o.only(uid, name)
+	}
+}
+
+func (s *Service) ownersOn(ctx context.Context, source patchbay.ID) (owners, error) {
+	all := owners{}
+	err := s.eachOf(ctx, source, func(c patchbay.Connection) error {
+		held, err := s.openHolding(c)
+		if err == nil && held.Written != nil {
+			all.add(c, held.Written.open())
+		}
+		return err
+	})
+	return all, err
+}
+
+// eachOf calls do for the connections of a source until it fails.
+func (s *Service) eachOf(ctx context.Context, source patchbay.ID, do func(patchbay.Connection) error) error {
+	for after := ""; ; {
+		page, next, err := s.records.Connections(ctx, source, after, store.MaxPage)
+		if err != nil {
+			return err
+		}
+		for _, c := range page {
+			if err := do(c); err != nil {
+				return err
+			}
+		}
+		if after = next; next == "" {
+			return nil
+		}
+	}
 }
 
 // localSettings are the settings of a local connection. Its names collide with
@@ -399,20 +442,15 @@ func (s *Service) localSettings(p plan, c patchbay.Connection, facts map[string]
 }
 
 // render gives the settings that a connection has on a source with those
-// settings. Names that it has already it keeps: that another connection's
-// namesakes are gone must not rename what the application reads.
-func (s *Service) render(p plan, c patchbay.Connection, facts map[string]string, now driver.Snapshot, ours map[string]bool) ([]patchbay.Setting, error) {
+// settings and owners. Names that it has already it keeps: that another
+// connection's namesakes are gone must not rename what the application reads.
+func (s *Service) render(p plan, c patchbay.Connection, facts map[string]string, now driver.Snapshot, all owners) ([]patchbay.Setting, error) {
 	login := authenticates(c.Spec)
-	if len(ours) > 0 {
-		set, err := renderLogin(s.settingsRequest(p, c, facts, func(name string) bool { return !ours[name] }), login)
-		if err == nil {
-			return set, nil
-		}
+	set, err := renderLogin(s.settingsRequest(p, c, facts, func(name string) bool { return !all.only(c.UID, name) }), login)
+	if err == nil {
+		return set, nil
 	}
-	return renderLogin(s.settingsRequest(p, c, facts, func(name string) bool {
-		_, there := now.Settings[name]
-		return there && !ours[name]
-	}), login)
+	return renderLogin(s.settingsRequest(p, c, facts, all.taken(c.UID, now)), login)
 }
 
 // renderLogin renders r; without a login, only the settings that have no part

@@ -176,6 +176,8 @@ type app struct {
 	failWrite   error
 	restartErr  error
 	restarts    int
+	// afterRestart is what goes wrong right behind the next one, once.
+	afterRestart func()
 }
 
 func (a *app) lock() func() {
@@ -213,9 +215,8 @@ func (a *app) WriteSettings(_ context.Context, c driver.Change, ifVersion string
 	for _, s := range c.Set {
 		done = done && a.settings[c.Key(s)] == s.Value
 	}
-	for _, name := range c.Remove {
-		_, there := a.settings[name]
-		done = done && !there
+	for _, had := range c.Dropped() {
+		done = done && a.settings[c.Key(had)] != had.Value
 	}
 	if done {
 		return fmt.Sprint(a.version), nil
@@ -227,8 +228,10 @@ func (a *app) WriteSettings(_ context.Context, c driver.Change, ifVersion string
 	for _, s := range c.Set {
 		a.settings[c.Key(s)] = s.Value
 	}
-	for _, name := range c.Remove {
-		delete(a.settings, name)
+	for _, had := range c.Dropped() {
+		if a.settings[c.Key(had)] == had.Value {
+			delete(a.settings, c.Key(had))
+		}
 	}
 	a.version++
 	return fmt.Sprint(a.version), nil
@@ -255,9 +258,9 @@ func (a *app) RestoreSettings(_ context.Context, c driver.Change, before driver.
 			}
 		}
 	}
-	for _, name := range c.Remove {
-		if old, ok := before.Settings[name]; ok {
-			a.settings[name] = old
+	for _, had := range c.Dropped() {
+		if old, ok := before.Settings[c.Key(had)]; ok {
+			a.settings[c.Key(had)] = old
 		}
 	}
 	a.version++
@@ -267,7 +270,12 @@ func (a *app) RestoreSettings(_ context.Context, c driver.Change, before driver.
 func (a *app) Restart(context.Context) error {
 	defer a.lock()()
 	a.restarts++
-	return a.restartErr
+	err := a.restartErr
+	if a.afterRestart != nil {
+		a.afterRestart()
+		a.afterRestart = nil
+	}
+	return err
 }
 
 func (a *app) Egress(context.Context) ([]netip.Prefix, error) { return nil, nil }
@@ -291,7 +299,8 @@ type world struct {
 	gate   *gate
 	broker *broker
 	away   *away
-	app    *app
+	app    *app // nil in a world over other sources
+	open   func(context.Context, driver.Config) (driver.Source, error)
 	group  patchbay.ID
 	linker patchbay.ID
 	caller Caller
@@ -306,13 +315,29 @@ func newWorld(t *testing.T) *world {
 
 func newLimitedWorld(t *testing.T, limits Limits) *world {
 	t.Helper()
-	dir := t.TempDir()
-	records, err := sqlite.Open(t.Context(), filepath.Join(dir, "db"), sqlite.Options{})
+	records, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "db"), sqlite.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = records.Close() })
-	keys, err := keyring.Load(filepath.Join(dir, "key"))
+	a := &app{settings: map[string]patchbay.Secret{"THEIRS": patchbay.NewSecret("kept")}}
+	w := newWorldOver(t, limits, records, func(context.Context, driver.Config) (driver.Source, error) { return a, nil })
+	w.app = a
+	w.register(patchbay.Resource{ID: w.group + "/providers/Microsoft.Web/sites/web"}, nil)
+	w.linker = (w.group + "/providers/Microsoft.Web/sites/web").Linker("orders")
+	return w
+}
+
+// recorder is what a world keeps its records in.
+type recorder interface {
+	Records
+	saga.Store
+}
+
+// newWorldOver is a world without a source; open opens them.
+func newWorldOver(t *testing.T, limits Limits, records recorder, open func(context.Context, driver.Config) (driver.Source, error)) *world {
+	t.Helper()
+	keys, err := keyring.Load(filepath.Join(t.TempDir(), "key"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -327,7 +352,7 @@ func newLimitedWorld(t *testing.T, limits Limits) *world {
 		gate:   doors,
 		broker: &broker{gate: doors, listener: listener, principals: map[string]driver.PrincipalRequest{}, passwords: map[string]string{}, sessions: map[string]int{}},
 		away:   &away{gate: doors, listener: listener, accepts: map[string]bool{}},
-		app:    &app{settings: map[string]patchbay.Secret{"THEIRS": patchbay.NewSecret("kept")}},
+		open:   open,
 		caller: Trusted("tester"), limits: limits,
 	}
 	stop := func() {}
@@ -345,19 +370,12 @@ func newLimitedWorld(t *testing.T, limits Limits) *world {
 		t.Fatal(err)
 	}
 	w.group = patchbay.ID("/subscriptions/" + subs[0].ID + "/resourceGroups/default")
-	for _, id := range []patchbay.ID{w.group + "/providers/Microsoft.DBforPostgreSQL/flexibleServers/db", w.group + "/providers/Microsoft.Web/sites/web"} {
-		if _, _, _, err := w.PutResource(t.Context(), ResourceRequest{
-			Resource: patchbay.Resource{ID: id}, Admin: driver.Secrets{"password": patchbay.NewSecret("admin's")}, Caller: w.caller,
-		}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	w.linker = (w.group + "/providers/Microsoft.Web/sites/web").Linker("orders")
+	w.register(patchbay.Resource{ID: w.group + "/providers/Microsoft.DBforPostgreSQL/flexibleServers/db"}, driver.Secrets{"password": patchbay.NewSecret("admin's")})
 	return w
 }
 
 // start begins a service and its engine over the records.
-func (w *world) start(records *sqlite.Store, keys *keyring.Keyring) (stop func()) {
+func (w *world) start(records recorder, keys *keyring.Keyring) (stop func()) {
 	w.Service = New(Options{
 		Records: records, Keys: keys, Overlap: time.Millisecond, Log: slog.New(slog.DiscardHandler), Limits: w.limits, Rights: w.rights,
 		Catalog: driver.Catalog{
@@ -375,7 +393,7 @@ func (w *world) start(records *sqlite.Store, keys *keyring.Keyring) (stop func()
 			},
 			Sources: map[string]driver.SourceDriver{"memoryApp": {
 				Types: []string{"Microsoft.Web/sites"},
-				Open:  func(context.Context, driver.Config) (driver.Source, error) { return w.app, nil },
+				Open:  w.open,
 			}},
 		},
 	})

@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"patchbay.dev/patchbay"
@@ -285,13 +286,19 @@ type Source interface {
 	// error is SettingsChanged. It is atomic: a reader sees all or nothing.
 	// Everything that is not named in the change stays byte for byte. It
 	// returns the new version.
+	//
+	// A change that sets nothing is a delete. It gives nothing back, for a
+	// connection takes no name that somebody else has; when nobody else wrote,
+	// the configuration is then byte for byte what it was before the first of our
+	// connections, in whichever order they go.
 	WriteSettings(ctx context.Context, c Change, ifVersion string) (version string, err error)
 
-	// RestoreSettings takes a change back, however much of it happened. When
-	// nobody else wrote since, the configuration is then byte for byte what
-	// before holds; otherwise only what still is ours goes: names that hold the
-	// change's value get back what before had, or are removed, and everything
-	// else stays. A source that is gone is success.
+	// RestoreSettings takes back a change that was made to before, however much
+	// of it happened: an operation's undo. When nobody else wrote since, the
+	// configuration is then byte for byte what before holds; otherwise only what
+	// still is ours goes: names that hold the change's value get back what before
+	// had, or are removed, and everything else stays. A source that is gone is
+	// success.
 	RestoreSettings(ctx context.Context, c Change, before Snapshot) error
 
 	// Restart makes the application read its settings anew, and returns when it
@@ -348,8 +355,18 @@ type Change struct {
 	// Set are the settings afterwards, in this order. Files (Setting.File) go
 	// into the connection's binding directory.
 	Set []patchbay.Setting
-	// Remove are names that the connection had and no longer has.
-	Remove []string
+	// Had is what the connection had written before. What it no longer sets
+	// goes, wherever it stands and however often, as does all that bears the
+	// connection's mark. A name that has another value by now is somebody's edit,
+	// and stays; so does a name that another connection's mark lists.
+	Had []patchbay.Setting
+}
+
+// Dropped are the settings in Had that Set does not have.
+func (c Change) Dropped() []patchbay.Setting {
+	return slices.DeleteFunc(slices.Clone(c.Had), func(had patchbay.Setting) bool {
+		return slices.ContainsFunc(c.Set, func(s patchbay.Setting) bool { return c.Key(s) == c.Key(had) })
+	})
 }
 
 // NetworkDriver makes a [Network] of a registered resource's guard.

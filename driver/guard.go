@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -333,9 +334,9 @@ func (w *guardedSource) Close() error { return w.s.Close() }
 // secretsOf are the values of the settings that hold a credential.
 func secretsOf(c Change) Secrets {
 	secrets := Secrets{}
-	for _, s := range c.Set {
+	for i, s := range slices.Concat(c.Set, c.Had) {
 		if s.Secret {
-			secrets[s.Name] = s.Value
+			secrets[strconv.Itoa(i)] = s.Value
 		}
 	}
 	return secrets

@@ -235,6 +235,35 @@ func TestALeftoverSaysWhatWhereAndWhy(t *testing.T) {
 	}
 }
 
+// Repeating at once would mend nothing, on the way back as behind the pivot.
+// What is on a source is not given up for that.
+func TestAStepThatAsksForItIsLeftAtOnce(t *testing.T) {
+	undo := func(context.Context, *saga.Op) error { return saga.Leave(refusal) }
+	for name, c := range map[string]struct {
+		steps []saga.Step
+		state patchbay.OperationState
+	}{
+		"undo":             {[]saga.Step{{Name: "a", Do: failing(refusal), Undo: undo, Park: leave("a")}}, patchbay.Undone},
+		"behind the pivot": {[]saga.Step{{Name: "p", Kind: saga.Pivot, Do: failing(nil)}, {Name: "a", Kind: saga.Retriable, Do: failing(saga.Leave(refusal)), Park: leave("a")}}, patchbay.Done},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := storetest.NewMemory()
+			wfs := workflow(c.steps...)
+			e, _ := run(t, m, wfs, saga.Options{})
+			begin(t, e, request("op", wfs))
+			op := ends(t, e, "op")
+			left, _, err := m.Leftovers(t.Context(), "", 0)
+			if err != nil || op.State != c.state || len(left) != 1 || left[0].Attempts != 1 || left[0].Why != "no" {
+				t.Errorf("%s by %s; left %+v, %v", op.State, trail(op), left, err)
+			}
+		})
+	}
+	wfs := workflow(saga.Step{Name: "a", Where: saga.OnSource, Do: failing(refusal), Undo: undo, Park: leave("a")})
+	e, _ := run(t, storetest.NewMemory(), wfs, saga.Options{Backoff: at(time.Millisecond)})
+	begin(t, e, request("op", wfs))
+	until(t, e, "op", func(op patchbay.Operation) bool { return op.Attention && op.State == patchbay.Undoing })
+}
+
 // A source that does not let go is never given up: the operation stays, says
 // so, and heals when the source does.
 func TestASourceThatFailsNeedsAttentionUntilItHeals(t *testing.T) {

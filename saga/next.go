@@ -101,7 +101,7 @@ func (t *turn) failed(ctx context.Context) error {
 		return nil
 	case t.w.behind(&t.op):
 		t.hold(t.a.err)
-		if t.givenUp() && t.park(step, t.a.err) {
+		if t.parks() && t.park(step, t.a.err) {
 			return t.step(ctx)
 		}
 		return nil
@@ -138,7 +138,7 @@ func (t *turn) back(ctx context.Context) error {
 	} else {
 		t.hold(t.a.err)
 		step := t.w.step(&t.op, t.op.Step)
-		if step == nil || !t.givenUp() || !t.park(step, t.a.err) {
+		if step == nil || !t.parks() || !t.park(step, t.a.err) {
 			return nil
 		}
 	}
@@ -157,6 +157,12 @@ func (t *turn) anew() { t.op.Attempt, t.op.Deaths, t.op.Trial = 0, 0, Untried }
 func (t *turn) hold(err error) {
 	t.op.Attempt++
 	t.op.Error = patchbay.AsError(err)
+}
+
+// parks reports whether the step is to be parked, if it can be.
+func (t *turn) parks() bool {
+	var leave leaving
+	return t.givenUp() || errors.As(t.a.err, &leave)
 }
 
 // park makes a leftover of the step, if there is a way to. What is on a source

@@ -62,6 +62,14 @@ type Step struct {
 	Park func(op *Op, cause error) (patchbay.Leftover, error)
 }
 
+// Leave says that an undo, or a step behind the pivot, which failed with err is
+// parked without another attempt: repeating it at once mends nothing.
+func Leave(err error) error { return leaving{err} }
+
+type leaving struct{ error }
+
+func (l leaving) Unwrap() error { return l.error }
+
 // Workflow is the steps of one kind of operation.
 type Workflow struct {
 	Kind patchbay.OperationKind

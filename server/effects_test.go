@@ -380,6 +380,7 @@ func newEffects(t *testing.T) *effects {
 				Open: func(_ context.Context, c driver.Config) (driver.Target, error) {
 					return &targetEnd{ends: w.ends, slow: strings.HasSuffix(string(c.ID), "slow")}, nil
 				},
+				Probe: letIn,
 			}},
 			Sources: map[string]driver.SourceDriver{"app": {
 				Types: []string{"Microsoft.Web/sites"},
@@ -575,7 +576,10 @@ func (t *targetEnd) RemovePrincipal(_ context.Context, r driver.PrincipalRequest
 	return nil
 }
 
-func (t *targetEnd) Probe(context.Context, driver.ProbeRequest) (driver.ProbeResult, error) {
+func (t *targetEnd) PrepareProbe(_ context.Context, r driver.ProbeRequest) (driver.ProbeRequest, error) {
+	return r, nil
+}
+func letIn(context.Context, driver.Config, driver.ProbeRequest) (driver.ProbeResult, error) {
 	return driver.ProbeResult{}, nil
 }
 func (t *targetEnd) Owned(context.Context) ([]driver.Owned, error) { return nil, nil }
@@ -601,8 +605,8 @@ func (s sourceEnd) WriteSettings(_ context.Context, c driver.Change, _ string) (
 	for _, one := range c.Set {
 		s.settings[one.Name] = one.Value
 	}
-	for _, name := range c.Remove {
-		delete(s.settings, name)
+	for _, dropped := range c.Dropped() {
+		delete(s.settings, dropped.Name)
 	}
 	s.version++
 	return fmt.Sprint(s.version), nil

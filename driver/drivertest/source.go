@@ -74,7 +74,10 @@ func Source(t *testing.T, h SourceHarness) {
 	t.Run("UpdateRemovesOldNames", s.update)
 	t.Run("RestoreIsByteForByte", s.restore)
 	t.Run("RestoreOfAnUpdate", s.restoreUpdate)
-	t.Run("DeleteAfterUpdatesIsByteForByte", s.restoreFirst)
+	t.Run("DeleteAfterUpdatesIsByteForByte", s.deleteUpdated)
+	t.Run("DeleteBringsNothingBack", s.deleteBringsNothingBack)
+	t.Run("DeleteKeepsOthersEdits", s.deleteEdited)
+	t.Run("DeleteKeepsWhatAnotherConnectionHas", s.deleteShared)
 	t.Run("RestoreOfNothing", s.restoreNothing)
 	t.Run("RestoreGivesBackTakenNames", s.restoreTaken)
 	t.Run("RestoreKeepsOthersEdits", s.restoreEdited)
@@ -193,6 +196,16 @@ func (c *sourceCase) write(change driver.Change) string {
 		c.Errorf("WriteSettings answered version %q, ReadSettings %q", version, now)
 	}
 	return version
+}
+
+// delete writes that the connection, which had change, has nothing any more.
+func (c *sourceCase) delete(change driver.Change) {
+	c.Helper()
+	c.write(gone(change))
+}
+
+func gone(change driver.Change) driver.Change {
+	return driver.Change{Mark: change.Mark, Name: change.Name, Had: change.Set}
 }
 
 func (c *sourceCase) restore(change driver.Change, before driver.Snapshot) {
@@ -439,16 +452,20 @@ func (s *sourceSuite) update(t *testing.T) {
 	c := s.start(t)
 	c.set("THEIRS", "1")
 	uid := newUID()
-	c.write(c.change("orders", 1, uid, "PB_A", "1", "PB_B", "1", "PB_C", "1"))
+	first := c.change("orders", 1, uid, "PB_A", "1", "PB_B", "1", "PB_C", "1")
+	c.write(first)
+	c.set("PB_B", "taken over")
 	next := c.change("orders", 2, uid, "PB_C", "2", "PB_D", "2")
-	// THEIRS was never the connection's: naming it does not make it so.
-	next.Remove = []string{"PB_A", "PB_B", "PB_NEVER", "THEIRS"}
+	// THEIRS has another value: naming it does not make it the connection's.
+	next.Had = append(first.Set, c.change("", 0, "", "PB_NEVER", "1", "THEIRS", "2").Set...)
 	c.write(next)
-	c.has(map[string]string{"THEIRS": "1", "PB_C": "2", "PB_D": "2"})
-	none := c.change("orders", 3, uid)
-	none.Remove = []string{"PB_C", "PB_D"}
-	c.write(none)
-	c.has(map[string]string{"THEIRS": "1"})
+	c.has(map[string]string{"THEIRS": "1", "PB_B": "taken over", "PB_C": "2", "PB_D": "2"})
+	version := c.snapshot().Version
+	if again := c.write(next); again != version {
+		t.Error("the same update again changed something")
+	}
+	c.delete(next)
+	c.has(map[string]string{"THEIRS": "1", "PB_B": "taken over"})
 	if owned, err := c.source.Owned(c.ctx()); err != nil || len(owned) != 0 {
 		t.Errorf("Owned after all is removed = %v, %v", owned, err)
 	}
@@ -480,32 +497,89 @@ func (s *sourceSuite) restoreUpdate(t *testing.T) {
 	c := s.start(t)
 	c.set("THEIRS", "1")
 	uid := newUID()
-	c.write(c.change("orders", 1, uid, "PB_A", "1", "PB_B", "1"))
+	first := c.change("orders", 1, uid, "PB_A", "1", "PB_B", "1")
+	c.write(first)
 	before, snapshot := c.content(), c.snapshot()
 	next := c.change("orders", 2, uid, "PB_B", "2", "PB_C", "2")
-	next.Remove = []string{"PB_A"}
+	next.Had = first.Set
 	c.write(next)
 	c.restore(next, snapshot)
 	c.same(before, "after RestoreSettings of an update")
 	c.has(map[string]string{"THEIRS": "1", "PB_A": "1", "PB_B": "1"})
 }
 
-// restoreFirst is a delete: the last change is taken back to before the first.
-func (s *sourceSuite) restoreFirst(t *testing.T) {
+func (s *sourceSuite) deleteUpdated(t *testing.T) {
+	for _, empty := range []bool{true, false} {
+		t.Run(fmt.Sprintf("empty=%t", empty), func(t *testing.T) {
+			c := s.start(t)
+			if !empty {
+				c.set("THEIRS", "1")
+			}
+			before := c.content()
+			uid := newUID()
+			last := c.change("orders", 1, uid, "PB_A", "1", "PB_B", "1")
+			c.write(last)
+			for generation := range int64(3) {
+				next := c.change("orders", generation+2, uid, "PB_C", fmt.Sprint(generation), "PB_B", "2")
+				next.Had = last.Set
+				c.write(next)
+				last = next
+			}
+			c.delete(last)
+			c.same(before, "after a delete")
+			c.delete(last)
+			c.same(before, "after a delete again")
+		})
+	}
+}
+
+// deleteBringsNothingBack: neither what a connection had that is gone, under
+// names that this one took later, nor what a person has removed meanwhile.
+func (s *sourceSuite) deleteBringsNothingBack(t *testing.T) {
 	c := s.start(t)
 	c.set("THEIRS", "1")
-	c.set("PB_B", "theirs")
-	before, snapshot := c.content(), c.snapshot()
+	before := c.content()
+	second := c.change("events", 1, newUID(), "PB_HOST", "h", "PB_PASSWORD", "of the second")
+	c.write(second)
+	first := c.change("orders", 1, newUID(), "PB_URL", "u:of the first@h")
+	c.write(first)
+	c.delete(second)
+	next := c.change("orders", 1, first.Mark.UID, "PB_HOST", "h", "PB_PASSWORD", "of the first")
+	next.Had = first.Set
+	c.write(next)
+	c.delete(next)
+	c.same(before, "after all is deleted")
+}
+
+func (s *sourceSuite) deleteEdited(t *testing.T) {
+	c := s.start(t)
+	c.set("THEIRS", "1")
 	uid := newUID()
-	c.write(c.change("orders", 1, uid, "PB_A", "1", "PB_B", "1"))
-	var last driver.Change
-	for generation := range int64(3) {
-		last = c.change("orders", generation+2, uid, "PB_C", fmt.Sprint(generation), "PB_B", "2")
-		last.Remove = []string{"PB_A"}
-		c.write(last)
+	change := c.change("orders", 1, uid, "PB_A", "ours-a", "PB_B", "ours-b")
+	c.write(change)
+	c.set("LATER", "2")
+	c.set("THEIRS", "3")
+	c.set("PB_B", "taken over")
+	c.delete(change)
+	want := map[string]string{"THEIRS": "3", "LATER": "2", "PB_B": "taken over"}
+	c.has(want)
+	c.delete(change)
+	c.has(want)
+	if owned, err := c.source.Owned(c.ctx()); err != nil || len(owned) > 0 {
+		t.Errorf("Owned after a delete = %v, %v", owned, err)
 	}
-	c.restore(last, snapshot)
-	c.same(before, "after a delete")
+}
+
+// deleteShared: two connections to one target have the same host, and a name of
+// the one was free when the other came.
+func (s *sourceSuite) deleteShared(t *testing.T) {
+	c := s.start(t)
+	first := c.change("orders", 1, newUID(), "PB_USER", "a", "PB_HOST", "h")
+	second := c.change("events", 1, newUID(), "PB_HOST", "h", "PB_PASSWORD", "b")
+	c.write(second)
+	before := c.content()
+	c.delete(first)
+	c.same(before, "after the delete of a connection that has none of it")
 }
 
 func (s *sourceSuite) restoreNothing(t *testing.T) {
@@ -553,25 +627,37 @@ func (s *sourceSuite) restoreEdited(t *testing.T) {
 }
 
 func (s *sourceSuite) two(t *testing.T) {
+	for _, theirs := range []bool{true, false} {
+		t.Run(fmt.Sprintf("theirs=%t", theirs), func(t *testing.T) { s.twoBeside(t, theirs) })
+	}
+}
+
+func (s *sourceSuite) twoBeside(t *testing.T, theirs bool) {
 	c := s.start(t)
-	c.set("THEIRS", "1")
+	with := func(settings map[string]string) map[string]string {
+		if theirs {
+			settings["THEIRS"] = "1"
+		}
+		return settings
+	}
+	if theirs {
+		c.set("THEIRS", "1")
+	}
 	empty := c.content()
 	a, b := newUID(), newUID()
-	beforeA := c.snapshot()
 	first := c.change("orders", 1, a, "PB_A", "1")
 	c.write(first)
-	one, beforeB := c.content(), c.snapshot()
+	one := c.content()
 	second := c.change("events", 1, b, "PB_B", "1")
 	c.write(second)
 	both := c.content()
-	c.restore(second, beforeB)
+	c.delete(second)
 	c.same(one, "after the second connection is deleted")
 	c.write(second)
 	c.same(both, "after it is made again")
-	c.restore(first, beforeA)
-	c.has(map[string]string{"THEIRS": "1", "PB_B": "1"})
-	c.restore(second, beforeB)
-	c.has(map[string]string{"THEIRS": "1"})
+	c.delete(first)
+	c.has(with(map[string]string{"PB_B": "1"}))
+	c.delete(second)
 	c.same(empty, "after both are deleted, the first one first")
 }
 
@@ -721,7 +807,7 @@ func (s *sourceSuite) files(t *testing.T) {
 	}
 	// An entry's name says nothing about the settings that are called so.
 	c.set("password", "theirs")
-	before, snapshot := c.content(), c.snapshot()
+	before := c.content()
 	hold := func(want map[string]string) {
 		t.Helper()
 		got, err := c.ReadFiles("orders")
@@ -749,7 +835,7 @@ func (s *sourceSuite) files(t *testing.T) {
 	c.same(one, "after the same write again")
 
 	second := file(2, "type", "postgresql", "password", "two", "port", "5432")
-	second.Remove = []string{"host", "password"}
+	second.Had = first.Set
 	c.write(second)
 	hold(map[string]string{"type": "postgresql", "password": "two", "port": "5432"})
 	owned, err := c.source.Owned(c.ctx())
@@ -764,7 +850,7 @@ func (s *sourceSuite) files(t *testing.T) {
 	c.restore(second, afterFirst)
 	c.same(one, "after RestoreSettings of an update")
 	c.write(second)
-	c.restore(second, snapshot)
+	c.delete(second)
 	c.same(before, "after a delete")
 	hold(map[string]string{})
 
@@ -862,6 +948,8 @@ func (s *sourceSuite) gone(t *testing.T) {
 	c.refusedWith(err, patchbay.SourceNotFound, "ReadSettings")
 	_, err = c.source.WriteSettings(c.ctx(), change, snapshot.Version)
 	c.refusedWith(err, patchbay.SourceNotFound, "WriteSettings")
+	_, err = c.source.WriteSettings(c.ctx(), gone(change), snapshot.Version)
+	c.refusedWith(err, patchbay.SourceNotFound, "WriteSettings of a delete")
 	if err := c.source.RestoreSettings(c.ctx(), change, snapshot); err != nil {
 		t.Errorf("RestoreSettings of a source that is gone: %v", err)
 	}

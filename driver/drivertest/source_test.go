@@ -27,6 +27,7 @@ type place struct {
 	restarts int
 	left     []string
 	restored map[string]bool
+	first    map[string]placeState // what each connection found
 }
 
 type placeState struct {
@@ -182,13 +183,21 @@ func (s placeSource) check(c driver.Change) error {
 func (s placeSource) apply(st placeState, c driver.Change) placeState {
 	n := st.clone()
 	mine := func(e entry) bool { return e.Owner != nil && e.Owner.UID == c.Mark.UID }
-	for _, name := range c.Remove {
-		if s.is("old names stay") {
-			break
+	for _, had := range c.Dropped() {
+		if had.File || s.is("old names stay") {
+			continue
 		}
 		n.Entries = slices.DeleteFunc(n.Entries, func(e entry) bool {
-			return e.Name == name && (mine(e) || s.is("whatever is named is removed"))
+			return e.Name == had.Name && (mine(e) || s.is("a name is enough to be removed")) &&
+				(e.Value == had.Value.Reveal() || s.is("whatever is named is removed"))
 		})
+	}
+	if len(c.Set) == 0 {
+		for i, e := range n.Entries {
+			if mine(e) && !s.is("a delete leaves marks") {
+				n.Entries[i].Owner = nil // somebody's edit by now
+			}
+		}
 	}
 	for _, set := range c.Set {
 		if set.File {
@@ -252,7 +261,16 @@ func (s placeSource) WriteSettings(ctx context.Context, c driver.Change, ifVersi
 	if s.version(now) != ifVersion && !same && !s.is("a write looks at no version") {
 		return "", patchbay.Errorf(patchbay.SettingsChanged, "somebody else wrote")
 	}
+	if _, ok := s.first[c.Mark.UID]; !ok {
+		s.first[c.Mark.UID] = now.clone()
+	}
 	switch s.mutant {
+	case "a delete goes back to what was there at first":
+		for _, e := range s.first[c.Mark.UID].Entries {
+			if len(c.Set) == 0 && next.last(e.Name) < 0 {
+				next.Entries = append(next.Entries, e)
+			}
+		}
 	case "two writers lose an edit":
 		s.mu.Unlock()
 		runtime.Gosched()
@@ -299,14 +317,7 @@ func (s placeSource) RestoreSettings(ctx context.Context, c driver.Change, befor
 	if err := json.Unmarshal([]byte(before.Content.Reveal()), &old); err != nil {
 		return err
 	}
-	// The change may have been made over an earlier one of the same connection.
-	over := old.clone()
-	for i, e := range over.Entries {
-		if slices.Contains(c.Remove, e.Name) && e.Name != "THEIRS" {
-			over.Entries[i].Owner = &driver.Mark{UID: c.Mark.UID}
-		}
-	}
-	exact := encode(s.state) == encode(s.apply(old, c)) || encode(s.state) == encode(s.apply(over, c))
+	exact := encode(s.state) == encode(s.apply(old, c))
 	if exact && !s.is("a restore is by name only") || s.is("a restore brings everything back") {
 		s.state = old.clone()
 		return nil
@@ -376,48 +387,51 @@ func (s placeSource) Owned(context.Context) ([]driver.Owned, error) {
 // placeMutants are what a driver may get wrong, with the case that must see
 // it.
 var placeMutants = map[string]string{
-	"says that it can't restart":            "Inspect",
-	"egress is an address in a network":     "Inspect",
-	"no dialer":                             "Dialer",
-	"ReadSettings trims values":             "ValuesComeThroughExactly",
-	"values are cut at a line end":          "ValuesComeThroughExactly",
-	"dollar signs are expanded":             "ValuesComeThroughExactly",
-	"CheckChange checks nothing":            "WhatCantBeHeldIsRefused",
-	"CheckChange has an effect":             "VersionsTellChanges",
-	"a write checks nothing":                "WhatCantBeHeldIsRefused",
-	"NUL is accepted":                       "WhatCantBeHeldIsRefused",
-	"errors show values":                    "WhatCantBeHeldIsRefused",
-	"the version never changes":             "VersionsTellChanges",
-	"the version knows names only":          "VersionsTellChanges",
-	"a write looks at no version":           "StaleVersionIsRefused",
-	"a repeated write is refused":           "RepeatedWriteIsOne",
-	"a repeated write adds again":           "RepeatedWriteIsOne",
-	"a write answers the old version":       "UpdateRemovesOldNames",
-	"a write drops what others have":        "OthersSettingsStay",
-	"taken names are added again":           "RepeatedWriteIsOne",
-	"old names stay":                        "UpdateRemovesOldNames",
-	"whatever is named is removed":          "UpdateRemovesOldNames",
-	"a restore is by name only":             "RestoreOfAnUpdate",
-	"a restore brings everything back":      "RestoreKeepsOthersEdits",
-	"a restore takes what others took over": "RestoreKeepsOthersEdits",
-	"a restore forgets what was there":      "RestoreGivesBackTakenNames",
-	"a restore leaves marks":                "RestoreKeepsOthersEdits",
-	"a second restore fails":                "RestoreIsByteForByte",
-	"a restore of what is gone fails":       "GoneSource",
-	"a source that is gone is empty":        "GoneSource",
-	"two writers lose an edit":              "ConcurrentWritersLoseNothing",
-	"a write is seen in parts":              "ReadersSeeAllOrNothing",
-	"a temporary file stays":                "VersionsTellChanges",
-	"files are read as settings":            "Files",
-	"old files stay":                        "Files",
-	"a file may leave its directory":        "Files",
-	"Owned misses files":                    "Files",
-	"Owned misses taken names":              "OwnedIsExact",
-	"Owned lists what is not ours":          "OwnedIsExact",
-	"Owned forgets the generation":          "OwnedIsExact",
-	"Restart does nothing":                  "Restart",
-	"a write ignores its context":           "CanceledContext",
-	"a restore ignores its context":         "CanceledContext",
+	"says that it can't restart":                    "Inspect",
+	"egress is an address in a network":             "Inspect",
+	"no dialer":                                     "Dialer",
+	"ReadSettings trims values":                     "ValuesComeThroughExactly",
+	"values are cut at a line end":                  "ValuesComeThroughExactly",
+	"dollar signs are expanded":                     "ValuesComeThroughExactly",
+	"CheckChange checks nothing":                    "WhatCantBeHeldIsRefused",
+	"CheckChange has an effect":                     "VersionsTellChanges",
+	"a write checks nothing":                        "WhatCantBeHeldIsRefused",
+	"NUL is accepted":                               "WhatCantBeHeldIsRefused",
+	"errors show values":                            "WhatCantBeHeldIsRefused",
+	"the version never changes":                     "VersionsTellChanges",
+	"the version knows names only":                  "VersionsTellChanges",
+	"a write looks at no version":                   "StaleVersionIsRefused",
+	"a repeated write is refused":                   "RepeatedWriteIsOne",
+	"a repeated write adds again":                   "RepeatedWriteIsOne",
+	"a write answers the old version":               "UpdateRemovesOldNames",
+	"a write drops what others have":                "OthersSettingsStay",
+	"taken names are added again":                   "RepeatedWriteIsOne",
+	"old names stay":                                "UpdateRemovesOldNames",
+	"whatever is named is removed":                  "UpdateRemovesOldNames",
+	"a name is enough to be removed":                "DeleteKeepsWhatAnotherConnectionHas",
+	"a delete leaves marks":                         "DeleteKeepsOthersEdits",
+	"a delete goes back to what was there at first": "DeleteBringsNothingBack",
+	"a restore is by name only":                     "RestoreOfAnUpdate",
+	"a restore brings everything back":              "RestoreKeepsOthersEdits",
+	"a restore takes what others took over":         "RestoreKeepsOthersEdits",
+	"a restore forgets what was there":              "RestoreGivesBackTakenNames",
+	"a restore leaves marks":                        "RestoreKeepsOthersEdits",
+	"a second restore fails":                        "RestoreIsByteForByte",
+	"a restore of what is gone fails":               "GoneSource",
+	"a source that is gone is empty":                "GoneSource",
+	"two writers lose an edit":                      "ConcurrentWritersLoseNothing",
+	"a write is seen in parts":                      "ReadersSeeAllOrNothing",
+	"a temporary file stays":                        "VersionsTellChanges",
+	"files are read as settings":                    "Files",
+	"old files stay":                                "Files",
+	"a file may leave its directory":                "Files",
+	"Owned misses files":                            "Files",
+	"Owned misses taken names":                      "OwnedIsExact",
+	"Owned lists what is not ours":                  "OwnedIsExact",
+	"Owned forgets the generation":                  "OwnedIsExact",
+	"Restart does nothing":                          "Restart",
+	"a write ignores its context":                   "CanceledContext",
+	"a restore ignores its context":                 "CanceledContext",
 }
 
 func runSourceSuite(t *testing.T, mutant string) {
@@ -426,7 +440,7 @@ func runSourceSuite(t *testing.T, mutant string) {
 		Driver: driver.SourceDriver{Open: func(ctx context.Context, c driver.Config) (driver.Source, error) { return p.driver().Open(ctx, c) }},
 		Values: []string{"one\ntwo\n"},
 		New: func(testing.TB) drivertest.SourcePlace {
-			p = &place{mutant: mutant, restored: map[string]bool{}, state: placeState{Bindings: map[string]files{}}}
+			p = &place{mutant: mutant, restored: map[string]bool{}, first: map[string]placeState{}, state: placeState{Entries: []entry{}, Bindings: map[string]files{}}}
 			return drivertest.SourcePlace{
 				Config: driver.Config{ID: placeID},
 				Read: func() (map[string]string, error) {

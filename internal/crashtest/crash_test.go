@@ -117,7 +117,7 @@ func (w *world) register(s *server) {
 	}
 	source := w.group + "/providers/Microsoft.Web/sites/web"
 	if status, answer := s.call("PUT", source, own, map[string]any{"properties": map[string]any{
-		"driver": "envfile", "endpoint": w.env, "dialect": "dotenv",
+		"driver": "envfile", "endpoint": w.env, "dialect": "dotenv", "reload": map[string]any{"command": []string{"true"}},
 	}}); status != 201 {
 		w.t.Fatalf("register the source: %d %v", status, answer)
 	}

@@ -1,6 +1,7 @@
 package envfile
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -62,27 +63,33 @@ func (d *document) last(name string) int {
 // block is what stands in a file for one connection.
 type block struct {
 	at    int          // index of its mark, the first one; -1 for none
-	marks []int        // all of them: a copy by hand makes two
+	marks []int        // all of them: a copy by hand, or a merge, makes two
 	lists []mark       // the same, read
 	holds map[int]bool // the statements that are in the block
+	again map[int]bool // those of them whose name a mark has had already
 	last  int          // the last of those behind the first mark, or the mark itself
+	// others are the names that the marks of other connections list.
+	others map[string]bool
 }
 
 // block finds what a connection added: its mark, and the settings right behind
-// that which the mark lists, the change sets, or the change removes. What
-// somebody wrote below is not in it.
-func (d *document) block(c driver.Change, taken func(name string) bool) block {
-	b := block{at: -1, last: -1, holds: map[int]bool{}}
+// that which the mark lists or the change sets. What somebody wrote below is
+// not in it.
+func (d *document) block(c driver.Change) block {
+	b := block{at: -1, last: -1, holds: map[int]bool{}, again: map[int]bool{}, others: map[string]bool{}}
 	named := map[string]bool{}
 	for _, s := range c.Set {
 		named[s.Name] = named[s.Name] || !s.File
 	}
-	for _, name := range c.Remove {
-		named[name] = named[name] || taken(name)
-	}
 	for i, s := range d.statements {
 		m, ok := parseMark(s.text)
-		if s.kind != comment || !ok || m.uid != c.Mark.UID {
+		switch {
+		case s.kind != comment || !ok:
+			continue
+		case m.uid != c.Mark.UID:
+			for _, name := range m.names {
+				b.others[name] = true
+			}
 			continue
 		}
 		b.marks, b.lists = append(b.marks, i), append(b.lists, m)
@@ -91,6 +98,7 @@ func (d *document) block(c driver.Change, taken func(name string) bool) block {
 		}
 	}
 	for _, at := range b.marks {
+		seen := map[string]bool{}
 		for i := at + 1; i < len(d.statements); i++ {
 			s := d.statements[i]
 			if slices.Contains(b.marks, i) {
@@ -100,6 +108,8 @@ func (d *document) block(c driver.Change, taken func(name string) bool) block {
 				break
 			}
 			b.holds[i] = true
+			b.again[i] = seen[s.name]
+			seen[s.name] = true
 			if at == b.at {
 				b.last = i
 			}
@@ -111,6 +121,63 @@ func (d *document) block(c driver.Change, taken func(name string) bool) block {
 // names reports whether a mark of the block lists a setting.
 func (b block) names(name string) bool {
 	return slices.ContainsFunc(b.lists, func(m mark) bool { return slices.Contains(m.names, name) })
+}
+
+// origin is what the block's marks say of the file.
+func (b block) origin() (o origin) {
+	for _, m := range b.lists {
+		o = origin{o.file || m.file, cmp.Or(o.lineBreak, m.lineBreak)}
+	}
+	return o
+}
+
+// goes are the statements that are the connection's and that c drops or writes
+// anew: those in its block, and those elsewhere that hold what it had. In the
+// block, another value of a name that it drops is somebody's edit, or a line
+// that somebody put below; unless the name is there twice, and it is the first
+// behind its mark: then it is what a merge brought back.
+func (d *document) goes(b block, c driver.Change) map[int]bool {
+	had, set := values(c.Had), values(c.Set)
+	goes, times := map[int]bool{}, map[string]int{}
+	other := func(i int) bool { // another value of a name that is dropped
+		value, known := had[d.statements[i].name]
+		_, again := set[d.statements[i].name]
+		return known && !again && value != d.statements[i].value
+	}
+	for i, s := range d.statements {
+		value, known := had[s.name]
+		switch {
+		case s.kind != assignment:
+		case b.holds[i] && !(b.again[i] && other(i)), known && value == s.value && !b.others[s.name]:
+			goes[i] = true
+			if b.holds[i] {
+				times[s.name]++
+			}
+		}
+	}
+	for i := range goes {
+		if other(i) && times[d.statements[i].name] == 1 {
+			delete(goes, i)
+		}
+	}
+	return goes
+}
+
+// holds reports whether a statement is one of the settings.
+func holds(list []patchbay.Setting, s statement) bool {
+	value, ok := values(list)[s.name]
+	return ok && value == s.value
+}
+
+// values are the settings that are not files, by name.
+func values(list []patchbay.Setting) map[string]string {
+	values := map[string]string{}
+	for _, s := range list {
+		if !s.File {
+			values[s.Name] = s.Value.Reveal()
+		}
+	}
+	return values
 }
 
 // lineBreak is what our lines end in: as those that are there already do, else
@@ -128,9 +195,6 @@ func (d *document) lineBreak(b block) string {
 	return "\n"
 }
 
-// nobody has a name beside those that marks list.
-func nobody(string) bool { return false }
-
 // edits are what becomes of a document's statements: the new text by index,
 // and what is added at the end.
 type edits struct {
@@ -144,90 +208,139 @@ func (d *document) edit(b block) *edits {
 	return &edits{d: d, lineBreak: d.lineBreak(b), replace: map[int]string{}}
 }
 
+// String is the new text. When something is added, the last line ends before.
 func (e *edits) String() string {
+	body := e.body()
+	if e.end.Len() == 0 {
+		return body
+	}
+	return body + e.missing(body) + e.end.String()
+}
+
+// body is the text without what is added.
+func (e *edits) body() string {
 	var b strings.Builder
-	for i, s := range e.d.statements {
-		if text, ok := e.replace[i]; ok {
-			b.WriteString(text)
-		} else {
-			b.WriteString(s.text)
-		}
+	for i := range e.d.statements {
+		b.WriteString(e.text(i))
 	}
-	text := b.String()
+	return b.String()
+}
+
+// text is what becomes of one statement.
+func (e *edits) text(i int) string {
+	if text, ok := e.replace[i]; ok {
+		return text
+	}
+	return e.d.statements[i].text
+}
+
+// missing is what ends the last line of body, "" when it has an end.
+func (e *edits) missing(body string) string {
 	switch {
-	case e.end.Len() == 0, text == "", text == byteOrderMark, strings.HasSuffix(text, "\n"):
-	case strings.HasSuffix(text, "\r"):
-		text += "\n" // half of a line end is there
-	default:
-		text += e.lineBreak
+	case body == "", body == byteOrderMark, strings.HasSuffix(body, "\n"):
+		return ""
+	case strings.HasSuffix(body, "\r"):
+		return "\n" // half of a line end is there
 	}
-	return text + e.end.String()
+	return e.lineBreak
+}
+
+// remove takes the marks out, and the statements that go.
+func (e *edits) remove(b block, goes map[int]bool) {
+	for _, i := range b.marks {
+		e.replace[i] = ""
+	}
+	for i := range goes {
+		e.replace[i] = ""
+	}
+}
+
+// leave is the file when no block takes b's place: what b's first mark had
+// added goes too, or is from now on what the next connection's mark says. A
+// line break can't go while there is a line of somebody else's behind it.
+func (e *edits) leave(b block) (exists bool, text string) {
+	left, all := b.origin(), e.d.statements
+	hand := func(i int, on func(*origin)) bool { // to the mark that stays there
+		m, ok := parseMark(e.text(i))
+		if !ok || all[i].kind != comment {
+			return false
+		}
+		on(&m.origin)
+		e.replace[i] = m.line() + all[i].text[len(strings.TrimRight(all[i].text, "\r\n")):]
+		return true
+	}
+	behind := max(b.at, 0)
+	for behind < len(all) && e.text(behind) == "" {
+		behind++
+	}
+	if behind < len(all) && left.lineBreak != "" {
+		hand(behind, func(o *origin) { o.lineBreak = left.lineBreak })
+		left.lineBreak = ""
+	}
+	for i := 0; i < len(all) && left.file; i++ {
+		left.file = !hand(i, func(o *origin) { o.file = true })
+	}
+	text = e.String()
+	if e.end.Len() == 0 {
+		text = strings.TrimSuffix(text, left.lineBreak)
+	}
+	return text != "" || !left.file, text
 }
 
 // applyChange makes the text that a change leaves. It depends on nothing but
-// the text and the change, and applied again it changes nothing. taken says
-// that a name in Remove is the connection's, beside those that its mark lists.
-func applyChange(d dialect, source, text string, c driver.Change, taken func(name string) bool) (string, error) {
+// the text and the change, and applied again it changes nothing.
+func applyChange(d dialect, source string, exists bool, text string, c driver.Change) (bool, string, error) {
 	doc, err := parse(d, text)
 	if err != nil {
-		return "", err
+		return false, "", err
 	}
-	values := map[string]string{} // of the change
 	for _, s := range c.Set {
 		if !s.File {
 			if err := checkSetting(d, s); err != nil {
-				return "", err
+				return false, "", err
 			}
-			values[s.Name] = s.Value.Reveal()
 		}
 	}
-	old := doc.block(c, taken)
+	set := values(c.Set)
+	old := doc.block(c)
 	e := doc.edit(old)
-	for _, i := range old.marks {
-		e.replace[i] = ""
-	}
-	for i := range old.holds {
-		e.replace[i] = ""
-	}
-	for _, name := range c.Remove {
-		if _, set := values[name]; set || !old.names(name) && !taken(name) {
-			continue
-		}
-		for i, s := range doc.statements {
-			if s.kind == assignment && s.name == name {
-				e.replace[i] = ""
-			}
-		}
-	}
+	e.remove(old, doc.goes(old, c))
 	var added strings.Builder
 	for _, s := range c.Set {
 		if s.File {
 			continue
 		}
-		written, _ := d.encode(values[s.Name])
+		written, _ := d.encode(set[s.Name])
 		if i := doc.last(s.Name); i >= 0 && !old.holds[i] {
 			e.replace[i] = doc.statements[i].assign(written)
 		} else {
 			added.WriteString(s.Name + "=" + written + e.lineBreak)
 		}
 	}
-	if m := newMark(source, c); len(m.names) > 0 {
-		all := m.line() + e.lineBreak + added.String()
-		if old.at >= 0 {
-			e.replace[old.at] = all
-		} else {
-			e.end.WriteString(all)
-		}
+	m := newMark(source, c)
+	var changed string
+	switch {
+	case len(m.names) == 0 && old.at >= 0:
+		exists, changed = e.leave(old)
+	case len(m.names) == 0:
+		changed = e.String()
+	case old.at >= 0:
+		m.origin = old.origin()
+		e.replace[old.at] = m.line() + e.lineBreak + added.String()
+		exists, changed = true, e.String()
+	default:
+		m.origin = origin{file: !exists, lineBreak: e.missing(e.body())}
+		e.end.WriteString(m.line() + e.lineBreak + added.String())
+		exists, changed = true, e.String()
 	}
-	changed := e.String()
 	expect := map[string]string{}
 	for i, s := range doc.statements {
 		if text, edited := e.replace[i]; s.kind == assignment && (!edited || text != "") {
 			expect[s.name] = s.value
 		}
 	}
-	maps.Copy(expect, values)
-	return changed, checkEdit(d, changed, expect)
+	maps.Copy(expect, set)
+	return exists, changed, checkEdit(d, changed, expect)
 }
 
 // checkEdit reads a new text before anybody else does: what the change sets
@@ -259,48 +372,42 @@ func difference(a, b map[string]string) (name string, same bool) {
 	return "", true
 }
 
-// takeBack makes the text that is left of now when a change to before is taken
-// out of it, name by name: somebody else wrote meanwhile. A name that holds
-// the change's value gets back the line that before had, or goes; one that the
-// change removed and nobody set again comes back.
-func takeBack(d dialect, now, before string, c driver.Change) (string, error) {
-	doc, err := parse(d, now)
+// takeBack makes what is left of now when a change to before is taken out of
+// it, name by name: somebody else wrote meanwhile. A name that holds the
+// change's value gets back the line that before had, or goes; one that the
+// change dropped and nobody set again comes back.
+func takeBack(d dialect, now, before state, c driver.Change) (exists bool, text string, err error) {
+	doc, err := parse(d, now.text)
 	if err != nil {
-		return "", err
+		return false, "", err
 	}
-	old, err := parse(d, before)
+	old, err := parse(d, before.text)
 	if err != nil {
-		return "", fmt.Errorf("the settings as they were before: %w", err)
+		return false, "", fmt.Errorf("the settings as they were before: %w", err)
 	}
-	mine, was := doc.block(c, nobody), old.block(c, nobody)
+	mine, was := doc.block(c), old.block(c)
+	goes := doc.goes(mine, driver.Change{Had: c.Set})
+	if was.at >= 0 {
+		// What the block holds besides is the connection's from before, when this
+		// has been taken back already.
+		maps.DeleteFunc(goes, func(i int, _ bool) bool { return !holds(c.Set, doc.statements[i]) })
+	}
 	e := doc.edit(mine)
-	for _, i := range mine.marks {
-		e.replace[i] = ""
-	}
+	e.remove(mine, goes)
 	line := func(i int) string { // of before, ended when it was the last one
 		text := old.statements[i].text
-		switch {
-		case strings.HasSuffix(text, "\n"):
-			return text
-		case strings.HasSuffix(text, "\r"):
-			return text + "\n"
-		}
-		return text + e.lineBreak
+		return text + e.missing(text)
 	}
 	var again strings.Builder // comes back into the block
 	for _, s := range c.Set {
-		i := doc.last(s.Name)
-		if s.File || i < 0 || doc.statements[i].value != s.Value.Reveal() {
-			continue
-		}
-		e.replace[i] = ""
-		if at := old.last(s.Name); at >= 0 {
+		i, at := doc.last(s.Name), old.last(s.Name)
+		if !s.File && i >= 0 && at >= 0 && goes[i] {
 			e.replace[i] = line(at)
 		}
 	}
-	for _, name := range c.Remove {
-		at := old.last(name)
-		if at < 0 || doc.last(name) >= 0 {
+	for _, s := range c.Dropped() {
+		at := old.last(s.Name)
+		if s.File || at < 0 || doc.last(s.Name) >= 0 {
 			continue
 		}
 		if was.holds[at] {
@@ -310,26 +417,25 @@ func takeBack(d dialect, now, before string, c driver.Change) (string, error) {
 		}
 	}
 	if was.at >= 0 {
+		m := was.lists[0]
+		if mine.at >= 0 {
+			m.origin = mine.origin()
+		}
+		mark := m.line() + e.lineBreak
 		switch {
 		case mine.at < 0:
-			e.end.WriteString(line(was.at) + again.String())
+			e.end.WriteString(mark + again.String())
 		case mine.last == mine.at:
-			e.replace[mine.at] = line(was.at) + again.String()
+			e.replace[mine.at] = mark + again.String()
 		default:
-			text, edited := e.replace[mine.last]
-			if !edited {
-				text = doc.statements[mine.last].text
-			}
-			e.replace[mine.at], e.replace[mine.last] = line(was.at), text+again.String()
+			e.replace[mine.at], e.replace[mine.last] = mark, e.text(mine.last)+again.String()
 		}
+		exists, text = true, e.String()
+	} else {
+		exists, text = e.leave(mine)
 	}
-	left := e.String()
-	// The line end that was added before our block, when nothing else follows.
-	if left == before+e.lineBreak {
-		left = before
+	if _, err := parse(d, text); err != nil {
+		return false, "", patchbay.Errorf(patchbay.SettingsUnreadable, "our settings can't be taken out of the file without breaking it: %w", err)
 	}
-	if _, err := parse(d, left); err != nil {
-		return "", patchbay.Errorf(patchbay.SettingsUnreadable, "our settings can't be taken out of the file without breaking it: %w", err)
-	}
-	return left, nil
+	return exists, text, nil
 }

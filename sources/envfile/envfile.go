@@ -8,11 +8,17 @@
 //
 // Everything that is not a connection's own stays byte for byte. A connection's
 // settings stand together at the end, behind one comment that says whose they
-// are. A name that the file has already is replaced where it is; when the file
-// has it several times, the last one is, which is the one that all readers
-// take. A file that readers would split differently from each other (a quote
-// that is never closed, a lone carriage return) is refused rather than guessed
-// at, and every change is read back before it is put in place.
+// are, and whether the file itself was made for them, or a line break that the
+// last line had not: the connection that goes last takes that back, too. A name
+// that the file has already is replaced where it is; when the file has it
+// several times, the last one is, which is the one that all readers take. A file
+// that readers would split differently from each other (a quote that is never
+// closed, a lone carriage return) is refused rather than guessed at, and every
+// change is read back before it is put in place.
+//
+// What a connection no longer has goes by its name and value, wherever merges
+// and editors have put it, and with it all that stands behind its mark. Another
+// value is somebody's edit.
 //
 // The file is replaced by a rename, so a reader has the old one or the new. Its
 // mode, owner and extended attributes stay; a symbolic link stays one, and what

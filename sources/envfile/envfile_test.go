@@ -102,7 +102,7 @@ func TestFilesLookLikeThis(t *testing.T) {
 		{"dotenv", "# mine\nexport PGUSER=old # who\nDEBUG=1", `# mine
 export PGUSER='app' # who
 DEBUG=1
-# patchbay: my%20web/orders (orders, generation 3), do not edit by hand: PGHOST PGUSER PGPASSWORD
+# patchbay: my%20web/orders (orders, generation 3, after an added LF), do not edit by hand: PGHOST PGUSER PGPASSWORD
 PGHOST='10.0.0.5'
 PGPASSWORD="it's #1"
 `},
@@ -128,10 +128,83 @@ PGPASSWORD="it's #1"
 	}
 }
 
+// TestADeleteTakesAllOfItsOwn: whatever merges and editors made of the file.
+func TestADeleteTakesAllOfItsOwn(t *testing.T) {
+	mark := func(name string, names ...string) string {
+		var settings []string
+		for _, name := range names {
+			settings = append(settings, name, "")
+		}
+		return newMark("my web", connect(name, 1, settings...)).line() + "\n"
+	}
+	had := connect("orders", 2, "HOST", "h", "PASSWORD", "new")
+	for name, tt := range map[string]struct{ before, after string }{
+		"a block that is there twice, the older one below": {
+			mark("orders", "HOST", "PASSWORD") + "HOST=h\nPASSWORD=new\nTHEIRS=1\n" + mark("orders", "HOST", "PASSWORD") + "HOST=h\nPASSWORD=old\n",
+			"THEIRS=1\n",
+		},
+		"two marks on end": {
+			mark("orders", "HOST", "PASSWORD") + mark("orders", "URL") + "URL=old\nHOST=h\nPASSWORD=new\n", "",
+		},
+		"two lines of one name behind a mark": {
+			mark("orders", "HOST", "PASSWORD") + "HOST=h\nPASSWORD=old\nPASSWORD=new\n", "",
+		},
+		"a line that was moved, and one that was copied": {
+			"PASSWORD=new\n# theirs\n" + mark("orders", "HOST", "PASSWORD") + "HOST=h\nTHEIRS=1\nPASSWORD='new'\n",
+			"# theirs\nTHEIRS=1\n",
+		},
+		"a value that somebody changed": {
+			mark("orders", "HOST", "PASSWORD") + "HOST=elsewhere # for now\nPASSWORD=new\n", "HOST=elsewhere # for now\n",
+		},
+		"a value that somebody set below": {
+			mark("orders", "HOST", "PASSWORD") + "HOST=h\nPASSWORD=new\nHOST=elsewhere\n", "HOST=elsewhere\n",
+		},
+		"a mark that somebody removed":  {"HOST=h\nTHEIRS=1\nPASSWORD=new\n", "THEIRS=1\n"},
+		"lines that somebody removed":   {mark("orders", "HOST", "PASSWORD") + "THEIRS=1\n", "THEIRS=1\n"},
+		"what another connection has":   {mark("events", "HOST") + "HOST=h\n" + mark("orders", "PASSWORD") + "PASSWORD=new\n", mark("events", "HOST") + "HOST=h\n"},
+		"a setting that was dropped":    {mark("orders", "URL", "PASSWORD") + "URL=old\nPASSWORD=new\n", ""},
+		"somebody's lines in the midst": {mark("orders", "HOST", "PASSWORD") + "HOST=h\n# why\nexport A=1\nPASSWORD=new\n", "# why\nexport A=1\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "env")
+			must(t, os.WriteFile(path, []byte(tt.before), 0o600))
+			s := opened(t, path, "")
+			for range 2 {
+				written(t, s, driver.Change{Mark: had.Mark, Name: had.Name, Had: had.Set})
+				if got := content(t, path); got != tt.after {
+					t.Errorf("the file holds\n%s\nwant\n%s", got, tt.after)
+				}
+			}
+		})
+	}
+}
+
+// TestAnUndoAfterAnEditCanBeRepeated: the answer to the first one was lost.
+func TestAnUndoAfterAnEditCanBeRepeated(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "env")
+	s := opened(t, path, "")
+	first := connect("orders", 1, "HOST", "h", "PASSWORD", "old", "URL", "u")
+	written(t, s, first)
+	before, err := s.ReadSettings(t.Context())
+	must(t, err)
+	next := connect("orders", 2, "HOST", "h", "PASSWORD", "new")
+	next.Had = first.Set
+	written(t, s, next)
+	must(t, os.WriteFile(path, []byte(content(t, path)+"THEIRS=1\n"), 0o600))
+	for range 2 {
+		must(t, s.RestoreSettings(t.Context(), next, before))
+		want := newMark("my web", first).line()
+		want = strings.Replace(want, "generation 1", "generation 1, in a new file", 1) + "\nHOST='h'\nPASSWORD='old'\nURL='u'\nTHEIRS=1\n"
+		if got := content(t, path); got != want {
+			t.Errorf("the file holds\n%s\nwant\n%s", got, want)
+		}
+	}
+}
+
 func TestMarksAreOnlyWhatTheyAre(t *testing.T) {
-	whole := mark{source: "a b/ü", connection: "o'r(d)ers", uid: "u-1.x_y", generation: 7, names: []string{"A", "a,b;c:d", "ü\\"}}
+	whole := mark{source: "a b/ü", connection: "o'r(d)ers", uid: "u-1.x_y", generation: 7, origin: origin{file: true, lineBreak: "\r\n"}, names: []string{"A", "a,b;c:d", "ü\\"}}
 	got, ok := parseMark(whole.line() + "\r\n")
-	if !ok || got.line() != whole.line() || got.source != whole.source || got.names[2] != whole.names[2] {
+	if !ok || got.line() != whole.line() || got.origin != whole.origin || got.source != whole.source || got.names[2] != whole.names[2] {
 		t.Errorf("the mark %q is read as %+v", whole.line(), got)
 	}
 	for _, text := range []string{

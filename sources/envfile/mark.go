@@ -15,23 +15,50 @@ import (
 // that it found and replaced where they were:
 //
 //	# patchbay: web/orders (7k2m9q4a, generation 3), do not edit by hand: PGHOST PGPASSWORD
+//
+// What the first of all marks did to the file besides, it says too (in a new
+// file; after an added LF). Whoever's block goes hands that on to the next, so
+// that the last one leaves exactly what was there before the first.
 type mark struct {
 	source, connection string // names, for people
 	uid                string
 	generation         int64
-	names              []string
+	origin
+	names []string
+}
+
+// origin is what was added to a file so that our settings could be.
+type origin struct {
+	file      bool   // the file itself
+	lineBreak string // the one that the last line had not, "" for none
+}
+
+// lineBreaks are the line breaks by what a mark calls them.
+var lineBreaks = map[string]string{"LF": "\n", "CRLF": "\r\n"}
+
+func (o origin) String() string {
+	var text string
+	if o.file {
+		text = ", in a new file"
+	}
+	for name, lineBreak := range lineBreaks {
+		if o.lineBreak == lineBreak {
+			text += ", after an added " + name
+		}
+	}
+	return text
 }
 
 // markLine matches a mark, the line's end left out.
-var markLine = regexp.MustCompile(`^# patchbay: ([^ /]+)/([^ /]+) \(([a-z0-9._-]+), generation (\d{1,18})\), do not edit by hand:((?: [^ ]+)*)$`)
+var markLine = regexp.MustCompile(`^# patchbay: ([^ /]+)/([^ /]+) \(([a-z0-9._-]+), generation (\d{1,18})(, in a new file)?(?:, after an added (LF|CRLF))?\), do not edit by hand:((?: [^ ]+)*)$`)
 
 // uidForm is what a connection's uid may look like: it names files, too.
 var uidForm = regexp.MustCompile(`^[a-z0-9_-][a-z0-9._-]{0,63}$`)
 
 func (m mark) line() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# patchbay: %s/%s (%s, generation %d), do not edit by hand:",
-		escape(m.source), escape(m.connection), m.uid, m.generation)
+	fmt.Fprintf(&b, "# patchbay: %s/%s (%s, generation %d%s), do not edit by hand:",
+		escape(m.source), escape(m.connection), m.uid, m.generation, m.origin)
 	for _, name := range m.names {
 		b.WriteString(" " + escape(name))
 	}
@@ -64,7 +91,8 @@ func parseMark(text string) (m mark, ok bool) {
 	if m.generation, err = strconv.ParseInt(parts[4], 10, 64); err != nil {
 		return mark{}, false
 	}
-	for name := range strings.FieldsSeq(parts[5]) {
+	m.origin = origin{file: parts[5] != "", lineBreak: lineBreaks[parts[6]]}
+	for name := range strings.FieldsSeq(parts[7]) {
 		name, err := url.QueryUnescape(name)
 		if err != nil {
 			return mark{}, false

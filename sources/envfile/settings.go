@@ -170,18 +170,14 @@ func (s *source) checkChange(c driver.Change) error {
 
 // after is what c makes of now.
 func (s *source) after(now state, c driver.Change) (state, error) {
-	return s.applied(now, c, nobody)
-}
-
-func (s *source) applied(now state, c driver.Change, taken func(string) bool) (state, error) {
-	text, err := applyChange(s.dialect, s.id.Name(), now.text, c, taken)
+	exists, text, err := applyChange(s.dialect, s.id.Name(), now.exists, now.text, c)
 	if err != nil {
 		return state{}, s.unreadable(err)
 	}
 	if len(text) > maxFile {
 		return state{}, invalid(s.path, "with these settings %s would be larger than a settings file may be, %d bytes", s.path, maxFile)
 	}
-	next := state{exists: now.exists || text != "", text: text, bindings: map[string]binding{}}
+	next := state{exists: exists, text: text, bindings: map[string]binding{}}
 	for name, b := range now.bindings {
 		if b.UID != c.Mark.UID {
 			next.bindings[name] = b
@@ -367,30 +363,20 @@ func gone(err error) bool { return patchbay.CodeOf(err) == patchbay.SourceNotFou
 // textBefore is the file when the change is taken back: byte for byte what it
 // was when nothing but the change has happened to it, otherwise name by name.
 func (s *source) textBefore(now, old state, c driver.Change) (exists bool, text string, err error) {
-	if now.sum() == old.sum() || s.isChange(now, old, c) {
+	if now.sum() == old.sum() {
+		return old.exists, old.text, nil
+	}
+	if done, err := s.after(old, c); err == nil && done.sum() == now.sum() {
 		return old.exists, old.text, nil
 	}
 	if !now.exists {
 		return false, "", nil // somebody removed it
 	}
-	text, err = takeBack(s.dialect, now.text, old.text, c)
+	exists, text, err = takeBack(s.dialect, now, old, c)
 	if err != nil {
 		return false, "", s.unreadable(err)
 	}
-	return old.exists || text != "", text, nil
-}
-
-// isChange reports whether now is old with the change made to it. The change
-// may have been made over an earlier one of the same connection, which had
-// marked what this one removes.
-func (s *source) isChange(now, old state, c driver.Change) bool {
-	for _, removed := range []bool{false, true} {
-		next, err := s.applied(old, c, func(string) bool { return removed })
-		if err == nil && next.exists == now.exists && next.text == now.text {
-			return true
-		}
-	}
-	return false
+	return exists, text, nil
 }
 
 // bindingsBefore are the bindings with the connection's as it was, unless
