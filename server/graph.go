@@ -50,7 +50,11 @@ func (s *Server) graph(answer func(*exchange) error) func(http.ResponseWriter, *
 			return err
 		}
 		x.ctx = patchbay.WithAct(x.ctx, x.act(patchbay.RootScope))
+		defer x.leave()
 		err = x.allowed(patchbay.RootScope)
+		if err == nil {
+			err = x.enter(lists)
+		}
 		if err == nil {
 			err = answer(x)
 		}
