@@ -107,6 +107,37 @@ func TestSignInsAreAudited(t *testing.T) {
 	}
 }
 
+// A sign-in is a line of the audit log, and one that is remembered costs nothing
+// else: it must not be the way to write lines without an end.
+func TestSignInsThatSucceedAreWritesOfTheirPrincipal(t *testing.T) {
+	b, log, s := withIssuer(t, func(o *Options) { o.Limits = Limits{Writes: 1} })
+	form := map[string]string{}
+	for _, name := range []string{"busy", "calm"} {
+		p, secret, err := s.Create(t.Context(), identity.NewPrincipal{Tenant: otherTenant, Name: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		form[name] = url.Values{"grant_type": {"client_credentials"}, "client_id": {p.AppID}, "client_secret": {secret.Reveal()}}.Encode()
+	}
+	codes := map[int]int{}
+	for range 50 {
+		w := b.ask("POST", "/adfs/oauth2/token", form["busy"])
+		codes[w.Code]++
+		if w.Code == http.StatusTooManyRequests && (w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), "slow_down")) {
+			t.Fatalf("%v %s", w.Header(), w.Body)
+		}
+	}
+	if codes[200] < burstSeconds || codes[200]+codes[429] != 50 || codes[429] < 30 {
+		t.Errorf("%v", codes)
+	}
+	if lines := log.heard(); len(lines) != codes[200]+1 {
+		t.Errorf("%d lines of %v", len(lines), codes)
+	}
+	if w := b.ask("POST", "/adfs/oauth2/token", form["calm"]); w.Code != 200 {
+		t.Errorf("another principal's: %d %s", w.Code, w.Body)
+	}
+}
+
 func TestTokensAndSecretsInTheClearAreRefused(t *testing.T) {
 	b, _, s := withIssuer(t, func(o *Options) { o.TrustForwarded = true })
 	p, secret, err := s.Create(t.Context(), identity.NewPrincipal{Tenant: otherTenant, Name: "deployer"})

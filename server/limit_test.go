@@ -128,17 +128,19 @@ func TestStrangersAreLimitedByAddressAndNotLookedAt(t *testing.T) {
 func TestTheLimiterRemembersSoManyAndNoMore(t *testing.T) {
 	l := newLimiter(Limits{})
 	now := time.Now()
-	for i := range maxBuckets + 100 {
-		l.take(fmt.Sprint(i), 1, now)
-	}
-	if len(l.byKey) != maxBuckets || l.order.Len() != maxBuckets {
-		t.Errorf("%d %d", len(l.byKey), l.order.Len())
-	}
 	for range 20 {
-		l.take("busy", 1, now)
+		l.take(testTenant, "busy", 1, now)
 	}
-	if _, _, ok := l.take("busy", 1, now); ok {
-		t.Error("the one that asked last is forgotten")
+	for i := range maxBuckets + 100 {
+		l.take(strangers, fmt.Sprint(i), 1, now)
+		l.take(otherTenant, fmt.Sprint(i), 1, now)
+	}
+	if n := l.buckets.Len(strangers); n != maxBuckets {
+		t.Errorf("%d strangers are remembered", n)
+	}
+	// It would have all that it may send once more.
+	if _, _, ok := l.take(testTenant, "busy", 1, now); ok {
+		t.Error("a flood of others made a tenant's caller forgotten")
 	}
 }
 
@@ -186,15 +188,20 @@ func TestRefusalsAreWrittenAndFloodsAreSummedUp(t *testing.T) {
 	}
 }
 
-func TestRefusalsOfManyAreBounded(t *testing.T) {
+func TestRefusalsOfATenantAreBoundedAndHideNoOthers(t *testing.T) {
 	var f refusals
 	now := time.Now()
 	lines := 0
-	for i := range refusalTallies + 5000 {
-		lines += len(f.add(fmt.Sprint(i), callerLines, patchbay.AuditEntry{Time: now}))
+	for i := range 100 * groupTallies {
+		lines += len(f.add(testTenant, fmt.Sprint(i%5000), callerLines, patchbay.AuditEntry{Time: now}))
 	}
-	if len(f.tally) > refusalTallies+1 || lines > refusalTallies+strangerLines {
-		t.Errorf("%d tallies, %d lines", len(f.tally), lines)
+	if n := len(f.groups[testTenant].tallies); n > groupTallies+1 || lines > groupLines {
+		t.Errorf("%d tallies, %d lines", n, lines)
+	}
+	for range callerLines {
+		if len(f.add(otherTenant, "calm", callerLines, patchbay.AuditEntry{Time: now})) != 1 {
+			t.Fatal("a refusal in another tenant is not told")
+		}
 	}
 }
 
@@ -203,17 +210,17 @@ func TestAddressesByTheThousandFillNoLog(t *testing.T) {
 	now := time.Now()
 	for range 2 { // the second minute is as the first
 		lines := 0
-		for i := range 100 * strangerTallies {
-			lines += len(f.add(fmt.Sprint("address ", i%5000), strangerLines, patchbay.AuditEntry{Time: now}))
+		for i := range 100 * groupTallies {
+			lines += len(f.add(strangers, fmt.Sprint("address ", i%5000), strangerLines, patchbay.AuditEntry{Time: now}))
 		}
-		lines += len(f.add("caller of a tenant", callerLines, patchbay.AuditEntry{Time: now, Caller: "ann"}))
+		lines += len(f.add(testTenant, "caller", callerLines, patchbay.AuditEntry{Time: now, Caller: "ann"}))
 		now = now.Add(refusalWindow)
 		sums := f.over(now)
-		if most := (strangerTallies+1)*(strangerLines+1) + 1; lines+len(sums) > most {
+		if most := groupLines + groupTallies + 2; lines+len(sums) > most {
 			t.Errorf("%d lines in a minute, more than %d", lines+len(sums), most)
 		}
-		if f.strangers != 0 || len(f.tally) != 0 {
-			t.Errorf("%d strangers, %d tallies are left", f.strangers, len(f.tally))
+		if len(f.groups) != 0 {
+			t.Errorf("%d groups are left", len(f.groups))
 		}
 		n := 0
 		for _, l := range sums {
@@ -223,7 +230,7 @@ func TestAddressesByTheThousandFillNoLog(t *testing.T) {
 			}
 			n += more
 		}
-		if want := 100*strangerTallies + 1; lines+n != want {
+		if want := 100*groupTallies + 1; lines+n != want {
 			t.Errorf("%d refusals are told of, want %d", lines+n, want)
 		}
 	}
