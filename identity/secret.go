@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"golang.org/x/crypto/argon2"
+	"golang.org/x/time/rate"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/internal/fairshare"
@@ -32,8 +34,12 @@ const (
 
 	hashesAtOnce = 2   // so many hashes are computed at a time
 	hashesInLine = 128 // and so many wait, of each tenant and of the strangers
-	secretBytes  = 32
-	hintLength   = 3
+	// So many a second, and at once, are computed for strangers, who fail anyway:
+	// a processor has more to do.
+	strangersASecond = 10
+	strangersAtOnce  = 50
+	secretBytes      = 32
+	hintLength       = 3
 )
 
 // newSecret makes a client secret. It never begins with a dash, which a
@@ -58,14 +64,15 @@ func hintOf(secret string) string {
 // hasher computes hashes, a few at a time: each takes memory. Every tenant has
 // its share of them.
 type hasher struct {
-	pool *fairshare.Pool
+	pool      *fairshare.Pool
+	strangers *rate.Limiter
 	// dummy is compared with where there is nothing to compare with, so that an
 	// unknown client takes as long as a wrong secret.
 	dummy params
 }
 
 func newHasher() (*hasher, error) {
-	h := &hasher{pool: fairshare.New(hashesAtOnce, hashesInLine)}
+	h := &hasher{pool: fairshare.New(hashesAtOnce, hashesInLine), strangers: rate.NewLimiter(strangersASecond, strangersAtOnce)}
 	var err error
 	h.dummy, err = parseHash(hashSecret(newSecret().Reveal()))
 	return h, err
@@ -76,11 +83,23 @@ func newHasher() (*hasher, error) {
 func (h *hasher) enter(ctx context.Context, tenant, who string) (leave func(), err error) {
 	leave, err = h.pool.Acquire(ctx, tenant, who)
 	if errors.Is(err, fairshare.ErrLine) {
-		e := patchbay.Errorf(patchbay.TooManyRequests, "too many callers sign in at this moment")
-		e.Transient = true
-		return nil, e
+		return nil, crowded()
 	}
 	return leave, err
+}
+
+// enterStranger waits for a turn of one who can't be right.
+func (h *hasher) enterStranger(ctx context.Context, network string, now time.Time) (leave func(), err error) {
+	if !h.strangers.AllowN(now, 1) {
+		return nil, crowded()
+	}
+	return h.enter(ctx, strangers, network)
+}
+
+func crowded() error {
+	e := patchbay.Errorf(patchbay.TooManyRequests, "too many callers sign in at this moment")
+	e.Transient = true
+	return e
 }
 
 // hash hashes a new secret of a tenant's principal.

@@ -83,7 +83,7 @@ const strangers = ""
 // enter waits for a turn to compute a hash.
 func (s *Service) enter(ctx context.Context, p patchbay.Principal, a attempt) (leave func(), err error) {
 	if a.stranger {
-		leave, err = s.hasher.enter(ctx, strangers, a.network)
+		leave, err = s.hasher.enterStranger(ctx, a.network, s.now())
 	} else {
 		leave, err = s.hasher.enter(ctx, p.Tenant, a.client)
 	}
