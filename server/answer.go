@@ -31,6 +31,7 @@ type exchange struct {
 	container bool     // the route's GET shows a container with what is in it
 	refused   *refusal // what was not allowed last
 	costs     cost
+	records   int     // how many were read for a list, shown or not
 	place     func()  // gives back the place that it has; nil: it has none
 	content   *[]byte // the body, when it has been read
 }
@@ -110,6 +111,7 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) error {
 	defer cancel()
 	x.ctx = ctx
 	defer x.leave()
+	defer func() { s.charge(x.caller.subject, x.records) }()
 	err = x.authorize()
 	if err == nil {
 		err = x.enter(x.costs)
@@ -361,6 +363,7 @@ func (x *exchange) page() (after string, limit int, err error) {
 // list answers one page; the link to the next is the request's own URL, with
 // the place to go on.
 func (x *exchange) list(items []any, next string) error {
+	x.records = max(x.records, len(items))
 	link := ""
 	if next != "" {
 		q := x.r.URL.Query()

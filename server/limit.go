@@ -27,6 +27,12 @@ type Limits struct {
 	Strangers float64
 }
 
+// The kinds of requests that are counted apart.
+const (
+	reads  = "reads"
+	writes = "writes"
+)
+
 const (
 	burstSeconds = 10
 	maxBuckets   = 10_000 // who is remembered at once, of each tenant and of the strangers
@@ -85,6 +91,14 @@ func (l *limiter) take(group, key string, perSecond float64, now time.Time) (lef
 	return 0, time.Duration(missing / perSecond * float64(time.Second)), false
 }
 
+// spend takes n of a bucket, which may then owe some.
+func (l *limiter) spend(group, key string, perSecond float64, n int, now time.Time) {
+	if perSecond >= 0 {
+		b := l.bucket(group, key, perSecond)
+		b.ReserveN(now, min(n, b.Burst()))
+	}
+}
+
 // full reports whether a bucket has something left, and takes nothing.
 func (l *limiter) full(group, key string, perSecond float64, now time.Time) bool {
 	return perSecond < 0 || l.bucket(group, key, perSecond).TokensAt(now) >= 1
@@ -96,9 +110,9 @@ func (s *Server) limit(w http.ResponseWriter, r *http.Request, who patchbay.Subj
 		return nil
 	}
 	l := s.limiter.limits
-	kind, one, all := "reads", l.Reads, l.TenantReads
+	kind, one, all := reads, l.Reads, l.TenantReads
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		kind, one, all = "writes", l.Writes, l.TenantWrites
+		kind, one, all = writes, l.Writes, l.TenantWrites
 	}
 	now := s.now()
 	left, wait, ok := s.limiter.take(who.Tenant, kind+" of "+who.ID, one, now)
@@ -113,6 +127,22 @@ func (s *Server) limit(w http.ResponseWriter, r *http.Request, who patchbay.Subj
 		return nil
 	}
 	return tooMany(w, wait, whose+" sent more "+kind+" than it may")
+}
+
+// recordsOfARead is how many records of a list are one read.
+const recordsOfARead = 100
+
+// charge counts a list as so many reads more as it read records, whether or not
+// its caller was shown them: what it is beyond the limits, the caller waits
+// before the next read.
+func (s *Server) charge(who patchbay.Subject, records int) {
+	more := records / recordsOfARead
+	if who.Operator || more == 0 {
+		return
+	}
+	l, now := s.limiter.limits, s.now()
+	s.limiter.spend(who.Tenant, reads+" of "+who.ID, l.Reads, more, now)
+	s.limiter.spend(who.Tenant, reads, l.TenantReads, more, now)
 }
 
 // limitStranger refuses to look at more tokens from an address that sent too

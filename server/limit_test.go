@@ -82,6 +82,34 @@ func TestATenantIsLimitedAsAWhole(t *testing.T) {
 	}
 }
 
+// A list that reads a lot is as many reads, whatever its reader may see.
+func TestAListCountsAsWhatItReads(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	b, p := withPeople(t, func(o *Options) {
+		o.Limits = Limits{Reads: 2, TenantReads: 100}
+		o.Clock = func() time.Time { return now }
+	})
+	for i := range 1000 {
+		id := patchbay.ID(fmt.Sprintf("%s/providers/Microsoft.Cache/redis/r%d", otherRG, i))
+		b.fake.resources[id.Key()] = patchbay.Resource{ID: id}
+	}
+	p.give(p.caller("curious", testTenant), access.Reader, testRG)
+	const path = "/providers/Patchbay.Connector/resources?api-version=2026-11-01&$top=1000"
+	if w := b.as("curious", "GET", path, ""); w.Code != 200 || strings.Contains(w.Body.String(), "/r0") {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	left := func() string {
+		return b.as("curious", "GET", "/subscriptions", "").Header().Get("x-ms-ratelimit-remaining-subscription-reads")
+	}
+	if got := left(); got != "8" { // of 20: the request, a read for every hundred records, and this one
+		t.Errorf("%s reads are left", got)
+	}
+	b.as("curious", "GET", path, "")
+	if w := b.as("curious", "GET", path, ""); w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") != "2" {
+		t.Errorf("%d %v", w.Code, w.Header())
+	}
+}
+
 func TestStrangersAreLimitedByAddressAndNotLookedAt(t *testing.T) {
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	b, p := withPeople(t, func(o *Options) {
