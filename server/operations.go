@@ -195,6 +195,7 @@ func (x *exchange) leftover() error {
 		if err != nil {
 			return err
 		}
+		x.records += len(page)
 		for _, l := range page {
 			if l.ID == x.path.Name {
 				return x.allowed(l.Connection)
