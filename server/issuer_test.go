@@ -1,13 +1,19 @@
 package server
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+
+	"github.com/google/uuid"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/access"
@@ -103,6 +109,47 @@ func TestSignInsAreAudited(t *testing.T) {
 	for _, s := range []string{"c4n4ry", secret.Reveal(), answer.Token} {
 		if strings.Contains(b.logs.String(), s) {
 			t.Errorf("%q is in the log", s)
+		}
+	}
+}
+
+// Strangers with random client ids, each from an address of its own, who never
+// stop: who has a secret signs in, the first time and again, from anywhere.
+func TestAFloodOfRandomClientsKeepsNobodyOut(t *testing.T) {
+	b, _, s := withIssuer(t, func(o *Options) { o.TrustForwarded, o.Limits = true, unlimited })
+	form := func(id, secret string) string {
+		return url.Values{"grant_type": {"client_credentials"}, "client_id": {id}, "client_secret": {secret}}.Encode()
+	}
+	from := func(i int64) string { return fmt.Sprintf("10.%d.%d.%d", i>>16&255, i>>8&255, i&255) }
+	var strangers sync.WaitGroup
+	var sent atomic.Int64
+	over, stop := context.WithCancel(t.Context())
+	begun := make(chan struct{})
+	for range 200 {
+		strangers.Go(func() {
+			for over.Err() == nil {
+				i := sent.Add(1)
+				if i == 1000 {
+					close(begun)
+				}
+				if w := b.ask("POST", "/adfs/oauth2/token", form(uuid.NewString(), "guess"), "X-Forwarded-For", from(i)); w.Code != 401 && w.Code != 429 {
+					t.Errorf("a stranger: %d %s", w.Code, w.Body)
+				}
+			}
+		})
+	}
+	defer strangers.Wait()
+	defer stop()
+	<-begun
+	for i := range int64(6) {
+		p, secret, err := s.Create(t.Context(), identity.NewPrincipal{Tenant: otherTenant, Name: fmt.Sprint("deployer ", i)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for j := range int64(3) {
+			if w := b.ask("POST", "/adfs/oauth2/token", form(p.AppID, secret.Reveal()), "X-Forwarded-For", from(1<<20+10*i+j)); w.Code != 200 {
+				t.Errorf("sign-in %d of client %d: %d %s", j, i, w.Code, w.Body)
+			}
 		}
 	}
 }
