@@ -242,7 +242,7 @@ func guid() string {
 }
 
 func (b *connectionBench) signIn(ctx context.Context, form, address string) (*http.Response, error) {
-	r, err := http.NewRequestWithContext(ctx, "POST", b.url+"/adfs/oauth2/token", strings.NewReader(form))
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, b.url+"/adfs/oauth2/token", strings.NewReader(form))
 	if err != nil {
 		return nil, err
 	}
@@ -265,7 +265,8 @@ var errRefused = errors.New("refused")
 // and how many of them failed.
 func (f *floodBench) work(ctx context.Context, rounds int) (times map[string][]time.Duration, failed map[string]int, err error) {
 	b := f.bystander
-	answered := func(answer *http.Response, err error) error {
+	answered := func(ask func() (*http.Response, error)) error {
+		answer, err := ask()
 		if err != nil {
 			return err
 		}
@@ -278,12 +279,15 @@ func (f *floodBench) work(ctx context.Context, rounds int) (times map[string][]t
 		}
 		return nil
 	}
+	request := func(method, path string, body any) func() (*http.Response, error) {
+		return func() (*http.Response, error) { return b.request(ctx, method, path, body) }
+	}
 	do := map[string]func() error{
 		"validate": func() error { return b.operate(ctx, "POST", f.linker()+"/providers/Patchbay.Connector/validate", nil) },
-		"sign in":  func() error { return answered(b.signIn(ctx, f.form, "198.51.100.1")) },
-		"list":     func() error { return answered(b.request(ctx, "GET", strings.TrimSuffix(f.linker(), "/orders"), nil)) },
-		"GET":      func() error { return answered(b.request(ctx, "GET", f.linker(), nil)) },
-		"PUT":      func() error { return answered(b.request(ctx, "PUT", b.group, map[string]any{"location": "local"})) },
+		"sign in":  func() error { return answered(func() (*http.Response, error) { return b.signIn(ctx, f.form, "198.51.100.1") }) },
+		"list":     func() error { return answered(request("GET", strings.TrimSuffix(f.linker(), "/orders"), nil)) },
+		"GET":      func() error { return answered(request("GET", f.linker(), nil)) },
+		"PUT":      func() error { return answered(request("PUT", b.group, map[string]any{"location": "local"})) },
 	}
 	times, failed = map[string][]time.Duration{}, map[string]int{}
 	for range rounds {
