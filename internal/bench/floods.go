@@ -59,7 +59,8 @@ const (
 	floodGroup  = "/subscriptions/" + floodSub + "/resourceGroups/default"
 	floodSites  = floodGroup + "/providers/Microsoft.Web/sites/"
 	floodPG     = floodGroup + "/providers/Microsoft.DBforPostgreSQL/flexibleServers/"
-	connectors  = floodGroup + "/providers/Microsoft.ServiceLinker/locations/local/connectors/"
+	connectors  = floodGroup + "/providers/Microsoft.ServiceLinker/locations/local%d/connectors/c%d"
+	perLocation = 100 // as many as one may have
 	// rampUp is how long a flood runs before it counts.
 	rampUp = time.Second
 )
@@ -77,15 +78,15 @@ var floods = []flood{
 	{name: "previews and checks of a target that never answers", prepare: deadTarget, atOnce: 256, send: dialDead},
 	{name: "400 operations of one source, to an endpoint that never answers", prepare: oneSource, atOnce: 8, most: 400,
 		send: func(ctx context.Context, f *flooder, i int64) (*http.Response, error) {
-			at := fmt.Sprint(floodSites, "queue/providers/Microsoft.ServiceLinker/linkers/c", i%100)
-			if i >= 100 {
+			at := fmt.Sprint(floodSites, "queue/providers/Microsoft.ServiceLinker/linkers/c", i%perLocation)
+			if i >= perLocation {
 				return f.busy.request(ctx, "POST", at+"/providers/Patchbay.Connector/validate", map[string]any{})
 			}
 			return f.busy.request(ctx, "PUT", at, f.endpoint())
 		}},
 	{name: "400 connectors to an endpoint that never answers", atOnce: 8, most: 400,
 		send: func(ctx context.Context, f *flooder, i int64) (*http.Response, error) {
-			return f.busy.request(ctx, "PUT", fmt.Sprint(connectors, "c", i), f.endpoint())
+			return f.busy.request(ctx, "PUT", fmt.Sprintf(connectors, i/perLocation, i), f.endpoint())
 		}},
 }
 
@@ -373,7 +374,7 @@ func runFlood(which int, in io.Reader, out io.Writer) error {
 		end()
 	}()
 	fl := floods[which]
-	var all, done, refused atomic.Int64
+	var all, done, refused, later atomic.Int64
 	var senders sync.WaitGroup
 	for range fl.atOnce {
 		senders.Go(func() {
@@ -389,11 +390,15 @@ func runFlood(which int, in io.Reader, out io.Writer) error {
 				}
 				_, _ = io.Copy(io.Discard, answer.Body)
 				_ = answer.Body.Close()
-				if answer.StatusCode != http.StatusTooManyRequests {
+				switch {
+				case answer.StatusCode/100 == 2:
 					done.Add(1)
 					continue
+				case answer.StatusCode != http.StatusTooManyRequests:
+					refused.Add(1)
+					continue
 				}
-				refused.Add(1)
+				later.Add(1)
 				// It is a flood all the same, of what comes back a little later.
 				pause := time.NewTimer(100 * time.Millisecond)
 				select {
@@ -405,7 +410,7 @@ func runFlood(which int, in io.Reader, out io.Writer) error {
 		})
 	}
 	senders.Wait()
-	_, _ = fmt.Fprintf(out, "%d sent, %d answered, %d told to come back", all.Load(), done.Load(), refused.Load())
+	_, _ = fmt.Fprintf(out, "%d sent, %d done, %d refused, %d told to come back", all.Load(), done.Load(), refused.Load(), later.Load())
 	return nil
 }
 
