@@ -49,11 +49,12 @@ type Service struct {
 	now       patchbay.Clock
 	log       *slog.Logger
 
-	keys      *signingKeys
-	hasher    *hasher
-	brake     *brake
-	providers []*provider
-	oauth     http.Handler
+	keys       *signingKeys
+	hasher     *hasher
+	brake      *brake
+	remembered *remembered
+	providers  []*provider
+	oauth      http.Handler
 
 	// background fetches of providers' keys end with the service.
 	ctx  context.Context
@@ -84,7 +85,7 @@ func New(ctx context.Context, o Options) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{
-		directory: o.Directory, lifetime: o.Lifetime, now: o.Clock, log: o.Log, hasher: h, brake: newBrake(),
+		directory: o.Directory, lifetime: o.Lifetime, now: o.Clock, log: o.Log, hasher: h, brake: newBrake(), remembered: newRemembered(),
 		keys: &signingKeys{directory: o.Directory, ring: o.Keys, rotation: o.Rotation, keep: o.Lifetime + leeway, now: o.Clock, log: o.Log},
 	}
 	s.ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))

@@ -33,7 +33,8 @@ type Exchange struct {
 	Tenant  string // the id of the tenant that the path names; "" is any (ADFS)
 	Address string // where the request comes from, without a port
 	// SignedIn is told of every sign-in that was tried, before it is answered: an
-	// error keeps a success from being one. It may be nil.
+	// error keeps a success from being one, and TooManyRequests is answered. It
+	// may be nil.
 	SignedIn func(ctx context.Context, a Attempt) error
 }
 
@@ -204,6 +205,9 @@ func (o *oauth) VerifyClient(ctx context.Context, r *op.Request[op.ClientCredent
 	attempt := Attempt{Client: r.Data.ClientID, Principal: who, Err: err}
 	if c.SignedIn != nil && (err == nil || isRefusal(err)) {
 		if noted := c.SignedIn(ctx, attempt); noted != nil && err == nil {
+			if patchbay.CodeOf(noted) == patchbay.TooManyRequests {
+				return nil, slowDown(noted)
+			}
 			return nil, o.inside(ctx, noted)
 		}
 	}
@@ -214,7 +218,7 @@ func (o *oauth) VerifyClient(ctx context.Context, r *op.Request[op.ClientCredent
 	case errors.As(err, &later):
 		seconds := max(1, int(math.Ceil(later.after.Seconds())))
 		c.header.Set("Retry-After", strconv.Itoa(seconds))
-		return nil, op.NewStatusError(oidc.ErrSlowDown().WithDescription("%s", later.err.Message), http.StatusTooManyRequests)
+		return nil, slowDown(later.err)
 	case patchbay.CodeOf(err) == patchbay.Unauthenticated:
 		if r.Header.Get("Authorization") != "" {
 			c.header.Set("WWW-Authenticate", `Basic realm="patchbay"`)
@@ -222,6 +226,10 @@ func (o *oauth) VerifyClient(ctx context.Context, r *op.Request[op.ClientCredent
 		return nil, op.NewStatusError(oidc.ErrInvalidClient().WithDescription("%s", patchbay.AsError(err).Message), http.StatusUnauthorized)
 	}
 	return nil, o.inside(ctx, err)
+}
+
+func slowDown(err error) error {
+	return op.NewStatusError(oidc.ErrSlowDown().WithDescription("%s", patchbay.AsError(err).Message), http.StatusTooManyRequests)
 }
 
 func isRefusal(err error) bool {

@@ -145,7 +145,7 @@ func (s *Service) addSecret(ctx context.Context, p *patchbay.Principal, expires 
 		return patchbay.Secret{}, patchbay.Errorf(patchbay.InvalidArgument, "a secret can't expire in the past")
 	}
 	secret := newSecret()
-	hash, err := s.hasher.hash(ctx, secret)
+	hash, err := s.hasher.hash(ctx, p.Tenant, secret)
 	if err != nil {
 		return patchbay.Secret{}, err
 	}

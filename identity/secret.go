@@ -5,14 +5,16 @@ import (
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"strings"
-	"sync/atomic"
+	"time"
 
 	"golang.org/x/crypto/argon2"
-	"golang.org/x/sync/semaphore"
+	"golang.org/x/time/rate"
 
 	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/internal/fairshare"
 )
 
 // How a secret is hashed: 19 MiB, two passes. A secret of 256 random bits can't
@@ -31,9 +33,13 @@ const (
 	maxPasses = 16
 
 	hashesAtOnce = 2   // so many hashes are computed at a time
-	hashesInLine = 128 // and so many wait
-	secretBytes  = 32
-	hintLength   = 3
+	hashesInLine = 128 // and so many wait, of each tenant and of the strangers
+	// So many a second, and at once, are computed for strangers, who fail anyway:
+	// a processor has more to do.
+	strangersASecond = 10
+	strangersAtOnce  = 50
+	secretBytes      = 32
+	hintLength       = 3
 )
 
 // newSecret makes a client secret. It never begins with a dash, which a
@@ -55,40 +61,50 @@ func hintOf(secret string) string {
 	return secret[:hintLength]
 }
 
-// hasher computes hashes, a few at a time: each takes memory.
+// hasher computes hashes, a few at a time: each takes memory. Every tenant has
+// its share of them.
 type hasher struct {
-	slots   *semaphore.Weighted
-	waiting atomic.Int64
+	pool      *fairshare.Pool
+	strangers *rate.Limiter
 	// dummy is compared with where there is nothing to compare with, so that an
 	// unknown client takes as long as a wrong secret.
 	dummy params
 }
 
 func newHasher() (*hasher, error) {
-	h := &hasher{slots: semaphore.NewWeighted(hashesAtOnce)}
+	h := &hasher{pool: fairshare.New(hashesAtOnce, hashesInLine), strangers: rate.NewLimiter(strangersASecond, strangersAtOnce)}
 	var err error
 	h.dummy, err = parseHash(hashSecret(newSecret().Reveal()))
 	return h, err
 }
 
-// enter waits for a turn. leave has to be called when it gives no error.
-func (h *hasher) enter(ctx context.Context) (leave func(), err error) {
-	if h.waiting.Add(1) > hashesInLine {
-		h.waiting.Add(-1)
-		e := patchbay.Errorf(patchbay.TooManyRequests, "too many callers sign in at this moment")
-		e.Transient = true
-		return nil, e
+// enter waits for a turn of who, in a share of the tenant's. leave has to be
+// called when it gives no error.
+func (h *hasher) enter(ctx context.Context, tenant, who string) (leave func(), err error) {
+	leave, err = h.pool.Acquire(ctx, tenant, who)
+	if errors.Is(err, fairshare.ErrLine) {
+		return nil, crowded()
 	}
-	defer h.waiting.Add(-1)
-	if err := h.slots.Acquire(ctx, 1); err != nil {
-		return nil, err
-	}
-	return func() { h.slots.Release(1) }, nil
+	return leave, err
 }
 
-// hash hashes a new secret.
-func (h *hasher) hash(ctx context.Context, secret patchbay.Secret) (string, error) {
-	leave, err := h.enter(ctx)
+// enterStranger waits for a turn of one who can't be right.
+func (h *hasher) enterStranger(ctx context.Context, network string, now time.Time) (leave func(), err error) {
+	if !h.strangers.AllowN(now, 1) {
+		return nil, crowded()
+	}
+	return h.enter(ctx, strangers, network)
+}
+
+func crowded() error {
+	e := patchbay.Errorf(patchbay.TooManyRequests, "too many callers sign in at this moment")
+	e.Transient = true
+	return e
+}
+
+// hash hashes a new secret of a tenant's principal.
+func (h *hasher) hash(ctx context.Context, tenant string, secret patchbay.Secret) (string, error) {
+	leave, err := h.enter(ctx, tenant, "new secrets")
 	if err != nil {
 		return "", err
 	}

@@ -38,58 +38,89 @@ func (s *Service) authenticate(ctx context.Context, tenant, client string, secre
 	if len(client) > maxClientID {
 		client = client[:maxClientID]
 	}
-	if wait := s.brake.wait(client, address, s.now()); wait > 0 {
-		return patchbay.Principal{}, tooMany(wait)
-	}
 	p, err := s.directory.PrincipalByApp(ctx, client)
-	known := err == nil
 	if err != nil && patchbay.CodeOf(err) != patchbay.ResourceNotFound {
 		return patchbay.Principal{}, err
 	}
-	leave, err := s.hasher.enter(ctx)
-	if patchbay.CodeOf(err) == patchbay.TooManyRequests {
-		return patchbay.Principal{}, &retryError{after: time.Second, err: patchbay.AsError(err)}
+	allowed := err == nil && !p.Disabled && p.Provider == "" && (tenant == "" || strings.EqualFold(tenant, p.Tenant))
+	fitting := s.fitting(p, secret.Reveal())
+	a := attempt{client: client, network: networkOf(address), stranger: len(fitting) == 0}
+	if allowed && slices.ContainsFunc(fitting, func(c patchbay.ClientSecret) bool {
+		return s.remembered.knows(p.Tenant, c, secret.Reveal())
+	}) {
+		s.brake.succeeded(a)
+		return p, nil
 	}
+	if wait := s.brake.wait(a, s.now()); wait > 0 {
+		return patchbay.Principal{}, tooMany(wait)
+	}
+	leave, err := s.enter(ctx, p, a)
 	if err != nil {
 		return patchbay.Principal{}, err
 	}
 	defer leave()
 	// Those that waited in line meanwhile count too.
-	if wait := s.brake.wait(client, address, s.now()); wait > 0 {
+	if wait := s.brake.wait(a, s.now()); wait > 0 {
 		return patchbay.Principal{}, tooMany(wait)
 	}
-	right := s.matches(p, secret.Reveal())
-	now := s.now()
-	if !known || !right || p.Disabled || p.Provider != "" || tenant != "" && !strings.EqualFold(tenant, p.Tenant) {
-		s.brake.failed(client, address, now)
+	right, ok := s.matching(p, fitting, secret.Reveal())
+	if !ok || !allowed {
+		s.brake.failed(a, s.now())
 		return p, patchbay.Errorf(patchbay.Unauthenticated, "the client id or its secret is not right, or the secret has expired")
 	}
-	s.brake.succeeded(client, address, now)
+	s.brake.succeeded(a)
+	s.remembered.add(p.Tenant, right, secret.Reveal())
 	return p, nil
 }
 
-// matches computes one hash in any case: the one of the secret with the same
-// beginning, which is no secret, or one of nothing.
-func (s *Service) matches(p patchbay.Principal, secret string) bool {
+// strangers are the share of all who can't sign in whatever becomes of them:
+// the client is unknown, or the secret begins as none of its does. They wait
+// for each other, so that nobody else waits for them. Which share one is in, a
+// flood could be made to tell; but only who knows how a secret begins ever is
+// in another, so that it does not tell whether there is such a client.
+const strangers = ""
+
+// enter waits for a turn to compute a hash.
+func (s *Service) enter(ctx context.Context, p patchbay.Principal, a attempt) (leave func(), err error) {
+	if a.stranger {
+		leave, err = s.hasher.enterStranger(ctx, a.network, s.now())
+	} else {
+		leave, err = s.hasher.enter(ctx, p.Tenant, a.client)
+	}
+	if patchbay.CodeOf(err) == patchbay.TooManyRequests {
+		s.brake.refused(a, s.now())
+		return nil, &retryError{after: time.Second, err: patchbay.AsError(err)}
+	}
+	return leave, err
+}
+
+// fitting are the principal's secrets that the one that was given may be: they
+// begin as it does, which is no secret.
+func (s *Service) fitting(p patchbay.Principal, secret string) []patchbay.ClientSecret {
 	now := s.now()
-	good := slices.DeleteFunc(slices.Clone(p.Secrets), func(c patchbay.ClientSecret) bool {
+	return slices.DeleteFunc(slices.Clone(p.Secrets), func(c patchbay.ClientSecret) bool {
 		return expired(c, now) || c.Hint != hintOf(secret)
 	})
-	if len(good) == 0 {
+}
+
+// matching finds the one that it is. It computes one hash in any case: that of
+// the one that fits, or one of nothing.
+func (s *Service) matching(p patchbay.Principal, fitting []patchbay.ClientSecret, secret string) (right patchbay.ClientSecret, ok bool) {
+	if len(fitting) == 0 {
 		s.hasher.dummy.matches(secret)
-		return false
+		return right, false
 	}
-	for _, c := range good {
+	for _, c := range fitting {
 		h, err := parseHash(c.Hash)
 		if err != nil {
 			s.log.Error("a principal's secret can't be checked", "principal", p.ID, "error", err)
 			continue
 		}
 		if h.matches(secret) {
-			return true
+			return c, true
 		}
 	}
-	return false
+	return right, false
 }
 
 // resource is what a client wants a token for: the v1 parameter, or the scope

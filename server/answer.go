@@ -30,6 +30,10 @@ type exchange struct {
 	sight
 	container bool     // the route's GET shows a container with what is in it
 	refused   *refusal // what was not allowed last
+	costs     cost
+	records   int     // how many were read for a list, shown or not
+	place     func()  // gives back the place that it has; nil: it has none
+	content   *[]byte // the body, when it has been read
 }
 
 // route is how one method of one route is answered.
@@ -39,6 +43,8 @@ type route struct {
 	// late routes name an operation: what the caller must be allowed it at is its
 	// connection, so they ask [exchange.allowed] when they have read it.
 	late bool
+	// costs is what it takes of what all share.
+	costs cost
 }
 
 // versions says which api-version a route wants.
@@ -104,7 +110,12 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(patchbay.WithAct(r.Context(), x.act(x.scope())), s.opts.Timeout)
 	defer cancel()
 	x.ctx = ctx
+	defer x.leave()
+	defer func() { s.charge(x.caller.subject, x.records) }()
 	err = x.authorize()
+	if err == nil {
+		err = x.enter(x.costs)
+	}
 	if err == nil {
 		err = answer(x)
 	}
@@ -169,7 +180,7 @@ func (x *exchange) route(pathErr error) (func(*exchange) error, error) {
 	}
 	x.action = route.action
 	x.sight = sight{reads: known.reads, hold: known.holdOf(route)}
-	x.container = known.hold == inside
+	x.container, x.costs = known.hold == inside, route.costs
 	return route.answer, nil
 }
 
@@ -225,6 +236,9 @@ func tooLarge() error {
 
 // body is the request's body, bounded.
 func (x *exchange) body() ([]byte, error) {
+	if x.content != nil {
+		return *x.content, nil
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, arm.MaxBody))
 	var large *http.MaxBytesError
 	switch {
@@ -235,6 +249,7 @@ func (x *exchange) body() ([]byte, error) {
 	case err != nil:
 		return nil, x.ctx.Err()
 	}
+	x.content = &body
 	return body, nil
 }
 
@@ -298,6 +313,7 @@ func (x *exchange) json(status int, body any) error {
 
 // bytes answers a body that is encoded already.
 func (x *exchange) bytes(status int, contentType string, text []byte) error {
+	x.leave()
 	h := x.w.Header()
 	h.Set("Content-Type", contentType)
 	h.Set("Content-Length", strconv.Itoa(len(text)))
@@ -347,6 +363,7 @@ func (x *exchange) page() (after string, limit int, err error) {
 // list answers one page; the link to the next is the request's own URL, with
 // the place to go on.
 func (x *exchange) list(items []any, next string) error {
+	x.records = max(x.records, len(items))
 	link := ""
 	if next != "" {
 		q := x.r.URL.Query()

@@ -6,8 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/http/httptest"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"patchbay.dev/patchbay"
@@ -256,18 +259,37 @@ func (l slowLog) Verify(context.Context, audit.Mark) (audit.Report, error) {
 	return audit.Report{}, nil
 }
 
-func TestOneCheckOfTheAuditLogAtATime(t *testing.T) {
+func TestAFewChecksOfTheAuditLogAtATime(t *testing.T) {
 	log := slowLog{audit.New(storetest.NewMemory(), store.NewChain(nil)), make(chan struct{}), make(chan struct{})}
-	b := newBench(t, func(o *Options) { o.Audit = log })
+	b, p := withPeople(t, func(o *Options) { o.Audit = log })
+	p.give(p.caller("calm", otherTenant), access.Owner, "/")
 	const path = "/providers/Patchbay.Connector/audit/verify?api-version=2026-11-01"
-	first := b.sent("POST", path, "")
+	first, second := b.sent("POST", path, ""), b.sent("POST", path, "")
 	<-log.begun
-	if w := b.send("POST", path, ""); w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") == "" {
-		t.Errorf("a second one: %d %s", w.Code, w.Body)
+	<-log.begun
+	// More of the operator's wait, and then no more do.
+	gone, stop := context.WithCancel(t.Context())
+	var ended sync.WaitGroup
+	for range logLine {
+		before := b.shares[wholeLog].Waiting()
+		ended.Go(func() { _, _ = b.shares[wholeLog].Acquire(gone, "operator") })
+		for b.shares[wholeLog].Waiting() == before {
+			runtime.Gosched()
+		}
 	}
+	if w := b.send("POST", path, ""); w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") == "" {
+		t.Errorf("one too many: %d %s", w.Code, w.Body)
+	}
+	calm := make(chan *httptest.ResponseRecorder, 1)
+	go func() { calm <- b.as("calm", "POST", path, "") }()
+	<-log.begun // another tenant's
+	stop()
+	ended.Wait()
 	close(log.goOn)
-	if w := <-first; w.Code != http.StatusOK {
-		t.Errorf("the first one: %d %s", w.Code, w.Body)
+	for _, answer := range []<-chan *httptest.ResponseRecorder{first, second, calm} {
+		if w := <-answer; w.Code != http.StatusOK {
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
 	}
 }
 

@@ -231,6 +231,7 @@ func (x *exchange) sees(scope patchbay.ID, action string) bool {
 
 // seen is what of a list the caller may read.
 func seen[T any](x *exchange, list []T, action string, scope func(T) patchbay.ID) []T {
+	x.records += len(list)
 	if x.caller.subject.Operator {
 		return list
 	}

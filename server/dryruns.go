@@ -15,12 +15,12 @@ func (s *Server) dryrunRoutes(add addRoute) {
 	}
 	both := func(list, one arm.Route, action string) {
 		add(list, linkerVersion, map[string]route{
-			"GET": {action: action + "read", answer: since(s.listDryruns)},
+			"GET": {action: action + "read", answer: since(s.listDryruns), costs: lists},
 		})
 		add(one, linkerVersion, map[string]route{
 			"GET":    {action: action + "read", answer: since(s.getDryrun)},
-			"PUT":    {action: action + "write", answer: since(s.putDryrun)},
-			"PATCH":  {action: action + "write", answer: since(s.patchDryrun)},
+			"PUT":    {action: action + "write", answer: since(s.putDryrun), costs: dials},
+			"PATCH":  {action: action + "write", answer: since(s.patchDryrun), costs: dials},
 			"DELETE": {action: action + "delete", answer: since(s.deleteDryrun)},
 		})
 	}

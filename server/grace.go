@@ -61,6 +61,11 @@ func (x *exchange) done(op patchbay.Operation, patience time.Duration) (patchbay
 }
 
 func (x *exchange) await(op patchbay.Operation, patience time.Duration) patchbay.Operation {
+	leave, ok := x.wait()
+	if !ok {
+		return op // the client polls
+	}
+	defer leave()
 	ctx, cancel := context.WithTimeout(x.ctx, patience)
 	defer cancel()
 	// A stop ends the wait: what was begun goes on after the restart.

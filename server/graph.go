@@ -50,7 +50,12 @@ func (s *Server) graph(answer func(*exchange) error) func(http.ResponseWriter, *
 			return err
 		}
 		x.ctx = patchbay.WithAct(x.ctx, x.act(patchbay.RootScope))
+		defer x.leave()
+		defer func() { s.charge(who.subject, x.records) }()
 		err = x.allowed(patchbay.RootScope)
+		if err == nil {
+			err = x.enter(lists)
+		}
 		if err == nil {
 			err = answer(x)
 		}
@@ -87,6 +92,7 @@ func (x *exchange) graphList(fits func(patchbay.Principal) bool) error {
 		if err != nil {
 			return err
 		}
+		x.records += len(page)
 		for _, p := range page {
 			if fits(p) && len(items) < maxGraphIDs {
 				items = append(items, graphObject(p))

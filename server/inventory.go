@@ -247,6 +247,12 @@ func tagged(f arm.Filter, tags map[string]string) bool {
 }
 
 func (s *Server) getResource(x *exchange) error {
+	if strings.Count(x.path.Scope.Type(), "/") > 1 {
+		// What is in a target (a database), the target itself is asked about.
+		if err := x.enter(dials); err != nil {
+			return err
+		}
+	}
 	r, err := s.api.Resource(x.ctx, x.path.Scope)
 	if err != nil {
 		return err

@@ -128,7 +128,7 @@ func (s *Server) exchangeRoute(method, tenant string, serve func(http.ResponseWr
 		}
 		serve(w, r, identity.Exchange{
 			Base: base, Tenant: tenant, Address: s.addressOf(r),
-			SignedIn: func(ctx context.Context, a identity.Attempt) error { return s.signedIn(ctx, r, a) },
+			SignedIn: func(ctx context.Context, a identity.Attempt) error { return s.signedIn(ctx, w, r, a) },
 		})
 		return nil
 	}}
@@ -151,8 +151,8 @@ func (s *Server) tenantNamed(ctx context.Context, name string) (string, error) {
 }
 
 // signedIn notes a sign-in in the audit log. A success that can't be noted is
-// none.
-func (s *Server) signedIn(ctx context.Context, r *http.Request, a identity.Attempt) error {
+// none; it is a line, so it counts among its principal's writes.
+func (s *Server) signedIn(ctx context.Context, w http.ResponseWriter, r *http.Request, a identity.Attempt) error {
 	p := a.Principal
 	visitOf(r.Context()).caller = p.Name
 	e := patchbay.AuditEntry{
@@ -160,19 +160,26 @@ func (s *Server) signedIn(ctx context.Context, r *http.Request, a identity.Attem
 		Address: s.addressOf(r), Request: visitOf(r.Context()).id,
 	}
 	if a.Err == nil {
+		if err := s.limit(w, r, patchbay.Subject{ID: p.ID, Tenant: p.Tenant}); err != nil {
+			e.Result, e.Code = patchbay.AuditRefused, patchbay.CodeOf(err)
+			s.writeRefusals(ctx, s.refusals.add(p.Tenant, "limit "+p.ID, 1, e))
+			return err
+		}
 		if s.opts.Audit == nil {
 			return nil
 		}
 		return s.opts.Audit.AppendAudit(ctx, e)
 	}
 	e.Result, e.Code = patchbay.AuditRefused, patchbay.CodeOf(a.Err)
+	group, who := "sign-in "+p.Tenant, p.ID // whoever knows the client can make these
 	if p.ID == "" {
+		group, who = strangers, "sign-in "+network(e.Address)
 		e.Caller = "unknown"
 		if id, err := uuid.Parse(a.Client); err == nil {
 			e.Detail = "client id " + id.String()
 		}
 	}
-	s.writeRefusals(ctx, s.refusals.add("sign-in "+p.ID+" "+network(e.Address), strangerLines, e))
+	s.writeRefusals(ctx, s.refusals.add(group, who, strangerLines, e))
 	return nil
 }
 

@@ -1,13 +1,19 @@
 package server
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+
+	"github.com/google/uuid"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/access"
@@ -104,6 +110,78 @@ func TestSignInsAreAudited(t *testing.T) {
 		if strings.Contains(b.logs.String(), s) {
 			t.Errorf("%q is in the log", s)
 		}
+	}
+}
+
+// Strangers with random client ids, each from an address of its own, who never
+// stop: who has a secret signs in, the first time and again, from anywhere.
+func TestAFloodOfRandomClientsKeepsNobodyOut(t *testing.T) {
+	b, _, s := withIssuer(t, func(o *Options) { o.TrustForwarded, o.Limits = true, unlimited })
+	form := func(id, secret string) string {
+		return url.Values{"grant_type": {"client_credentials"}, "client_id": {id}, "client_secret": {secret}}.Encode()
+	}
+	from := func(i int64) string { return fmt.Sprintf("10.%d.%d.%d", i>>16&255, i>>8&255, i&255) }
+	var strangers sync.WaitGroup
+	var sent atomic.Int64
+	over, stop := context.WithCancel(t.Context())
+	begun := make(chan struct{})
+	for range 200 {
+		strangers.Go(func() {
+			for over.Err() == nil {
+				i := sent.Add(1)
+				if i == 1000 {
+					close(begun)
+				}
+				if w := b.ask("POST", "/adfs/oauth2/token", form(uuid.NewString(), "guess"), "X-Forwarded-For", from(i)); w.Code != 401 && w.Code != 429 {
+					t.Errorf("a stranger: %d %s", w.Code, w.Body)
+				}
+			}
+		})
+	}
+	defer strangers.Wait()
+	defer stop()
+	<-begun
+	for i := range int64(6) {
+		p, secret, err := s.Create(t.Context(), identity.NewPrincipal{Tenant: otherTenant, Name: fmt.Sprint("deployer ", i)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for j := range int64(3) {
+			if w := b.ask("POST", "/adfs/oauth2/token", form(p.AppID, secret.Reveal()), "X-Forwarded-For", from(1<<20+10*i+j)); w.Code != 200 {
+				t.Errorf("sign-in %d of client %d: %d %s", j, i, w.Code, w.Body)
+			}
+		}
+	}
+}
+
+// A sign-in is a line of the audit log, and one that is remembered costs nothing
+// else: it must not be the way to write lines without an end.
+func TestSignInsThatSucceedAreWritesOfTheirPrincipal(t *testing.T) {
+	b, log, s := withIssuer(t, func(o *Options) { o.Limits = Limits{Writes: 1} })
+	form := map[string]string{}
+	for _, name := range []string{"busy", "calm"} {
+		p, secret, err := s.Create(t.Context(), identity.NewPrincipal{Tenant: otherTenant, Name: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		form[name] = url.Values{"grant_type": {"client_credentials"}, "client_id": {p.AppID}, "client_secret": {secret.Reveal()}}.Encode()
+	}
+	codes := map[int]int{}
+	for range 50 {
+		w := b.ask("POST", "/adfs/oauth2/token", form["busy"])
+		codes[w.Code]++
+		if w.Code == http.StatusTooManyRequests && (w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), "slow_down")) {
+			t.Fatalf("%v %s", w.Header(), w.Body)
+		}
+	}
+	if codes[200] < burstSeconds || codes[200]+codes[429] != 50 || codes[429] < 30 {
+		t.Errorf("%v", codes)
+	}
+	if lines := log.heard(); len(lines) != codes[200]+1 {
+		t.Errorf("%d lines of %v", len(lines), codes)
+	}
+	if w := b.ask("POST", "/adfs/oauth2/token", form["calm"]); w.Code != 200 {
+		t.Errorf("another principal's: %d %s", w.Code, w.Body)
 	}
 }
 

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"container/list"
 	"math"
 	"net/http"
 	"net/netip"
@@ -12,6 +11,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/internal/recent"
 )
 
 // Limits say how many requests are answered, in requests a second; bursts of
@@ -27,9 +27,15 @@ type Limits struct {
 	Strangers float64
 }
 
+// The kinds of requests that are counted apart.
+const (
+	reads  = "reads"
+	writes = "writes"
+)
+
 const (
 	burstSeconds = 10
-	maxBuckets   = 10_000 // who is remembered at once
+	maxBuckets   = 10_000 // who is remembered at once, of each tenant and of the strangers
 )
 
 func (l Limits) withDefaults() Limits {
@@ -46,46 +52,38 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// limiter has the buckets of those who asked last.
+// limiter has the buckets of those who asked last, of each tenant and of the
+// strangers.
 type limiter struct {
-	limits Limits
-	mu     sync.Mutex
-	byKey  map[string]*list.Element
-	order  *list.List // the last to ask in front
+	limits  Limits
+	mu      sync.Mutex
+	buckets *recent.Map[*rate.Limiter]
 }
 
-type bucket struct {
-	key string
-	*rate.Limiter
-}
+// strangers are all whom nobody knows yet, beside the tenants.
+const strangers = ""
 
 func newLimiter(l Limits) *limiter {
-	return &limiter{limits: l.withDefaults(), byKey: map[string]*list.Element{}, order: list.New()}
+	return &limiter{limits: l.withDefaults(), buckets: recent.New[*rate.Limiter](maxBuckets)}
 }
 
-func (l *limiter) bucket(key string, perSecond float64) *rate.Limiter {
+func (l *limiter) bucket(group, key string, perSecond float64) *rate.Limiter {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if e := l.byKey[key]; e != nil {
-		l.order.MoveToFront(e)
-		return e.Value.(bucket).Limiter
+	b, ok := l.buckets.Get(group, key)
+	if !ok {
+		b = rate.NewLimiter(rate.Limit(perSecond), int(math.Ceil(perSecond*burstSeconds)))
+		l.buckets.Put(group, key, b)
 	}
-	if l.order.Len() >= maxBuckets {
-		last := l.order.Back()
-		l.order.Remove(last)
-		delete(l.byKey, last.Value.(bucket).key)
-	}
-	b := bucket{key, rate.NewLimiter(rate.Limit(perSecond), int(math.Ceil(perSecond*burstSeconds)))}
-	l.byKey[key] = l.order.PushFront(b)
-	return b.Limiter
+	return b
 }
 
 // take takes one of a bucket; when it is empty, wait is when there is one.
-func (l *limiter) take(key string, perSecond float64, now time.Time) (left int, wait time.Duration, ok bool) {
+func (l *limiter) take(group, key string, perSecond float64, now time.Time) (left int, wait time.Duration, ok bool) {
 	if perSecond < 0 {
 		return math.MaxInt32, 0, true
 	}
-	b := l.bucket(key, perSecond)
+	b := l.bucket(group, key, perSecond)
 	if b.AllowN(now, 1) {
 		return int(b.TokensAt(now)), 0, true
 	}
@@ -93,9 +91,17 @@ func (l *limiter) take(key string, perSecond float64, now time.Time) (left int, 
 	return 0, time.Duration(missing / perSecond * float64(time.Second)), false
 }
 
+// spend takes n of a bucket, which may then owe some.
+func (l *limiter) spend(group, key string, perSecond float64, n int, now time.Time) {
+	if perSecond >= 0 {
+		b := l.bucket(group, key, perSecond)
+		b.ReserveN(now, min(n, b.Burst()))
+	}
+}
+
 // full reports whether a bucket has something left, and takes nothing.
-func (l *limiter) full(key string, perSecond float64, now time.Time) bool {
-	return perSecond < 0 || l.bucket(key, perSecond).TokensAt(now) >= 1
+func (l *limiter) full(group, key string, perSecond float64, now time.Time) bool {
+	return perSecond < 0 || l.bucket(group, key, perSecond).TokensAt(now) >= 1
 }
 
 // limit counts a request of a caller, against its own limit and its tenant's.
@@ -104,16 +110,16 @@ func (s *Server) limit(w http.ResponseWriter, r *http.Request, who patchbay.Subj
 		return nil
 	}
 	l := s.limiter.limits
-	kind, one, all := "reads", l.Reads, l.TenantReads
+	kind, one, all := reads, l.Reads, l.TenantReads
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		kind, one, all = "writes", l.Writes, l.TenantWrites
+		kind, one, all = writes, l.Writes, l.TenantWrites
 	}
 	now := s.now()
-	left, wait, ok := s.limiter.take(kind+" of "+who.Tenant+"/"+who.ID, one, now)
+	left, wait, ok := s.limiter.take(who.Tenant, kind+" of "+who.ID, one, now)
 	whose := "this caller"
 	if ok {
 		var left2 int
-		left2, wait, ok = s.limiter.take(kind+" in "+who.Tenant, all, now)
+		left2, wait, ok = s.limiter.take(who.Tenant, kind, all, now)
 		left, whose = min(left, left2), "the caller's tenant"
 	}
 	w.Header().Set("x-ms-ratelimit-remaining-subscription-"+kind, strconv.Itoa(left))
@@ -123,20 +129,33 @@ func (s *Server) limit(w http.ResponseWriter, r *http.Request, who patchbay.Subj
 	return tooMany(w, wait, whose+" sent more "+kind+" than it may")
 }
 
+// recordsOfARead is how many records of a list are one read.
+const recordsOfARead = 100
+
+// charge counts a list as so many reads more as it read records, whether or not
+// its caller was shown them: what it is beyond the limits, the caller waits
+// before the next read.
+func (s *Server) charge(who patchbay.Subject, records int) {
+	more := records / recordsOfARead
+	if who.Operator || more == 0 {
+		return
+	}
+	l, now := s.limiter.limits, s.now()
+	s.limiter.spend(who.Tenant, reads+" of "+who.ID, l.Reads, more, now)
+	s.limiter.spend(who.Tenant, reads, l.TenantReads, more, now)
+}
+
 // limitStranger refuses to look at more tokens from an address that sent too
 // many that were not good.
 func (s *Server) limitStranger(w http.ResponseWriter, r *http.Request) error {
-	if s.limiter.full(s.stranger(r), s.limiter.limits.Strangers, s.now()) {
+	if s.limiter.full(strangers, network(s.addressOf(r)), s.limiter.limits.Strangers, s.now()) {
 		return nil
 	}
 	return tooMany(w, time.Second, "too many requests from this address were not signed in")
 }
 
-// stranger is the bucket of a request that nobody signed in with.
-func (s *Server) stranger(r *http.Request) string { return "stranger " + network(s.addressOf(r)) }
-
 func (s *Server) countStranger(r *http.Request) {
-	s.limiter.take(s.stranger(r), s.limiter.limits.Strangers, s.now())
+	s.limiter.take(strangers, network(s.addressOf(r)), s.limiter.limits.Strangers, s.now())
 }
 
 // network is what one stranger can call from: an address, or the /64 that

@@ -82,6 +82,34 @@ func TestATenantIsLimitedAsAWhole(t *testing.T) {
 	}
 }
 
+// A list that reads a lot is as many reads, whatever its reader may see.
+func TestAListCountsAsWhatItReads(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	b, p := withPeople(t, func(o *Options) {
+		o.Limits = Limits{Reads: 2, TenantReads: 100}
+		o.Clock = func() time.Time { return now }
+	})
+	for i := range 1000 {
+		id := patchbay.ID(fmt.Sprintf("%s/providers/Microsoft.Cache/redis/r%d", otherRG, i))
+		b.fake.resources[id.Key()] = patchbay.Resource{ID: id}
+	}
+	p.give(p.caller("curious", testTenant), access.Reader, testRG)
+	const path = "/providers/Patchbay.Connector/resources?api-version=2026-11-01&$top=1000"
+	if w := b.as("curious", "GET", path, ""); w.Code != 200 || strings.Contains(w.Body.String(), "/r0") {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	left := func() string {
+		return b.as("curious", "GET", "/subscriptions", "").Header().Get("x-ms-ratelimit-remaining-subscription-reads")
+	}
+	if got := left(); got != "8" { // of 20: the request, a read for every hundred records, and this one
+		t.Errorf("%s reads are left", got)
+	}
+	b.as("curious", "GET", path, "")
+	if w := b.as("curious", "GET", path, ""); w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") != "2" {
+		t.Errorf("%d %v", w.Code, w.Header())
+	}
+}
+
 func TestStrangersAreLimitedByAddressAndNotLookedAt(t *testing.T) {
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	b, p := withPeople(t, func(o *Options) {
@@ -128,17 +156,19 @@ func TestStrangersAreLimitedByAddressAndNotLookedAt(t *testing.T) {
 func TestTheLimiterRemembersSoManyAndNoMore(t *testing.T) {
 	l := newLimiter(Limits{})
 	now := time.Now()
-	for i := range maxBuckets + 100 {
-		l.take(fmt.Sprint(i), 1, now)
-	}
-	if len(l.byKey) != maxBuckets || l.order.Len() != maxBuckets {
-		t.Errorf("%d %d", len(l.byKey), l.order.Len())
-	}
 	for range 20 {
-		l.take("busy", 1, now)
+		l.take(testTenant, "busy", 1, now)
 	}
-	if _, _, ok := l.take("busy", 1, now); ok {
-		t.Error("the one that asked last is forgotten")
+	for i := range maxBuckets + 100 {
+		l.take(strangers, fmt.Sprint(i), 1, now)
+		l.take(otherTenant, fmt.Sprint(i), 1, now)
+	}
+	if n := l.buckets.Len(strangers); n != maxBuckets {
+		t.Errorf("%d strangers are remembered", n)
+	}
+	// It would have all that it may send once more.
+	if _, _, ok := l.take(testTenant, "busy", 1, now); ok {
+		t.Error("a flood of others made a tenant's caller forgotten")
 	}
 }
 
@@ -186,15 +216,20 @@ func TestRefusalsAreWrittenAndFloodsAreSummedUp(t *testing.T) {
 	}
 }
 
-func TestRefusalsOfManyAreBounded(t *testing.T) {
+func TestRefusalsOfATenantAreBoundedAndHideNoOthers(t *testing.T) {
 	var f refusals
 	now := time.Now()
 	lines := 0
-	for i := range refusalTallies + 5000 {
-		lines += len(f.add(fmt.Sprint(i), callerLines, patchbay.AuditEntry{Time: now}))
+	for i := range 100 * groupTallies {
+		lines += len(f.add(testTenant, fmt.Sprint(i%5000), callerLines, patchbay.AuditEntry{Time: now}))
 	}
-	if len(f.tally) > refusalTallies+1 || lines > refusalTallies+strangerLines {
-		t.Errorf("%d tallies, %d lines", len(f.tally), lines)
+	if n := len(f.groups[testTenant].tallies); n > groupTallies+1 || lines > groupLines {
+		t.Errorf("%d tallies, %d lines", n, lines)
+	}
+	for range callerLines {
+		if len(f.add(otherTenant, "calm", callerLines, patchbay.AuditEntry{Time: now})) != 1 {
+			t.Fatal("a refusal in another tenant is not told")
+		}
 	}
 }
 
@@ -203,17 +238,17 @@ func TestAddressesByTheThousandFillNoLog(t *testing.T) {
 	now := time.Now()
 	for range 2 { // the second minute is as the first
 		lines := 0
-		for i := range 100 * strangerTallies {
-			lines += len(f.add(fmt.Sprint("address ", i%5000), strangerLines, patchbay.AuditEntry{Time: now}))
+		for i := range 100 * groupTallies {
+			lines += len(f.add(strangers, fmt.Sprint("address ", i%5000), strangerLines, patchbay.AuditEntry{Time: now}))
 		}
-		lines += len(f.add("caller of a tenant", callerLines, patchbay.AuditEntry{Time: now, Caller: "ann"}))
+		lines += len(f.add(testTenant, "caller", callerLines, patchbay.AuditEntry{Time: now, Caller: "ann"}))
 		now = now.Add(refusalWindow)
 		sums := f.over(now)
-		if most := (strangerTallies+1)*(strangerLines+1) + 1; lines+len(sums) > most {
+		if most := groupLines + groupTallies + 2; lines+len(sums) > most {
 			t.Errorf("%d lines in a minute, more than %d", lines+len(sums), most)
 		}
-		if f.strangers != 0 || len(f.tally) != 0 {
-			t.Errorf("%d strangers, %d tallies are left", f.strangers, len(f.tally))
+		if len(f.groups) != 0 {
+			t.Errorf("%d groups are left", len(f.groups))
 		}
 		n := 0
 		for _, l := range sums {
@@ -223,7 +258,7 @@ func TestAddressesByTheThousandFillNoLog(t *testing.T) {
 			}
 			n += more
 		}
-		if want := 100*strangerTallies + 1; lines+n != want {
+		if want := 100*groupTallies + 1; lines+n != want {
 			t.Errorf("%d refusals are told of, want %d", lines+n, want)
 		}
 	}

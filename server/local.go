@@ -17,7 +17,7 @@ func (s *Server) localRoutes(add addRoute) {
 		return from(arm.V20221101Preview, "the resource type locations/connectors", answer)
 	}
 	add(arm.RouteConnectors, linkerVersion, map[string]route{
-		"GET": {action: connectors + "read", answer: local(s.listLinkers)},
+		"GET": {action: connectors + "read", answer: local(s.listLinkers), costs: lists},
 	})
 	add(arm.RouteConnector, linkerVersion, map[string]route{
 		"GET":    {action: connectors + "read", answer: local(s.getLinker)},
@@ -27,12 +27,12 @@ func (s *Server) localRoutes(add addRoute) {
 	})
 	add(arm.RouteConnectorAction, linkerVersion, map[string]route{
 		"POST validate":               {action: connectors + "validate/action", answer: local(s.validateLinker)},
-		"POST generateconfigurations": {action: connectors + "generateConfigurations/action", answer: local(s.generateConfigurations)},
+		"POST generateconfigurations": {action: connectors + "generateConfigurations/action", answer: local(s.generateConfigurations), costs: dials},
 	})
 	add(arm.RouteOwnConnectorAction, ownVersion, map[string]route{
 		"POST rotate":   {action: own + "connectors/rotate/action", answer: s.rotateLinker},
 		"POST validate": {action: own + "connectors/validate/action", answer: s.validateOwn},
-		"POST preview":  {action: own + "connectors/preview/action", answer: s.previewLinker},
+		"POST preview":  {action: own + "connectors/preview/action", answer: s.previewLinker, costs: dials},
 	})
 }
 

@@ -107,6 +107,11 @@ func (s *Server) getOperation(x *exchange) error {
 	if wait == 0 || op.State.Ended() {
 		return x.json(http.StatusOK, shown(op))
 	}
+	leave, ok := x.wait()
+	if !ok {
+		return tooManyWait(x)
+	}
+	defer leave()
 	ctx, cancel := context.WithTimeout(x.ctx, wait)
 	defer cancel()
 	// A stop ends the wait, so that draining is not held up by watchers.
@@ -190,6 +195,7 @@ func (x *exchange) leftover() error {
 		if err != nil {
 			return err
 		}
+		x.records += len(page)
 		for _, l := range page {
 			if l.ID == x.path.Name {
 				return x.allowed(l.Connection)

@@ -22,7 +22,7 @@ func (s *Server) principalRoutes(add addRoute) {
 		"PUT": {action: own + "tenants/write", answer: s.putTenant},
 	})
 	add(arm.RoutePrincipals, ownVersion, map[string]route{
-		"GET":  {action: own + "principals/read", answer: s.listPrincipals},
+		"GET":  {action: own + "principals/read", answer: s.listPrincipals, costs: lists},
 		"POST": {action: own + "principals/write", answer: s.createPrincipal},
 	})
 	add(arm.RoutePrincipal, ownVersion, map[string]route{

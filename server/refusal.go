@@ -23,76 +23,96 @@ type refusal struct {
 // told in one line.
 const (
 	refusalWindow   = time.Minute
-	strangerLines   = 10   // of one address that nobody signed in from, in a window
+	strangerLines   = 10   // of one network that nobody signed in from, or one client that it named, in a window
 	callerLines     = 100  // of one caller
-	refusalTallies  = 4096 // who is remembered at once
-	strangerTallies = 256  // of them, those that nobody signed in from: who has addresses by the thousand fills no disk
+	groupLines      = 1000 // of one tenant, or of all strangers: who has addresses by the thousand fills no disk
+	groupTallies    = 256  // who of them is told apart at once
 	refusalDeadline = 5 * time.Second
 )
 
-// refusals writes refusals to the audit log, and sums floods up.
+// refusals writes refusals to the audit log, and sums floods up: those of each
+// tenant apart, so that nobody's flood hides another's.
 type refusals struct {
-	mu        sync.Mutex
-	tally     map[string]*tally
-	strangers int // in tally
+	mu     sync.Mutex
+	groups map[string]*refusalGroup
+	next   time.Time // no window is over before
+}
+
+type refusalGroup struct {
+	tallies map[string]*tally
+	since   time.Time // lines are counted from
+	lines   int
 }
 
 type tally struct {
-	stranger bool
-	since    time.Time
-	lines    int
-	more     int
-	last     patchbay.AuditEntry
+	since time.Time
+	lines int
+	more  int
+	last  patchbay.AuditEntry
 }
 
-// add counts a refusal of who; it gives the lines to write now: this one, and
-// what other windows have summed up.
-func (f *refusals) add(who string, limit int, e patchbay.AuditEntry) []patchbay.AuditEntry {
+// add counts a refusal of who in a group; it gives the lines to write now: this
+// one, and what other windows have summed up.
+func (f *refusals) add(group, who string, limit int, e patchbay.AuditEntry) []patchbay.AuditEntry {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	lines := f.ended(e.Time)
-	t := f.tally[who]
-	if t == nil {
-		stranger := limit == strangerLines
-		if len(f.tally) >= refusalTallies || stranger && f.strangers >= strangerTallies {
-			// Too many at once to tell apart: they share one.
-			who, limit, stranger = "", strangerLines, false
-			t = f.tally[who]
+	g := f.groups[group]
+	if g == nil {
+		g = &refusalGroup{tallies: map[string]*tally{}, since: e.Time}
+		if f.groups == nil {
+			f.groups = map[string]*refusalGroup{}
 		}
-		if t == nil {
-			if f.tally == nil {
-				f.tally = map[string]*tally{}
-			}
-			t = &tally{stranger: stranger, since: e.Time}
-			f.tally[who] = t
-			if stranger {
-				f.strangers++
-			}
+		f.groups[group] = g
+	}
+	if e.Time.Sub(g.since) >= refusalWindow {
+		g.since, g.lines = e.Time, 0
+	}
+	t := g.tallies[who]
+	if t == nil && len(g.tallies) >= groupTallies {
+		who, limit = "", strangerLines // too many to tell apart: they share one
+		t = g.tallies[who]
+	}
+	if t == nil {
+		t = &tally{since: e.Time}
+		g.tallies[who] = t
+		if over := e.Time.Add(refusalWindow); f.next.IsZero() || over.Before(f.next) {
+			f.next = over
 		}
 	}
 	t.last = e
-	if t.lines >= limit {
+	if t.lines >= limit || g.lines >= groupLines {
 		t.more++
 		return lines
 	}
 	t.lines++
+	g.lines++
 	return append(lines, e)
 }
 
 // ended forgets windows that are over, and sums up what they counted.
 func (f *refusals) ended(now time.Time) []patchbay.AuditEntry {
+	if now.Before(f.next) {
+		return nil
+	}
+	f.next = time.Time{}
 	var lines []patchbay.AuditEntry
-	for who, t := range f.tally {
-		if now.Sub(t.since) < refusalWindow {
-			continue
+	for name, g := range f.groups {
+		for who, t := range g.tallies {
+			if over := t.since.Add(refusalWindow); now.Before(over) {
+				if f.next.IsZero() || over.Before(f.next) {
+					f.next = over
+				}
+				continue
+			}
+			if t.more > 0 {
+				lines = append(lines, t.sum(now))
+			}
+			delete(g.tallies, who)
 		}
-		if t.more > 0 {
-			lines = append(lines, t.sum(now))
+		if len(g.tallies) == 0 {
+			delete(f.groups, name)
 		}
-		if t.stranger {
-			f.strangers--
-		}
-		delete(f.tally, who)
 	}
 	return lines
 }
@@ -109,12 +129,14 @@ func (f *refusals) flush(now time.Time) []patchbay.AuditEntry {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var lines []patchbay.AuditEntry
-	for _, t := range f.tally {
-		if t.more > 0 {
-			lines = append(lines, t.sum(now))
+	for _, g := range f.groups {
+		for _, t := range g.tallies {
+			if t.more > 0 {
+				lines = append(lines, t.sum(now))
+			}
 		}
 	}
-	f.tally, f.strangers = nil, 0
+	f.groups = nil
 	return lines
 }
 
@@ -149,7 +171,7 @@ func (s *Server) flushRefusals(ctx context.Context) {
 func (s *Server) refusedSignIn(r *http.Request, err error) {
 	e := s.refusalEntry(r, err)
 	e.Action, e.Caller = "Patchbay.Connector/signIn/action", "unknown"
-	s.writeRefusals(r.Context(), s.refusals.add("address "+network(e.Address), strangerLines, e))
+	s.writeRefusals(r.Context(), s.refusals.add(strangers, network(e.Address), strangerLines, e))
 }
 
 // refusedCaller notes what a caller was not allowed.
@@ -164,7 +186,7 @@ func (s *Server) refusedCaller(x *exchange, err error) {
 			e.Detail = "answered as absent"
 		}
 	}
-	s.writeRefusals(x.r.Context(), s.refusals.add("caller "+who.Tenant+"/"+who.ID, callerLines, e))
+	s.writeRefusals(x.r.Context(), s.refusals.add(who.Tenant, "caller "+who.ID, callerLines, e))
 }
 
 // limitedCaller notes that somebody sent more than the limits let through: one
@@ -173,7 +195,7 @@ func (s *Server) limitedCaller(x *exchange, err error) {
 	e := s.refusalEntry(x.r, err)
 	who := x.caller.subject
 	e.Action, e.Caller, e.CallerID, e.Kind, e.Tenant = x.action, x.caller.Name, who.ID, who.Kind, who.Tenant
-	s.writeRefusals(x.r.Context(), s.refusals.add("limit "+who.Tenant+"/"+who.ID, 1, e))
+	s.writeRefusals(x.r.Context(), s.refusals.add(who.Tenant, "limit "+who.ID, 1, e))
 }
 
 func (s *Server) refusalEntry(r *http.Request, err error) patchbay.AuditEntry {

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -108,9 +107,9 @@ type Server struct {
 	handler http.Handler
 	routes  routes
 
-	limiter   *limiter
-	refusals  refusals
-	verifying sync.Mutex // one check of the audit log at a time: each reads all of it
+	limiter  *limiter
+	shares   shares
+	refusals refusals
 
 	// stopping is done when a stop began: waiting requests end, readiness with
 	// them.
@@ -179,7 +178,7 @@ func New(api connector.API, opts Options) (*Server, error) {
 	if err := guard(s.routes); err != nil {
 		return nil, err
 	}
-	s.limiter = newLimiter(opts.Limits)
+	s.limiter, s.shares = newLimiter(opts.Limits), newShares()
 	s.handler = s.observed(otelhttp.NewHandler(http.HandlerFunc(s.answer), "patchbay",
 		otelhttp.WithSpanNameFormatter(func(_ string, r *http.Request) string {
 			return r.Method + " " + string(routeOf(r.Context()))

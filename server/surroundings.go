@@ -17,22 +17,22 @@ const readSubscription = "Microsoft.Resources/subscriptions/read"
 func (s *Server) surroundingRoutes(add addRoute) {
 	add(arm.RouteConfigurationNames, linkerVersion, map[string]route{
 		"GET": {action: "Microsoft.ServiceLinker/configurationNames/read",
-			answer: from(arm.V20221101Preview, "configurationNames", s.configurationNames)},
+			answer: from(arm.V20221101Preview, "configurationNames", s.configurationNames), costs: lists},
 	})
 	add(arm.RouteTenantList, anyVersion, map[string]route{
 		"GET": {action: "Microsoft.Resources/tenants/read", answer: s.tenantList},
 	})
-	add(arm.RouteLocations, anyVersion, map[string]route{"GET": {action: readSubscription, answer: s.listLocations}})
-	add(arm.RouteProviders, anyVersion, map[string]route{"GET": {action: readSubscription, answer: s.listProviders}})
-	add(arm.RouteProvider, anyVersion, map[string]route{"GET": {action: readSubscription, answer: s.getProvider}})
+	add(arm.RouteLocations, anyVersion, map[string]route{"GET": {action: readSubscription, answer: s.listLocations, costs: lists}})
+	add(arm.RouteProviders, anyVersion, map[string]route{"GET": {action: readSubscription, answer: s.listProviders, costs: lists}})
+	add(arm.RouteProvider, anyVersion, map[string]route{"GET": {action: readSubscription, answer: s.getProvider, costs: lists}})
 	// Registering changes nothing: every provider is registered everywhere.
 	add(arm.RouteProviderAction, anyVersion, map[string]route{
-		"POST register":   {action: readSubscription, answer: s.getProvider},
+		"POST register":   {action: readSubscription, answer: s.getProvider, costs: lists},
 		"POST unregister": {action: readSubscription, answer: s.unregisterProvider},
 	})
 	add(arm.RouteSiteConfig, anyVersion, map[string]route{"GET": {action: own + "resources/read", answer: s.siteConfig}})
 	add(arm.RouteSiteConfigList, anyVersion, map[string]route{
-		"POST": {action: "Microsoft.Web/sites/config/list/action", answer: s.siteSettings},
+		"POST": {action: "Microsoft.Web/sites/config/list/action", answer: s.siteSettings, costs: dials},
 	})
 	add(arm.RouteSitePublish, anyVersion, map[string]route{"POST": {action: own + "resources/read", answer: s.publishProfiles}})
 }

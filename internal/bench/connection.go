@@ -37,15 +37,15 @@ type connectionBench struct {
 	client *http.Client
 	url    string
 	token  string
+	ca     []byte
 	group  string
 	steps  map[string][]time.Duration // of creates
+
+	database       string
+	trustForwarded bool
 }
 
-// What of PostgreSQL the two are measured on; fsync is on, as in production.
-const (
-	benchDatabase = "shop"
-	apiVersion    = "2026-11-01"
-)
+const apiVersion = "2026-11-01"
 
 func benchConnections(ctx context.Context, out io.Writer, rounds int) (err error) {
 	dir, err := os.MkdirTemp("", "patchbay-bench-")
@@ -53,7 +53,7 @@ func benchConnections(ctx context.Context, out io.Writer, rounds int) (err error
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	b := &connectionBench{dir: dir, steps: map[string][]time.Duration{}}
+	b := &connectionBench{dir: dir, database: "shop", steps: map[string][]time.Duration{}}
 	b.pg, err = testenv.StartPostgres(ctx, testenv.PostgresOptions{Settings: map[string]string{"fsync": "on"}})
 	if err != nil {
 		return err
@@ -131,7 +131,7 @@ func (b *connectionBench) start(ctx context.Context) (stop func() error, err err
 	data := filepath.Join(b.dir, "data")
 	go func() {
 		ended <- controlplane.Run(ctx, controlplane.Options{
-			Server:  server.Options{Dir: data, Address: "127.0.0.1:0"},
+			Server:  server.Options{Dir: data, Address: "127.0.0.1:0", TrustForwarded: b.trustForwarded},
 			Log:     slog.New(slog.DiscardHandler),
 			Overlap: time.Millisecond,
 			Ready:   func(s *server.Server) { ready <- s },
@@ -149,9 +149,7 @@ func (b *connectionBench) start(ctx context.Context) (stop func() error, err err
 		cancel()
 		return nil, err
 	}
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(ca)
-	b.client = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
+	b.trust(ca)
 	b.url, b.token = web.URL(), web.Token().Reveal()
 	return func() error {
 		b.client.CloseIdleConnections()
@@ -160,17 +158,25 @@ func (b *connectionBench) start(ctx context.Context) (stop func() error, err err
 	}, nil
 }
 
+// trust makes a client that knows the server's authority.
+func (b *connectionBench) trust(ca []byte) {
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(ca)
+	b.ca = ca
+	b.client = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, MaxIdleConnsPerHost: 256}}
+}
+
 func (b *connectionBench) prepare(ctx context.Context) error {
 	admin, err := b.pg.Connect(ctx, "postgres")
 	if err != nil {
 		return err
 	}
-	_, err = admin.Exec(ctx, "CREATE DATABASE "+benchDatabase)
+	_, err = admin.Exec(ctx, "CREATE DATABASE "+b.database)
 	_ = admin.Close(ctx)
 	if err != nil {
 		return err
 	}
-	if b.admin, err = b.pg.Connect(ctx, benchDatabase); err != nil {
+	if b.admin, err = b.pg.Connect(ctx, b.database); err != nil {
 		return err
 	}
 	for i := range 20 {
@@ -206,7 +212,7 @@ func (b *connectionBench) prepare(ctx context.Context) error {
 
 func (b *connectionBench) body() any {
 	return map[string]any{"properties": map[string]any{
-		"targetService": map[string]any{"type": "AzureResource", "id": b.group + "/providers/Microsoft.DBforPostgreSQL/flexibleServers/db/databases/" + benchDatabase},
+		"targetService": map[string]any{"type": "AzureResource", "id": b.group + "/providers/Microsoft.DBforPostgreSQL/flexibleServers/db/databases/" + b.database},
 		"authInfo":      map[string]any{"authType": "secret"}, "clientType": "go",
 	}}
 }
@@ -331,7 +337,7 @@ func (h *byHand) create(ctx context.Context) error {
 }
 
 func (h *byHand) dsn() string {
-	return fmt.Sprintf("host=%s port=%d dbname=%s sslmode=disable user=%s password=%s", h.b.pg.Host, h.b.pg.Port, benchDatabase, h.role, h.password)
+	return fmt.Sprintf("host=%s port=%d dbname=%s sslmode=disable user=%s password=%s", h.b.pg.Host, h.b.pg.Port, h.b.database, h.role, h.password)
 }
 
 func (h *byHand) signIn(ctx context.Context) error {

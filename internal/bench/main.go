@@ -1,7 +1,7 @@
 // Command bench measures Patchbay on this machine, and prints a small table
 // for each thing that it measures: what docs/performance.md reports.
 //
-//	go run ./internal/bench [-rounds N] [engine] [records] [connection] [probes] [memory]
+//	go run ./internal/bench [-rounds N] [engine] [records] [connection] [probes] [floods] [memory]
 package main
 
 import (
@@ -10,6 +10,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"slices"
@@ -24,13 +25,22 @@ func main() {
 	controlplane.IfChild()
 	rounds := flag.Int("rounds", 200, "how often each of the connection's operations is measured")
 	only := flag.String("only", "", "what to measure, as the arguments do")
+	asFlood := flag.Int("flood", -1, "be the process that this flood comes from, as its standard input says")
 	flag.Parse()
+	if *asFlood >= 0 {
+		if err := runFlood(*asFlood, os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintf(os.Stderr, "flood: %v\n", err)
+			os.Exit(1)
+		}
+		return
+	}
+	slog.SetDefault(slog.New(slog.DiscardHandler)) // libraries log there
 	which := flag.Args()
 	if *only != "" {
 		which = append(which, strings.Split(*only, ",")...)
 	}
 	if len(which) == 0 {
-		which = []string{"engine", "records", "connection", "probes", "memory"}
+		which = []string{"engine", "records", "connection", "probes", "floods", "memory"}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -45,10 +55,12 @@ func main() {
 			err = benchConnections(ctx, os.Stdout, *rounds)
 		case "probes":
 			err = benchProbes(ctx, os.Stdout, *rounds)
+		case "floods":
+			err = benchFloods(ctx, os.Stdout, *rounds)
 		case "memory":
 			err = inTemp(ctx, benchMemory)
 		default:
-			err = errors.New("there is no such benchmark; there are engine, records, connection, probes and memory")
+			err = errors.New("there is no such benchmark; there are engine, records, connection, probes, floods and memory")
 		}
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "bench %s: %v\n", name, err)

@@ -26,7 +26,7 @@ type Pool struct {
 
 	mu    sync.Mutex
 	root  node
-	taken uint64 // counts places, so that the longest wait is known
+	turns uint64 // counts waits and places, so that who waits the longest is known
 }
 
 // node is one who holds or waits, and is made of others: a tenant of targets.
@@ -35,6 +35,7 @@ type node struct {
 	key      string
 	held     int
 	waiting  int
+	last     uint64    // when it was given a place
 	queue    []*waiter // of itself
 	children map[string]*node
 }
@@ -65,8 +66,8 @@ func (p *Pool) Acquire(ctx context.Context, who ...string) (release func(), err 
 		p.mu.Unlock()
 		return nil, ErrLine
 	}
-	w := &waiter{since: p.taken, ready: make(chan struct{})}
-	p.taken++
+	w := &waiter{since: p.turns, ready: make(chan struct{})}
+	p.turns++
 	n.queue = append(n.queue, w)
 	n.each(func(n *node) { n.waiting++ })
 	// A place may be free that those in front of it in the line may not have.
@@ -121,7 +122,10 @@ func (p *Pool) giveBack(n *node) {
 	p.tidy(n)
 }
 
-func (p *Pool) take(n *node) { n.each(func(n *node) { n.held++ }) }
+func (p *Pool) take(n *node) {
+	p.turns++
+	n.each(func(n *node) { n.held++; n.last = p.turns })
+}
 
 // find gives the node of that name, and makes it where there is none.
 func (p *Pool) find(who []string) *node {
@@ -208,7 +212,7 @@ func (p *Pool) admitOne(n *node) bool {
 			if a.held != b.held {
 				return cmp.Compare(a.held, b.held)
 			}
-			return cmp.Compare(a.first(), b.first())
+			return cmp.Compare(a.turn(), b.turn())
 		})
 		if p.left(next) <= 0 {
 			return false // nor is there one for who holds more
@@ -220,6 +224,10 @@ func (p *Pool) admitOne(n *node) bool {
 	}
 	return false
 }
+
+// turn is since when it is n's turn: a long line does not go before a short one
+// only because it began earlier.
+func (n *node) turn() uint64 { return max(n.first(), n.last) }
 
 // first is when the longest wait at or below n began.
 func (n *node) first() uint64 {

@@ -78,6 +78,36 @@ func inTurn(t *testing.T) {
 	}
 }
 
+func TestALongLineIsNotServedFirst(t *testing.T) {
+	synctest.Test(t, longLine)
+}
+
+func longLine(t *testing.T) {
+	p := New(1, 0)
+	held := take(t, p, 1, "a")
+	got := make(chan string, 7)
+	for _, who := range []string{"a", "a", "a", "b", "c", "b"} {
+		go func() {
+			release, err := p.Acquire(t.Context(), who)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			got <- who
+			release()
+		}()
+		synctest.Wait()
+	}
+	held[0]()
+	order := ""
+	for range 6 {
+		order += <-got
+	}
+	if order != "abcaba" {
+		t.Errorf("they go in the order %s", order)
+	}
+}
+
 func TestALineIsBoundedForEachOnItsOwn(t *testing.T) {
 	synctest.Test(t, bounded)
 }

@@ -47,8 +47,8 @@ var rooms = []room{
 		why: "the use cases know contracts, never a product, a database or the wire"},
 	{pkg: "access", may: []string{"", "store"}, why: "who may do what is decided from roles alone, by whatever way it is asked"},
 	{pkg: "audit", may: []string{"", "store"}, why: "the audit log is kept by a store and asked by the wire; it calls neither"},
-	{pkg: "identity/…", may: []string{"", "keyring", "store", "identity/…", "internal/fairshare"}, why: "who calls is found out before, and without, what is called"},
-	{pkg: "server", may: []string{"", "access", "arm", "audit", "connector", "identity/…", "settings", "store", "internal/fairshare", "internal/version"},
+	{pkg: "identity/…", may: []string{"", "keyring", "store", "identity/…", "internal/fairshare", "internal/recent"}, why: "who calls is found out before, and without, what is called"},
+	{pkg: "server", may: []string{"", "access", "arm", "audit", "connector", "identity/…", "settings", "store", "internal/fairshare", "internal/recent", "internal/version"},
 		why: "the server translates between the wire and the use cases; what it needs of drivers, the use cases ask"},
 	{pkg: "cli", may: []string{"", "arm", "internal/version"},
 		why: "the command line is a client like any other: what it can do, the wire can do"},
@@ -57,6 +57,7 @@ var rooms = []room{
 
 	{pkg: "internal/failpoint", may: []string{""}, why: "failpoints are everywhere, so they depend on nearly nothing"},
 	{pkg: "internal/fairshare", why: "places are divided among names, whatever they stand for"},
+	{pkg: "internal/recent", why: "what was used last is remembered, whatever it is"},
 	{pkg: "internal/version", why: "a version is a string"},
 	{pkg: "internal/house", scaffold: true, why: "the rules import nothing that they judge"},
 
