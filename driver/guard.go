@@ -119,6 +119,8 @@ func (g Guard) redact(err error, secrets Secrets) error {
 			}
 		}
 	}
+	// Only now: half of a secret is none that would be found.
+	clean.Message, clean.Subject, clean.Fix = clip(clean.Message), clip(clean.Subject), clip(clean.Fix)
 	return &clean
 }
 
@@ -161,7 +163,7 @@ func (w *guardedTarget) Inspect(ctx context.Context, sub string) (info TargetInf
 		info, err = w.t.Inspect(ctx, sub)
 		return err
 	})
-	return info, err
+	return info.bounded(), err
 }
 
 func (w *guardedTarget) NewCredential(ctx context.Context, r PrincipalRequest) (c Credential, err error) {
@@ -183,6 +185,7 @@ func (w *guardedTarget) InspectPrincipal(ctx context.Context, r PrincipalRequest
 		state, err = w.t.InspectPrincipal(ctx, r)
 		return err
 	})
+	state.Missing, state.Excess = few(state.Missing), few(state.Excess)
 	return state, err
 }
 
@@ -197,13 +200,16 @@ func (w *guardedTarget) Probe(ctx context.Context, r ProbeRequest) (result Probe
 		result, err = w.t.Probe(ctx, r)
 		return err
 	})
+	result.Allowed, result.Refused, result.TLS = few(result.Allowed), few(result.Refused), clip(result.TLS)
 	return result, err
 }
 
 func (w *guardedTarget) Owned(ctx context.Context) (owned []Owned, err error) {
 	err = w.g.call(ctx, "Owned", nil, func(ctx context.Context) (err error) {
-		owned, err = w.t.Owned(ctx)
-		return err
+		if owned, err = w.t.Owned(ctx); err != nil {
+			return err
+		}
+		return checkOwned(owned)
 	})
 	return owned, err
 }

@@ -27,12 +27,15 @@ func refused(err error) bool {
 	return false
 }
 
-// fault says what err of a connection means. dialed is what the dialer said,
-// which the client library may have forgotten. refusal is the code for a
+// fault says what err of a connection means. dialed is what the dialer or the
+// bounds said, which the client library may have forgotten. refusal is the code for a
 // sign-in that the server refuses.
 func fault(ctx context.Context, what string, err, dialed error, refusal patchbay.Code) *patchbay.Error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return patchbay.Errorf(patchbay.Canceled, "%s: %w", what, context.Canceled)
+	}
+	if e := known(dialed); e != nil {
+		return e
 	}
 	if errors.Is(err, natsgo.ErrMaxAccountConnectionsExceeded) || errors.Is(err, natsgo.ErrMaxConnectionsExceeded) {
 		return patchbay.Errorf(patchbay.TargetUnreachable, "%s: the server has as many connections as it allows", what).AsTransient()

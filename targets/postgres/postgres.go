@@ -101,6 +101,10 @@ func (t *target) pool(database string) (*pgxpool.Pool, error) {
 		return nil, patchbay.Errorf(patchbay.Internal, "the environment has PostgreSQL settings that can't be used")
 	}
 	pc.ConnConfig = c
+	pc.BeforeConnect = func(_ context.Context, c *pgx.ConnConfig) error {
+		watch(c, t.settings.address(), t.settings.dialer) // each session on its own
+		return nil
+	}
 	pc.MaxConns = poolSize
 	pc.MaxConnIdleTime = poolIdle
 	pc.MaxConnLifetime = time.Hour
@@ -123,6 +127,7 @@ func (t *target) acquire(ctx context.Context, database string) (*pgxpool.Conn, e
 	if err != nil {
 		return nil, t.adminError(ctx, "sign in", err)
 	}
+	renew(c.Conn())
 	return c, nil
 }
 

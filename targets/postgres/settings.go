@@ -228,9 +228,9 @@ func (s *settings) connect(database string, l login, d driver.Dialer) (*pgx.Conn
 	if s.sslmode == "prefer" {
 		c.Fallbacks = []*pgconn.FallbackConfig{{Host: s.host, Port: s.port}}
 	}
-	c.ValidateConnect, c.AfterConnect = nil, nil
+	c.ValidateConnect = nil
 	c.RuntimeParams = map[string]string{"application_name": "patchbay", "client_encoding": "UTF8"}
-	c.DialFunc = d.DialContext
+	watch(c, s.address(), d)
 	// The dialer looks names up: from where it stands they may mean another
 	// address.
 	c.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil }
