@@ -13,6 +13,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -58,6 +59,20 @@ func Attacks() []Attack {
 func Against(kind string) []Attack {
 	return slices.DeleteFunc(Attacks(), func(a Attack) bool { return !slices.Contains(a.Kinds, kind) })
 }
+
+// Some are every so many-th of attacks, and those with the names.
+func Some(attacks []Attack, every int, names ...string) []Attack {
+	var some []Attack
+	for i, a := range attacks {
+		if i%every == 0 || slices.ContainsFunc(names, a.is) {
+			some = append(some, a)
+		}
+	}
+	return some
+}
+
+// is reports whether the attack has that name, or one that ends so.
+func (a Attack) is(name string) bool { return a.Name == name || strings.HasSuffix(a.Name, "/"+name) }
 
 // protocol is how a server of some kinds talks.
 type protocol struct {

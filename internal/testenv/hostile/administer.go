@@ -1,0 +1,92 @@
+package hostile
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
+)
+
+// Call is a question to an administering driver.
+type Call struct {
+	Name string
+	Ask  func(context.Context, driver.Target) error
+}
+
+// Calls ask everything that a driver asks a target.
+func Calls(sub string, r driver.PrincipalRequest) []Call {
+	return []Call{
+		{"Inspect", func(ctx context.Context, t driver.Target) error { _, err := t.Inspect(ctx, sub); return err }},
+		{"EnsurePrincipal", func(ctx context.Context, t driver.Target) error { return t.EnsurePrincipal(ctx, r) }},
+		{"InspectPrincipal", func(ctx context.Context, t driver.Target) error { _, err := t.InspectPrincipal(ctx, r); return err }},
+		{"RemovePrincipal", func(ctx context.Context, t driver.Target) error { return t.RemovePrincipal(ctx, r) }},
+		{"Owned", func(ctx context.Context, t driver.Target) error { _, err := t.Owned(ctx); return err }},
+	}
+}
+
+// Bounds on a call: for one that an attack leaves waiting, and for one that has
+// to find out.
+const (
+	waiting = time.Second
+	finding = time.Minute
+)
+
+// Administer asks a server that attacks whoever administers it, each question
+// through a target of its own. A call has to end with its context; its error has
+// a code, and a length that can be kept. Of attacks whose names end with one of
+// found, sign-in/notices or notices, the code is TargetMisbehaved.
+//
+// It is for a test that is [Confined]: what a driver takes too much of ends it.
+func Administer(t *testing.T, attacks []Attack, open func(address string) (driver.Target, error), calls []Call, found ...string) {
+	t.Helper()
+	const atOnce = 4
+	places := make(chan struct{}, atOnce)
+	var all sync.WaitGroup
+	defer all.Wait()
+	for _, a := range attacks {
+		address := Listen(t, a.Serve)
+		misbehaves := slices.ContainsFunc(found, a.is)
+		for _, call := range calls {
+			places <- struct{}{}
+			all.Go(func() {
+				defer func() { <-places }()
+				code, err := ask(open, address, call, misbehaves)
+				if code == patchbay.Internal || misbehaves && code != patchbay.TargetMisbehaved {
+					t.Errorf("%s: %s says %s: %.200v", a.Name, call.Name, code, err)
+				}
+				if err != nil && len(err.Error()) > 8<<10 {
+					t.Errorf("%s: %s says %d bytes", a.Name, call.Name, len(err.Error()))
+				}
+			})
+		}
+	}
+}
+
+func ask(open func(string) (driver.Target, error), address string, call Call, misbehaves bool) (patchbay.Code, error) {
+	target, err := open(address)
+	if err != nil {
+		return patchbay.Internal, err
+	}
+	limit := waiting
+	if misbehaves {
+		limit = finding
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() {
+		done <- call.Ask(ctx, target)
+		_ = target.Close() // which may wait for the server a while longer
+	}()
+	select {
+	case err := <-done:
+		return patchbay.CodeOf(err), err
+	case <-time.After(limit + finding):
+		return patchbay.Internal, fmt.Errorf("it does not end with its context")
+	}
+}

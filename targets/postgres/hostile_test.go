@@ -1,0 +1,68 @@
+package postgres_test
+
+import (
+	"context"
+	"flag"
+	"net"
+	"testing"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/internal/testenv"
+	attack "patchbay.dev/patchbay/internal/testenv/hostile"
+	"patchbay.dev/patchbay/targets/postgres"
+)
+
+// The attacks are many, and some leave a call waiting: every so many-th is
+// tried, and all of them in the suite that is about nothing else.
+var every = flag.Int("every", 12, "try every so many-th attack on the administering driver")
+
+// misbehaviour is what the driver has to call by its name. What is not here the
+// client library refuses, or waits for.
+var misbehaviour = []string{
+	"notices", "question/notifications", "the-same-parameter", "parameters", "a-parameter-of-a-mebibyte", "message-R-of-2^30", "message-D-of-2^31-1",
+	"message-E-of-minus-1", "scram-of-2^31-rounds", "scram-of-ten-million-rounds", "scram-with-a-salt-of-a-mebibyte", "sign-in-again",
+}
+
+var hostileRequest = driver.PrincipalRequest{
+	Mark: driver.Mark{UID: "aaaaaaaaaaaa", Generation: 1, Connection: "/c"}, Name: "pb_aaaaaaaaaaaa_g1", Auth: patchbay.AuthSecret, Access: patchbay.Writer, Sub: "orders",
+	Credential: driver.Credential{Public: map[string]string{"username": "pb_aaaaaaaaaaaa_g1"}, Secret: driver.Secrets{"password": patchbay.NewSecret("0123456789abcdef")}},
+}
+
+func openHostile(username, password string) func(string) (driver.Target, error) {
+	return func(address string) (driver.Target, error) {
+		admin := driver.Secrets{"username": patchbay.NewSecret(username), "password": patchbay.NewSecret(password)}
+		c := driver.Config{ID: hostileID, Endpoint: address, Admin: admin, Dialer: &net.Dialer{}}
+		t, err := postgres.Driver().Open(context.Background(), c)
+		if err != nil {
+			return nil, err
+		}
+		return driver.Guard{Name: "postgres", Admin: admin}.Target(t), nil
+	}
+}
+
+const hostileID = "/subscriptions/s/resourceGroups/g/providers/Microsoft.DBforPostgreSQL/flexibleServers/orders"
+
+func TestAHostileServerCostsItsAdministratorLittle(t *testing.T) {
+	if !attack.Confined(t, 512<<20) {
+		return
+	}
+	attacks := attack.Some(attack.Against("postgresql"), *every, misbehaviour...)
+	attack.Administer(t, attacks, openHostile("admin", "secret"), attack.Calls("orders", hostileRequest), misbehaviour...)
+}
+
+func TestAServerThatTurnsHostileCostsItsAdministratorLittle(t *testing.T) {
+	if !attack.Confined(t, 512<<20) {
+		return
+	}
+	s := testenv.Postgres(t, testenv.PostgresOptions{})
+	exec(t, s, "postgres", "create database orders")
+	// A sign-in is three answers; the calls ask three to a dozen questions more.
+	for answers := 3; answers < 15; answers++ {
+		if answers%4 != 3 && *every > 1 {
+			continue
+		}
+		attacks := attack.Some(attack.Behind("postgresql", s.Addr(), answers), *every, "notices")
+		attack.Administer(t, attacks, openHostile(s.User, s.Password), attack.Calls("orders", hostileRequest))
+	}
+}
