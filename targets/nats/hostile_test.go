@@ -1,9 +1,13 @@
 package nats_test
 
 import (
+	"bufio"
 	"context"
+	"crypto/tls"
 	"flag"
+	"io"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 
@@ -74,5 +78,41 @@ func TestAServerThatTurnsHostileCostsItsAdministratorLittle(t *testing.T) {
 		}
 		attacks := hostile.Some(hostile.Behind("nats", address, answers), *every, "message-of-2^46", "empty-values")
 		hostile.Administer(t, attacks, administered(s), asked, "behind-3/message-of-2^46") // which every call asks
+	}
+}
+
+// What is announced below TLS is seen where TLS is read, not before.
+func TestTheBoundsAreBehindTLS(t *testing.T) {
+	s := testenv.NATS(t, natsserver.Config{})
+	secure, ca := certificate(t)
+	huge := hostile.Against("nats")[slices.IndexFunc(hostile.Against("nats"), func(a hostile.Attack) bool { return a.Name == "nats/sign-in/message-of-2^46" })]
+	for mode, serve := range map[string]func(net.Conn){
+		"first": func(c net.Conn) { huge.Serve(tls.Server(c, secure)) },
+		"auto": func(c net.Conn) {
+			if _, err := io.WriteString(c, "INFO {\"tls_required\":true,\"version\":\"2.11.0\",\"proto\":1,\"nonce\":\"AAAA\"}\r\n"); err != nil {
+				return
+			}
+			c = tls.Server(c, secure)
+			r := bufio.NewReader(c)
+			for line := ""; line != "PING\r\n"; {
+				var err error
+				if line, err = r.ReadString('\n'); err != nil {
+					return
+				}
+			}
+			_, _ = io.WriteString(c, "PONG\r\nMSG a 1 70368744177664\r\nAAAA")
+			_, _ = io.Copy(io.Discard, r)
+		},
+	} {
+		c := register(s, map[string]any{"tls": mode, "ca": ca})
+		c.Endpoint, c.Dialer = hostile.Listen(t, serve), &net.Dialer{}
+		target, err := nats.Driver().Open(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := target.Owned(t.Context()); patchbay.CodeOf(err) != patchbay.TargetMisbehaved {
+			t.Errorf("tls %s: %v", mode, err)
+		}
+		_ = target.Close()
 	}
 }

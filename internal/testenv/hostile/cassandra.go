@@ -17,6 +17,7 @@ var cassandra = protocol{
 		cqlSay("an-event-without-an-end", 0, -1, 0x0c, "\x00\x0dSCHEMA_CHANGE"),
 		cqlSay("an-empty-event", 0, -1, 0x0c, ""),
 		cqlSay("a-trace-that-is-not-there", 2, 0, 0x08, "\x00"),
+		cqlSay("an-error-with-a-trace-that-is-not-there", 2, 0, 0, "\x00\x00\x00\x00\x00\x02no"),
 		cqlSay("compressed", 1, 0, 0x08, "\x00\x00\x00\x01"),
 		cqlSay("warnings-of-65535", 8, 0, 0x08, "\xff\xff"),
 		cqlSay("payload-of-65535", 4, 0, 0x08, "\xff\xff"),

@@ -31,7 +31,7 @@ var redis = protocol{
 func respCounts() []evil {
 	var all []evil
 	for name, sign := range map[string]string{"array": "*", "map": "%", "set": "~", "push": ">", "attribute": "|", "string": "$", "error": "!", "verbatim": "="} {
-		for size, n := range map[string]string{"2^31": "2147483648", "2^46": "70368744177664", "2^63-1": "9223372036854775807", "2^64": "18446744073709551616", "minus-2": "-2"} {
+		for size, n := range map[string]string{"2^31": "2147483648", "2^36": "68719476736", "2^46": "70368744177664", "2^63-1": "9223372036854775807", "2^64": "18446744073709551616", "minus-2": "-2"} {
 			all = append(all, say(name+"-of-"+size, sign+n+"\r\n"))
 		}
 	}
