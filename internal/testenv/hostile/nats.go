@@ -102,7 +102,7 @@ type natsServer struct {
 func (s *natsServer) talk(r *bufio.Reader) (string, []byte, error) {
 	if !s.greeted {
 		s.greeted = true
-		return greeting, []byte("INFO {\"server_id\":\"X\",\"version\":\"2.11.0\",\"proto\":1,\"headers\":true,\"max_payload\":1048576,\"nonce\":\"AAAAAAAAAAAAAAA\",\"client_id\":1}\r\n"), nil
+		return greeting, []byte("INFO {\"server_id\":\"X\",\"version\":\"2.11.0\",\"proto\":1,\"headers\":true,\"tls_available\":true,\"max_payload\":1048576,\"nonce\":\"AAAAAAAAAAAAAAA\",\"client_id\":1}\r\n"), nil
 	}
 	for {
 		text, err := r.ReadString('\n')
