@@ -9,7 +9,7 @@ import (
 )
 
 // CallBytes is how much an administering driver takes from a target in one
-// call. What a catalogue of ten thousand tables tells is a third of it.
+// call. A catalogue of ten thousand tables tells a fifth of it.
 const CallBytes = 64 << 20
 
 // Budget bounds what a target may send. A client library takes whatever comes:
@@ -47,7 +47,7 @@ func (b *Budget) Fault() error {
 // connection of the budget receives anything any more.
 func (b *Budget) Refuse(format string, args ...any) error {
 	e := patchbay.Errorf(patchbay.TargetMisbehaved, "%s %s", b.at, fmt.Sprintf(format, args...)).
-		WithFix("see what listens on %s: a server of this kind does not answer so", b.at)
+		WithFix("see what listens on %s: it is not what it should be, or has more in it than Patchbay can administer", b.at)
 	b.fault.CompareAndSwap(nil, e)
 	return b.Fault()
 }

@@ -116,3 +116,11 @@ func TestTheBoundsAreBehindTLS(t *testing.T) {
 		_ = target.Close()
 	}
 }
+
+func FuzzAHostileServer(f *testing.F) {
+	s := testenv.NATS(f, natsserver.Config{})
+	f.Add([]byte{6, 0, 120, 2, 0x80, 0, 0, 0, 9, 0, 1, 4})
+	f.Fuzz(func(t *testing.T, seed []byte) {
+		hostile.Answer(t, hostile.Fuzz("nats", seed), administered(s))
+	})
+}

@@ -66,3 +66,10 @@ func TestAServerThatTurnsHostileCostsItsAdministratorLittle(t *testing.T) {
 		attack.Administer(t, attacks, openHostile(s.User, s.Password), attack.Calls("orders", hostileRequest))
 	}
 }
+
+func FuzzAHostileServer(f *testing.F) {
+	f.Add([]byte{3, 0, 1, 10, 0x80, 0, 0, 0, 9, 0, 1, 4})
+	f.Fuzz(func(t *testing.T, seed []byte) {
+		attack.Answer(t, attack.Fuzz("postgresql", seed), openHostile("admin", "secret"))
+	})
+}

@@ -3,6 +3,7 @@ package hostile
 import (
 	"context"
 	"fmt"
+	"net"
 	"slices"
 	"sync"
 	"testing"
@@ -50,12 +51,15 @@ func Administer(t *testing.T, attacks []Attack, open func(address string) (drive
 	defer all.Wait()
 	for _, a := range attacks {
 		address := Listen(t, a.Serve)
-		misbehaves := slices.ContainsFunc(found, a.is)
+		misbehaves, limit := slices.ContainsFunc(found, a.is), waiting
+		if misbehaves {
+			limit = finding
+		}
 		for _, call := range calls {
 			places <- struct{}{}
 			all.Go(func() {
 				defer func() { <-places }()
-				code, err := ask(open, address, call, misbehaves)
+				code, err := ask(open, address, call, limit)
 				if code == patchbay.Internal || misbehaves && code != patchbay.TargetMisbehaved {
 					t.Errorf("%s: %s says %s: %.200v", a.Name, call.Name, code, err)
 				}
@@ -67,14 +71,25 @@ func Administer(t *testing.T, attacks []Attack, open func(address string) (drive
 	}
 }
 
-func ask(open func(string) (driver.Target, error), address string, call Call, misbehaves bool) (patchbay.Code, error) {
+// Answer has a server answer a driver's questions about itself: any code will
+// do, when there is an end.
+func Answer(t *testing.T, serve func(net.Conn), open func(address string) (driver.Target, error)) {
+	t.Helper()
+	const enough = 200 * time.Millisecond
+	for _, call := range []Call{
+		{"Inspect", func(ctx context.Context, t driver.Target) error { _, err := t.Inspect(ctx, ""); return err }},
+		{"Owned", func(ctx context.Context, t driver.Target) error { _, err := t.Owned(ctx); return err }},
+	} {
+		if code, err := ask(open, Listen(t, serve), call, enough); code == patchbay.Internal {
+			t.Errorf("%s says %.200v", call.Name, err)
+		}
+	}
+}
+
+func ask(open func(string) (driver.Target, error), address string, call Call, limit time.Duration) (patchbay.Code, error) {
 	target, err := open(address)
 	if err != nil {
 		return patchbay.Internal, err
-	}
-	limit := waiting
-	if misbehaves {
-		limit = finding
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()

@@ -2,6 +2,7 @@ package hostile
 
 import (
 	"context"
+	"flag"
 	"os"
 	"os/exec"
 	"regexp"
@@ -33,13 +34,23 @@ func Confined(t *testing.T, memory int64) bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
+	ctx := t.Context()
+	if over, ok := t.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, over.Add(-time.Second)) // to say what the other one said
+		defer cancel()
+	}
 	var name []string
 	for part := range strings.SplitSeq(t.Name(), "/") {
 		name = append(name, "^"+regexp.QuoteMeta(part)+"$")
 	}
-	c := exec.CommandContext(ctx, program, "-test.run="+strings.Join(name, "/"), "-test.count=1", "-test.v")
+	args := []string{"-test.run=" + strings.Join(name, "/"), "-test.count=1", "-test.v", "-test.timeout=0"}
+	flag.Visit(func(f *flag.Flag) {
+		if !strings.HasPrefix(f.Name, "test.") {
+			args = append(args, "-"+f.Name+"="+f.Value.String())
+		}
+	})
+	c := exec.CommandContext(ctx, program, args...)
 	c.Env = append(os.Environ(), confinedIn+"="+t.Name())
 	out, err := c.CombinedOutput()
 	switch {

@@ -26,8 +26,15 @@ var nats = protocol{
 			return l.forever([]byte("PING\r\n"))
 		}},
 		{name: "a-cluster-of-a-million", stages: []string{greeting, signIn}, do: func(l *line, answer []byte) error {
-			_, err := fmt.Fprintf(l, "INFO {\"server_id\":\"X\",\"version\":\"2.11.0\",\"proto\":1,\"max_payload\":1048576,\"connect_urls\":[%s\"a:1\"]}\r\n%s",
-				strings.Repeat("\"server.example:4222\",", 1e6), answer)
+			if _, err := io.WriteString(l, "INFO {\"server_id\":\"X\",\"version\":\"2.11.0\",\"proto\":1,\"max_payload\":1048576,\"connect_urls\":["); err != nil {
+				return err
+			}
+			for range 1000 {
+				if _, err := io.WriteString(l, strings.Repeat("\"server.example:4222\",", 1000)); err != nil {
+					return err
+				}
+			}
+			_, err := fmt.Fprintf(l, "\"a:1\"]}\r\n%s", answer)
 			return err
 		}},
 		{name: "infos-behind-the-answer", stages: []string{signIn}, do: func(l *line, answer []byte) error {
@@ -72,7 +79,10 @@ func message(name, size string) evil {
 func answered(name, text string) evil {
 	return evil{name: name, stages: []string{question}, do: func(l *line, answer []byte) error {
 		subject, sid := natsInbox(answer)
-		_, err := fmt.Fprintf(l, "MSG %s %s %d\r\n%s\r\n", subject, sid, len(text), text)
+		if _, err := fmt.Fprintf(l, "MSG %s %s %d\r\n", subject, sid, len(text)); err != nil {
+			return err
+		}
+		_, err := io.WriteString(l, text+"\r\n")
 		return err
 	}}
 }
