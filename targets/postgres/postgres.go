@@ -29,6 +29,8 @@ package postgres
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -59,7 +61,7 @@ func open(_ context.Context, c driver.Config) (driver.Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &target{settings: s, pools: map[string]*pgxpool.Pool{}}, nil
+	return &target{settings: s, pools: map[string]*pool{}}, nil
 }
 
 // target administers one server. It keeps one pool for each database that it
@@ -68,8 +70,13 @@ type target struct {
 	settings *settings
 
 	mu     sync.Mutex
-	pools  map[string]*pgxpool.Pool
+	pools  map[string]*pool
 	closed bool
+}
+
+type pool struct {
+	*pgxpool.Pool
+	used time.Time // when it was last asked for
 }
 
 const (
@@ -77,6 +84,9 @@ const (
 	// An idle session of ours is in the way of DROP DATABASE, so it does not
 	// stay for long.
 	poolIdle = time.Minute
+	// A server says in which databases a role of ours has rights: it may name as
+	// many as it likes.
+	maxPools = 32
 )
 
 // pool is that of the named database, "" for the maintenance database.
@@ -90,7 +100,8 @@ func (t *target) pool(database string) (*pgxpool.Pool, error) {
 		return nil, patchbay.Errorf(patchbay.Internal, "the target is closed")
 	}
 	if p := t.pools[database]; p != nil {
-		return p, nil
+		p.used = time.Now()
+		return p.Pool, nil
 	}
 	c, err := t.settings.connect(database, t.settings.admin, t.settings.dialer)
 	if err != nil {
@@ -113,8 +124,19 @@ func (t *target) pool(database string) (*pgxpool.Pool, error) {
 	if err != nil {
 		return nil, t.adminError(context.Background(), "prepare the connection", err)
 	}
-	t.pools[database] = p
+	if len(t.pools) >= maxPools {
+		t.dropPool()
+	}
+	t.pools[database] = &pool{p, time.Now()}
 	return p, nil
+}
+
+// dropPool closes the pool that was not asked for the longest, when its sessions
+// have come back.
+func (t *target) dropPool() {
+	oldest := slices.MinFunc(slices.Collect(maps.Keys(t.pools)), func(a, b string) int { return t.pools[a].used.Compare(t.pools[b].used) })
+	go t.pools[oldest].Close()
+	delete(t.pools, oldest)
 }
 
 // acquire is an administrator's session in the named database.
