@@ -117,6 +117,39 @@ func TestTheBoundsAreBehindTLS(t *testing.T) {
 	}
 }
 
+// A greeting that one reads as an offer of TLS and another does not would have
+// the credential sent in the clear.
+func TestNothingIsSaidInTheClearWhereTLSIsWanted(t *testing.T) {
+	s := testenv.NATS(t, natsserver.Config{})
+	for _, greeting := range []string{
+		"INFO {\"tls_required\":true}", "INFO\t {\"tls_required\":true,\"tls_available\":true}", " INFO {\"tls_available\":true}", "INFO  {\"tls_available\":true}", "info {\"tls_available\":true}",
+		"INFO {\"TLS_Required\":true}", "INFO {\"tls_required\":true,\"tls_required\":false,\"tls_available\":true}", "INFO {\"tls_available\":true,\"port\":\"x\"}",
+		"INFO {\"tls_available\":true} x", "INFO {}", "INFO", "", "INFO {\"tls_available\":true}\r\nINFO {}",
+	} {
+		heard := make(chan []byte, 1)
+		c := register(s, map[string]any{"tls": "require"})
+		c.Dialer = &net.Dialer{}
+		c.Endpoint = hostile.Listen(t, func(conn net.Conn) {
+			_, _ = io.WriteString(conn, greeting+"\r\n")
+			first := make([]byte, 64)
+			n, _ := conn.Read(first)
+			heard <- first[:n]
+		})
+		target, err := nats.Driver().Open(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := target.Owned(t.Context()); err == nil {
+			t.Errorf("%q: it signs in", greeting)
+		}
+		_ = target.Close()
+		const handshake = 0x16 // the first byte of TLS
+		if said := <-heard; len(said) > 0 && said[0] != handshake {
+			t.Errorf("%q: it says %q", greeting, said)
+		}
+	}
+}
+
 func FuzzAHostileServer(f *testing.F) {
 	s := testenv.NATS(f, natsserver.Config{})
 	f.Add([]byte{6, 0, 120, 2, 0x80, 0, 0, 0, 9, 0, 1, 4})

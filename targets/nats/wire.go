@@ -93,12 +93,17 @@ func (c *config) newWire(ctx context.Context, conn net.Conn, budget *driver.Budg
 		Required  bool `json:"tls_required"`
 		Available bool `json:"tls_available"`
 	}
-	word, rest, _ := bytes.Cut(w.info, []byte(" "))
-	if string(word) != "INFO" || json.Unmarshal(rest, &said) != nil {
-		return w, nil // the library says what is wrong with it
+	// Whatever the library might read another way is no greeting: it would take a
+	// connection in the clear for one that is not.
+	rest, greets := bytes.CutPrefix(w.info, []byte("INFO "))
+	if !greets || json.Unmarshal(rest, &said) != nil {
+		return nil, natsgo.ErrNoInfoReceived
 	}
-	if said.Required || c.secure && said.Available {
+	switch {
+	case said.Required || c.secure && said.Available:
 		return w, secured()
+	case c.secure:
+		return nil, natsgo.ErrSecureConnWanted
 	}
 	return w, nil
 }

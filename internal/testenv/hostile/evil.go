@@ -92,14 +92,6 @@ func say(name string, what string, stages ...string) evil {
 	}}
 }
 
-// after is one that follows the honest answer.
-func after(name string, what string, stages ...string) evil {
-	return evil{name: name, stages: stages, do: func(l *line, answer []byte) error {
-		_, err := l.Write(append(bytes.Clone(answer), what...))
-		return err
-	}}
-}
-
 // flood is a beginning, and then the same for ever.
 func flood(name string, head, what string, stages ...string) evil {
 	return evil{name: name, stages: stages, do: func(l *line, _ []byte) error {

@@ -14,7 +14,7 @@ var mysql = protocol{
 	evils: []evil{
 		{name: "a-packet-that-never-ends", do: func(l *line, _ []byte) error { return l.mysqlParts(0) }},
 		{name: "a-packet-that-never-ends-behind-one", do: func(l *line, answer []byte) error {
-			if _, err := l.Write(answer[:len(answer)-len(answer)%1]); err != nil {
+			if _, err := l.Write(answer); err != nil {
 				return err
 			}
 			return l.mysqlParts(answer[3] + 1)
