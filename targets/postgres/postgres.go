@@ -203,11 +203,14 @@ type session struct {
 	conn *pgx.Conn
 }
 
-// exec runs statements, separated by semicolons, in one round trip.
+// exec runs statements, separated by semicolons, in one round trip. Rows that
+// come nevertheless are not kept.
 func (s *session) exec(ctx context.Context, statements string) error {
 	results := s.conn.PgConn().Exec(ctx, statements)
-	_, err := results.ReadAll()
-	return s.t.adminError(ctx, "", err)
+	for results.NextResult() {
+		_, _ = results.ResultReader().Close() // its error is that of them all
+	}
+	return s.t.adminError(ctx, "", results.Close())
 }
 
 // lockKey is of the advisory lock under which a database's principals are

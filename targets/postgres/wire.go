@@ -24,7 +24,7 @@ const (
 	maxMessage = 64 << 10 // of everything else
 	maxStatus  = 8 << 10  // of a parameter's value, which is kept
 	// maxMessages is for one call: a row of a few bytes is a hundred of memory.
-	maxMessages = 500_000
+	maxMessages = 250_000
 	// maxParameters are how many parameters of its own a server may report;
 	// PostgreSQL has some fifteen.
 	maxParameters = 100

@@ -20,7 +20,7 @@ var postgres = protocol{
 	evils: append([]evil{
 		flood("notices", "", pgMessage('N', "SNOTICE\x00C00000\x00Mhello\x00\x00")),
 		flood("notifications", "", pgMessage('A', "\x00\x00\x00\x01a\x00b\x00")),
-		flood("rows", pgMessage('1', "")+pgMessage('2', "")+pgColumns(2), pgMessage('D', pgRow("pb_a_g1", strings.Repeat("A", 40)))),
+		flood("rows", pgMessage('1', "")+pgMessage('2', "")+pgColumns(2), pgMessage('D', pgRow("pb_a_g1", `patchbay principal {"uid":"a","generation":1,"connection":"/c","database":"d"}`))),
 		flood("empty-rows", pgMessage('1', "")+pgMessage('2', "")+pgColumns(2), pgMessage('D', pgRow("", ""))),
 		flood("rows-without-columns", pgMessage('2', ""), pgMessage('D', "\x00\x00")),
 		flood("the-same-parameter", "", pgMessage('S', "a\x00b\x00")),
