@@ -2,8 +2,12 @@ package postgres_test
 
 import (
 	"context"
+	"crypto/tls"
 	"flag"
+	"io"
 	"net"
+	"net/http/httptest"
+	"slices"
 	"testing"
 
 	"patchbay.dev/patchbay"
@@ -72,4 +76,32 @@ func FuzzAHostileServer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, seed []byte) {
 		attack.Answer(t, attack.Fuzz("postgresql", seed), openHostile("admin", "secret"))
 	})
+}
+
+// What is announced below TLS is seen where TLS is read, not before.
+func TestTheBoundsAreBehindTLS(t *testing.T) {
+	web := httptest.NewTLSServer(nil) // for its certificate
+	defer web.Close()
+	for _, name := range []string{"postgres/sign-in/message-R-of-2^30", "postgres/question/message-D-of-2^31-1", "postgres/sign-in/scram-of-2^31-rounds"} {
+		attacks := attack.Against("postgresql")
+		serve := attacks[slices.IndexFunc(attacks, func(a attack.Attack) bool { return a.Name == name })].Serve
+		address := attack.Listen(t, func(c net.Conn) {
+			request := make([]byte, 8)
+			if _, err := io.ReadFull(c, request); err != nil {
+				return
+			}
+			if _, err := c.Write([]byte("S")); err != nil {
+				return
+			}
+			serve(tls.Server(c, web.TLS))
+		})
+		target, err := openHostile("admin", "secret")(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := target.Owned(t.Context()); patchbay.CodeOf(err) != patchbay.TargetMisbehaved {
+			t.Errorf("%s: %v", name, err)
+		}
+		_ = target.Close()
+	}
 }
