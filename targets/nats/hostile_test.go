@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
@@ -85,7 +86,7 @@ func TestAServerThatTurnsHostileCostsItsAdministratorLittle(t *testing.T) {
 func TestTheBoundsAreBehindTLS(t *testing.T) {
 	s := testenv.NATS(t, natsserver.Config{})
 	secure, ca := certificate(t)
-	huge := hostile.Against("nats")[slices.IndexFunc(hostile.Against("nats"), func(a hostile.Attack) bool { return a.Name == "nats/sign-in/message-of-2^46" })]
+	huge := attackOf("nats/sign-in/message-of-2^46")
 	for mode, serve := range map[string]func(net.Conn){
 		"first": func(c net.Conn) { huge.Serve(tls.Server(c, secure)) },
 		"auto": func(c net.Conn) {
@@ -115,6 +116,36 @@ func TestTheBoundsAreBehindTLS(t *testing.T) {
 		}
 		_ = target.Close()
 	}
+}
+
+// The client library answers pings with its lock held.
+func TestAServerThatPingsAndDoesNotReadHoldsNoCall(t *testing.T) {
+	s := testenv.NATS(t, natsserver.Config{})
+	target, err := administered(s)(hostile.Listen(t, attackOf("nats/sign-in/pings-behind-the-answer").Serve))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() {
+		_, err := target.Owned(ctx)
+		_ = target.Close()
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if code := patchbay.CodeOf(err); code != patchbay.Timeout && code != patchbay.TargetMisbehaved {
+			t.Error(err)
+		}
+	case <-time.After(40 * time.Second): // it was a minute
+		t.Error("the call outlives its context")
+	}
+}
+
+func attackOf(name string) hostile.Attack {
+	all := hostile.Against("nats")
+	return all[slices.IndexFunc(all, func(a hostile.Attack) bool { return a.Name == name })]
 }
 
 // A greeting that one reads as an offer of TLS and another does not would have
