@@ -130,6 +130,8 @@ func (g Guard) redact(err error, secrets Secrets) error {
 		}
 	}
 	clean.Said = Quoted(clean.Said)
+	// Only now: half of a secret is none that would be found.
+	clean.Message, clean.Subject, clean.Fix = clip(clean.Message), clip(clean.Subject), clip(clean.Fix)
 	return &clean
 }
 
@@ -178,7 +180,7 @@ func (w *GuardedTarget) Inspect(ctx context.Context, sub string) (info TargetInf
 		return err
 	})
 	info.Version = Quoted(info.Version)
-	return info, err
+	return info.bounded(), err
 }
 
 // NewCredential is [Target].NewCredential.
@@ -203,6 +205,7 @@ func (w *GuardedTarget) InspectPrincipal(ctx context.Context, r PrincipalRequest
 		state, err = w.t.InspectPrincipal(ctx, r)
 		return err
 	})
+	state.Missing, state.Excess = few(state.Missing), few(state.Excess)
 	for _, rights := range [][]string{state.Missing, state.Excess} {
 		for i, name := range rights {
 			rights[i] = Quoted(name)
@@ -229,14 +232,17 @@ func (w *GuardedTarget) Probe(ctx context.Context, r ProbeRequest) (result Probe
 		})
 		return err
 	})
+	result.Allowed, result.Refused, result.TLS = few(result.Allowed), few(result.Refused), clip(result.TLS)
 	return result, err
 }
 
 // Owned is [Target].Owned.
 func (w *GuardedTarget) Owned(ctx context.Context) (owned []Owned, err error) {
 	err = w.g.call(ctx, "Owned", nil, func(ctx context.Context) (err error) {
-		owned, err = w.t.Owned(ctx)
-		return err
+		if owned, err = w.t.Owned(ctx); err != nil {
+			return err
+		}
+		return checkOwned(owned)
 	})
 	return owned, err
 }

@@ -2,13 +2,12 @@ package nats
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -51,7 +50,7 @@ type admin struct {
 
 // session is one connection to the system account.
 type session struct {
-	nc         *natsgo.Conn
+	nc         *link
 	connection connection
 	account    string
 	vars       vars
@@ -60,6 +59,14 @@ type session struct {
 	// suspect says that an answer did not come in time: the server may have
 	// gone without a word.
 	suspect atomic.Bool
+	// values counts what was read of the server's JSON in this call.
+	values atomic.Int64
+}
+
+// renew begins a call.
+func (s *session) renew() {
+	s.nc.wire.budget.Renew()
+	s.values.Store(0)
 }
 
 // vars is what we read of a server's VARZ.
@@ -108,6 +115,7 @@ func (a *admin) session(ctx context.Context) (*session, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	if a.c != nil && a.c.alive(ctx) {
+		a.c.renew()
 		return a.c, nil
 	}
 	nc, err := a.connect(ctx, what, a.servers, a.dialer, a.system, patchbay.AdminRefused, natsgo.NoEcho())
@@ -129,25 +137,24 @@ func (a *admin) session(ctx context.Context) (*session, error) {
 
 // connect signs in. The connection does not come back by itself when it is
 // lost.
-func (c *config) connect(ctx context.Context, what string, servers []string, d driver.Dialer, l login, refusal patchbay.Code, more ...natsgo.Option) (*natsgo.Conn, error) {
+func (c *config) connect(ctx context.Context, what string, servers []string, d driver.Dialer, l login, refusal patchbay.Code, more ...natsgo.Option) (*link, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	if ctx.Err() != nil {
 		return nil, fault(ctx, what, ctx.Err(), nil, refusal)
 	}
 	deadline, _ := ctx.Deadline()
-	dialer := &contextDialer{ctx: ctx, next: d}
+	dialer := &contextDialer{config: c, ctx: ctx, next: d, budget: driver.NewBudget(strings.Join(servers, ","), driver.CallBytes)}
 	defer dialer.release()
 	options := []natsgo.Option{
 		natsgo.Name("patchbay"), natsgo.NoReconnect(), natsgo.IgnoreDiscoveredServers(), natsgo.DontRandomize(),
 		natsgo.Timeout(max(time.Until(deadline), time.Millisecond)),
-		natsgo.SetCustomDialer(dialer), natsgo.SkipHostLookup(),
+		natsgo.SetCustomDialer(dialer), natsgo.SkipHostLookup(), natsgo.FlusherTimeout(requestLimit),
 		// Without a handler of ours the library prints to the standard error.
 		natsgo.ErrorHandler(func(*natsgo.Conn, *natsgo.Subscription, error) {}),
-		func(o *natsgo.Options) error { o.TLSConfig = c.tls.Clone(); return nil },
 	}
 	if c.secure {
-		options = append(options, natsgo.Secure(c.tls.Clone()))
+		options = append(options, natsgo.Secure())
 	}
 	if c.tlsFirst {
 		options = append(options, natsgo.TLSHandshakeFirst())
@@ -164,7 +171,7 @@ func (c *config) connect(ctx context.Context, what string, servers []string, d d
 	if err != nil {
 		return nil, fault(ctx, what, err, dialer.failure(), refusal)
 	}
-	return nc, nil
+	return &link{nc, dialer.wire}, nil
 }
 
 // bounded gives ctx a deadline if it has none.
@@ -173,42 +180,6 @@ func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 		return context.WithCancel(ctx)
 	}
 	return context.WithTimeout(ctx, requestLimit)
-}
-
-// contextDialer gives the client library a dialer that ends with a context, and
-// the handshake behind it too, and remembers what the dialer's failure means.
-type contextDialer struct {
-	ctx  context.Context
-	next driver.Dialer
-	mu   sync.Mutex
-	stop []func() bool
-	err  *patchbay.Error
-}
-
-func (d *contextDialer) Dial(network, address string) (net.Conn, error) {
-	conn, err := d.next.DialContext(d.ctx, network, address)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.err = driver.DialError(err, address); err != nil {
-		return nil, err
-	}
-	d.stop = append(d.stop, context.AfterFunc(d.ctx, func() { _ = conn.Close() }))
-	return conn, nil
-}
-
-// release lets the connections live on when the context ends.
-func (d *contextDialer) release() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, stop := range d.stop {
-		stop()
-	}
-}
-
-func (d *contextDialer) failure() *patchbay.Error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.err
 }
 
 // meet asks the server which operators it trusts: what is signed with any
@@ -284,7 +255,7 @@ type reply struct {
 
 func (r reply) into(v any) error {
 	if r.Error != nil {
-		return errors.New(r.Error.Description)
+		return errors.New(short(r.Error.Description))
 	}
 	return json.Unmarshal(r.Data, v)
 }
@@ -308,12 +279,14 @@ func (s *session) gather(ctx context.Context, what, subject string, body []byte,
 func (s *session) gatherMsg(ctx context.Context, what string, request *natsgo.Msg, n int) ([]reply, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
+	defer s.nc.during(ctx)()
 	inbox := s.nc.NewRespInbox()
 	answers, err := s.nc.SubscribeSync(inbox)
 	if err != nil {
 		return nil, s.lost(ctx, what, err)
 	}
 	defer func() { _ = answers.Unsubscribe() }()
+	_ = answers.SetPendingLimits(maxPending, driver.CallBytes) // it is there, and they are positive
 	request.Reply = inbox
 	if err := s.nc.PublishMsg(request); err != nil {
 		return nil, s.lost(ctx, what, err)
@@ -332,6 +305,9 @@ func (s *session) gatherMsg(ctx context.Context, what string, request *natsgo.Ms
 			return nil, s.lost(ctx, what, err)
 		}
 		r := reply{raw: m.Data}
+		if err := s.charge(m.Data); err != nil {
+			return nil, s.lost(ctx, what, err)
+		}
 		_ = json.Unmarshal(m.Data, &r) // a JWT is no JSON
 		replies = append(replies, r)
 		if len(replies) == 1 && n > 1 {
@@ -346,15 +322,19 @@ func (s *session) gatherMsg(ctx context.Context, what string, request *natsgo.Ms
 // lost says why a request got no answer.
 func (s *session) lost(ctx context.Context, what string, err error) error {
 	s.suspect.Store(true)
-	return fault(ctx, what, err, nil, patchbay.AdminRefused)
+	return fault(ctx, what, err, s.nc.misbehaved(), patchbay.AdminRefused)
 }
 
 // alive reports whether the connection can be used, and asks the server when
 // the last answer did not come.
 func (s *session) alive(ctx context.Context) bool {
+	if s.nc.misbehaved() != nil {
+		s.nc.Close()
+	}
 	if s.suspect.Load() && s.nc.IsConnected() {
 		ctx, cancel := context.WithTimeout(ctx, stragglers)
 		defer cancel()
+		defer s.nc.during(ctx)()
 		if s.nc.FlushWithContext(ctx) == nil {
 			s.suspect.Store(false)
 		} else {
@@ -401,7 +381,7 @@ func (s *session) servers(ctx context.Context) (int, error) {
 	if err := json.Unmarshal(replies[0].Statsz, &stats); err != nil {
 		return 0, unreadable(what, err)
 	}
-	return max(stats.Active, 1), nil
+	return min(max(stats.Active, 1), maxPending), nil
 }
 
 // lookup is the account's JWT.
@@ -442,6 +422,13 @@ func (s *session) lookup(ctx context.Context) (string, error) {
 // open is the account of a token, if somebody signed it whom the server
 // trusts: what we sign again must have been valid before.
 func (s *session) open(token string) (*account, error) {
+	_, payload, _ := strings.Cut(token, ".")
+	payload, _, _ = strings.Cut(payload, ".")
+	if text, err := base64.RawURLEncoding.DecodeString(payload); err == nil {
+		if err := s.charge(text); err != nil {
+			return nil, err
+		}
+	}
 	a, err := parseAccount(token, s.account)
 	if err != nil {
 		return nil, patchbay.Errorf(patchbay.NotSupported, "the account %s can't be edited: what the server has is not a JWT of it, of the second version", s.account).

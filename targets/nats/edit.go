@@ -281,6 +281,9 @@ type edit struct {
 	op
 }
 
+// maxUID is longer than any connection's uid.
+const maxUID = 64
+
 func writeEdits(does map[owner]op) string {
 	var edits []edit
 	for o, op := range does {
@@ -297,6 +300,9 @@ func readEdits(text string) map[owner]op {
 	}
 	does := map[owner]op{}
 	for _, e := range edits {
+		if len(e.UID) > maxUID {
+			return nil // it would be remembered
+		}
 		does[e.owner] = e.op
 	}
 	return does
@@ -339,6 +345,7 @@ func newWatch(ctx context.Context, s *session) (*watch, error) {
 func (w *watch) flush(ctx context.Context) error {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
+	defer w.s.nc.during(ctx)()
 	if err := w.s.nc.FlushWithContext(ctx); err != nil {
 		return w.s.lost(ctx, "watch the account", err)
 	}

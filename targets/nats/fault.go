@@ -25,8 +25,8 @@ func refused(err error) bool {
 }
 
 // fault says what err of a connection means, in our words. dialed is what the
-// dialer's failure means, which the client library may have forgotten. refusal is
-// the code for a sign-in that the server refuses: AdminRefused where it is the
+// dialer's failure means, or what the bounds refused, which the client library may
+// have forgotten. refusal is the code for a sign-in that the server refuses: AdminRefused where it is the
 // administrator's, who hears what was said too.
 func fault(ctx context.Context, what string, err error, dialed *patchbay.Error, refusal patchbay.Code) *patchbay.Error {
 	e := meaning(ctx, err, dialed, refusal)
@@ -43,6 +43,9 @@ func meaning(ctx context.Context, err error, dialed *patchbay.Error, refusal pat
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
 		return patchbay.Errorf(patchbay.Canceled, "%w", context.Canceled)
+	case dialed != nil && dialed.Code == patchbay.TargetMisbehaved:
+		e := *dialed
+		return &e
 	case errors.Is(err, natsgo.ErrMaxAccountConnectionsExceeded), errors.Is(err, natsgo.ErrMaxConnectionsExceeded):
 		return patchbay.Errorf(patchbay.TargetUnreachable, "the server has as many connections as it allows").AsTransient()
 	case errors.Is(err, natsgo.ErrAuthExpired), errors.Is(err, natsgo.ErrAccountAuthExpired):

@@ -177,7 +177,7 @@ func loginOf(c driver.Credential) (login, error) {
 // prober tries things on one connection.
 type prober struct {
 	ctx context.Context
-	nc  *natsgo.Conn
+	nc  *link
 }
 
 func (p prober) result(started time.Time, allowed, denied []string) driver.ProbeResult {
@@ -192,12 +192,13 @@ func (p prober) result(started time.Time, allowed, denied []string) driver.Probe
 func (p prober) flush() error {
 	ctx, cancel := bounded(p.ctx)
 	defer cancel()
+	defer p.nc.during(ctx)()
 	if err := p.nc.FlushWithContext(ctx); err != nil {
 		// A server that takes a sign-in back says so before it hangs up.
 		if last := p.nc.LastError(); refused(last) {
 			err = last
 		}
-		return fault(ctx, "use NATS", err, nil, patchbay.LoginRefused)
+		return fault(ctx, "use NATS", err, p.nc.misbehaved(), patchbay.LoginRefused)
 	}
 	return nil
 }
@@ -214,7 +215,7 @@ func (p prober) violates(verb, subject string) bool {
 func (p prober) subscribe(subject string) (bool, error) {
 	s, err := p.nc.SubscribeSync(subject)
 	if err != nil {
-		return false, fault(p.ctx, "use NATS", err, nil, patchbay.LoginRefused)
+		return false, fault(p.ctx, "use NATS", err, p.nc.misbehaved(), patchbay.LoginRefused)
 	}
 	defer func() { _ = s.Unsubscribe() }()
 	err = p.flush()
@@ -224,7 +225,7 @@ func (p prober) subscribe(subject string) (bool, error) {
 // publish tries to send an empty message. It is for subjects that nobody has.
 func (p prober) publish(subject string) (bool, error) {
 	if err := p.nc.Publish(subject, nil); err != nil {
-		return false, fault(p.ctx, "use NATS", err, nil, patchbay.LoginRefused)
+		return false, fault(p.ctx, "use NATS", err, p.nc.misbehaved(), patchbay.LoginRefused)
 	}
 	err := p.flush()
 	return !p.violates("Publish to", subject), err
@@ -240,7 +241,7 @@ func (p prober) compare(want rights) error {
 		if p.violates("Publish to", userInfoSubject) || p.nc.IsConnected() && errors.Is(p.nc.LastError(), natsgo.ErrPermissionViolation) {
 			return patchbay.Errorf(patchbay.RightsMissing, "%s: it may not", what)
 		}
-		return fault(ctx, what, err, nil, patchbay.LoginRefused)
+		return fault(ctx, what, err, p.nc.misbehaved(), patchbay.LoginRefused)
 	}
 	var info struct {
 		Data struct {

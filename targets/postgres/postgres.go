@@ -29,6 +29,8 @@ package postgres
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -60,7 +62,7 @@ func open(_ context.Context, c driver.Config) (driver.Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &target{settings: s, pools: map[string]*pgxpool.Pool{}}, nil
+	return &target{settings: s, pools: map[string]*pool{}}, nil
 }
 
 // target administers one server. It keeps one pool for each database that it
@@ -69,8 +71,13 @@ type target struct {
 	settings *settings
 
 	mu     sync.Mutex
-	pools  map[string]*pgxpool.Pool
+	pools  map[string]*pool
 	closed bool
+}
+
+type pool struct {
+	*pgxpool.Pool
+	used time.Time // when it was last asked for
 }
 
 const (
@@ -78,6 +85,9 @@ const (
 	// An idle session of ours is in the way of DROP DATABASE, so it does not
 	// stay for long.
 	poolIdle = time.Minute
+	// A server says in which databases a role of ours has rights: it may name as
+	// many as it likes.
+	maxPools = 32
 )
 
 // pool is that of the named database, "" for the maintenance database.
@@ -91,7 +101,8 @@ func (t *target) pool(database string) (*pgxpool.Pool, error) {
 		return nil, patchbay.Errorf(patchbay.Internal, "the target is closed")
 	}
 	if p := t.pools[database]; p != nil {
-		return p, nil
+		p.used = time.Now()
+		return p.Pool, nil
 	}
 	c, err := t.settings.connect(database, t.settings.admin, t.settings.dialer)
 	if err != nil {
@@ -102,6 +113,10 @@ func (t *target) pool(database string) (*pgxpool.Pool, error) {
 		return nil, patchbay.Errorf(patchbay.Internal, "the environment has PostgreSQL settings that can't be used")
 	}
 	pc.ConnConfig = c
+	pc.BeforeConnect = func(_ context.Context, c *pgx.ConnConfig) error {
+		watch(c, t.settings.address(), t.settings.dialer) // each session on its own
+		return nil
+	}
 	pc.MaxConns = poolSize
 	pc.MaxConnIdleTime = poolIdle
 	pc.MaxConnLifetime = time.Hour
@@ -110,8 +125,19 @@ func (t *target) pool(database string) (*pgxpool.Pool, error) {
 	if err != nil {
 		return nil, t.adminError(context.Background(), "prepare the connection", err)
 	}
-	t.pools[database] = p
+	if len(t.pools) >= maxPools {
+		t.dropPool()
+	}
+	t.pools[database] = &pool{p, time.Now()}
 	return p, nil
+}
+
+// dropPool closes the pool that was not asked for the longest, when its sessions
+// have come back.
+func (t *target) dropPool() {
+	oldest := slices.MinFunc(slices.Collect(maps.Keys(t.pools)), func(a, b string) int { return t.pools[a].used.Compare(t.pools[b].used) })
+	go t.pools[oldest].Close()
+	delete(t.pools, oldest)
 }
 
 // acquire is an administrator's session in the named database.
@@ -124,6 +150,7 @@ func (t *target) acquire(ctx context.Context, database string) (*pgxpool.Conn, e
 	if err != nil {
 		return nil, t.adminError(ctx, "sign in", err)
 	}
+	renew(c.Conn())
 	return c, nil
 }
 
@@ -177,11 +204,14 @@ type session struct {
 	conn *pgx.Conn
 }
 
-// exec runs statements, separated by semicolons, in one round trip.
+// exec runs statements, separated by semicolons, in one round trip. Rows that
+// come nevertheless are not kept.
 func (s *session) exec(ctx context.Context, statements string) error {
 	results := s.conn.PgConn().Exec(ctx, statements)
-	_, err := results.ReadAll()
-	return s.t.adminError(ctx, "", err)
+	for results.NextResult() {
+		_, _ = results.ResultReader().Close() // its error is that of them all
+	}
+	return s.t.adminError(ctx, "", results.Close())
 }
 
 // lockKey is of the advisory lock under which a database's principals are

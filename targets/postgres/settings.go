@@ -247,9 +247,10 @@ func (s *settings) connect(database string, l login, d driver.Dialer) (*pgx.Conn
 	if s.sslmode == "prefer" {
 		c.Fallbacks = []*pgconn.FallbackConfig{{Host: s.host, Port: s.port}}
 	}
-	c.ValidateConnect, c.AfterConnect = nil, nil
+	c.ValidateConnect = nil
 	c.RuntimeParams = map[string]string{"application_name": "patchbay", "client_encoding": "UTF8"}
-	c.DialFunc = d.DialContext
+	watch(c, s.address(), d)
+	c.ConnectTimeout = driver.DefaultTimeout // a pool goes on with a sign-in that its caller gave up
 	// The dialer looks names up: from where it stands they may mean another
 	// address.
 	c.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil }

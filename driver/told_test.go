@@ -1,0 +1,70 @@
+package driver_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
+)
+
+// talkative is a target that tells more than anybody can keep.
+type talkative struct {
+	driver.Target
+	owned []driver.Owned
+}
+
+var much = strings.Repeat("ä", 1<<20)
+
+func many() []string {
+	lines := make([]string, 100_000)
+	for i := range lines {
+		lines[i] = "line"
+	}
+	lines[0] = much
+	return lines
+}
+
+func (talkative) Inspect(context.Context, string) (driver.TargetInfo, error) {
+	return driver.TargetInfo{Version: much, Subs: many(), Warnings: many(), Values: map[string]string{"url": "nats://a"}}, nil
+}
+
+func (talkative) InspectPrincipal(context.Context, driver.PrincipalRequest) (driver.PrincipalState, error) {
+	return driver.PrincipalState{Missing: many(), Excess: many()}, nil
+}
+
+func (t talkative) Owned(context.Context) ([]driver.Owned, error) { return t.owned, nil }
+
+func (talkative) RemovePrincipal(context.Context, driver.PrincipalRequest) error {
+	return patchbay.Errorf(patchbay.Internal, "%s hunter2", much)
+}
+
+func TestWhatATargetTellsIsBounded(t *testing.T) {
+	const most = 1 << 20
+	size := func(lines ...string) int { return len(strings.Join(lines, "")) }
+	target := driver.Guard{Name: "talkative"}.Target(driver.TargetDriver{}, driver.Config{}, talkative{})
+	info, err := target.Inspect(t.Context(), "")
+	if n := size(info.Subs...) + size(info.Warnings...) + len(info.Version); err != nil || n > most || info.Values["url"] == "" {
+		t.Errorf("Inspect tells %d bytes: %v, %v", n, info.Values, err)
+	}
+	state, err := target.InspectPrincipal(t.Context(), driver.PrincipalRequest{})
+	if n := size(state.Missing...) + size(state.Excess...); err != nil || n > most {
+		t.Errorf("InspectPrincipal tells %d bytes: %v", n, err)
+	}
+	if last := state.Missing[len(state.Missing)-1]; last != "99900 more" {
+		t.Errorf("the last line is %q", last)
+	}
+	err = target.RemovePrincipal(t.Context(), driver.PrincipalRequest{})
+	if e := patchbay.AsError(err); len(e.Message) > most || !strings.HasSuffix(e.Message, "ä…") {
+		t.Errorf("an error has %d bytes", len(e.Message))
+	}
+	for _, owned := range [][]driver.Owned{make([]driver.Owned, 1_000_000), {{Name: much}}, {{Mark: driver.Mark{UID: much}}}} {
+		if _, err := (driver.Guard{}).Target(driver.TargetDriver{}, driver.Config{}, talkative{owned: owned}).Owned(t.Context()); patchbay.CodeOf(err) != patchbay.TargetMisbehaved {
+			t.Errorf("%d owned: %v", len(owned), err)
+		}
+	}
+	if owned, err := (driver.Guard{}).Target(driver.TargetDriver{}, driver.Config{}, talkative{owned: make([]driver.Owned, 10_000)}).Owned(t.Context()); err != nil || len(owned) != 10_000 {
+		t.Errorf("%d owned, %v", len(owned), err)
+	}
+}
