@@ -33,6 +33,10 @@ type child struct {
 	why     string
 }
 
+// mark is a variable that each child has: a program that does not know that it is
+// one must not start more.
+const mark = "PATCHBAY_PROBE_CHILD"
+
 // inherited are the variables that a child has of this process's: where the
 // system's authorities are.
 var inherited = []string{"SSL_CERT_FILE", "SSL_CERT_DIR"}
@@ -40,7 +44,10 @@ var inherited = []string{"SSL_CERT_FILE", "SSL_CERT_DIR"}
 func start(command []string) (*child, error) {
 	c := &child{exited: make(chan struct{})}
 	c.cmd = exec.Command(command[0], command[1:]...) // #nosec G204 -- this program
-	c.cmd.Env = []string{"GOMAXPROCS=1", "GOTRACEBACK=none"}
+	if IsChild(os.Args[1:]) || os.Getenv(mark) != "" {
+		return nil, patchbay.Errorf(patchbay.Internal, "a process that was started to probe starts no other: its program has to ask sandbox.IsChild first of all")
+	}
+	c.cmd.Env = []string{mark + "=1", "GOMAXPROCS=1", "GOTRACEBACK=none"}
 	for _, name := range inherited {
 		if value, ok := os.LookupEnv(name); ok {
 			c.cmd.Env = append(c.cmd.Env, name+"="+value)
@@ -61,7 +68,7 @@ func start(command []string) (*child, error) {
 		return nil, noChild(err)
 	}
 	if c.session, err = yamux.Client(duplex{stdout, stdin}, muxConfig()); err != nil {
-		_ = c.cmd.Process.Kill()
+		kill(c.cmd)
 		return nil, noChild(err)
 	}
 	go func() {
@@ -144,7 +151,7 @@ func (c *child) end() (why string) {
 		default:
 		}
 		_ = c.session.Close()
-		_ = c.cmd.Process.Kill()
+		kill(c.cmd)
 		<-c.exited
 		c.serving.Wait()
 		c.why = c.stderr.reason(c.cmd.ProcessState)

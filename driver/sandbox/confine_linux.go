@@ -3,10 +3,8 @@ package sandbox
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"runtime/debug"
 	"strings"
-	"syscall"
 
 	"github.com/landlock-lsm/go-landlock/landlock"
 	"golang.org/x/sys/unix"
@@ -64,6 +62,3 @@ func dataSize() (uint64, error) {
 	}
 	return 0, fmt.Errorf("/proc/self/status has no VmData")
 }
-
-// apart keeps a terminal's signals from the child: its parent ends it.
-func apart(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }

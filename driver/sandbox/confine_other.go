@@ -3,7 +3,6 @@
 package sandbox
 
 import (
-	"os/exec"
 	"runtime/debug"
 	"syscall"
 )
@@ -14,6 +13,3 @@ func confine() error {
 	limit := syscall.Rlimit{Cur: uint64(maxCPU.Seconds()), Max: uint64(maxCPU.Seconds())}
 	return syscall.Setrlimit(syscall.RLIMIT_CPU, &limit)
 }
-
-// apart keeps a terminal's signals from the child: its parent ends it.
-func apart(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }

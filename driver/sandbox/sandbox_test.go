@@ -378,3 +378,14 @@ func BenchmarkProbe(b *testing.B) {
 		})
 	}
 }
+
+// A program that does not know that it is a child would start children, and they
+// theirs.
+func TestAChildStartsNoChild(t *testing.T) {
+	t.Setenv("PATCHBAY_PROBE_CHILD", "1")
+	s := config{}.new(t)
+	_, err := s.Probe(t.Context(), "greets", drivers["greets"], driver.Config{}, request(listener(t, greet), "t"))
+	if e := patchbay.AsError(err); e.Code != patchbay.Internal || !strings.Contains(e.Message, "starts no other") {
+		t.Errorf("%v", err)
+	}
+}

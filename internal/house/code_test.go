@@ -252,3 +252,52 @@ func TestNobodySilencesALinterWithoutAReason(t *testing.T) {
 		}
 	}
 }
+
+// A program that runs a control plane is started again to probe: one that does
+// not ask whether it was would run everything again, and start more.
+func TestWhoRunsAControlPlaneAsksWhetherItIsAChild(t *testing.T) {
+	const pkg = module + "/internal/controlplane"
+	runs, asks := map[string]string{}, map[string]bool{}
+	for _, s := range mustSources(t) {
+		here := s.pkg == "internal/controlplane"
+		if here && !s.test || !here && !slices.Contains(s.imports(), pkg) {
+			continue
+		}
+		program := s.pkg // a package and its tests are two programs
+		if s.test {
+			program += "_test"
+		}
+		ast.Inspect(s.ast, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok {
+				return true
+			}
+			name := ""
+			switch f := call.Fun.(type) {
+			case *ast.SelectorExpr:
+				if x, ok := f.X.(*ast.Ident); ok && x.Name == "controlplane" {
+					name = f.Sel.Name
+				}
+			case *ast.Ident:
+				if here {
+					name = f.Name
+				}
+			}
+			switch name {
+			case "Run":
+				runs[program] = s.path
+			case "IfChild":
+				asks[program] = true
+			}
+			return true
+		})
+	}
+	if len(runs) < 3 {
+		t.Errorf("only %v are found to run a control plane", runs)
+	}
+	for program, path := range runs {
+		if !asks[program] {
+			t.Errorf("%s runs a control plane, and the program that it is in does not call controlplane.IfChild first of all", path)
+		}
+	}
+}

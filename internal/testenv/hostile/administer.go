@@ -24,7 +24,10 @@ func Calls(sub string, r driver.PrincipalRequest) []Call {
 	return []Call{
 		{"Inspect", func(ctx context.Context, t *driver.GuardedTarget) error { _, err := t.Inspect(ctx, sub); return err }},
 		{"EnsurePrincipal", func(ctx context.Context, t *driver.GuardedTarget) error { return t.EnsurePrincipal(ctx, r) }},
-		{"InspectPrincipal", func(ctx context.Context, t *driver.GuardedTarget) error { _, err := t.InspectPrincipal(ctx, r); return err }},
+		{"InspectPrincipal", func(ctx context.Context, t *driver.GuardedTarget) error {
+			_, err := t.InspectPrincipal(ctx, r)
+			return err
+		}},
 		{"RemovePrincipal", func(ctx context.Context, t *driver.GuardedTarget) error { return t.RemovePrincipal(ctx, r) }},
 		{"Owned", func(ctx context.Context, t *driver.GuardedTarget) error { _, err := t.Owned(ctx); return err }},
 	}

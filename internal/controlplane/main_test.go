@@ -1,0 +1,11 @@
+package controlplane
+
+import (
+	"os"
+	"testing"
+)
+
+func TestMain(m *testing.M) {
+	IfChild()
+	os.Exit(m.Run())
+}
