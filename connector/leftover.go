@@ -58,7 +58,7 @@ func (s *Service) parkPrincipal(op *saga.Op, cause error) (patchbay.Leftover, er
 		return patchbay.Leftover{}, err
 	}
 	w := work{Principal: p.Principal, UID: p.Principal.Mark.UID}
-	if in, err := readInput(op); err == nil && notRestarted(op) != "" {
+	if in, err := readInput(op); err == nil && mayHold(op, in) != "" {
 		w.Awaits, w.Idle = leftoverID(op, stepRestart), !in.Created
 	}
 	return s.newLeftover(op, stepPrincipal, p.Target, "principal "+p.Principal.Name, cause, w)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"patchbay.dev/patchbay"
@@ -31,7 +32,11 @@ func (s *Service) undoPrincipal(ctx context.Context, op *saga.Op) error {
 	if err != nil || !p.Made {
 		return err
 	}
-	if why := notRestarted(op); why != "" {
+	in, err := readInput(op)
+	if err != nil {
+		return err
+	}
+	if why := mayHold(op, in); why != "" {
 		return saga.Leave(patchbay.Errorf(patchbay.StillInUse, "%s", why).WithFix("restart %s", op.Source.Name()))
 	}
 	return s.removePrincipal(ctx, p.Target, *p.Principal)
@@ -217,6 +222,19 @@ func notRestarted(op *saga.Op) string {
 		}
 	}
 	return ""
+}
+
+// mayHold is why the application may run with the login that op made, and would
+// be worse off without it than it was before. A create whose application was never
+// seen to restart takes its login back all the same: nothing worked with it yet.
+func mayHold(op *saga.Op, in input) string {
+	restarted := slices.ContainsFunc(op.Trail, func(run patchbay.StepRun) bool {
+		return run.Name == stepRestart && !run.Undo && run.Error == nil
+	})
+	if in.Created && !restarted {
+		return ""
+	}
+	return notRestarted(op)
 }
 
 // verify is the pivot: the source holds what was planned, and what it holds
