@@ -25,6 +25,12 @@ func (d TargetDriver) prepared(ctx context.Context, t Target, r ProbeRequest, ru
 	}
 	r, err := t.PrepareProbe(ctx, r)
 	if err != nil {
+		// Whoever has a login tried need not administer the target.
+		if e := patchbay.AsError(err); e.Said != "" {
+			quiet := *e
+			quiet.Said, quiet.Err = "", nil
+			err = &quiet
+		}
 		return ProbeResult{}, err
 	}
 	r.Dialer = only{r.Dialer, r.Servers}
