@@ -17,10 +17,10 @@ import (
 type work struct {
 	Principal *driver.PrincipalRequest `json:"principal,omitempty"`
 	Written   *written                 `json:"written,omitempty"`
-	Restart   bool                     `json:"restart,omitempty"`
-	// Awaits is the leftover restart until which the application may sign in with
-	// the principal.
-	Awaits string `json:"awaits,omitempty"`
+	Restart   bool                     `json:"restart,omitempty"` // behind Written, if there is both
+	// Held says that the application may sign in with the principal until the
+	// operation has left nothing over on the source.
+	Held bool `json:"held,omitempty"`
 	// Idle asks that the login have no open sessions while its connection lives,
 	// and After that its overlap has passed.
 	Idle  bool        `json:"idle,omitempty"`
@@ -59,7 +59,7 @@ func (s *Service) parkPrincipal(op *saga.Op, cause error) (patchbay.Leftover, er
 	}
 	w := work{Principal: p.Principal, UID: p.Principal.Mark.UID}
 	if in, err := readInput(op); err == nil && mayHold(op, in) != "" {
-		w.Awaits, w.Idle = leftoverID(op, stepRestart), !in.Created
+		w.Held, w.Idle = true, !in.Created
 	}
 	return s.newLeftover(op, stepPrincipal, p.Target, "principal "+p.Principal.Name, cause, w)
 }
@@ -91,11 +91,17 @@ func (s *Service) parkOld(op *saga.Op, cause error) (patchbay.Leftover, error) {
 }
 
 func (s *Service) parkSettings(op *saga.Op, cause error) (patchbay.Leftover, error) {
+	if saga.Asked(cause) { // the settings are back (see undoSettings)
+		return s.parkRestart(op, cause)
+	}
 	p, err := s.readPlan(op)
 	if err != nil || p.Write == nil {
 		return patchbay.Leftover{}, err
 	}
-	return s.newLeftover(op, stepSettings, op.Source, whatSettings, cause, work{Written: p.Write.kept(), UID: p.Write.Change.Mark.UID})
+	return s.newLeftover(op, stepSettings, op.Source, whatSettings, cause, work{
+		Written: p.Write.kept(), UID: p.Write.Change.Mark.UID,
+		Restart: op.Kind != patchbay.OpDelete && op.Plan[op.Step] == stepSettings, // otherwise it is a leftover of its own
+	})
 }
 
 // retryAfter backs off from 5 s to 10 min.
@@ -249,8 +255,10 @@ func (s *Service) tryLeftover(ctx context.Context, l patchbay.Leftover) error {
 		if alive && c.Principal == w.Principal.Name {
 			return nil // it is in use: nothing is left over
 		}
-		if w.Awaits != "" && (alive || !w.Idle) { // a connection that was deleted has no say
-			waits, err := s.waits(ctx, func(r patchbay.Leftover) bool { return r.ID == w.Awaits })
+		if w.Held && (alive || !w.Idle) { // a connection that was deleted has no say
+			waits, err := s.waits(ctx, func(r patchbay.Leftover) bool {
+				return r.Operation == l.Operation && (r.What == whatSettings || r.What == whatRestart)
+			})
 			if err != nil {
 				return err
 			}
@@ -268,6 +276,15 @@ func (s *Service) tryLeftover(ctx context.Context, l patchbay.Leftover) error {
 			}
 		}
 		return s.removePrincipal(ctx, l.Resource, *w.Principal)
+	case w.Written != nil:
+		left, err := s.leftBehind(ctx, l, *w.Written)
+		if err == nil {
+			err = s.change(ctx, l.Resource, left)
+		}
+		if err == nil && w.Restart {
+			err = s.restartLeft(ctx, l.Resource)
+		}
+		return absentIsSuccess(err)
 	case w.Restart:
 		if alive && changing(c) {
 			return patchbay.Errorf(patchbay.OperationInProgress, "an operation of the connection %s has not ended", c.Name)
@@ -280,19 +297,18 @@ func (s *Service) tryLeftover(ctx context.Context, l patchbay.Leftover) error {
 		if waits {
 			return patchbay.Errorf(patchbay.RestartFailed, "the settings that it should read are not back yet")
 		}
-		err = absentIsSuccess(s.restartSource(ctx, l.Resource))
-		if patchbay.CodeOf(err) == patchbay.NotSupported {
-			return nil // it has no way to be told any more
-		}
-		return err
-	case w.Written != nil:
-		left, err := s.leftBehind(ctx, l, *w.Written)
-		if err != nil {
-			return err
-		}
-		return absentIsSuccess(s.change(ctx, l.Resource, left))
+		return absentIsSuccess(s.restartLeft(ctx, l.Resource))
 	}
 	return nil
+}
+
+// restartLeft restarts an application, if it still has a way to be told.
+func (s *Service) restartLeft(ctx context.Context, id patchbay.ID) error {
+	err := s.restartSource(ctx, id)
+	if patchbay.CodeOf(err) == patchbay.NotSupported {
+		return nil
+	}
+	return err
 }
 
 // lives gives the connection and whether it is there and still the one of that

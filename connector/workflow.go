@@ -31,7 +31,7 @@ func (s *Service) Workflows() []saga.Workflow {
 		{Name: stepSettings, Where: saga.OnSource, Do: s.entitled(s.writeSettings), Undo: s.undoSettings, Park: s.parkSettings},
 		// Not OnSource: an application that does not come up would hold its source
 		// for ever.
-		{Name: stepRestart, Do: s.entitled(s.restart), Undo: s.undoRestart, Park: s.parkRestart},
+		{Name: stepRestart, Do: s.entitled(s.restart), Undo: s.undoSettings, Park: s.parkRestart},
 	}
 	change := append(forward[:len(forward):len(forward)],
 		saga.Step{Name: stepVerify, Kind: saga.Pivot, Do: s.verify},

@@ -176,8 +176,9 @@ type app struct {
 	failWrite   error
 	restartErr  error
 	restarts    int
-	// afterRestart is what goes wrong right behind the next one, once.
-	afterRestart func()
+	// afterRestart is what goes wrong right behind the next one, once; afterWrite
+	// likewise.
+	afterRestart, afterWrite func()
 }
 
 func (a *app) lock() func() {
@@ -234,6 +235,10 @@ func (a *app) WriteSettings(_ context.Context, c driver.Change, ifVersion string
 		}
 	}
 	a.version++
+	if after := a.afterWrite; after != nil {
+		a.afterWrite = nil
+		after()
+	}
 	return fmt.Sprint(a.version), nil
 }
 
