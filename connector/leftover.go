@@ -140,12 +140,12 @@ func (s *Service) Forget(ctx context.Context, id string, caller Caller) error {
 }
 
 // Sweep implements [API].
-func (s *Service) Sweep(ctx context.Context) (SweepResult, error) {
+func (s *Service) Sweep(ctx context.Context, caller Caller) (SweepResult, error) {
 	result, err := s.sweepLeftovers(ctx, true)
 	if err != nil {
 		return result, err
 	}
-	strays, err := s.sweepStrays(ctx)
+	strays, err := s.sweepStrays(ctx, caller)
 	result.Removed = append(result.Removed, strays.Removed...)
 	result.Left = append(result.Left, strays.Left...)
 	return result, err
@@ -353,7 +353,7 @@ func (s *Service) leftBehind(ctx context.Context, l patchbay.Leftover, w written
 // what a lost database or a paused process may leave. Settings of that kind it
 // only names: an application may read them, and their mark does not say whose
 // Patchbay wrote them.
-func (s *Service) sweepStrays(ctx context.Context) (SweepResult, error) {
+func (s *Service) sweepStrays(ctx context.Context, caller Caller) (SweepResult, error) {
 	var result SweepResult
 	for after := ""; ; {
 		page, next, err := s.records.Resources(ctx, "", after, 100)
@@ -361,7 +361,9 @@ func (s *Service) sweepStrays(ctx context.Context) (SweepResult, error) {
 			return result, err
 		}
 		for _, r := range page {
-			look := s.sweepTarget
+			look := func(ctx context.Context, r patchbay.Resource, result *SweepResult) error {
+				return s.sweepTarget(ctx, caller, r, result)
+			}
 			if _, ok := s.catalog.Targets[r.Driver]; !ok {
 				look = s.lookAtSource
 			}
@@ -380,9 +382,17 @@ func (s *Service) sweepStrays(ctx context.Context) (SweepResult, error) {
 	}
 }
 
-func (s *Service) sweepTarget(ctx context.Context, r patchbay.Resource, result *SweepResult) error {
+// sweepTarget removes strays of one target. Its tenant is told of each before. A
+// mark is the target's word: what it says of a connection is believed of one that
+// has this target, and of one that is gone from the target's own subscription.
+func (s *Service) sweepTarget(ctx context.Context, caller Caller, r patchbay.Resource, result *SweepResult) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
+	act, err := s.seenBy(ctx, patchbay.ActOf(ctx), r.ID)
+	if err != nil {
+		return err
+	}
+	ctx = patchbay.WithAct(ctx, act)
 	target, done, err := s.targets.get(ctx, r)
 	if err != nil {
 		return err
@@ -400,12 +410,18 @@ func (s *Service) sweepTarget(ctx context.Context, r patchbay.Resource, result *
 		if !stray {
 			continue
 		}
+		name := driver.Quoted(o.Name)
 		l := patchbay.Leftover{
-			ID: "stray." + o.Name, Connection: o.Mark.Connection, Resource: r.ID,
-			What: "principal " + o.Name, Why: "no connection owns it", Created: s.now().UTC(),
+			ID: "stray." + name, Resource: r.ID, What: "principal " + name, Why: "no connection owns it", Created: s.now().UTC(),
+		}
+		if l.Connection, err = s.believed(ctx, o.Mark, r.ID); err != nil {
+			return err
 		}
 		request := driver.PrincipalRequest{Mark: o.Mark, Name: o.Name, Sub: o.Sub}
 		err = s.idle(ctx, target, request)
+		if err == nil {
+			err = caller.tell(ctx, patchbay.AuditEntry{Resource: r.ID, Detail: l.What + ", which no connection owns"})
+		}
 		if err == nil {
 			err = target.RemovePrincipal(ctx, request)
 		}
@@ -417,6 +433,29 @@ func (s *Service) sweepTarget(ctx context.Context, r patchbay.Resource, result *
 		result.Removed = append(result.Removed, l)
 	}
 	return nil
+}
+
+// believed is the connection that a mark at a target names, "" when it can't be
+// one of that target's.
+func (s *Service) believed(ctx context.Context, m driver.Mark, target patchbay.ID) (patchbay.ID, error) {
+	id, err := patchbay.ParseID(string(m.Connection))
+	if err != nil {
+		return "", nil
+	}
+	c, err := s.records.Connection(ctx, id)
+	switch {
+	case patchbay.CodeOf(err) == patchbay.ResourceNotFound && strings.EqualFold(id.Subscription(), target.Subscription()):
+		return id, nil
+	case patchbay.CodeOf(err) == patchbay.ResourceNotFound:
+		return "", nil
+	case err != nil:
+		return "", err
+	}
+	held, err := s.openHolding(c)
+	if err != nil || !held.Target.Equal(target) {
+		return "", err
+	}
+	return c.ID, nil
 }
 
 // idle fails while a stray of a connection that is there has sessions: when the
