@@ -487,7 +487,7 @@ func (s *Service) finishChange(_ context.Context, op *saga.Op, outcome patchbay.
 	}
 	c := in.Want
 	c.State, c.Generation, c.ETag, c.Message = patchbay.Succeeded, p.Generation, newETag(), p.Message
-	h := holding{ref: p.ref, Last: p.Last, Given: p.Given, At: p.At, Principal: p.Principal, Login: p.Login, Credential: p.Credential}
+	h := holding{ref: p.ref, Last: p.Last, Given: p.Given, Where: p.Where, Principal: p.Principal, Login: p.Login, Credential: p.Credential}
 	c.Principal = ""
 	if p.Principal != nil {
 		c.Principal = p.Principal.Name
