@@ -147,7 +147,7 @@ func (w *world) cancelAfterWrite(and func()) {
 			w.t.Errorf("%v, %v", ops, err)
 			return
 		}
-		if _, err := w.Cancel(w.t.Context(), ops[0].ID, w.caller); err != nil {
+		if _, err := w.Cancel(w.t.Context(), ops[0].ID, w.caller); err != nil && ops[0].Kind != patchbay.OpDelete {
 			w.t.Error(err)
 		}
 		and()
