@@ -3,6 +3,7 @@ package connector
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 
 	"patchbay.dev/patchbay"
@@ -38,13 +39,46 @@ func (h holding) whose() login {
 	return loginNone
 }
 
+// sentTo are the facts of a target that decide where a login goes, and how.
+var sentTo = []string{
+	"account", "endpoint", "host", "ingestionEndpoint", "liveEndpoint", "openaiEndpoint", "port", "servers", "speechEndpoint", "ssl", "sslmode", "suffix", "tableEndpoint", "url",
+}
+
+// whereIs is what a target says of that.
+func whereIs(facts map[string]string) map[string]string {
+	where := maps.Clone(facts)
+	maps.DeleteFunc(where, func(name, _ string) bool { return !slices.Contains(sentTo, name) })
+	return where
+}
+
 // stays fails when a login that was given for the target where it was would be
-// sent to where it is now: who moves a target is not who gave the login.
-func (h holding) stays(c patchbay.Connection, now string) error {
-	if h.whose() != loginGiven || h.At == "" || h.At == now {
+// sent to where it is now: who moves a target is not who gave the login. Another
+// driver has other facts, of which those that both have are the same.
+func (h holding) stays(c patchbay.Connection, now map[string]string) error {
+	if h.whose() != loginGiven || len(h.Where) == 0 {
 		return nil
 	}
-	return patchbay.Errorf(patchbay.Conflict, "the login of %s was given for %s, and its target is at %s now: it is not sent there", c.Name, h.At, now).
+	same, where := false, ""
+	for _, name := range sentTo {
+		was, is := h.Where[name], now[name]
+		switch {
+		case was == "":
+		case is == "":
+			where = cmp.Or(where, name+" "+was)
+		case was != is:
+			return movedAway(c, name+" "+was, name+" "+is)
+		default:
+			same = true
+		}
+	}
+	if !same {
+		return movedAway(c, where, "nothing of that kind")
+	}
+	return nil
+}
+
+func movedAway(c patchbay.Connection, was, is string) error {
+	return patchbay.Errorf(patchbay.Conflict, "the login of %s was given for %s, and its target has %s now: it is not sent there", c.Name, was, is).
 		WithFix("give it again, with --secret name=… secret=…")
 }
 

@@ -429,3 +429,36 @@ func TestAGivenLoginIsNotSentWhereItsTargetIsMoved(t *testing.T) {
 		})
 	}
 }
+
+// Where a login goes is more than the first server's address.
+func TestAGivenLoginStaysWithTheWholeOfWhereItsTargetWas(t *testing.T) {
+	for what, c := range map[string]struct {
+		was, is map[string]string
+		code    patchbay.Code
+	}{
+		"one of several servers": {map[string]string{"servers": "a:9092,b:9092"}, map[string]string{"servers": "a:9092,evil:9092"}, patchbay.Conflict},
+		"a host without a port":  {map[string]string{"host": "a", "database": "x"}, map[string]string{"host": "evil", "database": "x"}, patchbay.Conflict},
+		"without TLS":            {map[string]string{"host": "a", "ssl": "true"}, map[string]string{"host": "a", "ssl": "false"}, patchbay.Conflict},
+		"a second endpoint":      {map[string]string{"endpoint": "a", "openaiEndpoint": "b"}, map[string]string{"endpoint": "a", "openaiEndpoint": "evil"}, patchbay.Conflict},
+		"another cloud":          {map[string]string{"account": "a", "suffix": "b"}, map[string]string{"account": "a", "suffix": "evil"}, patchbay.Conflict},
+		"another kind of place":  {map[string]string{"host": "a"}, map[string]string{"url": "evil"}, patchbay.Conflict},
+		"nowhere":                {map[string]string{"host": "a"}, nil, patchbay.Conflict},
+		"another database":       {map[string]string{"host": "a", "database": "x"}, map[string]string{"host": "a", "database": "y"}, ""},
+		"another driver":         {map[string]string{"host": "a", "port": "1", "ssl": "false"}, map[string]string{"host": "a", "port": "1", "sslmode": "disable"}, ""},
+	} {
+		h := holding{Login: loginGiven, Where: whereIs(c.was)}
+		if err := h.stays(patchbay.Connection{}, c.was); err != nil {
+			t.Errorf("%s, not moved: %v", what, err)
+		}
+		if err := h.stays(patchbay.Connection{}, c.is); patchbay.CodeOf(err) != c.code {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	// Every value that says where some kind is counts, but for which part of it.
+	parts := []string{"database", "keyspace", "graph", "bucket"}
+	for _, name := range whereabouts {
+		if !slices.Contains(sentTo, name) && !slices.Contains(parts, name) {
+			t.Errorf("%s says where a target is, and counts for nothing", name)
+		}
+	}
+}

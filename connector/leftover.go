@@ -17,10 +17,10 @@ import (
 type work struct {
 	Principal *driver.PrincipalRequest `json:"principal,omitempty"`
 	Written   *written                 `json:"written,omitempty"`
-	Restart   bool                     `json:"restart,omitempty"`
-	// Awaits is the leftover restart until which the application may sign in with
-	// the principal.
-	Awaits string `json:"awaits,omitempty"`
+	Restart   bool                     `json:"restart,omitempty"` // behind Written, if there is both
+	// Held says that the application may sign in with the principal until the
+	// operation has left nothing over on the source.
+	Held bool `json:"held,omitempty"`
 	// Idle asks that the login have no open sessions while its connection lives,
 	// and After that its overlap has passed.
 	Idle  bool        `json:"idle,omitempty"`
@@ -59,7 +59,7 @@ func (s *Service) parkPrincipal(op *saga.Op, cause error) (patchbay.Leftover, er
 	}
 	w := work{Principal: p.Principal, UID: p.Principal.Mark.UID}
 	if in, err := readInput(op); err == nil && mayHold(op, in) != "" {
-		w.Awaits, w.Idle = leftoverID(op, stepRestart), !in.Created
+		w.Held, w.Idle = true, !in.Created
 	}
 	return s.newLeftover(op, stepPrincipal, p.Target, "principal "+p.Principal.Name, cause, w)
 }
@@ -91,11 +91,17 @@ func (s *Service) parkOld(op *saga.Op, cause error) (patchbay.Leftover, error) {
 }
 
 func (s *Service) parkSettings(op *saga.Op, cause error) (patchbay.Leftover, error) {
+	if saga.Asked(cause) { // the settings are back (see undoSettings)
+		return s.parkRestart(op, cause)
+	}
 	p, err := s.readPlan(op)
 	if err != nil || p.Write == nil {
 		return patchbay.Leftover{}, err
 	}
-	return s.newLeftover(op, stepSettings, op.Source, whatSettings, cause, work{Written: p.Write.kept(), UID: p.Write.Change.Mark.UID})
+	return s.newLeftover(op, stepSettings, op.Source, whatSettings, cause, work{
+		Written: p.Write.kept(), UID: p.Write.Change.Mark.UID,
+		Restart: op.Kind != patchbay.OpDelete && op.Plan[op.Step] == stepSettings, // otherwise it is a leftover of its own
+	})
 }
 
 // retryAfter backs off from 5 s to 10 min.
@@ -134,12 +140,12 @@ func (s *Service) Forget(ctx context.Context, id string, caller Caller) error {
 }
 
 // Sweep implements [API].
-func (s *Service) Sweep(ctx context.Context) (SweepResult, error) {
+func (s *Service) Sweep(ctx context.Context, caller Caller) (SweepResult, error) {
 	result, err := s.sweepLeftovers(ctx, true)
 	if err != nil {
 		return result, err
 	}
-	strays, err := s.sweepStrays(ctx)
+	strays, err := s.sweepStrays(ctx, caller)
 	result.Removed = append(result.Removed, strays.Removed...)
 	result.Left = append(result.Left, strays.Left...)
 	return result, err
@@ -249,8 +255,10 @@ func (s *Service) tryLeftover(ctx context.Context, l patchbay.Leftover) error {
 		if alive && c.Principal == w.Principal.Name {
 			return nil // it is in use: nothing is left over
 		}
-		if w.Awaits != "" && (alive || !w.Idle) { // a connection that was deleted has no say
-			waits, err := s.waits(ctx, func(r patchbay.Leftover) bool { return r.ID == w.Awaits })
+		if w.Held && (alive || !w.Idle) { // a connection that was deleted has no say
+			waits, err := s.waits(ctx, func(r patchbay.Leftover) bool {
+				return r.Operation == l.Operation && (r.What == whatSettings || r.What == whatRestart)
+			})
 			if err != nil {
 				return err
 			}
@@ -268,6 +276,15 @@ func (s *Service) tryLeftover(ctx context.Context, l patchbay.Leftover) error {
 			}
 		}
 		return s.removePrincipal(ctx, l.Resource, *w.Principal)
+	case w.Written != nil:
+		left, err := s.leftBehind(ctx, l, *w.Written)
+		if err == nil {
+			err = s.change(ctx, l.Resource, left)
+		}
+		if err == nil && w.Restart {
+			err = s.restartLeft(ctx, l.Resource)
+		}
+		return absentIsSuccess(err)
 	case w.Restart:
 		if alive && changing(c) {
 			return patchbay.Errorf(patchbay.OperationInProgress, "an operation of the connection %s has not ended", c.Name)
@@ -280,19 +297,18 @@ func (s *Service) tryLeftover(ctx context.Context, l patchbay.Leftover) error {
 		if waits {
 			return patchbay.Errorf(patchbay.RestartFailed, "the settings that it should read are not back yet")
 		}
-		err = absentIsSuccess(s.restartSource(ctx, l.Resource))
-		if patchbay.CodeOf(err) == patchbay.NotSupported {
-			return nil // it has no way to be told any more
-		}
-		return err
-	case w.Written != nil:
-		left, err := s.leftBehind(ctx, l, *w.Written)
-		if err != nil {
-			return err
-		}
-		return absentIsSuccess(s.change(ctx, l.Resource, left))
+		return absentIsSuccess(s.restartLeft(ctx, l.Resource))
 	}
 	return nil
+}
+
+// restartLeft restarts an application, if it still has a way to be told.
+func (s *Service) restartLeft(ctx context.Context, id patchbay.ID) error {
+	err := s.restartSource(ctx, id)
+	if patchbay.CodeOf(err) == patchbay.NotSupported {
+		return nil
+	}
+	return err
 }
 
 // lives gives the connection and whether it is there and still the one of that
@@ -337,7 +353,7 @@ func (s *Service) leftBehind(ctx context.Context, l patchbay.Leftover, w written
 // what a lost database or a paused process may leave. Settings of that kind it
 // only names: an application may read them, and their mark does not say whose
 // Patchbay wrote them.
-func (s *Service) sweepStrays(ctx context.Context) (SweepResult, error) {
+func (s *Service) sweepStrays(ctx context.Context, caller Caller) (SweepResult, error) {
 	var result SweepResult
 	for after := ""; ; {
 		page, next, err := s.records.Resources(ctx, "", after, 100)
@@ -345,7 +361,9 @@ func (s *Service) sweepStrays(ctx context.Context) (SweepResult, error) {
 			return result, err
 		}
 		for _, r := range page {
-			look := s.sweepTarget
+			look := func(ctx context.Context, r patchbay.Resource, result *SweepResult) error {
+				return s.sweepTarget(ctx, caller, r, result)
+			}
 			if _, ok := s.catalog.Targets[r.Driver]; !ok {
 				look = s.lookAtSource
 			}
@@ -364,9 +382,17 @@ func (s *Service) sweepStrays(ctx context.Context) (SweepResult, error) {
 	}
 }
 
-func (s *Service) sweepTarget(ctx context.Context, r patchbay.Resource, result *SweepResult) error {
+// sweepTarget removes strays of one target. Its tenant is told of each before. A
+// mark is the target's word: what it says of a connection is believed of one that
+// has this target, and of one that is gone from the target's own subscription.
+func (s *Service) sweepTarget(ctx context.Context, caller Caller, r patchbay.Resource, result *SweepResult) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
+	act, err := s.seenBy(ctx, patchbay.ActOf(ctx), r.ID)
+	if err != nil {
+		return err
+	}
+	ctx = patchbay.WithAct(ctx, act)
 	target, done, err := s.targets.get(ctx, r)
 	if err != nil {
 		return err
@@ -384,12 +410,18 @@ func (s *Service) sweepTarget(ctx context.Context, r patchbay.Resource, result *
 		if !stray {
 			continue
 		}
+		name := driver.Quoted(o.Name)
 		l := patchbay.Leftover{
-			ID: "stray." + o.Name, Connection: o.Mark.Connection, Resource: r.ID,
-			What: "principal " + o.Name, Why: "no connection owns it", Created: s.now().UTC(),
+			ID: "stray." + name, Resource: r.ID, What: "principal " + name, Why: "no connection owns it", Created: s.now().UTC(),
+		}
+		if l.Connection, err = s.believed(ctx, o.Mark, r.ID); err != nil {
+			return err
 		}
 		request := driver.PrincipalRequest{Mark: o.Mark, Name: o.Name, Sub: o.Sub}
 		err = s.idle(ctx, target, request)
+		if err == nil {
+			err = caller.tell(ctx, patchbay.AuditEntry{Resource: r.ID, Detail: l.What + ", which no connection owns"})
+		}
 		if err == nil {
 			err = target.RemovePrincipal(ctx, request)
 		}
@@ -401,6 +433,29 @@ func (s *Service) sweepTarget(ctx context.Context, r patchbay.Resource, result *
 		result.Removed = append(result.Removed, l)
 	}
 	return nil
+}
+
+// believed is the connection that a mark at a target names, "" when it can't be
+// one of that target's.
+func (s *Service) believed(ctx context.Context, m driver.Mark, target patchbay.ID) (patchbay.ID, error) {
+	id, err := patchbay.ParseID(string(m.Connection))
+	if err != nil {
+		return "", nil
+	}
+	c, err := s.records.Connection(ctx, id)
+	switch {
+	case patchbay.CodeOf(err) == patchbay.ResourceNotFound && strings.EqualFold(id.Subscription(), target.Subscription()):
+		return id, nil
+	case patchbay.CodeOf(err) == patchbay.ResourceNotFound:
+		return "", nil
+	case err != nil:
+		return "", err
+	}
+	held, err := s.openHolding(c)
+	if err != nil || !held.Target.Equal(target) {
+		return "", err
+	}
+	return c.ID, nil
 }
 
 // idle fails while a stray of a connection that is there has sessions: when the

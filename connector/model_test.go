@@ -58,7 +58,7 @@ func TestConnectionsLeaveNothingAndTakeNothing(t *testing.T) {
 				if n%4 == 0 { // nobody but us
 					acts = slices.DeleteFunc(acts, func(a act) bool { return a.deed >= doEdit })
 				}
-				if !m.holds(acts, random.IntN(len(begins))) {
+				if !m.holds(acts, random.IntN(len(begins)*len(dialects))) {
 					return
 				}
 			}
@@ -147,27 +147,38 @@ func (m *model) holds(acts []act, begin int) bool {
 
 // begins are files as they may be before the first connection; nil is none.
 var begins = []*string{
-	text(""), nil, text("# theirs\nTHEIRS='theirs-0'\n\nexport U1=theirs-1 # yes\n"), text("U1=theirs-1\nTHEIRS='theirs-0'"), text("U1=theirs-1\r\n# theirs\r\nTHEIRS='theirs-0'\r\n"), text("U1=theirs-1\r\nU2=theirs-2"),
+	text(""), nil, text(byteOrderMark + "U1=theirs-1\nTHEIRS='theirs-0'\n"), text("# theirs\nTHEIRS='theirs-0'\n\nexport U1=theirs-1 # yes\n"), text("U1=theirs-1\nTHEIRS='theirs-0'"), text("U1=theirs-1\r\n# theirs\r\nTHEIRS='theirs-0'\r\n"), text("U1=theirs-1\r\nU2=theirs-2"),
 }
 
 func text(s string) *string { return &s }
+
+const byteOrderMark = "\uFEFF"
+
+// dialects are how the file is read.
+var dialects = []string{"dotenv", "docker", "systemd"}
+
+// names are those of the connections.
+var names = []string{"c0", "c-1", "c.2"}
 
 // place is one settings file with its connections.
 type place struct {
 	*model
 	source patchbay.ID
 	path   string
-	root   string
-	theirs []string // a person's lines, in order
-	clean  bool     // no person wrote
-	n      int      // counts what a person wrote
+	// dialect is what the file is read by. A person's lines say the same in all of
+	// them: what only one knows is not written.
+	dialect string
+	root    string
+	theirs  []string // a person's lines, in order
+	clean   bool     // no person wrote
+	n       int      // counts what a person wrote
 }
 
 func (m *model) run(acts []act, begin int) error {
 	m.runs++
 	dir := filepath.Join(m.dir, fmt.Sprint(m.runs))
 	p := &place{
-		model: m, path: filepath.Join(dir, "env"), root: filepath.Join(dir, "bindings"), clean: true,
+		model: m, path: filepath.Join(dir, "e[n].v+$"), dialect: dialects[begin/len(begins)%len(dialects)], root: filepath.Join(dir, "bindings"), clean: true,
 		source: m.group.Child("providers/Microsoft.Web/sites", fmt.Sprintf("web%d", m.runs)),
 	}
 	if err := os.MkdirAll(p.root, 0o700); err != nil {
@@ -175,16 +186,22 @@ func (m *model) run(acts []act, begin int) error {
 	}
 	defer os.RemoveAll(dir)
 	start := begins[begin%len(begins)]
+	if start != nil && p.dialect != "dotenv" {
+		start = text(strings.ReplaceAll(*start, "export ", ""))
+	}
+	if start != nil && p.dialect == "systemd" {
+		start = text(strings.TrimPrefix(*start, byteOrderMark))
+	}
 	if start != nil {
 		if err := os.WriteFile(p.path, []byte(*start), 0o600); err != nil {
 			return err
 		}
 		p.theirs = p.lines()
 	}
-	m.register(patchbay.Resource{ID: p.source, Endpoint: p.path, Properties: []byte(`{"bindingRoot":"` + p.root + `"}`)}, nil)
+	m.register(patchbay.Resource{ID: p.source, Endpoint: p.path, Properties: []byte(`{"bindingRoot":"` + p.root + `","dialect":"` + p.dialect + `"}`)}, nil)
 	for i, a := range acts {
 		if err := p.do(a); err != nil {
-			return fmt.Errorf("%v (%d): %w\nand is\n%s", a, i, err, p.read())
+			return fmt.Errorf("%s, %v (%d): %w\nand is\n%s", p.dialect, a, i, err, p.read())
 		}
 	}
 	for who := range 3 {
@@ -218,7 +235,7 @@ func (p *place) read() string {
 // lines are the lines without their ends.
 func (p *place) lines() []string {
 	var lines []string
-	for line := range strings.Lines(p.read()) {
+	for line := range strings.Lines(strings.TrimPrefix(p.read(), byteOrderMark)) {
 		lines = append(lines, strings.TrimRight(line, "\r\n"))
 	}
 	return lines
@@ -242,7 +259,10 @@ func (p *place) effective() map[string]string {
 	values := map[string]string{}
 	for _, line := range p.lines() {
 		if name := name(line); name != "" {
-			values[name] = quotes.ReplaceAllString(assignments.FindStringSubmatch(line)[2], "$1$2")
+			values[name] = assignments.FindStringSubmatch(line)[2]
+			if p.dialect != "docker" { // there quotes are like any other character
+				values[name] = quotes.ReplaceAllString(values[name], "$1$2")
+			}
 		}
 	}
 	return values
@@ -269,7 +289,7 @@ func blocks(lines []string) map[int]int {
 }
 
 func (p *place) connection(who int) (patchbay.Connection, bool) {
-	c, err := p.Get(p.t.Context(), p.source.Linker(fmt.Sprintf("c%d", who)))
+	c, err := p.Get(p.t.Context(), p.source.Linker(names[who]))
 	return c, err == nil
 }
 
@@ -308,7 +328,7 @@ func (p *place) do(a act) error {
 		return nil
 	}
 	old, there := p.connection(a.who)
-	id := p.source.Linker(fmt.Sprintf("c%d", a.who))
+	id := p.source.Linker(names[a.who])
 	before, effective, theirs, edits := p.read(), p.effective(), p.theirs, p.n
 	var op patchbay.Operation
 	switch {
@@ -401,10 +421,10 @@ var logins = regexp.MustCompile(`pb_[a-z0-9]+_g\d+`)
 
 // owners says which line is nobody's.
 func (p *place) owners() error {
-	var names, principals, marks []string
+	var keys, principals, marks []string
 	for who := range 3 {
 		if c, ok := p.connection(who); ok {
-			names, principals, marks = append(names, c.Keys...), append(principals, c.Principal), append(marks, c.UID)
+			keys, principals, marks = append(keys, c.Keys...), append(principals, c.Principal), append(marks, c.UID)
 		}
 	}
 	for _, line := range p.lines() {
@@ -414,7 +434,7 @@ func (p *place) owners() error {
 			if !slices.ContainsFunc(marks, func(uid string) bool { return strings.Contains(line, "("+uid+",") }) {
 				return fmt.Errorf("nobody's mark: %s", line)
 			}
-		case !slices.Contains(names, name(line)):
+		case !slices.Contains(keys, name(line)):
 			return fmt.Errorf("nobody's line: %s", line)
 		}
 		for _, login := range logins.FindAllString(line, -1) {
@@ -496,6 +516,9 @@ func (p *place) person(a act) {
 	text := strings.Join(lines, end)
 	if len(lines) > 0 {
 		text += end
+	}
+	if strings.HasPrefix(p.read(), byteOrderMark) {
+		text = byteOrderMark + text
 	}
 	if err := os.WriteFile(p.path, []byte(text), 0o600); err != nil {
 		p.t.Error(err)

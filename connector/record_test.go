@@ -8,6 +8,7 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/saga"
+	"patchbay.dev/patchbay/store"
 )
 
 func TestWhatAConnectionKeepsIsItsOwn(t *testing.T) {
@@ -106,6 +107,53 @@ func (w *world) step(in input, p *plan) *saga.Op {
 	return op
 }
 
+// abandoned is an update to spec that is given up with its settings on the source,
+// which lets nobody in from then on.
+func (w *world) abandoned(spec patchbay.Spec) {
+	w.t.Helper()
+	w.app.afterRestart = func() {
+		w.broker.mu.Lock()
+		defer w.broker.mu.Unlock()
+		w.broker.failProbe = patchbay.Errorf(patchbay.RightsExcess, "too much")
+		w.app.down = noWayIn
+	}
+	w.giveUp(w.Put(w.t.Context(), PutRequest{ID: w.linker, Spec: spec, Caller: w.caller}))
+	w.broker.failProbe = nil
+}
+
+var noWayIn = patchbay.Errorf(patchbay.SettingsUnwritable, "no way in")
+
+// giveUp abandons what was begun when it needs attention.
+func (w *world) giveUp(b Begun, err error) {
+	w.t.Helper()
+	for op := b.Operation; err == nil && !op.Attention; {
+		if op, err = w.Wait(w.t.Context(), op.ID, op.Version); op.State.Ended() {
+			w.t.Fatalf("%+v, %v", op, err)
+		}
+	}
+	if err == nil {
+		_, err = w.Abandon(w.t.Context(), b.Operation.ID, w.caller)
+	}
+	if op := w.end(b, err); op.State != patchbay.Abandoned {
+		w.t.Fatalf("the update is %s", op.State)
+	}
+}
+
+// cancelAfterWrite cancels the one operation there is right behind its write.
+func (w *world) cancelAfterWrite(and func()) {
+	w.app.afterWrite = func() {
+		ops, _, err := w.Operations(w.t.Context(), store.OperationFilter{Active: true}, "", 10)
+		if err != nil || len(ops) != 1 {
+			w.t.Errorf("%v, %v", ops, err)
+			return
+		}
+		if _, err := w.Cancel(w.t.Context(), ops[0].ID, w.caller); err != nil && ops[0].Kind != patchbay.OpDelete {
+			w.t.Error(err)
+		}
+		and()
+	}
+}
+
 // An update is given up while its settings are on the source, and its undo is a
 // leftover. What comes back is what the connection has on record by then.
 func TestAnUpdateThatWasAbandonedBringsNothingBackThatIsNobodys(t *testing.T) {
@@ -115,29 +163,9 @@ func TestAnUpdateThatWasAbandonedBringsNothingBackThatIsNobodys(t *testing.T) {
 		settings := w.app.read()
 		spec := w.spec()
 		spec.Client = "nodejs"
-		w.app.afterRestart = func() {
-			w.broker.mu.Lock()
-			defer w.broker.mu.Unlock()
-			w.broker.failProbe = patchbay.Errorf(patchbay.RightsExcess, "too much")
-			w.app.down = patchbay.Errorf(patchbay.SettingsUnwritable, "no way in")
-		}
-		b, err := w.Put(t.Context(), PutRequest{ID: w.linker, Spec: spec, Caller: w.caller})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for op := b.Operation; !op.Attention; {
-			if op, err = w.Wait(t.Context(), op.ID, op.Version); err != nil || op.State.Ended() {
-				t.Fatalf("%+v, %v", op, err)
-			}
-		}
-		if _, err := w.Abandon(t.Context(), b.Operation.ID, w.caller); err != nil {
-			t.Fatal(err)
-		}
-		if op := w.end(b, nil); op.State != patchbay.Abandoned {
-			t.Fatalf("the update is %s", op.State)
-		}
+		w.abandoned(spec)
 		restarts := w.app.restarts
-		if _, err := w.Sweep(t.Context()); err != nil || w.app.restarts > restarts {
+		if _, err := w.Sweep(t.Context(), w.caller); err != nil || w.app.restarts > restarts {
 			t.Errorf("the application was restarted before its settings were back; %v", err)
 		}
 		func() {

@@ -26,7 +26,7 @@ func (w *world) restartable() {
 	}()
 	w.broker.failProbe = nil
 	for range 3 { // a login waits for the restart, and that for the settings
-		if _, err := w.Sweep(w.t.Context()); err != nil {
+		if _, err := w.Sweep(w.t.Context(), w.caller); err != nil {
 			w.t.Fatal(err)
 		}
 	}
@@ -97,14 +97,14 @@ func TestALoginThatTheApplicationMayHoldStaysUntilItHasRestarted(t *testing.T) {
 		t.Errorf("validate finds %+v", r.Checks)
 	}
 	// It stays as long as that is so, whatever is tried.
-	if result, err := w.Sweep(t.Context()); err != nil || len(result.Removed) > 0 || len(w.broker.names()) != 2 {
+	if result, err := w.Sweep(t.Context(), w.caller); err != nil || len(result.Removed) > 0 || len(w.broker.names()) != 2 {
 		t.Errorf("a sweep removed %+v, %v", result.Removed, err)
 	}
 	// And then not under the sessions of those that end slowly.
 	w.broker.sessions[taken] = 1
 	w.app.restartErr = nil
 	for range 2 {
-		if _, err := w.Sweep(t.Context()); err != nil || len(w.broker.names()) != 2 {
+		if _, err := w.Sweep(t.Context(), w.caller); err != nil || len(w.broker.names()) != 2 {
 			t.Errorf("a sweep left %v, %v", w.broker.names(), err)
 		}
 	}
@@ -154,7 +154,7 @@ func TestTheLoginOfACreateThatFailedStaysUntilTheApplicationHasRestarted(t *test
 	if !strings.Contains(op.Message, "could not be restarted") || len(w.broker.names()) != 1 {
 		t.Errorf("the operation says %q, the target has %v", op.Message, w.broker.names())
 	}
-	if result, err := w.Sweep(t.Context()); err != nil || len(result.Removed) > 0 {
+	if result, err := w.Sweep(t.Context(), w.caller); err != nil || len(result.Removed) > 0 {
 		t.Errorf("a sweep removed %+v, %v", result.Removed, err)
 	}
 	w.restartable()
@@ -175,7 +175,7 @@ func TestADeleteTakesTheLoginsWhetherTheApplicationRestartsOrNot(t *testing.T) {
 	if !strings.Contains(op.Message, "web could not be restarted") {
 		t.Errorf("the operation says %q", op.Message)
 	}
-	if _, err := w.Sweep(t.Context()); err != nil || len(w.broker.names()) > 0 {
+	if _, err := w.Sweep(t.Context(), w.caller); err != nil || len(w.broker.names()) > 0 {
 		t.Errorf("the target has %v, %v", w.broker.names(), err)
 	}
 	if left := w.leftBehind(); len(left) != 1 || !strings.HasPrefix(left[0], "restart: ") {
@@ -233,7 +233,99 @@ func TestAnUpdateIsCanceledWhenItsReloadHasTakenEffect(t *testing.T) {
 	if r := w.validated(true); !r.Available() {
 		t.Errorf("after a fix validate finds %+v", r.Checks)
 	}
-	if _, err := w.Sweep(t.Context()); err != nil || len(w.broker.names()) != 1 {
+	if _, err := w.Sweep(t.Context(), w.caller); err != nil || len(w.broker.names()) != 1 {
 		t.Errorf("the target has %v, %v", w.broker.names(), err)
+	}
+}
+
+// An update is canceled right behind its write. Whatever restarted the
+// application in between (its supervisor, another leftover) gave it the new
+// login, so it is restarted before that goes.
+func TestAnApplicationThatReadTheSettingsByItselfReadsThemAgain(t *testing.T) {
+	for name, up := range map[string]bool{"and restarts": true, "and does not": false} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.want(w.put(w.spec()), patchbay.Done, "")
+			before := mustGet(t, w)
+			if !up {
+				w.app.restartErr = notUp
+			}
+			w.cancelAfterWrite(func() {})
+			reader := w.spec()
+			reader.Access = patchbay.Reader
+			restarts := w.app.restarts
+			op := w.put(reader)
+			w.want(op, patchbay.Undone, patchbay.Canceled)
+			if w.app.restarts == restarts {
+				t.Error("the application goes on with what it read")
+			}
+			if up {
+				if names := w.broker.names(); !slices.Equal(names, []string{before.Principal}) || op.Message != "" {
+					t.Errorf("the target has %v; the operation says %q", names, op.Message)
+				}
+				return
+			}
+			if names := w.broker.names(); len(names) != 2 || !strings.Contains(op.Message, "could not be restarted") {
+				t.Errorf("the target has %v; the operation says %q", names, op.Message)
+			}
+			w.restartable()
+			if names := w.broker.names(); !slices.Equal(names, []string{before.Principal}) {
+				t.Errorf("the target has %v", names)
+			}
+		})
+	}
+}
+
+// An abandoned update left its settings on the source. A restart by another
+// connection has the application read just those: it is not the one that waits.
+func TestARestartBeforeTheSettingsAreBackIsNotTheOneThatIsLeftOver(t *testing.T) {
+	w := newWorld(t)
+	w.want(w.put(w.spec()), patchbay.Done, "")
+	before := mustGet(t, w)
+	reader := w.spec()
+	reader.Access = patchbay.Reader
+	w.abandoned(reader)
+	if names := w.broker.names(); len(names) != 2 {
+		t.Fatalf("the target has %v", names)
+	}
+	func() {
+		defer w.app.lock()()
+		w.app.down = nil
+	}()
+	beside := w.end(w.Put(t.Context(), PutRequest{ID: w.linker.Parent().Linker("beside"), Spec: w.spec(), Caller: w.caller}))
+	w.want(beside, patchbay.Done, "")
+	if left := w.leftBehind(); !slices.ContainsFunc(left, func(l string) bool { return strings.HasPrefix(l, "restart: ") }) {
+		t.Errorf("left over: %q", left)
+	}
+	w.restartable()
+	if names := w.broker.names(); !slices.Contains(names, before.Principal) || len(names) != 2 {
+		t.Errorf("the target has %v", names)
+	}
+}
+
+// The same when it was canceled before it came to restart the application, which
+// may do so by itself at any time.
+func TestALoginThatTheSourceHoldsStaysUntilItsSettingsAreBack(t *testing.T) {
+	w := newWorld(t)
+	w.want(w.put(w.spec()), patchbay.Done, "")
+	before := mustGet(t, w)
+	reader := w.spec()
+	reader.Access = patchbay.Reader
+	w.cancelAfterWrite(func() { w.app.down = noWayIn })
+	w.giveUp(w.Put(t.Context(), PutRequest{ID: w.linker, Spec: reader, Caller: w.caller}))
+	if result, err := w.Sweep(t.Context(), w.caller); err != nil || len(result.Removed) > 0 || len(w.broker.names()) != 2 {
+		t.Errorf("a sweep removed %+v, %v", result.Removed, err)
+	}
+	func() {
+		defer w.app.lock()()
+		w.app.down, w.app.restartErr = nil, notUp
+	}()
+	restarts := w.app.restarts
+	if _, err := w.Sweep(t.Context(), w.caller); err != nil || len(w.broker.names()) != 2 || w.app.restarts == restarts {
+		t.Errorf("after %d restarts the target has %v, %v", w.app.restarts-restarts, w.broker.names(), err)
+	}
+	w.restartable()
+	if names := w.broker.names(); !slices.Equal(names, []string{before.Principal}) {
+		t.Errorf("the target has %v", names)
 	}
 }

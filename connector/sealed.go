@@ -16,7 +16,7 @@ import (
 type holding struct {
 	ref                                 // what Principal is on, or the credential is for
 	Given      map[string]string        `json:"given,omitempty"`     // the secrets that the caller gave
-	At         string                   `json:"at,omitempty"`        // where the target was when a login for it was given; "" is not known
+	Where      map[string]string        `json:"where,omitempty"`     // whereIs of the target when a login for it was given; none is not known
 	Principal  *driver.PrincipalRequest `json:"principal,omitempty"` // its own login; nil when it was given
 	Login      login                    `json:"login,omitempty"`     // see holding.whose
 	Credential credential               `json:"credential"`          // what the application signs in with

@@ -187,8 +187,8 @@ type API interface {
 	// its resource is gone for good, or somebody took care of it by hand.
 	Forget(ctx context.Context, id string, caller Caller) error
 	// Sweep tries every leftover now, and looks on every resource for marks that
-	// no connection owns.
-	Sweep(ctx context.Context) (SweepResult, error)
+	// no connection owns. Each of those that is removed is told of before.
+	Sweep(ctx context.Context, caller Caller) (SweepResult, error)
 
 	PutResource(ctx context.Context, r ResourceRequest) (res patchbay.Resource, created bool, warnings []string, err error)
 	Resource(ctx context.Context, id patchbay.ID) (patchbay.Resource, error)

@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"strings"
@@ -188,11 +189,11 @@ func TestAnOldLoginInUseIsNotRevokedUnderItsSessions(t *testing.T) {
 	if err != nil || len(left) != 1 || !strings.Contains(left[0].Why, "2 open sessions") {
 		t.Fatalf("leftovers = %+v, %v", left, err)
 	}
-	if result, err := w.Sweep(t.Context()); err != nil || len(result.Removed) != 0 {
+	if result, err := w.Sweep(t.Context(), w.caller); err != nil || len(result.Removed) != 0 {
 		t.Fatalf("sweep = %+v, %v", result, err)
 	}
 	w.broker.sessions[old] = 0
-	if result, err := w.Sweep(t.Context()); err != nil || len(result.Removed) != 1 {
+	if result, err := w.Sweep(t.Context(), w.caller); err != nil || len(result.Removed) != 1 {
 		t.Fatalf("sweep = %+v, %v", result, err)
 	}
 	if slices.Contains(w.broker.names(), old) {
@@ -216,7 +217,7 @@ func TestADeadTargetDoesNotBlockADelete(t *testing.T) {
 		t.Fatalf("leftovers = %+v, %v", left, err)
 	}
 	w.broker.fail(nil)
-	if _, err := w.Sweep(t.Context()); err != nil {
+	if _, err := w.Sweep(t.Context(), w.caller); err != nil {
 		t.Fatal(err)
 	}
 	if left, _, _ := w.Leftovers(t.Context(), "", 10); len(left) > 0 || len(w.broker.names()) > 0 {
@@ -267,7 +268,7 @@ func TestASweepRemovesStraysAndNothingElse(t *testing.T) {
 	for _, m := range []driver.Mark{stray, theirs} {
 		w.broker.principals[principalName(m)] = driver.PrincipalRequest{Mark: m, Name: principalName(m)}
 	}
-	result, err := w.Sweep(t.Context())
+	result, err := w.Sweep(t.Context(), w.caller)
 	if err != nil || len(result.Removed) != 1 {
 		t.Fatalf("sweep = %+v, %v", result, err)
 	}
@@ -275,6 +276,56 @@ func TestASweepRemovesStraysAndNothingElse(t *testing.T) {
 	slices.Sort(want)
 	if got := w.broker.names(); !slices.Equal(got, want) {
 		t.Errorf("the target has %v, should have %v", got, want)
+	}
+}
+
+// A mark is the target's word: it names nothing of others', and takes no place in
+// somebody's terminal. Whose the target is, is told before anything goes.
+func TestASweepBelievesATargetWhatIsItsOwn(t *testing.T) {
+	w := newWorld(t)
+	const other, tenant = "11111111-0000-0000-0000-000000000001", "22222222-0000-0000-0000-000000000002"
+	for _, err := range []error{
+		w.PutTenant(t.Context(), patchbay.Tenant{ID: tenant}),
+		w.PutSubscription(t.Context(), patchbay.Subscription{ID: other, TenantID: tenant}),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.registerRedis("registered-pass")
+	w.away.accept("", "registered-pass", true)
+	w.want(w.put(w.cache(registered())), patchbay.Done, "")
+	forged := map[string]patchbay.ID{
+		"pb_gone":              w.linker.Parent().Linker("gone"),
+		"pb_of_another":        mustGet(t, w).ID, // it has the cache
+		"pb_elsewhere":         "/subscriptions/" + other + "/resourceGroups/x/providers/A/b/c/providers/Microsoft.ServiceLinker/linkers/d",
+		"pb_\x1b[2J\u202e":     w.linker.Parent().Linker("gone"),
+		"pb_with_escape_of_id": w.linker.Parent().Linker("a\x1b[2J"),
+	}
+	for name, id := range forged {
+		w.broker.principals[name] = driver.PrincipalRequest{Name: name, Mark: driver.Mark{UID: "forged", Connection: id}}
+	}
+	caller, told := w.caller, 0
+	caller.Tell = func(ctx context.Context, e patchbay.AuditEntry) error {
+		if len(w.broker.names()) != len(forged)-told || !strings.HasSuffix(string(e.Resource), "/db") || len(patchbay.ActOf(ctx).Tenants) != 1 {
+			t.Errorf("told %+v in %v, with %v", e, patchbay.ActOf(ctx).Tenants, w.broker.names())
+		}
+		told++
+		return nil
+	}
+	result, err := w.Sweep(t.Context(), caller)
+	if err != nil || len(result.Removed) != len(forged) || told != len(forged) {
+		t.Fatalf("sweep = %+v, %v; told %d", result, err, told)
+	}
+	for _, l := range result.Removed {
+		if gone := l.What == "principal pb_gone" || strings.Contains(l.What, "2J"); gone != (l.Connection == forged["pb_gone"]) || strings.ContainsAny(l.What+l.ID+string(l.Connection), "\x1b\u202e") {
+			t.Errorf("%+v", l)
+		}
+	}
+	caller.Tell = func(context.Context, patchbay.AuditEntry) error { return patchbay.Errorf(patchbay.Internal, "no log") }
+	w.broker.principals["pb_gone"] = driver.PrincipalRequest{Name: "pb_gone", Mark: driver.Mark{UID: "forged", Connection: forged["pb_gone"]}}
+	if result, err := w.Sweep(t.Context(), caller); err != nil || len(result.Removed) > 0 || len(w.broker.names()) != 1 {
+		t.Errorf("without a log: %+v, %v", result, err)
 	}
 }
 

@@ -151,17 +151,41 @@ func overtaken(c driver.Change, before map[string]string, now map[string]patchba
 	return ""
 }
 
+// undoSettings puts back what was there, and then makes the application read it:
+// whether this operation came to restart it or it restarted by itself, it may have
+// read what goes. It is the undo of both steps. When the application does not
+// restart, it may go on with what was taken away: then that stays for as long (see
+// undoPrincipal).
 func (s *Service) undoSettings(ctx context.Context, op *saga.Op) error {
 	p, err := s.readPlan(op)
 	if err != nil || p.Write == nil {
 		return err
 	}
-	source, done, err := s.source(ctx, op.Source)
+	if err := s.restoreSettings(ctx, op.Source, *p.Write); err != nil {
+		return err
+	}
+	back := slices.ContainsFunc(op.Trail, func(run patchbay.StepRun) bool { return run.Name == stepRestart && run.Undo })
+	if back || !p.Restarts {
+		return nil
+	}
+	err = s.restartSource(ctx, op.Source)
+	if err != nil && op.Attempt+1 >= restartAttempts {
+		return saga.Leave(err)
+	}
+	return err
+}
+
+// restartAttempts is how often an undo tries to restart the application before
+// it leaves that to the background.
+const restartAttempts = 3
+
+func (s *Service) restoreSettings(ctx context.Context, id patchbay.ID, w written) error {
+	source, done, err := s.source(ctx, id)
 	if err != nil {
 		return err
 	}
 	defer done()
-	return source.RestoreSettings(ctx, p.Write.open(), p.Write.Before.open())
+	return source.RestoreSettings(ctx, w.open(), w.Before.open())
 }
 
 func (s *Service) restart(ctx context.Context, op *saga.Op) ([]byte, error) {
@@ -172,52 +196,47 @@ func (s *Service) restart(ctx context.Context, op *saga.Op) ([]byte, error) {
 	return nil, s.restartSource(ctx, op.Source)
 }
 
-// restartAttempts is how often an undo tries to restart the application before
-// it leaves that to the background.
-const restartAttempts = 3
-
-// undoRestart makes the application read again what was there before, which
-// therefore is put back first. When it does not restart, it may go on with what
-// was taken away: then that stays for as long (see undoPrincipal).
-func (s *Service) undoRestart(ctx context.Context, op *saga.Op) error {
-	p, err := s.readPlan(op)
-	if err != nil || !p.Restarts || p.Write == nil {
-		return err
-	}
-	if err := s.undoSettings(ctx, op); err != nil {
-		return err
-	}
-	err = s.restartSource(ctx, op.Source)
-	if err != nil && op.Attempt+1 >= restartAttempts {
-		return saga.Leave(err)
-	}
-	return err
-}
-
 // restartSource restarts the application. With that, no restart is left over
-// there.
+// there: of those that were before it began, and whose settings were back.
 func (s *Service) restartSource(ctx context.Context, id patchbay.ID) error {
 	source, done, err := s.source(ctx, id)
 	if err != nil {
 		return err
 	}
 	defer done()
+	due, early := map[string]string{}, []string{} // by operation
+	err = s.eachLeftover(ctx, func(l patchbay.Leftover) error {
+		switch {
+		case !l.Resource.Equal(id):
+		case l.What == whatRestart:
+			due[l.Operation] = l.ID
+		case l.What == whatSettings:
+			early = append(early, l.Operation)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
 	if err := source.Restart(ctx); err != nil {
 		return err
 	}
-	return s.eachLeftover(ctx, func(l patchbay.Leftover) error {
-		if l.What != whatRestart || !l.Resource.Equal(id) {
-			return nil
+	for operation, leftover := range due {
+		if slices.Contains(early, operation) {
+			continue
 		}
-		return absentIsSuccess(s.records.DeleteLeftover(ctx, l.ID))
-	})
+		if err := unlessForgotten(s.records.DeleteLeftover(ctx, leftover)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // notRestarted is why the application may still run with what op took away, ""
 // when it was made to read its settings anew.
 func notRestarted(op *saga.Op) string {
 	for _, run := range op.Trail {
-		if run.Name == stepRestart && run.Parked {
+		if run.Parked && (run.Name == stepRestart || run.Name == stepSettings) {
 			return fmt.Sprintf("%s could not be restarted, and may still use what was taken back until it is: %s", op.Source.Name(), patchbay.AsError(run.Error).Message)
 		}
 	}
@@ -468,7 +487,7 @@ func (s *Service) finishChange(_ context.Context, op *saga.Op, outcome patchbay.
 	}
 	c := in.Want
 	c.State, c.Generation, c.ETag, c.Message = patchbay.Succeeded, p.Generation, newETag(), p.Message
-	h := holding{ref: p.ref, Last: p.Last, Given: p.Given, At: p.At, Principal: p.Principal, Login: p.Login, Credential: p.Credential}
+	h := holding{ref: p.ref, Last: p.Last, Given: p.Given, Where: p.Where, Principal: p.Principal, Login: p.Login, Credential: p.Credential}
 	c.Principal = ""
 	if p.Principal != nil {
 		c.Principal = p.Principal.Name

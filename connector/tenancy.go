@@ -100,10 +100,14 @@ func (s *Service) act(ctx context.Context, b begin) (patchbay.Act, error) {
 	if act.Action == "" { // nobody's request: a caller in this process
 		act.Caller, act.Action = b.caller.Name, string(b.kind)
 	}
-	ids := []patchbay.ID{b.in.Want.ID}
 	if b.target != "" {
-		ids = append(ids, b.target)
+		return s.seenBy(ctx, act, b.in.Want.ID, b.target)
 	}
+	return s.seenBy(ctx, act, b.in.Want.ID)
+}
+
+// seenBy is act with the tenants that ids are in.
+func (s *Service) seenBy(ctx context.Context, act patchbay.Act, ids ...patchbay.ID) (patchbay.Act, error) {
 	act.Tenants = slices.Clone(act.Tenants)
 	for _, id := range ids {
 		sub, err := s.subscription(ctx, id.Subscription())

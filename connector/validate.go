@@ -317,7 +317,7 @@ func (v *checking) authentication(ctx context.Context, have map[string]patchbay.
 		v.add(group, name, patchbay.Warning, "", v.granted(), "")
 		return
 	}
-	if err := v.held.stays(v.c, addressOf(v.ref.Kind, v.facts)); err != nil {
+	if err := v.held.stays(v.c, v.facts); err != nil {
 		v.failed(group, name, err, "")
 		return
 	}

@@ -31,7 +31,7 @@ func (s *Service) Workflows() []saga.Workflow {
 		{Name: stepSettings, Where: saga.OnSource, Do: s.entitled(s.writeSettings), Undo: s.undoSettings, Park: s.parkSettings},
 		// Not OnSource: an application that does not come up would hold its source
 		// for ever.
-		{Name: stepRestart, Do: s.entitled(s.restart), Undo: s.undoRestart, Park: s.parkRestart},
+		{Name: stepRestart, Do: s.entitled(s.restart), Undo: s.undoSettings, Park: s.parkRestart},
 	}
 	change := append(forward[:len(forward):len(forward)],
 		saga.Step{Name: stepVerify, Kind: saga.Pivot, Do: s.verify},
@@ -76,7 +76,7 @@ type plan struct {
 	// for nothing.
 	Write *written          `json:"write,omitempty"`
 	Given map[string]string `json:"given,omitempty"`
-	At    string            `json:"at,omitempty"` // as holding.At
+	Where map[string]string `json:"where,omitempty"` // as holding.Where
 	// Restarts says that the source has a way to restart.
 	Restarts bool   `json:"restarts,omitempty"`
 	Message  string `json:"message,omitempty"` // a warning for the user
@@ -171,9 +171,9 @@ func (s *Service) plan(ctx context.Context, op *saga.Op) ([]byte, error) {
 		return nil, err
 	}
 	if p.Login == loginGiven {
-		p.At = addressOf(p.Kind, facts.Values)
+		p.Where = whereIs(facts.Values)
 		if in.Kept {
-			if err := held.stays(want, p.At); err != nil {
+			if err := held.stays(want, p.Where); err != nil {
 				return nil, err
 			}
 		}
@@ -223,7 +223,7 @@ func (s *Service) planFix(ctx context.Context, op *saga.Op, id patchbay.ID, who 
 	if held.whose() == loginGiven {
 		facts, err := inspect(ctx, target, d, p.Sub)
 		if err == nil {
-			err = held.stays(c, addressOf(p.Kind, facts.Values))
+			err = held.stays(c, facts.Values)
 		}
 		if err != nil {
 			return nil, err

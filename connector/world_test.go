@@ -176,8 +176,14 @@ type app struct {
 	failWrite   error
 	restartErr  error
 	restarts    int
-	// afterRestart is what goes wrong right behind the next one, once.
-	afterRestart func()
+	// afterRestart is what goes wrong right behind the next one, once; afterWrite
+	// likewise.
+	afterRestart, afterWrite func()
+	// restart decides what comes of a restart, nil: restartErr does. touched is
+	// told of every change of the settings.
+	restart func() error
+	touched func()
+	id      patchbay.ID
 }
 
 func (a *app) lock() func() {
@@ -233,7 +239,11 @@ func (a *app) WriteSettings(_ context.Context, c driver.Change, ifVersion string
 			delete(a.settings, c.Key(had))
 		}
 	}
-	a.version++
+	a.touch()
+	if after := a.afterWrite; after != nil {
+		a.afterWrite = nil
+		after()
+	}
 	return fmt.Sprint(a.version), nil
 }
 
@@ -263,14 +273,24 @@ func (a *app) RestoreSettings(_ context.Context, c driver.Change, before driver.
 			a.settings[c.Key(had)] = old
 		}
 	}
-	a.version++
+	a.touch()
 	return nil
+}
+
+func (a *app) touch() {
+	a.version++
+	if a.touched != nil {
+		a.touched()
+	}
 }
 
 func (a *app) Restart(context.Context) error {
 	defer a.lock()()
 	a.restarts++
 	err := a.restartErr
+	if a.restart != nil {
+		err = a.restart()
+	}
 	if a.afterRestart != nil {
 		a.afterRestart()
 		a.afterRestart = nil
@@ -323,8 +343,9 @@ func newLimitedWorld(t *testing.T, limits Limits) *world {
 	a := &app{settings: map[string]patchbay.Secret{"THEIRS": patchbay.NewSecret("kept")}}
 	w := newWorldOver(t, limits, records, func(context.Context, driver.Config) (driver.Source, error) { return a, nil })
 	w.app = a
-	w.register(patchbay.Resource{ID: w.group + "/providers/Microsoft.Web/sites/web"}, nil)
-	w.linker = (w.group + "/providers/Microsoft.Web/sites/web").Linker("orders")
+	a.id = w.group + "/providers/Microsoft.Web/sites/web"
+	w.register(patchbay.Resource{ID: a.id}, nil)
+	w.linker = a.id.Linker("orders")
 	return w
 }
 

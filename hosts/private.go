@@ -44,8 +44,8 @@ func (l *Local) own() (ownFiles, error) {
 				info, err = e.Info()
 			}
 			switch {
-			case errors.Is(err, fs.ErrNotExist) && at != dir:
-				return nil // it was removed meanwhile
+			case at != dir && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)):
+				return nil // removed meanwhile; or another's, such as a file system's lost+found
 			case err != nil:
 				return err
 			}

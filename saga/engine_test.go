@@ -236,7 +236,6 @@ func TestALeftoverSaysWhatWhereAndWhy(t *testing.T) {
 }
 
 // Repeating at once would mend nothing, on the way back as behind the pivot.
-// What is on a source is not given up for that.
 func TestAStepThatAsksForItIsLeftAtOnce(t *testing.T) {
 	undo := func(context.Context, *saga.Op) error { return saga.Leave(refusal) }
 	for name, c := range map[string]struct {
@@ -244,6 +243,7 @@ func TestAStepThatAsksForItIsLeftAtOnce(t *testing.T) {
 		state patchbay.OperationState
 	}{
 		"undo":             {[]saga.Step{{Name: "a", Do: failing(refusal), Undo: undo, Park: leave("a")}}, patchbay.Undone},
+		"undo on a source": {[]saga.Step{{Name: "a", Where: saga.OnSource, Do: failing(refusal), Undo: undo, Park: leave("a")}}, patchbay.Undone},
 		"behind the pivot": {[]saga.Step{{Name: "p", Kind: saga.Pivot, Do: failing(nil)}, {Name: "a", Kind: saga.Retriable, Do: failing(saga.Leave(refusal)), Park: leave("a")}}, patchbay.Done},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -258,10 +258,6 @@ func TestAStepThatAsksForItIsLeftAtOnce(t *testing.T) {
 			}
 		})
 	}
-	wfs := workflow(saga.Step{Name: "a", Where: saga.OnSource, Do: failing(refusal), Undo: undo, Park: leave("a")})
-	e, _ := run(t, storetest.NewMemory(), wfs, saga.Options{Backoff: at(time.Millisecond)})
-	begin(t, e, request("op", wfs))
-	until(t, e, "op", func(op patchbay.Operation) bool { return op.Attention && op.State == patchbay.Undoing })
 }
 
 // A source that does not let go is never given up: the operation stays, says

@@ -101,7 +101,7 @@ func (t *turn) failed(ctx context.Context) error {
 		return nil
 	case t.w.behind(&t.op):
 		t.hold(t.a.err)
-		if t.parks() && t.park(step, t.a.err) {
+		if t.parks(step) && t.leave(step, t.a.err) {
 			return t.step(ctx)
 		}
 		return nil
@@ -138,7 +138,7 @@ func (t *turn) back(ctx context.Context) error {
 	} else {
 		t.hold(t.a.err)
 		step := t.w.step(&t.op, t.op.Step)
-		if step == nil || !t.parks() || !t.park(step, t.a.err) {
+		if step == nil || !t.parks(step) || !t.leave(step, t.a.err) {
 			return nil
 		}
 	}
@@ -159,16 +159,11 @@ func (t *turn) hold(err error) {
 	t.op.Error = patchbay.AsError(err)
 }
 
-// parks reports whether the step is to be parked, if it can be.
-func (t *turn) parks() bool {
-	var leave leaving
-	return t.givenUp() || errors.As(t.a.err, &leave)
-}
-
-// park makes a leftover of the step, if there is a way to. What is on a source
-// stays the operation's: a source in an unknown state must not be forgotten.
-func (t *turn) park(step *Step, cause error) bool {
-	return step.Where != OnSource && t.leave(step, cause)
+// parks reports whether the step is to be parked, if it can be. What is on a
+// source stays the operation's unless the step itself asks: a source in an unknown
+// state must not be forgotten.
+func (t *turn) parks(step *Step) bool {
+	return Asked(t.a.err) || t.givenUp() && step.Where != OnSource
 }
 
 // leave makes a leftover of the step wherever it is.

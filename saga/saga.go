@@ -9,6 +9,7 @@ package saga
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"patchbay.dev/patchbay"
@@ -63,8 +64,16 @@ type Step struct {
 }
 
 // Leave says that an undo, or a step behind the pivot, which failed with err is
-// parked without another attempt: repeating it at once mends nothing.
+// parked without another attempt, wherever it is: repeating it at once mends
+// nothing.
 func Leave(err error) error { return leaving{err} }
+
+// Asked reports whether what is to be parked is so because it was asked for by
+// [Leave].
+func Asked(cause error) bool {
+	var asks leaving
+	return errors.As(cause, &asks)
+}
 
 type leaving struct{ error }
 

@@ -453,7 +453,7 @@ func (f *fake) Forget(_ context.Context, id string, _ connector.Caller) error {
 	return nil
 }
 
-func (f *fake) Sweep(context.Context) (connector.SweepResult, error) {
+func (f *fake) Sweep(context.Context, connector.Caller) (connector.SweepResult, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	r := connector.SweepResult{Removed: f.leftovers}

@@ -209,7 +209,7 @@ func (x *exchange) leftover() error {
 }
 
 func (s *Server) sweep(x *exchange) error {
-	r, err := s.api.Sweep(x.ctx)
+	r, err := s.api.Sweep(x.ctx, x.caller.Caller)
 	if err != nil {
 		return err
 	}

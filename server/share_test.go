@@ -235,9 +235,9 @@ func (p *priced) Process(ctx context.Context, source patchbay.ID, c connector.Ca
 	return p.API.Process(ctx, source, c)
 }
 
-func (p *priced) Sweep(ctx context.Context) (connector.SweepResult, error) {
+func (p *priced) Sweep(ctx context.Context, c connector.Caller) (connector.SweepResult, error) {
 	p.want("Sweep", dials)
-	return p.API.Sweep(ctx)
+	return p.API.Sweep(ctx, c)
 }
 
 // Every route that reads by the page, or speaks to a target or a source, says

@@ -1,0 +1,216 @@
+package connector
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
+)
+
+// An application runs with what it last read. Its restarts fail, with and without
+// having had their effect, and it restarts by itself at any time; operations fail
+// behind it, are canceled, and their process ends. Whatever happens, as long as a
+// connection lives the application runs with a login of it that is there, and when
+// it restarts again nothing is left over.
+func TestWhatTheApplicationRunsWithIsThere(t *testing.T) {
+	lives := 300
+	if testing.Short() {
+		lives = 30
+	}
+	for range lives {
+		seed := rand.Uint64()
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			t.Parallel()
+			r := &running{world: newWorld(t), random: rand.New(rand.NewPCG(seed, 0)), moody: true}
+			r.app.restart, r.app.touched = r.restarts, r.byItself
+			for range 8 {
+				if err := r.live(); err != nil {
+					t.Fatalf("%v; what happened: %q", err, r.happened)
+				}
+			}
+			r.calm()
+			r.restartable()
+			for _, name := range r.broker.names() {
+				if !slices.ContainsFunc(r.all(), func(c patchbay.Connection) bool { return c.Principal == name }) {
+					t.Errorf("%s is left; what happened: %q", name, r.happened)
+				}
+			}
+		})
+	}
+}
+
+type running struct {
+	*world
+	random   *rand.Rand
+	moody    bool // restarts fail, and happen
+	with     map[string]patchbay.Secret
+	happened []string
+}
+
+func (r *running) note(format string, args ...any) {
+	r.happened = append(r.happened, fmt.Sprintf(format, args...))
+}
+
+// restarts is the application's restart, whose lock is held.
+func (r *running) restarts() error {
+	failed := r.moody && r.random.IntN(2) == 0
+	effect := !failed || r.random.IntN(2) == 0
+	r.note("restart fails=%v effect=%v", failed, effect)
+	if effect {
+		r.with = maps.Clone(r.app.settings)
+	}
+	if failed {
+		return notUp
+	}
+	return nil
+}
+
+// byItself is told of each change of the settings.
+func (r *running) byItself() {
+	if r.moody && r.random.IntN(3) == 0 {
+		r.note("restarts by itself")
+		r.with = maps.Clone(r.app.settings)
+	}
+}
+
+func (r *running) calm() {
+	defer r.app.lock()()
+	r.moody = false
+}
+
+func (r *running) all() (list []patchbay.Connection) {
+	for _, name := range []string{"orders", "beside"} {
+		if c, err := r.Get(r.t.Context(), r.app.id.Linker(name)); err == nil {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+// live is one thing that happens.
+func (r *running) live() error {
+	ctx := r.t.Context()
+	id := r.app.id.Linker([]string{"orders", "beside"}[r.random.IntN(2)])
+	_, err := r.Get(ctx, id)
+	there := err == nil
+	spec := r.spec()
+	spec.Access = []patchbay.Access{patchbay.Reader, patchbay.Writer}[r.random.IntN(2)]
+	if r.random.IntN(3) == 0 {
+		spec.Client = "nodejs"
+	}
+	fails, crash, cancels := r.random.IntN(3) == 0, r.random.IntN(3) == 0, r.random.IntN(4) == 0
+	if fails { // behind a restart that succeeds
+		r.app.afterRestart = func() {
+			defer r.broker.lock()()
+			r.broker.failProbe = patchbay.Errorf(patchbay.RightsExcess, "too much")
+		}
+	}
+	if crash {
+		r.gate.holdAt(1 + r.random.IntN(9))
+	}
+	if cancels && r.random.IntN(2) == 0 {
+		r.cancelAfterWrite(func() {})
+	}
+	var b Begun
+	what := r.random.IntN(6)
+	switch {
+	case !there || what < 2:
+		b, err = r.Put(ctx, PutRequest{ID: id, Spec: spec, Caller: r.caller})
+	case what == 2:
+		b, err = r.Rotate(ctx, RotateRequest{ID: id, Caller: r.caller})
+	case what == 3:
+		b, err = r.Validate(ctx, id, r.caller, true)
+	case what == 4 && r.random.IntN(3) == 0:
+		b, err = r.Delete(ctx, id, r.caller, "")
+	default:
+		_, err := r.Sweep(ctx, r.caller)
+		r.note("sweep")
+		r.gate.holdAt(0)
+		r.app.afterRestart, r.app.afterWrite = nil, nil
+		return orError(err, r.check())
+	}
+	if err != nil {
+		return err
+	}
+	if cancels && r.app.afterWrite == nil {
+		_, _ = r.Cancel(ctx, b.Operation.ID, r.caller)
+	}
+	r.note("%s %s: fails %v, crashes %v, cancels %v", b.Operation.Kind, id.Name(), fails, crash, cancels)
+	if op, held := r.endedOrHeld(b); held {
+		r.note("the process ends at %s", op.State)
+		r.gate.holdAt(0)
+		r.restart()
+	}
+	op := r.end(b, nil)
+	r.note("%s: %v", op.State, op.Error)
+	r.gate.holdAt(0)
+	func() {
+		defer r.broker.lock()()
+		r.broker.failProbe = nil
+	}()
+	r.app.afterRestart, r.app.afterWrite = nil, nil
+	return r.check()
+}
+
+func orError(err, otherwise error) error {
+	if err != nil {
+		return err
+	}
+	return otherwise
+}
+
+// endedOrHeld waits until the operation has ended or a call of it is held.
+func (r *running) endedOrHeld(b Begun) (op patchbay.Operation, held bool) {
+	ctx, cancel := context.WithCancel(r.t.Context())
+	defer cancel()
+	ended := make(chan patchbay.Operation, 1)
+	go func() {
+		op := b.Operation
+		for !op.State.Ended() && ctx.Err() == nil {
+			var err error
+			if op, err = r.Wait(ctx, op.ID, op.Version); err != nil {
+				break
+			}
+		}
+		ended <- op
+	}()
+	select {
+	case <-r.gate.held:
+		cancel()
+		return <-ended, true
+	case op := <-ended:
+		return op, false
+	}
+}
+
+// check wants each login of a live connection that the application has to be
+// there.
+func (r *running) check() error {
+	defer r.app.lock()()
+	there := r.broker.names()
+	for _, c := range r.all() {
+		for name, value := range r.with {
+			for _, login := range logins.FindAllString(value.Reveal(), -1) {
+				if of(login, c) && !slices.Contains(there, login) {
+					return fmt.Errorf("the application runs with %s of %s, and there are %v", name, login, there)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// of reports whether a login is one of c's.
+func of(login string, c patchbay.Connection) bool {
+	for g := range c.Generation + 10 {
+		if login == principalName(driver.Mark{UID: c.UID, Generation: g}) {
+			return true
+		}
+	}
+	return false
+}
