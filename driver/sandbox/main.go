@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -46,7 +47,9 @@ func answerOne(targets map[string]driver.TargetDriver, session *yamux.Session, s
 	if read(stream, &q) != nil {
 		return
 	}
-	_ = write(stream, newAnswer(q.probe(targets, session))) // a parent that is gone needs no answer
+	if err := write(stream, newAnswer(q.probe(targets, session))); errors.Is(err, errTooLong) {
+		_ = write(stream, newAnswer(driver.ProbeResult{}, err)) // a parent that is gone needs no answer
+	}
 }
 
 func (q request) probe(targets map[string]driver.TargetDriver, session *yamux.Session) (driver.ProbeResult, error) {
