@@ -418,6 +418,37 @@ func TestAChildReachesNoFileAndNoAddress(t *testing.T) {
 	}
 }
 
+// What the server was started with open, by a shell or a service manager, every
+// program that it starts has too.
+func TestAChildHasNoFileThatWasOpen(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("looks at /proc")
+	}
+	secret, err := os.CreateTemp(t.TempDir(), "secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = secret.Close() }()
+	handed, err := syscall.Dup(int(secret.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = syscall.Close(handed) }()
+	result, err := config{}.new(t).Probe(t.Context(), "greets", drivers["greets"], driver.Config{}, request(listener(t, greet), "t"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	open, err := filepath.Glob(filepath.Join("/proc", result.Allowed[6], "fd", "*"))
+	if err != nil || len(open) < 3 {
+		t.Fatal(open, err)
+	}
+	for _, fd := range open {
+		if name, err := os.Readlink(fd); err != nil || name == secret.Name() {
+			t.Errorf("it has %s: %s, %v", fd, name, err)
+		}
+	}
+}
+
 // onlyTo is a dialer as the guard makes it of a target's servers.
 type onlyTo string
 
