@@ -28,7 +28,9 @@ func Main(targets map[string]driver.TargetDriver) int {
 		fmt.Fprintln(os.Stderr, "the process can't be confined:", err)
 		return 1
 	}
-	session, err := yamux.Server(duplex{os.Stdin, os.Stdout}, muxConfig())
+	pipes := duplex{os.Stdin, os.Stdout}
+	os.Stdout = os.Stderr // for what a library may print
+	session, err := yamux.Server(pipes, muxConfig())
 	if err != nil {
 		return 1
 	}

@@ -77,6 +77,10 @@ var drivers = map[string]driver.TargetDriver{
 		_, err = io.Copy(io.Discard, conn)
 		return driver.ProbeResult{}, err
 	}},
+	"prints": {Probe: func(context.Context, driver.Config, driver.ProbeRequest) (driver.ProbeResult, error) {
+		fmt.Println("what a library has to say")
+		return driver.ProbeResult{}, nil
+	}},
 	"poisons": {Probe: func(context.Context, driver.Config, driver.ProbeRequest) (driver.ProbeResult, error) {
 		poisoned.Store(true)
 		return driver.ProbeResult{}, nil
@@ -240,6 +244,9 @@ func TestNoServerIsBlamedForWhatItDidNotDo(t *testing.T) {
 		if e := patchbay.AsError(err); e.Code != patchbay.Internal || e.Transient != (name == "is killed") {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	if _, err := s.Probe(t.Context(), "prints", drivers["prints"], driver.Config{}, r); err != nil {
+		t.Errorf("a library that prints: %v", err)
 	}
 	r.Options = map[string]string{"o": strings.Repeat("a", 8<<20)}
 	if _, err := s.Probe(t.Context(), "greets", drivers["greets"], driver.Config{}, r); patchbay.CodeOf(err) != patchbay.Internal {
