@@ -205,8 +205,8 @@ func (s *Service) restartSource(ctx context.Context, id patchbay.ID) error {
 	if err := source.Restart(ctx); err != nil {
 		return err
 	}
-	return s.eachLeftover(ctx, func(l patchbay.Leftover) error {
-		if l.What != whatRestart || !l.Resource.Equal(id) {
+	return s.eachLeftoverAt(ctx, id, func(l patchbay.Leftover) error {
+		if l.What != whatRestart {
 			return nil
 		}
 		return absentIsSuccess(s.records.DeleteLeftover(ctx, l.ID))
