@@ -220,21 +220,10 @@ func (s *Service) mayBecome(ctx context.Context, old, now patchbay.Resource) err
 
 // noLeftovers fails with busy while something is left over on a target.
 func (s *Service) noLeftovers(ctx context.Context, target patchbay.Resource, busy *patchbay.Error) error {
-	for after := ""; ; {
-		page, next, err := s.records.Leftovers(ctx, after, store.MaxPage)
-		if err != nil {
-			return err
-		}
-		for _, l := range page {
-			if l.Resource.Equal(target.ID) {
-				busy.Message += fmt.Sprintf("%s is a leftover there that only driver %s can remove", l.What, target.Driver)
-				return busy.WithFix("patchbay leftovers")
-			}
-		}
-		if after = next; next == "" {
-			return nil
-		}
-	}
+	return s.eachLeftoverAt(ctx, target.ID, func(l patchbay.Leftover) error {
+		busy.Message += fmt.Sprintf("%s is a leftover there that only driver %s can remove", l.What, target.Driver)
+		return busy.WithFix("patchbay leftovers")
+	})
 }
 
 // eachOn calls do for the connections of a target until it fails.

@@ -548,6 +548,17 @@ func (s *Service) waits(ctx context.Context, is func(patchbay.Leftover) bool) (f
 	return found, err
 }
 
+// eachLeftoverAt calls do for the leftovers at a resource until it fails.
+func (s *Service) eachLeftoverAt(ctx context.Context, resource patchbay.ID, do func(patchbay.Leftover) error) error {
+	at, err := s.records.LeftoversAt(ctx, resource)
+	for _, l := range at {
+		if err := do(l); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
 // eachLeftover calls do for all leftovers until it fails.
 func (s *Service) eachLeftover(ctx context.Context, do func(patchbay.Leftover) error) error {
 	for after := ""; ; {

@@ -148,3 +148,27 @@ func TestOneTenantsLeftoversKeepNobodyWaiting(t *testing.T) {
 		t.Errorf("tried in three sweeps: %v", tried)
 	}
 }
+
+// unlisted fails a test that reads the leftovers of all tenants.
+type unlisted struct {
+	Records
+	t *testing.T
+}
+
+func (u unlisted) Leftovers(context.Context, string, int) ([]patchbay.Leftover, string, error) {
+	u.t.Error("the leftovers of all are read")
+	return nil, "", nil
+}
+
+// TestOneTenantsLeftoversAreNotReadForOthers: whoever has a target that lets
+// nothing be removed has as many as it likes.
+func TestOneTenantsLeftoversAreNotReadForOthers(t *testing.T) {
+	w := newWorld(t)
+	w.records = unlisted{w.records, t}
+	w.want(w.put(w.spec()), patchbay.Done, "")
+	for _, fix := range []bool{false, true} {
+		w.want(w.end(w.Validate(t.Context(), w.linker, w.caller, fix)), patchbay.Done, "")
+	}
+	w.want(w.end(w.Rotate(t.Context(), RotateRequest{ID: w.linker, Caller: w.caller})), patchbay.Done, "")
+	w.want(w.end(w.Delete(t.Context(), w.linker, w.caller, "")), patchbay.Done, "")
+}

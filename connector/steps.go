@@ -205,12 +205,11 @@ func (s *Service) restartSource(ctx context.Context, id patchbay.ID) error {
 	}
 	defer done()
 	due, early := map[string]string{}, []string{} // by operation
-	err = s.eachLeftover(ctx, func(l patchbay.Leftover) error {
-		switch {
-		case !l.Resource.Equal(id):
-		case l.What == whatRestart:
+	err = s.eachLeftoverAt(ctx, id, func(l patchbay.Leftover) error {
+		switch l.What {
+		case whatRestart:
 			due[l.Operation] = l.ID
-		case l.What == whatSettings:
+		case whatSettings:
 			early = append(early, l.Operation)
 		}
 		return nil

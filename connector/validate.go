@@ -267,7 +267,7 @@ func (v *checking) configuration(ctx context.Context) (have map[string]patchbay.
 	}
 	found, now, err := v.s.settingsHeld(ctx, v.c.Source, v.held.Written.open())
 	if err == nil {
-		err = v.s.eachLeftover(ctx, func(l patchbay.Leftover) error {
+		err = v.s.eachLeftoverAt(ctx, v.c.Source, func(l patchbay.Leftover) error {
 			if l.What == whatRestart && l.Connection.Equal(v.c.ID) {
 				found = append(found, finding{patchbay.RestartFailed, fmt.Sprintf("%s could not be restarted when a change was taken back, and may still use what was taken back: %s", v.c.Source.Name(), l.Why)})
 			}

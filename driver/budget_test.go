@@ -1,10 +1,13 @@
 package driver_test
 
 import (
+	"context"
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
@@ -26,7 +29,7 @@ func TestABudgetIsForACallAndForAllConnections(t *testing.T) {
 	if left := b.Left(); left != 2 {
 		t.Errorf("%d bytes are left", left)
 	}
-	b.Renew()
+	b.Renew(t.Context())
 	buffer := make([]byte, 8)
 	if n, err := other.Read(buffer); n != 8 || err != nil {
 		t.Fatalf("%d bytes of the next call: %v", n, err)
@@ -35,11 +38,63 @@ func TestABudgetIsForACallAndForAllConnections(t *testing.T) {
 	if n != 0 || patchbay.CodeOf(err) != patchbay.TargetMisbehaved || patchbay.IsTransient(err) {
 		t.Errorf("%d bytes beyond it: %v", n, err)
 	}
-	b.Renew()
+	b.Renew(t.Context())
 	if _, err := one.Read(buffer); patchbay.CodeOf(err) != patchbay.TargetMisbehaved {
 		t.Errorf("who misbehaved is listened to again: %v", err)
 	}
 	if patchbay.CodeOf(b.Fault()) != patchbay.TargetMisbehaved {
 		t.Error("it is forgotten")
 	}
+}
+
+// verbose is a target that tells much, and does not come to an end.
+type verbose struct {
+	driver.Target
+	told   *atomic.Int64
+	enough <-chan struct{}
+}
+
+func (v verbose) Inspect(ctx context.Context, _ string) (driver.TargetInfo, error) {
+	b := driver.NewBudget("db.test:5432", driver.CallBytes)
+	b.Renew(ctx)
+	if _, err := io.Copy(io.Discard, b.Conn(saying{Reader: strings.NewReader(strings.Repeat("x", 1<<20))})); err != nil {
+		return driver.TargetInfo{}, err
+	}
+	v.told.Add(1)
+	<-v.enough
+	return driver.TargetInfo{}, nil
+}
+
+// What is told is in memory for as long as the call lasts: who may register a
+// target has as many calls as it likes.
+func TestFewCallsAreToldMuchAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var one, other atomic.Int64
+		enough := make(chan struct{})
+		calls := func(ctx context.Context, n int, subscription string, told *atomic.Int64) {
+			target := driver.Guard{}.Target(driver.TargetDriver{}, driver.Config{ID: patchbay.ID("/subscriptions/" + subscription)}, verbose{told: told, enough: enough})
+			for range n {
+				go func() { _, _ = target.Inspect(ctx, "") }()
+			}
+			synctest.Wait()
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		calls(ctx, 20, "one", &one)
+		calls(t.Context(), 1, "other", &other)
+		if one.Load() != 2 || other.Load() != 1 {
+			t.Errorf("%d calls of one are told much, and %d of the other", one.Load(), other.Load())
+		}
+		enough <- struct{}{}
+		enough <- struct{}{}
+		synctest.Wait()
+		if n := one.Load() + other.Load(); n != 4 {
+			t.Errorf("%d calls were told much when two had ended", n)
+		}
+		cancel()
+		close(enough)
+		synctest.Wait()
+		if n := one.Load(); n > 4 {
+			t.Errorf("%d calls were told much, some after they had ended", n)
+		}
+	})
 }

@@ -54,6 +54,8 @@ type Records interface {
 	Operations(ctx context.Context, f OperationFilter, after string, limit int) (page []patchbay.Operation, next string, err error)
 
 	Leftovers(ctx context.Context, after string, limit int) (page []patchbay.Leftover, next string, err error)
+	// LeftoversAt are those at one resource, however many there are elsewhere.
+	LeftoversAt(ctx context.Context, resource patchbay.ID) ([]patchbay.Leftover, error)
 	// UpdateLeftover writes one that is there: those of operations are written
 	// with them. One that is gone is ResourceNotFound.
 	UpdateLeftover(ctx context.Context, l patchbay.Leftover) error

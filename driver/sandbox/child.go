@@ -8,9 +8,11 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/yamux"
@@ -21,6 +23,7 @@ import (
 
 // child is a process that probes, as its parent sees it.
 type child struct {
+	tenant  string // whom it serves
 	cmd     *exec.Cmd
 	session *yamux.Session
 	stderr  tail
@@ -30,21 +33,30 @@ type child struct {
 	current atomic.Pointer[probe]
 	serving sync.WaitGroup
 	once    sync.Once
-	why     string
+	died    death
 }
+
+// death is how a child ended: by itself, of what it was answered, or not.
+type death struct {
+	how      string
+	byItself bool
+}
+
+func (d death) Error() string { return d.how }
 
 // mark is a variable that each child has: a program that does not know that it is
 // one must not start more.
 const mark = "PATCHBAY_PROBE_CHILD"
 
 // inherited are the variables that a child has of this process's: where the
-// system's authorities are.
-var inherited = []string{"SSL_CERT_FILE", "SSL_CERT_DIR"}
+// system's authorities are, and what TLS an operator lets old servers speak.
+var inherited = []string{"SSL_CERT_FILE", "SSL_CERT_DIR", "GODEBUG"}
 
-func start(command []string) (*child, error) {
-	c := &child{exited: make(chan struct{})}
+func start(command []string, tenant string) (*child, error) {
+	c := &child{tenant: tenant, exited: make(chan struct{})}
 	// It outlives the probe that it is started for.
 	c.cmd = exec.CommandContext(context.Background(), command[0], command[1:]...) // #nosec G204 -- this program
+	c.cmd.Args[0] = os.Args[0]                                                    // as ps shows it
 	if IsChild(os.Args[1:]) || os.Getenv(mark) != "" {
 		return nil, patchbay.Errorf(patchbay.Internal, "a process that was started to probe starts no other: its program has to ask sandbox.IsChild first of all")
 	}
@@ -54,9 +66,8 @@ func start(command []string) (*child, error) {
 			c.cmd.Env = append(c.cmd.Env, name+"="+value)
 		}
 	}
-	c.cmd.Dir = os.TempDir()
 	c.cmd.Stderr = &c.stderr
-	apart(c.cmd)
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a terminal's signals are not for it: its parent ends it
 	stdin, err := c.cmd.StdinPipe()
 	if err != nil {
 		return nil, noChild(err)
@@ -69,7 +80,7 @@ func start(command []string) (*child, error) {
 		return nil, noChild(err)
 	}
 	if c.session, err = yamux.Client(duplex{stdout, stdin}, muxConfig()); err != nil {
-		kill(c.cmd)
+		_ = c.cmd.Process.Kill()
 		return nil, noChild(err)
 	}
 	go func() {
@@ -78,7 +89,7 @@ func start(command []string) (*child, error) {
 	}()
 	c.serving.Go(c.serve)
 	if _, err := c.session.Ping(); err != nil { // it confines itself before it answers
-		return nil, noChild(fmt.Errorf("it ends before it begins (%s)", c.end()))
+		return nil, noChild(fmt.Errorf("it ends before it begins (%w)", c.end()))
 	}
 	return c, nil
 }
@@ -106,7 +117,7 @@ func (c *child) serve() {
 
 // run has the child probe. An error that is not a [patchbay.Error] says that it
 // did not answer.
-func (c *child) run(ctx context.Context, p *probe, q request) (driver.ProbeResult, error) {
+func (c *child) run(p *probe, q request) (driver.ProbeResult, error) {
 	c.probes++
 	c.current.Store(p)
 	defer c.current.Store(nil)
@@ -136,8 +147,8 @@ func (c *child) wakeUp() bool {
 	return !c.session.IsClosed()
 }
 
-// end ends the child, and says how it ended by itself when it had.
-func (c *child) end() (why string) {
+// end ends the child, and says how it had ended before.
+func (c *child) end() death {
 	c.once.Do(func() {
 		if c.rest != nil {
 			c.rest.Stop()
@@ -152,12 +163,12 @@ func (c *child) end() (why string) {
 		default:
 		}
 		_ = c.session.Close()
-		kill(c.cmd)
+		_ = c.cmd.Process.Kill()
 		<-c.exited
 		c.serving.Wait()
-		c.why = c.stderr.reason(c.cmd.ProcessState)
+		c.died = c.stderr.death(c.cmd.ProcessState)
 	})
-	return c.why
+	return c.died
 }
 
 // tail keeps the beginning of what a child writes when it dies. It is read for
@@ -176,22 +187,25 @@ func (t *tail) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// reason names how a child ended, in words of ours.
-func (t *tail) reason(state *os.ProcessState) string {
+// death names how a child ended, in words of ours. One that was killed, and had
+// not used its processor time up, was killed by somebody else, or for having been
+// without an answer.
+func (t *tail) death(state *os.ProcessState) death {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	text := t.text.String()
+	contains := func(part string) bool { return strings.Contains(text, part) }
 	switch {
-	case strings.Contains(text, "out of memory"), strings.Contains(text, "cannot allocate memory"), strings.Contains(text, "out of range"):
-		return "it would need more memory than there is"
-	case state != nil && state.UserTime()+state.SystemTime() > maxCPU/2: // its limit counts otherwise than what it reports
-		return "it would compute without an end"
-	case strings.Contains(text, "panic"), strings.Contains(text, "fatal error"):
-		return "it crashes"
-	case state != nil:
-		return state.String()
+	case slices.ContainsFunc([]string{"out of memory", "cannot allocate memory", "len out of range", "cap out of range"}, contains):
+		return death{"it would need more memory than there is", true}
+	case state.UserTime()+state.SystemTime() > maxCPU/2: // its limit counts otherwise than what it reports
+		return death{"it would compute without an end", true}
+	case contains("failed to create new OS thread"):
+		return death{"the system gives it no thread", false}
+	case contains("panic"), contains("fatal error"):
+		return death{"it crashes", true}
 	}
-	return "it crashes"
+	return death{state.String(), state.ExitCode() > 0}
 }
 
 // duplex is the two pipes of a child.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"strconv"
 	"strings"
 
 	"github.com/landlock-lsm/go-landlock/landlock"
@@ -12,6 +13,9 @@ import (
 
 // confine bounds what this process can use and reach, for the rest of its life.
 func confine() error {
+	if err := closeInherited(); err != nil {
+		return err
+	}
 	memory, err := dataSize()
 	if err != nil {
 		return err
@@ -30,6 +34,9 @@ func confine() error {
 		}
 	}
 	debug.SetMemoryLimit(maxMemory / 2) // collect before the kernel says no
+	// Where all memory is short, this process goes before its parent does. Where
+	// that can't be said, it is as it would be.
+	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
 	// No file but the system's authorities, no connection. Where the kernel has no
 	// Landlock, that nothing here opens any has to do.
 	return landlock.V11.BestEffort().Restrict(
@@ -46,6 +53,25 @@ func authorities() []string {
 		dirs = append(dirs, strings.Split(dir, ":")...)
 	}
 	return dirs
+}
+
+// closeInherited closes what the server itself was started with: this program
+// opens nothing that another one would inherit.
+func closeInherited() error {
+	open, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return err
+	}
+	for _, entry := range open {
+		fd, err := strconv.Atoi(entry.Name())
+		if err != nil || fd <= unix.Stderr {
+			continue
+		}
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
+			_ = unix.Close(fd)
+		}
+	}
+	return nil
 }
 
 // dataSize is how much writable memory this process has, in bytes.

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -27,7 +28,9 @@ func Main(targets map[string]driver.TargetDriver) int {
 		fmt.Fprintln(os.Stderr, "the process can't be confined:", err)
 		return 1
 	}
-	session, err := yamux.Server(duplex{os.Stdin, os.Stdout}, muxConfig())
+	pipes := duplex{os.Stdin, os.Stdout}
+	os.Stdout = os.Stderr // for what a library may print
+	session, err := yamux.Server(pipes, muxConfig())
 	if err != nil {
 		return 1
 	}
@@ -46,7 +49,9 @@ func answerOne(targets map[string]driver.TargetDriver, session *yamux.Session, s
 	if read(stream, &q) != nil {
 		return
 	}
-	_ = write(stream, newAnswer(q.probe(targets, session))) // a parent that is gone needs no answer
+	if err := write(stream, newAnswer(q.probe(targets, session))); errors.Is(err, errTooLong) {
+		_ = write(stream, newAnswer(driver.ProbeResult{}, err)) // a parent that is gone needs no answer
+	}
 }
 
 func (q request) probe(targets map[string]driver.TargetDriver, session *yamux.Session) (driver.ProbeResult, error) {

@@ -119,11 +119,14 @@ func write(w io.Writer, v any) error {
 	if err != nil {
 		return err
 	}
-	_, err = w.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...)) // #nosec G115 -- it is far shorter
+	if len(body) > maxMessage {
+		return errTooLong
+	}
+	_, err = w.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...)) // #nosec G115 -- it is at most maxMessage
 	return err
 }
 
-var errTooLong = errors.New("sandbox: the message is longer than any that is sent")
+var errTooLong = patchbay.Errorf(patchbay.Internal, "there is more to say of this sign-in than a message to its process can hold")
 
 func read(r io.Reader, v any) error {
 	var head [4]byte

@@ -7,6 +7,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
@@ -19,12 +20,14 @@ type probe struct {
 	dialer driver.Dialer
 	asked  string       // what messages call the server; "": by its address
 	left   atomic.Int64 // bytes that may still be received; negative when there were too many
-	pumps  sync.WaitGroup
 
-	mu    sync.Mutex
-	ahead net.Conn // the first connection, until it is asked for
-	to    string   // its address
-	dials int
+	mu     sync.Mutex
+	ended  bool
+	served sync.WaitGroup // of what a child asks for, before it has ended
+	ahead  net.Conn       // the first connection, until it is asked for
+	to     string         // its address
+	since  time.Time      // when it was made
+	dials  int
 }
 
 func newProbe(ctx context.Context, r driver.ProbeRequest) *probe {
@@ -38,12 +41,13 @@ func newProbe(ctx context.Context, r driver.ProbeRequest) *probe {
 func (p *probe) end() {
 	p.cancel()
 	p.mu.Lock()
+	p.ended = true
 	if p.ahead != nil {
 		_ = p.ahead.Close()
 		p.ahead = nil
 	}
 	p.mu.Unlock()
-	p.pumps.Wait()
+	p.served.Wait()
 }
 
 // excess reports whether more was sent than may.
@@ -56,7 +60,7 @@ func (p *probe) dialAhead(ctx context.Context, address string) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.ahead, p.to = conn, address
+	p.ahead, p.to, p.since = conn, address, time.Now()
 	return nil
 }
 
@@ -75,22 +79,35 @@ func (c closed) DialContext(context.Context, string, string) (net.Conn, error) {
 func (p *probe) connect(address string) (net.Conn, error) {
 	p.mu.Lock()
 	p.dials++
-	conn, many := p.ahead, p.dials > maxDials
-	if conn != nil && p.to == address {
-		p.ahead = nil
-		p.mu.Unlock()
-		return conn, nil
+	many := p.dials > maxDials
+	var ahead net.Conn
+	if p.to == address {
+		ahead, p.ahead = p.ahead, nil
 	}
 	p.mu.Unlock()
-	if many {
+	switch {
+	case ahead != nil && time.Since(p.since) < fresh:
+		return ahead, nil
+	case ahead != nil:
+		_ = ahead.Close()
+	case many:
 		return nil, patchbay.Errorf(patchbay.TargetMisbehaved, "%s makes its client connect again and again", cmp.Or(p.asked, address))
 	}
 	return p.dial(p.ctx, address)
 }
 
 // serve answers one stream of a child: a connection that it asks for.
-func (p *probe) serve(stream io.ReadWriteCloser) {
+func (p *probe) serve(stream net.Conn) {
 	defer func() { _ = stream.Close() }()
+	p.mu.Lock()
+	if p.ended { // what a library still wants after its probe
+		p.mu.Unlock()
+		return
+	}
+	p.served.Add(1)
+	p.mu.Unlock()
+	defer p.served.Done()
+	defer context.AfterFunc(p.ctx, func() { _ = stream.SetDeadline(time.Unix(1, 0)) })()
 	var want dialling
 	if read(stream, &want) != nil {
 		return
@@ -101,13 +118,12 @@ func (p *probe) serve(stream io.ReadWriteCloser) {
 		_ = write(stream, dialled{Error: plain(driver.DialError(err, cmp.Or(p.asked, want.Address)))})
 		return
 	}
-	stop := context.AfterFunc(p.ctx, func() { _ = conn.Close() })
-	defer stop()
+	defer context.AfterFunc(p.ctx, func() { _ = conn.Close() })()
 	defer func() { _ = conn.Close() }()
 	if write(stream, dialled{}) != nil {
 		return
 	}
-	p.pumps.Go(func() {
+	p.served.Go(func() {
 		_, _ = io.Copy(conn, stream) // ends when either side does
 		_ = conn.Close()
 	})

@@ -9,7 +9,9 @@
 // their bytes goes through this process, which counts them.
 //
 // A child serves one probe at a time. One whose probe went well serves the next
-// of the same tenant; every other is ended.
+// of the same tenant; every other is ended. What an earlier server may have left in
+// a child is not held against a later one: when the child dies then, another tries
+// again.
 package sandbox
 
 import (
@@ -18,6 +20,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -32,7 +36,7 @@ const Command = "probe-child"
 
 // Bounds on one child, and on one probe. docs/security.md lists them.
 const (
-	maxChildren = 12               // at once; a tenant has at most half of those that are free
+	maxChildren = 12               // at once, and as many may wait; a tenant has at most half of those that are free
 	maxMemory   = 128 << 20        // bytes, beside what the program has when it starts
 	maxCPU      = 5 * time.Second  // of the child's life
 	maxFiles    = 24               // open ones, its own pipes included
@@ -41,12 +45,16 @@ const (
 	dialLimit   = 5 * time.Second  // for one connection
 	maxProbes   = 64               // of one child
 	idleLimit   = 15 * time.Second // that a child waits for the next probe
-	maxMessage  = 1 << 20          // bytes of what a child answers
+	maxMessage  = 4 << 20          // bytes of a request, and of an answer
 )
+
+// fresh is for how long a connection that was made before its child was there is
+// used: a server is right to hang up on who says nothing.
+var fresh = time.Second
 
 // Options are what a [Sandbox] is made of.
 type Options struct {
-	Command []string // starts a child: a program and its arguments
+	Command []string // starts a child; nil: this program, with [Command]
 	// Children is how many there are at once; 0 is the default.
 	Children int
 	Log      *slog.Logger // nil: slog.Default
@@ -59,21 +67,32 @@ type Sandbox struct {
 	log     *slog.Logger
 
 	mu     sync.Mutex
-	idle   map[string][]*child // by tenant
+	most   int
+	idle   []*child // at most so many; the one that waits the longest first
 	closed bool
 }
 
 var _ driver.Isolator = (*Sandbox)(nil)
 
 // New makes a sandbox. It starts no child before the first probe.
-func New(o Options) *Sandbox {
+func New(o Options) (*Sandbox, error) {
+	if o.Command == nil {
+		program, err := os.Executable()
+		if err != nil {
+			return nil, fmt.Errorf("find this program, to start processes that probe: %w", err)
+		}
+		if runtime.GOOS == "linux" {
+			program = "/proc/self/exe" // by its name it may be another by then: an upgrade
+		}
+		o.Command = []string{program, Command}
+	}
 	if o.Children == 0 {
 		o.Children = maxChildren
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	return &Sandbox{command: o.Command, places: fairshare.New(o.Children, 0), log: o.Log, idle: map[string][]*child{}}
+	return &Sandbox{command: o.Command, places: fairshare.New(o.Children, 0), most: o.Children, log: o.Log}, nil
 }
 
 // Close ends the children that wait. Nothing may be probed any more.
@@ -82,10 +101,8 @@ func (s *Sandbox) Close() {
 	idle := s.idle
 	s.idle, s.closed = nil, true
 	s.mu.Unlock()
-	for _, children := range idle {
-		for _, c := range children {
-			c.end()
-		}
+	for _, c := range idle {
+		c.end()
 	}
 }
 
@@ -105,21 +122,47 @@ func (s *Sandbox) Probe(ctx context.Context, name string, d driver.TargetDriver,
 		}
 	}
 	release, err := s.places.Acquire(ctx, r.Share...)
-	if err != nil {
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return driver.ProbeResult{}, outOfTime(ctx)
+	case err != nil:
 		return driver.ProbeResult{}, patchbay.Errorf(patchbay.Timeout, "too many probes run at this moment: %w", err).AsTransient()
 	}
 	defer release()
-	tenant := slices.Concat(r.Share, []string{""})[0]
-	worker, err := s.take(tenant)
+	worker, err := s.take(slices.Concat(r.Share, []string{""})[0])
 	if err != nil {
 		return driver.ProbeResult{}, err
 	}
-	result, err := worker.run(ctx, p, newRequest(ctx, name, c, r))
-	if err == nil && s.putBack(tenant, worker) {
+	var died death
+	result, err := s.probeIn(ctx, worker, p, name, c, r)
+	if errors.As(err, &died) && worker.probes > 1 {
+		if worker, err = start(s.command, worker.tenant); err != nil {
+			return driver.ProbeResult{}, err
+		}
+		p = newProbe(ctx, r)
+		defer p.end()
+		result, err = s.probeIn(ctx, worker, p, name, c, r)
+	}
+	if errors.As(err, &died) {
+		s.log.WarnContext(ctx, "a probe ended its process", "driver", name, "resource", c.ID, "why", died.Error())
+		if died.byItself {
+			return driver.ProbeResult{}, misbehaved(c, "what it answers ends the client that signs in (%s)", died.how)
+		}
+		return driver.ProbeResult{}, patchbay.Errorf(patchbay.Internal, "the process that signs in was ended from outside (%s)", died.how).
+			WithFix("see that the machine, or what the server may use of it, has memory enough").AsTransient()
+	}
+	return result, err
+}
+
+// probeIn has a child probe, and ends it unless it can probe again. A child that
+// died gives its [death].
+func (s *Sandbox) probeIn(ctx context.Context, worker *child, p *probe, name string, c driver.Config, r driver.ProbeRequest) (driver.ProbeResult, error) {
+	result, err := worker.run(p, newRequest(ctx, name, c, r))
+	if err == nil && s.putBack(worker) {
 		return result, nil
 	}
 	p.cancel()
-	why := worker.end()
+	died := worker.end()
 	var said *patchbay.Error
 	switch {
 	case err == nil:
@@ -131,8 +174,7 @@ func (s *Sandbox) Probe(ctx context.Context, name string, d driver.TargetDriver,
 	case ctx.Err() != nil:
 		return driver.ProbeResult{}, outOfTime(ctx)
 	}
-	s.log.WarnContext(ctx, "a probe ended its process", "driver", name, "resource", c.ID, "why", why)
-	return driver.ProbeResult{}, misbehaved(c, "what it answers ends the client that signs in (%s)", why)
+	return driver.ProbeResult{}, died
 }
 
 // outOfTime is the error of a probe whose context ended.
@@ -157,48 +199,59 @@ func (s *Sandbox) take(tenant string) (*child, error) {
 			s.mu.Unlock()
 			return nil, patchbay.Errorf(patchbay.Internal, "the server is stopping").AsTransient()
 		}
-		waiting := s.idle[tenant]
-		if len(waiting) == 0 {
-			s.mu.Unlock()
-			return start(s.command)
+		var c *child
+		for _, c = range slices.Backward(s.idle) {
+			if c.tenant == tenant {
+				break
+			}
+			c = nil
 		}
-		c := waiting[len(waiting)-1]
-		s.forget(tenant, c)
+		s.forget(c)
 		s.mu.Unlock()
+		if c == nil {
+			return start(s.command, tenant)
+		}
 		if c.wakeUp() {
 			return c, nil
 		}
-		c.end()
+		_ = c.end()
 	}
 }
 
-// forget takes c off the list of those that wait. s.mu is held.
-func (s *Sandbox) forget(tenant string, c *child) bool {
-	i := slices.Index(s.idle[tenant], c)
-	if i < 0 {
-		return false
+// forget takes c off the list of those that wait, if it is there. s.mu is held.
+func (s *Sandbox) forget(c *child) bool {
+	i := slices.Index(s.idle, c)
+	if i >= 0 {
+		s.idle = slices.Delete(s.idle, i, i+1)
 	}
-	if s.idle[tenant] = slices.Delete(s.idle[tenant], i, i+1); len(s.idle[tenant]) == 0 {
-		delete(s.idle, tenant)
-	}
-	return true
+	return i >= 0
 }
 
-// putBack keeps a child for the tenant's next probe, for a while.
-func (s *Sandbox) putBack(tenant string, c *child) bool {
+// putBack keeps a child for the tenant's next probe, for a while. When too many
+// wait, the one that waits the longest is ended.
+func (s *Sandbox) putBack(c *child) bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.closed || c.probes >= maxProbes {
+		s.mu.Unlock()
 		return false
 	}
-	s.idle[tenant] = append(s.idle[tenant], c)
 	c.rest = time.AfterFunc(idleLimit, func() {
 		s.mu.Lock()
-		waits := s.forget(tenant, c)
+		waits := s.forget(c)
 		s.mu.Unlock()
 		if waits {
-			c.end()
+			_ = c.end()
 		}
 	})
+	s.idle = append(s.idle, c)
+	var over *child
+	if len(s.idle) > s.most {
+		over = s.idle[0]
+		s.forget(over)
+	}
+	s.mu.Unlock()
+	if over != nil {
+		_ = over.end()
+	}
 	return true
 }

@@ -7,10 +7,13 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -74,6 +77,47 @@ var drivers = map[string]driver.TargetDriver{
 		_, err = io.Copy(io.Discard, conn)
 		return driver.ProbeResult{}, err
 	}},
+	"prints": {Probe: func(context.Context, driver.Config, driver.ProbeRequest) (driver.ProbeResult, error) {
+		fmt.Println("what a library has to say")
+		return driver.ProbeResult{}, nil
+	}},
+	"poisons": {Probe: func(context.Context, driver.Config, driver.ProbeRequest) (driver.ProbeResult, error) {
+		poisoned.Store(true)
+		return driver.ProbeResult{}, nil
+	}},
+	"is poisoned": {Probe: func(ctx context.Context, c driver.Config, r driver.ProbeRequest) (driver.ProbeResult, error) {
+		if poisoned.Load() {
+			go func() { panic("what the one before left") }()
+			select {}
+		}
+		conn, err := r.Dialer.DialContext(ctx, "tcp", r.Servers[0])
+		if err != nil {
+			return driver.ProbeResult{}, err
+		}
+		return driver.ProbeResult{}, conn.Close()
+	}},
+	"is killed": {Probe: func(context.Context, driver.Config, driver.ProbeRequest) (driver.ProbeResult, error) {
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		select {}
+	}},
+	"exits": {Probe: func(context.Context, driver.Config, driver.ProbeRequest) (driver.ProbeResult, error) {
+		os.Exit(3)
+		select {}
+	}},
+	"indexes": {Probe: func(_ context.Context, _ driver.Config, r driver.ProbeRequest) (driver.ProbeResult, error) {
+		go func() { runtime.KeepAlive(r.Servers[len(r.Servers)]) }()
+		select {}
+	}},
+	"reports": {Probe: func(context.Context, driver.Config, driver.ProbeRequest) (driver.ProbeResult, error) {
+		return driver.ProbeResult{Allowed: []string{strings.Repeat("a", 8<<20)}}, nil
+	}},
+	"does not read": {Probe: func(ctx context.Context, _ driver.Config, r driver.ProbeRequest) (driver.ProbeResult, error) {
+		conn, err := r.Dialer.DialContext(ctx, "tcp", r.Servers[0])
+		if err == nil {
+			_, err = conn.Read(make([]byte, 1))
+		}
+		return driver.ProbeResult{}, err
+	}},
 	"dials": {Probe: func(ctx context.Context, _ driver.Config, r driver.ProbeRequest) (driver.ProbeResult, error) {
 		for {
 			conn, err := r.Dialer.DialContext(ctx, "tcp", r.Servers[0])
@@ -97,15 +141,16 @@ var drivers = map[string]driver.TargetDriver{
 // announced is more than any machine has.
 var announced = 1 << 46
 
+// poisoned is what a probe leaves behind in its child.
+var poisoned atomic.Bool
+
 type config struct{ sandbox.Options }
 
 func (c config) new(t *testing.T) *sandbox.Sandbox {
-	exe, err := os.Executable()
+	s, err := sandbox.New(c.Options)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Command = []string{exe, sandbox.Command}
-	s := sandbox.New(c.Options)
 	t.Cleanup(s.Close)
 	return s
 }
@@ -166,7 +211,9 @@ func TestAProbeHasItsRequestAndNothingElse(t *testing.T) {
 func TestWhatEndsAClientEndsItsProbeAlone(t *testing.T) {
 	s := config{}.new(t)
 	address := listener(t, greet)
-	for name, says := range map[string]string{"allocates": "more memory", "grows": "more memory", "panics": "crashes", "computes": "without an end"} {
+	for name, says := range map[string]string{
+		"allocates": "more memory", "grows": "more memory", "panics": "crashes", "indexes": "crashes", "exits": "exit status", "computes": "without an end",
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			_, err := s.Probe(t.Context(), name, drivers[name], driver.Config{}, request(address, name))
@@ -178,6 +225,141 @@ func TestWhatEndsAClientEndsItsProbeAlone(t *testing.T) {
 				t.Errorf("the next probe: %v", err)
 			}
 		})
+	}
+}
+
+// What an earlier server left in a child, or what somebody else did to it, is not
+// the fault of the one that is asked.
+func TestNoServerIsBlamedForWhatItDidNotDo(t *testing.T) {
+	s := config{}.new(t)
+	r := request(listener(t, greet), "t")
+	if _, err := s.Probe(t.Context(), "poisons", drivers["poisons"], driver.Config{}, r); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Probe(t.Context(), "is poisoned", drivers["is poisoned"], driver.Config{}, r); err != nil {
+		t.Errorf("after another's poison: %v", err)
+	}
+	for _, name := range []string{"is killed", "reports"} {
+		_, err := s.Probe(t.Context(), name, drivers[name], driver.Config{}, r)
+		if e := patchbay.AsError(err); e.Code != patchbay.Internal || e.Transient != (name == "is killed") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := s.Probe(t.Context(), "prints", drivers["prints"], driver.Config{}, r); err != nil {
+		t.Errorf("a library that prints: %v", err)
+	}
+	r.Options = map[string]string{"o": strings.Repeat("a", 8<<20)}
+	if _, err := s.Probe(t.Context(), "greets", drivers["greets"], driver.Config{}, r); patchbay.CodeOf(err) != patchbay.Internal {
+		t.Errorf("a long request: %v", err)
+	}
+}
+
+func TestWhatAServerSendsToNobodyHoldsNothing(t *testing.T) {
+	s := config{}.new(t)
+	closed := make(chan struct{})
+	address := listener(t, func(c net.Conn) {
+		defer close(closed)
+		_, _ = c.Write(make([]byte, 8<<20))
+	})
+	if _, err := s.Probe(t.Context(), "does not read", drivers["does not read"], driver.Config{}, request(address, "t")); err != nil {
+		t.Fatal(err)
+	}
+	<-closed
+}
+
+func TestFewChildrenWait(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("looks at /proc")
+	}
+	s := config{sandbox.Options{Children: 2}}.new(t)
+	address := listener(t, greet)
+	var pids []string
+	for tenant := range 5 {
+		result, err := s.Probe(t.Context(), "greets", drivers["greets"], driver.Config{}, request(address, fmt.Sprint(tenant)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pids = append(pids, result.Allowed[6])
+	}
+	for i, pid := range pids {
+		score, err := os.ReadFile(filepath.Join("/proc", pid, "oom_score_adj"))
+		if waits := err == nil; waits != (i >= 3) {
+			t.Errorf("child %d of 5: it is there: %t", i, waits)
+		}
+		if err == nil && string(score) != "1000\n" {
+			t.Errorf("when memory is short, its score to be ended is %s", score)
+		}
+	}
+}
+
+// A server is right to hang up on a client that waits in a line.
+func TestAConnectionThatWaitedIsMadeAnew(t *testing.T) {
+	sandbox.SetFresh(t, 0)
+	s := config{}.new(t)
+	var connections atomic.Int64
+	address := listener(t, func(c net.Conn) {
+		if connections.Add(1) > 1 {
+			greet(c)
+		}
+	})
+	if _, err := s.Probe(t.Context(), "greets", drivers["greets"], driver.Config{}, request(address, "t")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAProbeThatWaitsForAPlaceIsStopped(t *testing.T) {
+	s := config{sandbox.Options{Children: 1}}.new(t)
+	reached := make(chan struct{}, 2)
+	silent := listener(t, func(c net.Conn) { reached <- struct{}{}; _, _ = io.Copy(io.Discard, c) })
+	ctx, cancel := context.WithCancel(t.Context())
+	var probes sync.WaitGroup
+	for _, tenant := range []string{"a", "b"} {
+		probes.Go(func() {
+			if _, err := s.Probe(ctx, "hangs", drivers["hangs"], driver.Config{}, request(silent, tenant)); patchbay.CodeOf(err) != patchbay.Canceled {
+				t.Error(err)
+			}
+		})
+	}
+	<-reached
+	<-reached
+	cancel()
+	probes.Wait()
+}
+
+// An upgrade puts another program where this one was; its children may speak
+// another language.
+func TestAChildIsOfTheProgramThatRuns(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("elsewhere a program can only be started by its name")
+	}
+	if os.Getenv("PATCHBAY_REPLACED") == "" {
+		exe, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := os.ReadFile(exe)
+		if err != nil {
+			t.Fatal(err)
+		}
+		program := filepath.Join(t.TempDir(), "program")
+		if err := os.WriteFile(program, content, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		again := exec.CommandContext(t.Context(), program, "-test.run=^"+t.Name()+"$")
+		again.Env = append(os.Environ(), "PATCHBAY_REPLACED="+program)
+		if out, err := again.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
+	}
+	if err := os.Remove(os.Getenv("PATCHBAY_REPLACED")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(os.Getenv("PATCHBAY_REPLACED"), []byte("#!/bin/false\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (config{}.new(t)).Probe(t.Context(), "greets", drivers["greets"], driver.Config{}, request(listener(t, greet), "t")); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -240,6 +422,37 @@ func TestAChildReachesNoFileAndNoAddress(t *testing.T) {
 	}
 	if env := result.Allowed[5]; strings.Contains(env, "hunter2") || strings.Contains(env, "PATH=") {
 		t.Errorf("it has the environment %s", env)
+	}
+}
+
+// What the server was started with open, by a shell or a service manager, every
+// program that it starts has too.
+func TestAChildHasNoFileThatWasOpen(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("looks at /proc")
+	}
+	secret, err := os.CreateTemp(t.TempDir(), "secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = secret.Close() }()
+	handed, err := syscall.Dup(int(secret.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = syscall.Close(handed) }()
+	result, err := config{}.new(t).Probe(t.Context(), "greets", drivers["greets"], driver.Config{}, request(listener(t, greet), "t"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	open, err := filepath.Glob(filepath.Join("/proc", result.Allowed[6], "fd", "*"))
+	if err != nil || len(open) < 3 {
+		t.Fatal(open, err)
+	}
+	for _, fd := range open {
+		if name, err := os.Readlink(fd); err != nil || name == secret.Name() {
+			t.Errorf("it has %s: %s, %v", fd, name, err)
+		}
 	}
 }
 
@@ -308,7 +521,7 @@ func TestProbesOfATenantLeaveRoomForAnothers(t *testing.T) {
 }
 
 func TestAServerThatCannotBeReachedCostsNoChild(t *testing.T) {
-	s := sandbox.New(sandbox.Options{Command: []string{"/nonexistent"}})
+	s := config{sandbox.Options{Command: []string{"/nonexistent"}}}.new(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -324,7 +537,7 @@ func TestAServerThatCannotBeReachedCostsNoChild(t *testing.T) {
 }
 
 func TestAProgramThatIsNoChildIsNotTakenForOne(t *testing.T) {
-	s := sandbox.New(sandbox.Options{Command: []string{"/bin/sh", "-c", "echo hello"}})
+	s := config{sandbox.Options{Command: []string{"/bin/sh", "-c", "echo hello"}}}.new(t)
 	_, err := s.Probe(t.Context(), "greets", drivers["greets"], driver.Config{}, request(listener(t, greet), "t"))
 	if patchbay.CodeOf(err) != patchbay.Internal {
 		t.Errorf("%v", err)
@@ -334,10 +547,6 @@ func TestAProgramThatIsNoChildIsNotTakenForOne(t *testing.T) {
 // What a probe costs more than its work: a child that waits, and one that has to
 // be started.
 func BenchmarkProbe(b *testing.B) {
-	exe, err := os.Executable()
-	if err != nil {
-		b.Fatal(err)
-	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
@@ -362,7 +571,10 @@ func BenchmarkProbe(b *testing.B) {
 	})
 	for _, how := range []string{"in a child that waits", "in a new child"} {
 		b.Run(how, func(b *testing.B) {
-			s := sandbox.New(sandbox.Options{Command: []string{exe, sandbox.Command}})
+			s, err := sandbox.New(sandbox.Options{})
+			if err != nil {
+				b.Fatal(err)
+			}
 			defer s.Close()
 			n := 0
 			for b.Loop() {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"time"
 
 	"patchbay.dev/patchbay"
@@ -24,11 +23,10 @@ func benchProbes(ctx context.Context, out io.Writer, rounds int) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, server.Stop()) }()
-	program, err := os.Executable()
+	box, err := sandbox.New(sandbox.Options{})
 	if err != nil {
 		return err
 	}
-	box := sandbox.New(sandbox.Options{Command: []string{program, sandbox.Command}})
 	defer box.Close()
 	c := driver.Config{Endpoint: server.Addr(), Properties: []byte(`{"sslmode":"disable"}`)}
 	r := driver.ProbeRequest{

@@ -140,11 +140,10 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	program, err := os.Executable()
+	probes, err := sandbox.New(sandbox.Options{Log: o.Log})
 	if err != nil {
-		return fmt.Errorf("find this program, to start processes that probe: %w", err)
+		return err
 	}
-	probes := sandbox.New(sandbox.Options{Command: []string{program, sandbox.Command}, Log: o.Log})
 	defer probes.Close()
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

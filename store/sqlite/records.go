@@ -358,6 +358,11 @@ func (s *Store) Leftovers(ctx context.Context, after string, limit int) ([]patch
 	return items, next, err
 }
 
+// LeftoversAt implements [store.Records].
+func (s *Store) LeftoversAt(ctx context.Context, resource patchbay.ID) ([]patchbay.Leftover, error) {
+	return list(ctx, s, sealLeftover, `SELECT record, sealed FROM leftover WHERE resource_key = ? ORDER BY id`, resource.Key())
+}
+
 // UpdateLeftover implements [store.Records].
 func (s *Store) UpdateLeftover(ctx context.Context, l patchbay.Leftover) error {
 	return s.lane.do(ctx, func(tx *txn) error {
@@ -381,8 +386,9 @@ func (tx *txn) putLeftover(l patchbay.Leftover) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.exec(`INSERT INTO leftover (id, record, sealed) VALUES (?, ?, ?)
-		ON CONFLICT (id) DO UPDATE SET record = excluded.record, sealed = excluded.sealed`, l.ID, string(record), []byte(l.Sealed))
+	_, err = tx.exec(`INSERT INTO leftover (id, record, sealed, resource_key) VALUES (?, ?, ?, ?)
+		ON CONFLICT (id) DO UPDATE SET record = excluded.record, sealed = excluded.sealed, resource_key = excluded.resource_key`,
+		l.ID, string(record), []byte(l.Sealed), l.Resource.Key())
 	return err
 }
 

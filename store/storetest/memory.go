@@ -577,6 +577,14 @@ func (m *Memory) Leftovers(_ context.Context, after string, limit int) ([]patchb
 	return page, next, nil
 }
 
+// LeftoversAt implements [store.Records].
+func (m *Memory) LeftoversAt(_ context.Context, resource patchbay.ID) ([]patchbay.Leftover, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	at, _ := pick(m.leftovers, "", len(m.leftovers), func(_ string, l patchbay.Leftover) bool { return l.Resource.Equal(resource) })
+	return at, nil
+}
+
 // UpdateLeftover implements [store.Records].
 func (m *Memory) UpdateLeftover(_ context.Context, l patchbay.Leftover) error {
 	m.mu.Lock()

@@ -959,6 +959,7 @@ func leftovers(t *testing.T, s Store) {
 			Attempts: 8, Created: start, NextTry: start.Add(time.Hour), Sealed: patchbay.Sealed{byte(i), 0}}
 		all = append(all, l)
 	}
+	all[4].Resource = source
 	sub := submission("leaves them", linker(source, "db"))
 	sub.Begin.Leftovers = slices.Clone(all)
 	submit(t, s, sub)
@@ -975,6 +976,15 @@ func leftovers(t *testing.T, s Store) {
 		t.Fatalf("%q, %v", end, err)
 	}
 	same(t, append(got, more...), all)
+	for resource, want := range map[patchbay.ID][]patchbay.Leftover{patchbay.ID(strings.ToUpper(string(server))): all[:4], source: all[4:], server + "x": nil} {
+		at, err := s.LeftoversAt(t.Context(), resource)
+		if err != nil || len(at) != len(want) {
+			t.Fatalf("%d leftovers at %s, %v", len(at), resource, err)
+		}
+		for i := range want {
+			same(t, at[i], want[i])
+		}
+	}
 	if err := s.DeleteLeftover(t.Context(), "3"); err != nil {
 		t.Fatal(err)
 	}

@@ -2,20 +2,28 @@ package external_test
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/sha256"
+	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
+	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
 )
 
 const right, wrong = "cmlnaHQ=", "d3Jvbmc=" // base64, as keys of Azure are
@@ -147,6 +155,51 @@ func pemOf(c *x509.Certificate) string {
 	var b bytes.Buffer
 	_ = pem.Encode(&b, &pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})
 	return b.String()
+}
+
+// A certificate that is trusted names addresses too: who answers for it, who
+// issued it, what was revoked. They are whatever its owner wrote.
+func TestNobodyThatACertificateNamesIsAsked(t *testing.T) {
+	asked := make(chan struct{}, 64)
+	elsewhere := "http://" + listener(t, func(net.Conn) { asked <- struct{}{} })
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "server"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+		OCSPServer: []string{elsewhere}, IssuingCertificateURL: []string{elsewhere}, CRLDistributionPoints: []string{elsewhere},
+	}
+	der, err := x509.CreateCertificate(nil, template, template, public, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var shaken atomic.Int64
+	address := listener(t, func(c net.Conn) {
+		if secured := tls.Server(c, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: private}}}); secured.Handshake() == nil {
+			shaken.Add(1)
+		}
+	})
+	for kind, f := range plainly(address) {
+		r := f.registration
+		r.endpoint = strings.NewReplacer("redis://", "rediss://", "http://", "https://", "nats://", "tls://", "?sslmode=disable", "").Replace(r.endpoint)
+		r.properties = map[string]any{"tls": map[string]any{"ca": pemOf(certificate)}}
+		target := r.opened(t)
+		_, _ = target.Inspect(soon(t), f.sub)
+		_, _ = target.Probe(soon(t), driver.ProbeRequest{Credential: given(t, target, f.sub, f.login, "cmlnaHQ="), Dialer: here{}, Sub: f.sub})
+		if len(asked) > 0 {
+			t.Errorf("%s asks who is named in the certificate", kind)
+			<-asked
+		}
+	}
+	if shaken.Load() == 0 {
+		t.Error("no client accepted the certificate")
+	}
 }
 
 func TestAnAppRolesTokenIsTakenBackAtOnceByAFakeVault(t *testing.T) {

@@ -64,8 +64,8 @@ type session struct {
 }
 
 // renew begins a call.
-func (s *session) renew() {
-	s.nc.wire.budget.Renew()
+func (s *session) renew(ctx context.Context) {
+	s.nc.wire.budget.Renew(ctx)
 	s.values.Store(0)
 }
 
@@ -112,16 +112,18 @@ func (a *admin) session(ctx context.Context) (*session, error) {
 	if a.done {
 		return nil, patchbay.Errorf(patchbay.Internal, "%s: the target was closed", what)
 	}
+	call := ctx
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	if a.c != nil && a.c.alive(ctx) {
-		a.c.renew()
+		a.c.renew(call)
 		return a.c, nil
 	}
 	nc, err := a.connect(ctx, what, a.servers, a.dialer, a.system, patchbay.AdminRefused, natsgo.NoEcho())
 	if err != nil {
 		return nil, err
 	}
+	nc.wire.budget.Renew(call)
 	c := &session{nc: nc, account: a.account, connection: connection{server: nc.ConnectedServerId()}}
 	c.connection.id, _ = nc.GetClientID() // every server of our oldest version has one
 	if c.watch, err = newWatch(ctx, c); err == nil {

@@ -28,11 +28,11 @@ select r.rolsuper, r.rolcreaterole, pg_catalog.pg_is_in_recovery(),
 from pg_catalog.pg_roles r where r.rolname = current_user`
 
 func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, error) {
-	c, err := t.acquire(ctx, sub)
+	c, release, err := t.acquire(ctx, sub)
 	if err != nil {
 		return driver.TargetInfo{}, err
 	}
-	defer c.Release()
+	defer release()
 	s := &session{t: t, conn: c.Conn()}
 	info := driver.TargetInfo{
 		Version: c.Conn().PgConn().ParameterStatus("server_version"),

@@ -140,18 +140,17 @@ func (t *target) dropPool() {
 	delete(t.pools, oldest)
 }
 
-// acquire is an administrator's session in the named database.
-func (t *target) acquire(ctx context.Context, database string) (*pgxpool.Conn, error) {
+// acquire is an administrator's session in the named database, until release.
+func (t *target) acquire(ctx context.Context, database string) (c *pgxpool.Conn, release func(), err error) {
 	p, err := t.pool(database)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	c, err := p.Acquire(ctx)
-	if err != nil {
-		return nil, t.adminError(ctx, "sign in", err)
+	if c, err = p.Acquire(ctx); err != nil {
+		return nil, nil, t.adminError(ctx, "sign in", err)
 	}
-	renew(c.Conn())
-	return c, nil
+	end := beginCall(ctx, c.Conn())
+	return c, func() { end(); c.Release() }, nil
 }
 
 func (t *target) Close() error {
@@ -169,11 +168,11 @@ func (t *target) Close() error {
 // and commits what f returns as statements. Each method of the driver that
 // changes something is made of these.
 func (t *target) change(ctx context.Context, database string, f func(*session) (string, error)) error {
-	c, err := t.acquire(ctx, database)
+	c, release, err := t.acquire(ctx, database)
 	if err != nil {
 		return err
 	}
-	defer c.Release()
+	defer release()
 	s := &session{t: t, conn: c.Conn()}
 	statements, err := f(s)
 	if err == nil {
@@ -240,11 +239,11 @@ func (s *session) begin(ctx context.Context, lock bool, queries *pgx.Batch) erro
 
 // read runs queries in a transaction of their own.
 func (t *target) read(ctx context.Context, database string, queries func(*session) *pgx.Batch) error {
-	c, err := t.acquire(ctx, database)
+	c, release, err := t.acquire(ctx, database)
 	if err != nil {
 		return err
 	}
-	defer c.Release()
+	defer release()
 	s := &session{t: t, conn: c.Conn()}
 	b := queries(s)
 	b.Queue("commit")

@@ -435,11 +435,11 @@ func (c *catalogue) compare(r driver.PrincipalRequest, p *role, state *driver.Pr
 }
 
 func (t *target) Owned(ctx context.Context) ([]driver.Owned, error) {
-	c, err := t.acquire(ctx, "")
+	c, release, err := t.acquire(ctx, "")
 	if err != nil {
 		return nil, err
 	}
-	defer c.Release()
+	defer release()
 	rows, err := c.Query(ctx, `select r.rolname, d.description from pg_catalog.pg_shdescription d join pg_catalog.pg_roles r on r.oid = d.objoid
 		where d.classoid = 'pg_catalog.pg_authid'::pg_catalog.regclass and pg_catalog.starts_with(d.description, $1) order by 1`, principalMark)
 	if err != nil {

@@ -247,11 +247,11 @@ const startLimit = time.Second
 
 // endSessions ends the role's sessions, and returns when they are gone.
 func (t *target) endSessions(ctx context.Context, database string, oid uint32) error {
-	c, err := t.acquire(ctx, database)
+	c, release, err := t.acquire(ctx, database)
 	if err != nil {
 		return err
 	}
-	defer c.Release()
+	defer release()
 	var starting []int32 // when we first looked
 	deadline := time.Now().Add(startLimit)
 	wait := time.Millisecond

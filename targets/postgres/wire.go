@@ -76,12 +76,16 @@ func watch(c *pgx.ConnConfig, at string, d driver.Dialer) {
 
 const wireKey = "patchbay.wire"
 
-// renew begins a call on a session.
-func renew(c *pgx.Conn) {
-	if w, ok := c.PgConn().CustomData()[wireKey].(*wire); ok {
-		w.budget.Renew()
-		w.messages = 0
+// beginCall begins a call on a session; what ends it is to be called before the session
+// goes to the next.
+func beginCall(ctx context.Context, c *pgx.Conn) (end func()) {
+	w, ok := c.PgConn().CustomData()[wireKey].(*wire)
+	if !ok {
+		return func() {}
 	}
+	w.budget.Renew(ctx)
+	w.messages = 0
+	return w.budget.End
 }
 
 // Read implements [io.Reader]. Nothing of what has a refused message in it is
