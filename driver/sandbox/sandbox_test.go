@@ -60,6 +60,9 @@ var drivers = map[string]driver.TargetDriver{
 		go func() { panic("hunter2") }()
 		select {}
 	}},
+	"panics itself": {Probe: func(context.Context, driver.Config, driver.ProbeRequest) (driver.ProbeResult, error) {
+		panic("hunter2")
+	}},
 	"computes": {Probe: func(context.Context, driver.Config, driver.ProbeRequest) (driver.ProbeResult, error) {
 		for n := uint(0); ; n++ {
 			runtime.KeepAlive(n)
@@ -166,7 +169,7 @@ func TestAProbeHasItsRequestAndNothingElse(t *testing.T) {
 func TestWhatEndsAClientEndsItsProbeAlone(t *testing.T) {
 	s := config{}.new(t)
 	address := listener(t, greet)
-	for name, says := range map[string]string{"allocates": "more memory", "grows": "more memory", "panics": "crashes", "computes": "without an end"} {
+	for name, says := range map[string]string{"allocates": "more memory", "grows": "more memory", "panics": "crashes", "panics itself": "crashes", "computes": "without an end"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			_, err := s.Probe(t.Context(), name, drivers[name], driver.Config{}, request(address, name))
