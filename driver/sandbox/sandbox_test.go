@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -55,6 +56,10 @@ var drivers = map[string]driver.TargetDriver{
 				all[len(all)-1][i] = 1
 			}
 		}
+	}},
+	"reserves": {Probe: func(context.Context, driver.Config, driver.ProbeRequest) (driver.ProbeResult, error) {
+		_, err := syscall.Mmap(-1, 0, 1<<30, syscall.PROT_NONE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+		return driver.ProbeResult{Allowed: []string{fmt.Sprint(err)}}, nil
 	}},
 	"panics": {Probe: func(context.Context, driver.Config, driver.ProbeRequest) (driver.ProbeResult, error) {
 		go func() { panic("hunter2") }()
@@ -243,6 +248,19 @@ func TestAChildReachesNoFileAndNoAddress(t *testing.T) {
 	}
 	if env := result.Allowed[5]; strings.Contains(env, "hunter2") || strings.Contains(env, "PATH=") {
 		t.Errorf("it has the environment %s", env)
+	}
+}
+
+// What is reserved counts as nothing while it can't be used, and what is then used
+// of it need not count either: a gibibyte that was announced was had at once.
+func TestAChildReservesNoMoreThanItMayUse(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux bounds memory")
+	}
+	s := config{}.new(t)
+	result, err := s.Probe(t.Context(), "reserves", drivers["reserves"], driver.Config{}, request(listener(t, greet), "t"))
+	if err != nil || result.Allowed[0] == "<nil>" {
+		t.Errorf("a child reserves a gibibyte: %v, %v", result, err)
 	}
 }
 
