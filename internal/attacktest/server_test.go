@@ -21,6 +21,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"patchbay.dev/patchbay/internal/controlplane"
 )
 
 // whole is make attack: every attack, not a share of them.
@@ -36,6 +38,7 @@ const (
 var built string
 
 func TestMain(m *testing.M) {
+	controlplane.IfChild()
 	flag.Parse()
 	code := m.Run()
 	if built != "" {
