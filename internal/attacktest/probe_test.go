@@ -230,18 +230,19 @@ func resident(t *testing.T) int {
 	t.Helper()
 	debug.FreeOSMemory()
 	_ = os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) // where it fails, there is no such count
-	return memoryOf(t, "VmRSS:")
+	return memoryOf(t, os.Getpid(), "VmRSS:")
 }
 
 // peakOf is the most that it has had.
 func peakOf(t *testing.T) int {
 	t.Helper()
-	return memoryOf(t, "VmHWM:")
+	return memoryOf(t, os.Getpid(), "VmHWM:")
 }
 
-func memoryOf(t *testing.T, line string) int {
+// memoryOf is a line of a process' status, in bytes.
+func memoryOf(t *testing.T, pid int, line string) int {
 	t.Helper()
-	text, err := os.ReadFile("/proc/self/status")
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0 // another system than Linux
 	}
