@@ -42,7 +42,7 @@ func TestFloodsKeepNobodyFromWorking(t *testing.T) {
 	const hanging, perLocation = 120, 60
 	for i := range hanging {
 		id := fmt.Sprintf("%s/providers/Microsoft.ServiceLinker/locations/local%d/connectors/c%d", n.group, i/perLocation, i)
-		s.must(2, who.token, "PUT", id, linkers, toEndpoint("redis://"+silent))
+		s.must(2, who.token, "PUT", id, linkers, toEndpoint("redis://"+silent), "Prefer", "respond-async")
 	}
 	<-connected
 
