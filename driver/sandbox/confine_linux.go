@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime/debug"
@@ -16,14 +17,17 @@ func confine() error {
 	if err := closeInherited(); err != nil {
 		return err
 	}
-	memory, err := dataSize()
+	data, space, err := sizes()
 	if err != nil {
 		return err
 	}
-	memory += maxMemory
+	data, space = data+maxMemory, space+maxMemory
 	cpu := uint64(maxCPU.Seconds())
 	for resource, limit := range map[int]unix.Rlimit{
-		unix.RLIMIT_DATA:   {Cur: memory, Max: memory},
+		unix.RLIMIT_DATA: {Cur: data, Max: data},
+		// What goes where room was reserved is not held against the first limit: Go
+		// reserves before it uses.
+		unix.RLIMIT_AS:     {Cur: space, Max: space},
 		unix.RLIMIT_CPU:    {Cur: cpu, Max: cpu},
 		unix.RLIMIT_NOFILE: {Cur: maxFiles, Max: maxFiles},
 		unix.RLIMIT_FSIZE:  {},
@@ -74,17 +78,23 @@ func closeInherited() error {
 	return nil
 }
 
-// dataSize is how much writable memory this process has, in bytes.
-func dataSize() (uint64, error) {
+// sizes are how much writable memory this process has, and how much of its
+// address space is taken, in bytes.
+func sizes() (data, space uint64, err error) {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	for line := range strings.Lines(string(status)) {
 		var kilobytes uint64
 		if n, _ := fmt.Sscanf(line, "VmData: %d kB", &kilobytes); n == 1 {
-			return kilobytes << 10, nil
+			data = kilobytes << 10
+		} else if n, _ := fmt.Sscanf(line, "VmSize: %d kB", &kilobytes); n == 1 {
+			space = kilobytes << 10
 		}
 	}
-	return 0, fmt.Errorf("/proc/self/status has no VmData")
+	if data == 0 || space == 0 {
+		return 0, 0, errors.New("/proc/self/status has no VmData or VmSize")
+	}
+	return data, space, nil
 }

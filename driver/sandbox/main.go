@@ -44,14 +44,13 @@ func Main(targets map[string]driver.TargetDriver) int {
 }
 
 func answerOne(targets map[string]driver.TargetDriver, session *yamux.Session, stream io.ReadWriteCloser) {
-	defer func() { _ = stream.Close() }()
 	var q request
-	if read(stream, &q) != nil {
-		return
+	if read(stream, &q) == nil {
+		if err := write(stream, newAnswer(q.probe(targets, session))); errors.Is(err, errTooLong) {
+			_ = write(stream, newAnswer(driver.ProbeResult{}, err)) // a parent that is gone needs no answer
+		}
 	}
-	if err := write(stream, newAnswer(q.probe(targets, session))); errors.Is(err, errTooLong) {
-		_ = write(stream, newAnswer(driver.ProbeResult{}, err)) // a parent that is gone needs no answer
-	}
+	_ = stream.Close() // not while the probe panics: the end of the process says why
 }
 
 func (q request) probe(targets map[string]driver.TargetDriver, session *yamux.Session) (driver.ProbeResult, error) {

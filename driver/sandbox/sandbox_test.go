@@ -59,9 +59,16 @@ var drivers = map[string]driver.TargetDriver{
 			}
 		}
 	}},
+	"reserves": {Probe: func(context.Context, driver.Config, driver.ProbeRequest) (driver.ProbeResult, error) {
+		_, err := syscall.Mmap(-1, 0, 1<<30, syscall.PROT_NONE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+		return driver.ProbeResult{Allowed: []string{fmt.Sprint(err)}}, nil
+	}},
 	"panics": {Probe: func(context.Context, driver.Config, driver.ProbeRequest) (driver.ProbeResult, error) {
 		go func() { panic("hunter2") }()
 		select {}
+	}},
+	"panics itself": {Probe: func(context.Context, driver.Config, driver.ProbeRequest) (driver.ProbeResult, error) {
+		panic("hunter2")
 	}},
 	"computes": {Probe: func(context.Context, driver.Config, driver.ProbeRequest) (driver.ProbeResult, error) {
 		for n := uint(0); ; n++ {
@@ -212,7 +219,7 @@ func TestWhatEndsAClientEndsItsProbeAlone(t *testing.T) {
 	s := config{}.new(t)
 	address := listener(t, greet)
 	for name, says := range map[string]string{
-		"allocates": "more memory", "grows": "more memory", "panics": "crashes", "indexes": "crashes", "exits": "exit status", "computes": "without an end",
+		"allocates": "more memory", "grows": "more memory", "panics": "crashes", "panics itself": "crashes", "indexes": "crashes", "exits": "exit status", "computes": "without an end",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -453,6 +460,19 @@ func TestAChildHasNoFileThatWasOpen(t *testing.T) {
 		if name, err := os.Readlink(fd); err != nil || name == secret.Name() {
 			t.Errorf("it has %s: %s, %v", fd, name, err)
 		}
+	}
+}
+
+// What is reserved counts as nothing while it can't be used, and what is then used
+// of it need not count either: a gibibyte that was announced was had at once.
+func TestAChildReservesNoMoreThanItMayUse(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux bounds memory")
+	}
+	s := config{}.new(t)
+	result, err := s.Probe(t.Context(), "reserves", drivers["reserves"], driver.Config{}, request(listener(t, greet), "t"))
+	if err != nil || result.Allowed[0] == "<nil>" {
+		t.Errorf("a child reserves a gibibyte: %v, %v", result, err)
 	}
 }
 

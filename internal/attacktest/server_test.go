@@ -21,6 +21,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"patchbay.dev/patchbay/internal/controlplane"
 )
 
 // whole is make attack: every attack, not a share of them.
@@ -36,6 +38,7 @@ const (
 var built string
 
 func TestMain(m *testing.M) {
+	controlplane.IfChild()
 	flag.Parse()
 	code := m.Run()
 	if built != "" {
@@ -197,7 +200,7 @@ func (s *server) call(token, method, path, version string, body any, headers ...
 	for i := 0; i+1 < len(headers); i += 2 {
 		header.Set(headers[i], headers[i+1])
 	}
-	status, text, err := s.send(method, path+sep+"api-version="+url.QueryEscape(version), header, content)
+	status, text, err := s.send(s.t.Context(), method, path+sep+"api-version="+url.QueryEscape(version), header, content)
 	if err != nil {
 		s.alive()
 		return 0, nil
@@ -207,8 +210,8 @@ func (s *server) call(token, method, path, version string, body any, headers ...
 	return status, answer
 }
 
-func (s *server) send(method, path string, header http.Header, body []byte) (int, []byte, error) {
-	req, err := http.NewRequestWithContext(s.t.Context(), method, s.url+path, bytes.NewReader(body))
+func (s *server) send(ctx context.Context, method, path string, header http.Header, body []byte) (int, []byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, s.url+path, bytes.NewReader(body))
 	if err != nil {
 		return 0, nil, err
 	}

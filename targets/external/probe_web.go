@@ -71,7 +71,7 @@ func (s *session) meaning(status int, forbidden bool) error {
 		return s.refused(nil)
 	case status == http.StatusTooManyRequests || status >= 500:
 		return busy(s, fmt.Sprintf("HTTP %d", status))
-	case status >= 300 && status < 400 || status == http.StatusNotFound:
+	case status < 200, status >= 300 && status < 400, status == http.StatusNotFound:
 		return patchbay.Errorf(patchbay.TargetUnreachable, "%s answers, but not as a service of this kind would (HTTP %d)", s.asked, status)
 	case status >= 400 && status != http.StatusForbidden:
 		return patchbay.Errorf(patchbay.TargetUnreachable, "%s does not understand what a service of this kind would (HTTP %d)", s.asked, status)

@@ -119,7 +119,10 @@ func TestAServerThatNeverAnswersIsGivenUp(t *testing.T) {
 
 // Nor does any take rubbish, or a connection that ends, for an answer.
 func TestAServerOfAnotherProtocolIsNotBelieved(t *testing.T) {
-	answers := map[string]string{"rubbish": strings.Repeat("\x00\xff?\r\n", 400), "nothing": "", "HTTP": "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"}
+	answers := map[string]string{
+		"rubbish": strings.Repeat("\x00\xff?\r\n", 400), "nothing": "", "HTTP": "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+		"another protocol of HTTP": "HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n",
+	}
 	for what, answer := range answers {
 		address := listener(t, func(c net.Conn) {
 			_, _ = c.Write([]byte(answer))
