@@ -161,16 +161,10 @@ func (s *Service) undoSettings(ctx context.Context, op *saga.Op) error {
 	if err != nil || p.Write == nil {
 		return err
 	}
-	wrote := op.Output(stepSettings) != nil || op.Attempt > 0
-	if !wrote { // or it is in doubt: then what is there tells
-		if wrote, err = s.holdsAny(ctx, op.Source, p.Write.open()); err != nil {
-			return err
-		}
-	}
 	if err := s.restoreSettings(ctx, op.Source, *p.Write); err != nil {
 		return err
 	}
-	back := !wrote || slices.ContainsFunc(op.Trail, func(run patchbay.StepRun) bool { return run.Name == stepRestart && run.Undo })
+	back := slices.ContainsFunc(op.Trail, func(run patchbay.StepRun) bool { return run.Name == stepRestart && run.Undo })
 	if back || !p.Restarts {
 		return nil
 	}
@@ -179,24 +173,6 @@ func (s *Service) undoSettings(ctx context.Context, op *saga.Op) error {
 		return saga.Leave(err)
 	}
 	return err
-}
-
-// holdsAny reports whether a source has anything that c sets. One that is gone has
-// nothing.
-func (s *Service) holdsAny(ctx context.Context, id patchbay.ID, c driver.Change) (bool, error) {
-	source, done, err := s.source(ctx, id)
-	if err != nil {
-		return false, absentIsSuccess(err)
-	}
-	defer done()
-	now, err := source.ReadSettings(ctx)
-	if err != nil {
-		return false, absentIsSuccess(err)
-	}
-	return slices.ContainsFunc(c.Set, func(set patchbay.Setting) bool {
-		value, there := now.Settings[c.Key(set)]
-		return there && value == set.Value
-	}), nil
 }
 
 // restartAttempts is how often an undo tries to restart the application before
