@@ -340,6 +340,12 @@ func newLimitedWorld(t *testing.T, limits Limits) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = records.Close() })
+	return newAppWorld(t, limits, records)
+}
+
+// newAppWorld is a world with a source in memory.
+func newAppWorld(t *testing.T, limits Limits, records recorder) *world {
+	t.Helper()
 	a := &app{settings: map[string]patchbay.Secret{"THEIRS": patchbay.NewSecret("kept")}}
 	w := newWorldOver(t, limits, records, func(context.Context, driver.Config) (driver.Source, error) { return a, nil })
 	w.app = a
