@@ -29,7 +29,7 @@ func TestWhatTheApplicationRunsWithIsThere(t *testing.T) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			t.Parallel()
 			r := &running{world: newAppWorld(t, Limits{}, storetest.NewMemory()), random: rand.New(rand.NewPCG(seed, 0)), moody: true}
-			r.app.restart, r.app.touched = r.restarts, r.byItself
+			r.app.restart, r.app.touched, r.app.answer = r.restarts, r.byItself, r.answers
 			for range 20 {
 				if err := r.live(); err != nil {
 					t.Fatalf("%v; what happened: %q", err, r.happened)
@@ -82,6 +82,15 @@ func (r *running) byItself() {
 		r.note("restarts by itself")
 		r.with = maps.Clone(r.app.settings)
 	}
+}
+
+// answers loses the answer to a write.
+func (r *running) answers() error {
+	if r.moody && r.random.IntN(6) == 0 {
+		r.note("the write's answer is lost")
+		return patchbay.Errorf(patchbay.SettingsUnwritable, "no answer")
+	}
+	return nil
 }
 
 func (r *running) calm() {

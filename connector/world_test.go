@@ -180,9 +180,11 @@ type app struct {
 	// likewise.
 	afterRestart, afterWrite func()
 	// restart decides what comes of a restart, nil: restartErr does. touched is
-	// told of every change of the settings.
+	// told of every change of the settings, and answer says what comes of a write
+	// that has its effect.
 	restart func() error
 	touched func()
+	answer  func() error
 	id      patchbay.ID
 }
 
@@ -243,6 +245,11 @@ func (a *app) WriteSettings(_ context.Context, c driver.Change, ifVersion string
 	if after := a.afterWrite; after != nil {
 		a.afterWrite = nil
 		after()
+	}
+	if a.answer != nil {
+		if err := a.answer(); err != nil {
+			return "", err
+		}
 	}
 	return fmt.Sprint(a.version), nil
 }
