@@ -117,7 +117,7 @@ func (l *Local) Signal(_ context.Context, pid int, name string) error {
 	if pid < 1 {
 		return fmt.Errorf("%d is no process id", pid) // 0 and below mean whole groups
 	}
-	if pid == os.Getpid() {
+	if pid == os.Getpid() || isThread(pid) {
 		return fmt.Errorf("process %d: %w", pid, ErrPrivate)
 	}
 	switch err := syscall.Kill(pid, signal); {
@@ -127,6 +127,13 @@ func (l *Local) Signal(_ context.Context, pid int, name string) error {
 		return fmt.Errorf("signal process %d: %w", pid, err)
 	}
 	return nil
+}
+
+// isThread reports whether it is a thread of this process: a signal to one is a
+// signal to all.
+func isThread(id int) bool {
+	_, err := os.Stat("/proc/self/task/" + strconv.Itoa(id))
+	return err == nil
 }
 
 // follow resolves every symbolic link in name, the last one included even
