@@ -83,8 +83,8 @@ func (c *Control) May(ctx context.Context, who patchbay.Subject, action string, 
 
 // Still is Check for somebody who asked a while ago, and was who: the subjects
 // that it then had tokens of, of which that of the scope's tenant counts. It is
-// also Forbidden when that one's tokens have ended since: its principal is gone
-// or disabled, or its secrets were replaced. Groups are those that the token
+// also Forbidden when that one's tokens have ended since: its principal is gone or
+// disabled, or was, or its secrets were replaced. Groups are those that the token
 // named.
 func (c *Control) Still(ctx context.Context, who []patchbay.Subject, action string, scope patchbay.ID) error {
 	tenant, _, err := c.TenantOf(ctx, scope)
@@ -131,7 +131,7 @@ func (c *Control) signedIn(ctx context.Context, s patchbay.Subject) error {
 	case !strings.EqualFold(p.Tenant, s.Tenant):
 		return ended("is a principal of another tenant by now")
 	case !p.TokensFrom.Equal(s.TokensFrom):
-		return ended("was given another secret since, which ended its tokens")
+		return ended("had its tokens ended since: it was disabled for a while, or given another secret")
 	}
 	return nil
 }

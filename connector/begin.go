@@ -340,6 +340,9 @@ func (s *Service) submit(ctx context.Context, b begin) (Begun, error) {
 		return Begun{}, err
 	}
 	in.Want.Operation, in.Want.ETag, in.For = opID, newETag(), b.caller.Subjects
+	if len(in.For) == 0 {
+		in.For = []patchbay.Subject{{Name: b.caller.Name}} // in no tenant: only a release before kept nobody
+	}
 	body, err := json.Marshal(in)
 	if err != nil {
 		return Begun{}, patchbay.Errorf(patchbay.Internal, "store the request: %w", err)

@@ -300,6 +300,19 @@ func TestAnOperationOfAReleaseBeforeGoesOn(t *testing.T) {
 	}
 }
 
+// Who says not who it is acts for nobody.
+func TestACallerInNoTenantHasNoEffect(t *testing.T) {
+	w := newWorld(t)
+	w.rights = &roles{}
+	w.restart()
+	nobody := Trusted("nobody")
+	nobody.Subjects = nil
+	w.want(w.end(w.Put(t.Context(), PutRequest{ID: w.linker, Spec: w.spec(), Caller: nobody})), patchbay.Undone, patchbay.Internal)
+	if got := w.app.read(); !maps.Equal(got, untouched) || len(w.broker.names()) > 0 {
+		t.Errorf("the source has %v, the target %v", got, w.broker.names())
+	}
+}
+
 // Whether somebody may is not known while the records can't be read: that is
 // tried again, and is no refusal.
 func TestWhatCanNotBeAskedIsAskedAgain(t *testing.T) {

@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -10,6 +11,7 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/store/storetest"
 )
 
 // An application runs with what it last read. Its restarts fail, with and without
@@ -18,7 +20,7 @@ import (
 // connection lives the application runs with a login of it that is there, and when
 // it restarts again nothing is left over.
 func TestWhatTheApplicationRunsWithIsThere(t *testing.T) {
-	lives := 300
+	lives := 200
 	if testing.Short() {
 		lives = 30
 	}
@@ -26,9 +28,9 @@ func TestWhatTheApplicationRunsWithIsThere(t *testing.T) {
 		seed := rand.Uint64()
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			t.Parallel()
-			r := &running{world: newWorld(t), random: rand.New(rand.NewPCG(seed, 0)), moody: true}
-			r.app.restart, r.app.touched = r.restarts, r.byItself
-			for range 8 {
+			r := &running{world: newAppWorld(t, Limits{}, storetest.NewMemory()), random: rand.New(rand.NewPCG(seed, 0)), moody: true}
+			r.app.restart, r.app.touched, r.app.answer = r.restarts, r.byItself, r.answers
+			for range 20 {
 				if err := r.live(); err != nil {
 					t.Fatalf("%v; what happened: %q", err, r.happened)
 				}
@@ -48,6 +50,7 @@ type running struct {
 	*world
 	random   *rand.Rand
 	moody    bool // restarts fail, and happen
+	mood     int  // they work, fail, or fail without any effect, for a while
 	with     map[string]patchbay.Secret
 	happened []string
 }
@@ -58,8 +61,11 @@ func (r *running) note(format string, args ...any) {
 
 // restarts is the application's restart, whose lock is held.
 func (r *running) restarts() error {
-	failed := r.moody && r.random.IntN(2) == 0
-	effect := !failed || r.random.IntN(2) == 0
+	if r.random.IntN(3) == 0 {
+		r.mood = r.random.IntN(3)
+	}
+	failed := r.moody && r.mood > 0
+	effect := !failed || r.mood == 1
 	r.note("restart fails=%v effect=%v", failed, effect)
 	if effect {
 		r.with = maps.Clone(r.app.settings)
@@ -72,10 +78,19 @@ func (r *running) restarts() error {
 
 // byItself is told of each change of the settings.
 func (r *running) byItself() {
-	if r.moody && r.random.IntN(3) == 0 {
+	if r.moody && r.random.IntN(8) == 0 {
 		r.note("restarts by itself")
 		r.with = maps.Clone(r.app.settings)
 	}
+}
+
+// answers loses the answer to a write.
+func (r *running) answers() error {
+	if r.moody && r.random.IntN(6) == 0 {
+		r.note("the write's answer is lost")
+		return patchbay.Errorf(patchbay.SettingsUnwritable, "no answer")
+	}
+	return nil
 }
 
 func (r *running) calm() {
@@ -103,7 +118,13 @@ func (r *running) live() error {
 	if r.random.IntN(3) == 0 {
 		spec.Client = "nodejs"
 	}
-	fails, crash, cancels := r.random.IntN(3) == 0, r.random.IntN(3) == 0, r.random.IntN(4) == 0
+	what := r.random.IntN(6)
+	if there && (what == 5 || what == 4 && r.random.IntN(4) > 0) {
+		_, err := r.Sweep(ctx, r.caller)
+		r.note("sweep")
+		return cmp.Or(err, r.check())
+	}
+	fails, crash, cancels := r.random.IntN(3) == 0, r.random.IntN(4) == 0, r.random.IntN(4) == 0
 	if fails { // behind a restart that succeeds
 		r.app.afterRestart = func() {
 			defer r.broker.lock()()
@@ -117,7 +138,6 @@ func (r *running) live() error {
 		r.cancelAfterWrite(func() {})
 	}
 	var b Begun
-	what := r.random.IntN(6)
 	switch {
 	case !there || what < 2:
 		b, err = r.Put(ctx, PutRequest{ID: id, Spec: spec, Caller: r.caller})
@@ -125,14 +145,8 @@ func (r *running) live() error {
 		b, err = r.Rotate(ctx, RotateRequest{ID: id, Caller: r.caller})
 	case what == 3:
 		b, err = r.Validate(ctx, id, r.caller, true)
-	case what == 4 && r.random.IntN(3) == 0:
-		b, err = r.Delete(ctx, id, r.caller, "")
 	default:
-		_, err := r.Sweep(ctx, r.caller)
-		r.note("sweep")
-		r.gate.holdAt(0)
-		r.app.afterRestart, r.app.afterWrite = nil, nil
-		return orError(err, r.check())
+		b, err = r.Delete(ctx, id, r.caller, "")
 	}
 	if err != nil {
 		return err
@@ -155,13 +169,6 @@ func (r *running) live() error {
 	}()
 	r.app.afterRestart, r.app.afterWrite = nil, nil
 	return r.check()
-}
-
-func orError(err, otherwise error) error {
-	if err != nil {
-		return err
-	}
-	return otherwise
 }
 
 // endedOrHeld waits until the operation has ended or a call of it is held.

@@ -3,6 +3,7 @@ package connector
 import (
 	"encoding/json"
 	"maps"
+	"slices"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
@@ -118,6 +119,18 @@ func (w *written) kept() *written {
 // removal is the change that leaves nothing of w.
 func (w written) removal() driver.Change {
 	return driver.Change{Mark: w.Change.Mark, Name: w.Change.Name, Had: openSettings(w.Change.Set)}
+}
+
+// isIn reports whether something of w is on the source: it was written, in part at
+// least, and not taken back.
+func (w written) isIn(now driver.Snapshot) bool {
+	c := w.open()
+	was := w.Before.open().Settings
+	set := slices.ContainsFunc(c.Set, func(s patchbay.Setting) bool { return now.Settings[c.Key(s)] == s.Value && was[c.Key(s)] != s.Value })
+	return set || slices.ContainsFunc(c.Dropped(), func(s patchbay.Setting) bool {
+		_, there := now.Settings[c.Key(s)]
+		return !there && !was[c.Key(s)].IsZero()
+	})
 }
 
 func hideSnapshot(s driver.Snapshot) snapshot {

@@ -100,8 +100,7 @@ func (s *Service) signIn(ctx context.Context, sourceID patchbay.ID, p plan, c dr
 	return result, err
 }
 
-// wroteSettings is the output of the step that wrote the settings: a restart
-// may have begun after it.
+// wroteSettings is the output of the step that wrote the settings.
 var wroteSettings = []byte("written")
 
 func (s *Service) writeSettings(ctx context.Context, op *saga.Op) ([]byte, error) {
@@ -161,11 +160,13 @@ func (s *Service) undoSettings(ctx context.Context, op *saga.Op) error {
 	if err != nil || p.Write == nil {
 		return err
 	}
-	if err := s.restoreSettings(ctx, op.Source, *p.Write); err != nil {
+	wrote, err := s.restoreSettings(ctx, op.Source, *p.Write)
+	if err != nil {
 		return err
 	}
+	wrote = wrote || op.Output(stepSettings) != nil || op.Attempt > 0
 	back := slices.ContainsFunc(op.Trail, func(run patchbay.StepRun) bool { return run.Name == stepRestart && run.Undo })
-	if back || !p.Restarts {
+	if back || !wrote || !p.Restarts {
 		return nil
 	}
 	err = s.restartSource(ctx, op.Source)
@@ -175,18 +176,22 @@ func (s *Service) undoSettings(ctx context.Context, op *saga.Op) error {
 	return err
 }
 
+// restoreSettings takes w back. wrote says that there was something to take back.
+func (s *Service) restoreSettings(ctx context.Context, id patchbay.ID, w written) (wrote bool, err error) {
+	source, done, err := s.source(ctx, id)
+	if err != nil {
+		return false, err
+	}
+	defer done()
+	if now, err := source.ReadSettings(ctx); err == nil { // else the driver knows what to do
+		wrote = w.isIn(now)
+	}
+	return wrote, source.RestoreSettings(ctx, w.open(), w.Before.open())
+}
+
 // restartAttempts is how often an undo tries to restart the application before
 // it leaves that to the background.
 const restartAttempts = 3
-
-func (s *Service) restoreSettings(ctx context.Context, id patchbay.ID, w written) error {
-	source, done, err := s.source(ctx, id)
-	if err != nil {
-		return err
-	}
-	defer done()
-	return source.RestoreSettings(ctx, w.open(), w.Before.open())
-}
 
 func (s *Service) restart(ctx context.Context, op *saga.Op) ([]byte, error) {
 	p, err := s.readPlan(op)

@@ -180,9 +180,11 @@ type app struct {
 	// likewise.
 	afterRestart, afterWrite func()
 	// restart decides what comes of a restart, nil: restartErr does. touched is
-	// told of every change of the settings.
+	// told of every change of the settings, and answer says what comes of a write
+	// that has its effect.
 	restart func() error
 	touched func()
+	answer  func() error
 	id      patchbay.ID
 }
 
@@ -243,6 +245,11 @@ func (a *app) WriteSettings(_ context.Context, c driver.Change, ifVersion string
 	if after := a.afterWrite; after != nil {
 		a.afterWrite = nil
 		after()
+	}
+	if a.answer != nil {
+		if err := a.answer(); err != nil {
+			return "", err
+		}
 	}
 	return fmt.Sprint(a.version), nil
 }
@@ -340,6 +347,12 @@ func newLimitedWorld(t *testing.T, limits Limits) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = records.Close() })
+	return newAppWorld(t, limits, records)
+}
+
+// newAppWorld is a world with a source in memory.
+func newAppWorld(t *testing.T, limits Limits, records recorder) *world {
+	t.Helper()
 	a := &app{settings: map[string]patchbay.Secret{"THEIRS": patchbay.NewSecret("kept")}}
 	w := newWorldOver(t, limits, records, func(context.Context, driver.Config) (driver.Source, error) { return a, nil })
 	w.app = a

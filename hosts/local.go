@@ -117,7 +117,7 @@ func (l *Local) Signal(_ context.Context, pid int, name string) error {
 	if pid < 1 {
 		return fmt.Errorf("%d is no process id", pid) // 0 and below mean whole groups
 	}
-	if pid == os.Getpid() {
+	if pid == os.Getpid() || isThread(pid) {
 		return fmt.Errorf("process %d: %w", pid, ErrPrivate)
 	}
 	switch err := syscall.Kill(pid, signal); {
@@ -127,6 +127,13 @@ func (l *Local) Signal(_ context.Context, pid int, name string) error {
 		return fmt.Errorf("signal process %d: %w", pid, err)
 	}
 	return nil
+}
+
+// isThread reports whether it is a thread of this process: a signal to one is a
+// signal to all.
+func isThread(id int) bool {
+	_, err := os.Stat("/proc/self/task/" + strconv.Itoa(id))
+	return err == nil
 }
 
 // follow resolves every symbolic link in name, the last one included even
@@ -491,10 +498,15 @@ func (l *Local) RemoveFile(ctx context.Context, name, ifSum string) error {
 	if _, err := os.Lstat(name); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
+	in, err := l.openDir(filepath.Dir(name)) // the one that was looked at, as in ReplaceFile
+	if err != nil {
+		return err
+	}
+	defer func() { _ = in.Close() }()
 	if err := l.unchanged(name, ifSum); err != nil {
 		return err
 	}
-	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := in.Remove(filepath.Base(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return syncDir(filepath.Dir(name))
@@ -640,21 +652,16 @@ func (l *Local) PublishDir(ctx context.Context, dir string, p Published) error {
 	case err != nil:
 		return err
 	}
-	if err := taggedAs(dir, p.Tag); err != nil {
-		return err
+	if link, _ := os.Readlink(filepath.Join(dir, dataLink)); !taggedAs(link, p.Tag) {
+		return fmt.Errorf("%s: %w", dir, ErrForeign)
 	}
 	return fill(dir, p)
 }
 
-func taggedAs(dir, tag string) error {
-	link, err := os.Readlink(filepath.Join(dir, dataLink))
-	if err != nil {
-		return fmt.Errorf("%s: %w", dir, ErrForeign)
-	}
-	if have, _, ok := parseDataName(link); !ok || have != tag {
-		return fmt.Errorf("%s: %w", dir, ErrForeign)
-	}
-	return nil
+// taggedAs reports whether a data link is of that tag; "" is none.
+func taggedAs(link, tag string) bool {
+	have, _, ok := parseDataName(link)
+	return ok && have == tag
 }
 
 // fill gives dir the files of p, and takes away what an earlier publication
@@ -793,22 +800,31 @@ func (l *Local) WithdrawDir(ctx context.Context, dir, tag string) error {
 	if err := l.allow(dir); err != nil {
 		return err
 	}
-	stage := filepath.Join(filepath.Dir(dir), ".."+filepath.Base(dir)+"."+tag)
-	if err := os.RemoveAll(stage); err != nil {
-		return err
-	}
-	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
+	root, base := filepath.Dir(dir), filepath.Base(dir)
+	in, err := l.openDir(root) // the one that was looked at, as in ReplaceFile
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err := taggedAs(dir, tag); err != nil {
+	if err != nil {
 		return err
+	}
+	defer func() { _ = in.Close() }()
+	stage := ".." + base + "." + tag
+	if err := in.RemoveAll(stage); err != nil {
+		return err
+	}
+	if _, err := in.Lstat(base); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if link, _ := in.Readlink(filepath.Join(base, dataLink)); !taggedAs(link, tag) {
+		return fmt.Errorf("%s: %w", dir, ErrForeign)
 	}
 	// Gone in one instant for readers; what is in it, after that.
-	if err := os.Rename(dir, stage); err != nil {
+	if err := in.Rename(base, stage); err != nil {
 		return err
 	}
-	if err := os.RemoveAll(stage); err != nil {
+	if err := in.RemoveAll(stage); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(dir))
+	return syncDir(root)
 }

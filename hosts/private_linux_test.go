@@ -1,8 +1,10 @@
 package hosts
 
 import (
+	"context"
 	"io/fs"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"syscall"
@@ -41,5 +43,24 @@ func TestWhatTheServerCanNotReadInItsDirectoryIsInNobodysWay(t *testing.T) {
 	for _, name := range []string{"sealing.key", "new", "below/deep", "lost+found"} {
 		is(t, l.CheckPath(t.Context(), filepath.Join(private, name)), ErrPrivate, name)
 		is(t, l.CheckPath(t.Context(), filepath.Join(beside, "link", name)), ErrPrivate, name)
+	}
+}
+
+// On Linux a signal to a thread is one to its process.
+func TestNoThreadOfThisProcessIsSignaled(t *testing.T) {
+	hups, stop := signal.NotifyContext(context.Background(), syscall.SIGHUP) // or a failure would end the tests
+	defer stop()
+	tid := make(chan int)
+	for range 2 { // one of them is not the first thread
+		go func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			tid <- syscall.Gettid()
+			<-t.Context().Done()
+		}()
+		is(t, NewLocal(DialRules{}).Signal(t.Context(), <-tid, "HUP"), ErrPrivate, "HUP to a thread of this process")
+	}
+	if hups.Err() != nil {
+		t.Error("it was signaled")
 	}
 }

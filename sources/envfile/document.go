@@ -101,9 +101,6 @@ func (d *document) block(c driver.Change) block {
 		seen := map[string]bool{}
 		for i := at + 1; i < len(d.statements); i++ {
 			s := d.statements[i]
-			if slices.Contains(b.marks, i) {
-				continue
-			}
 			if s.kind != assignment || !named[s.name] && !b.names(s.name) {
 				break
 			}
