@@ -34,8 +34,9 @@ func confine() error {
 		}
 	}
 	debug.SetMemoryLimit(maxMemory / 2) // collect before the kernel says no
-	// Where all memory is short, this process goes before its parent does. Where
-	// that can't be said, it is as it would be.
+	// Where processors are short this process comes after its parent, and where
+	// memory is it goes before it. Where that can't be said, it is as it would be.
+	_ = unix.Setpriority(unix.PRIO_PGRP, 0, niceness) // of all its threads: the group is its own
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
 	// No file but the system's authorities, no connection. Where the kernel has no
 	// Landlock, that nothing here opens any has to do.

@@ -267,7 +267,7 @@ func TestWhatAServerSendsToNobodyHoldsNothing(t *testing.T) {
 	<-closed
 }
 
-func TestFewChildrenWait(t *testing.T) {
+func TestFewChildrenWaitAndAllComeLast(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("looks at /proc")
 	}
@@ -283,6 +283,12 @@ func TestFewChildrenWait(t *testing.T) {
 	}
 	for i, pid := range pids {
 		score, err := os.ReadFile(filepath.Join("/proc", pid, "oom_score_adj"))
+		threads, _ := filepath.Glob(filepath.Join("/proc", pid, "task", "*", "stat"))
+		for _, thread := range threads {
+			if stat, err := os.ReadFile(thread); err == nil && strings.Fields(string(stat))[18] != "10" {
+				t.Errorf("a thread's niceness is %s", strings.Fields(string(stat))[18])
+			}
+		}
 		if waits := err == nil; waits != (i >= 3) {
 			t.Errorf("child %d of 5: it is there: %t", i, waits)
 		}
