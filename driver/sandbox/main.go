@@ -43,8 +43,9 @@ func Main(targets map[string]driver.TargetDriver) int {
 	}
 }
 
+// answerOne leaves the stream open when it panics: then the process ends, and how
+// it does is the answer.
 func answerOne(targets map[string]driver.TargetDriver, session *yamux.Session, stream io.ReadWriteCloser) {
-	defer func() { _ = stream.Close() }()
 	var q request
 	if read(stream, &q) != nil {
 		return
@@ -52,6 +53,7 @@ func answerOne(targets map[string]driver.TargetDriver, session *yamux.Session, s
 	if err := write(stream, newAnswer(q.probe(targets, session))); errors.Is(err, errTooLong) {
 		_ = write(stream, newAnswer(driver.ProbeResult{}, err)) // a parent that is gone needs no answer
 	}
+	_ = stream.Close()
 }
 
 func (q request) probe(targets map[string]driver.TargetDriver, session *yamux.Session) (driver.ProbeResult, error) {
