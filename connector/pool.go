@@ -145,7 +145,7 @@ func (s *Service) openTarget(ctx context.Context, r patchbay.Resource) (*driver.
 	if err != nil {
 		return nil, err
 	}
-	return driver.Guard{Name: r.Driver, Admin: c.Admin, Observe: s.observe, Isolate: s.isolate}.OpenTarget(ctx, d, c)
+	return driver.Guard{Name: r.Driver, Admin: c.Admin, Observe: s.observe, Isolate: s.isolate, Share: s.share(ctx, r.ID, r.ID, "")}.OpenTarget(ctx, d, c)
 }
 
 func (s *Service) openSource(ctx context.Context, r patchbay.Resource) (driver.Source, error) {

@@ -16,7 +16,8 @@ import (
 const CallBytes = 64 << 20
 
 // Hundreds of calls are in flight at once, and each keeps what it was told until
-// it ends. Those that are told more than smallCall go on a few at a time.
+// it ends. Those that are told more than smallCall, and what a driver says is
+// large, go on a few at a time.
 const (
 	smallCall  = 256 << 10
 	largeCalls = 4
@@ -50,7 +51,7 @@ type call struct {
 func (c *call) enter() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.held {
+	if c.held || c.ctx.Err() != nil {
 		return nil
 	}
 	who, _ := c.ctx.Value(callerKey{}).([]string)
@@ -86,6 +87,15 @@ func (b *Budget) End() {
 	}
 }
 
+// Large waits for a place among the calls that take much of this process, unless
+// the call has one. Between two calls there is nothing to wait for.
+func (b *Budget) Large() error {
+	if now := b.call.Load(); now != nil {
+		return now.enter()
+	}
+	return nil
+}
+
 // Left is how many bytes may still come in this call.
 func (b *Budget) Left() int64 { return max(0, b.limit-b.came.Load()) }
 
@@ -114,8 +124,8 @@ func (c *budgeted) Read(p []byte) (int, error) {
 	if err := c.budget.Fault(); err != nil {
 		return 0, err
 	}
-	if now := c.budget.call.Load(); now != nil && c.budget.came.Load() > smallCall {
-		if err := now.enter(); err != nil {
+	if c.budget.came.Load() > smallCall {
+		if err := c.budget.Large(); err != nil {
 			return 0, err
 		}
 	}

@@ -71,8 +71,8 @@ func TestFewCallsAreToldMuchAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var one, other atomic.Int64
 		enough := make(chan struct{})
-		calls := func(ctx context.Context, n int, subscription string, told *atomic.Int64) {
-			target := driver.Guard{}.Target(driver.TargetDriver{}, driver.Config{ID: patchbay.ID("/subscriptions/" + subscription)}, verbose{told: told, enough: enough})
+		calls := func(ctx context.Context, n int, tenant string, told *atomic.Int64) {
+			target := driver.Guard{Share: []string{tenant, "target"}}.Target(driver.TargetDriver{}, driver.Config{}, verbose{told: told, enough: enough})
 			for range n {
 				go func() { _, _ = target.Inspect(ctx, "") }()
 			}

@@ -33,7 +33,8 @@ type Guard struct {
 	Observe func(driver, method string, took time.Duration, code patchbay.Code)
 	// Isolate runs the driver's Probe apart from this process; nil: in it.
 	Isolate Isolator
-	share   []string // whose calls they are, from the outside in
+	// Share is in whose part of what all calls share they are, from the outside in.
+	Share []string
 }
 
 // Isolator runs the Probe of d, the driver of that name, where nothing that a
@@ -44,7 +45,6 @@ type Isolator interface {
 
 // OpenTarget opens d and wraps what it gives.
 func (g Guard) OpenTarget(ctx context.Context, d TargetDriver, c Config) (*GuardedTarget, error) {
-	g.share = shareOf(c)
 	var t Target
 	err := g.call(ctx, "Open", nil, func(ctx context.Context) (err error) {
 		t, err = d.Open(ctx, c)
@@ -71,16 +71,11 @@ func (g Guard) OpenSource(ctx context.Context, d SourceDriver, c Config) (Source
 
 // Target wraps t, which d opened with c.
 func (g Guard) Target(d TargetDriver, c Config, t Target) *GuardedTarget {
-	g.share = shareOf(c)
 	return &GuardedTarget{g: g, d: d, c: c.forProbe(), t: t}
 }
 
 // Source wraps s.
 func (g Guard) Source(s Source) Source { return &guardedSource{g, s} }
-
-// shareOf is in whose share the calls of a target are: a subscription is one
-// tenant's.
-func shareOf(c Config) []string { return []string{strings.ToLower(c.ID.Subscription()), c.ID.Key()} }
 
 // call runs f, which is t's method.
 func (g Guard) call(ctx context.Context, method string, secrets Secrets, f func(context.Context) error) error {
@@ -88,7 +83,7 @@ func (g Guard) call(ctx context.Context, method string, secrets Secrets, f func(
 	if timeout == 0 {
 		timeout = DefaultTimeout
 	}
-	ctx, cancel := context.WithTimeout(context.WithValue(ctx, callerKey{}, g.share), timeout)
+	ctx, cancel := context.WithTimeout(context.WithValue(ctx, callerKey{}, g.Share), timeout)
 	defer cancel()
 	ctx, span := otel.Tracer("patchbay.dev/patchbay/driver").Start(ctx, g.Name+"."+method,
 		trace.WithAttributes(attribute.String("patchbay.driver", g.Name)))

@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"unsafe"
 
 	"github.com/landlock-lsm/go-landlock/landlock"
 	"golang.org/x/sys/unix"
@@ -38,15 +39,43 @@ func confine() error {
 		}
 	}
 	debug.SetMemoryLimit(maxMemory / 2) // collect before the kernel says no
-	// Where all memory is short, this process goes before its parent does. Where
-	// that can't be said, it is as it would be.
+	// Where processors are short this process comes after its parent, and where
+	// memory is it goes before it. Where that can't be said, it is as it would be.
+	_ = unix.Setpriority(unix.PRIO_PGRP, 0, niceness) // of all its threads: the group is its own
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
 	// No file but the system's authorities, no connection. Where the kernel has no
 	// Landlock, that nothing here opens any has to do.
-	return landlock.V11.BestEffort().Restrict(
+	err = landlock.V11.BestEffort().Restrict(
 		landlock.RODirs(authorities()...).IgnoreIfMissing(),
 		landlock.ROFiles(os.Getenv("SSL_CERT_FILE")).IgnoreIfMissing(),
 	)
+	if err != nil {
+		return err
+	}
+	_ = refuseSockets() // who confined the server may not let it
+	return nil
+}
+
+// refuseSockets has the kernel make no socket any more, of any kind: Landlock
+// knows of TCP alone.
+func refuseSockets() error {
+	const refused, allowed = unix.SECCOMP_RET_ERRNO | uint32(unix.EACCES), unix.SECCOMP_RET_ALLOW
+	program := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0}, // the number of the system call
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_SOCKET, Jt: 2},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_IO_URING_SETUP, Jt: 1}, // which has its own way to make one
+		{Code: unix.BPF_RET | unix.BPF_K, K: allowed},
+		{Code: unix.BPF_RET | unix.BPF_K, K: refused},
+	}
+	filter := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&filter))) // #nosec G103 -- it is read during the call
+	if errno != 0 {
+		return errno
+	}
+	return nil
 }
 
 // authorities are the directories where distributions keep what a certificate

@@ -43,6 +43,8 @@ func Main(targets map[string]driver.TargetDriver) int {
 	}
 }
 
+// answerOne leaves the stream open when it panics: then the process ends, and how
+// it does is the answer.
 func answerOne(targets map[string]driver.TargetDriver, session *yamux.Session, stream io.ReadWriteCloser) {
 	var q request
 	if read(stream, &q) == nil {
@@ -50,7 +52,7 @@ func answerOne(targets map[string]driver.TargetDriver, session *yamux.Session, s
 			_ = write(stream, newAnswer(driver.ProbeResult{}, err)) // a parent that is gone needs no answer
 		}
 	}
-	_ = stream.Close() // not while the probe panics: the end of the process says why
+	_ = stream.Close()
 }
 
 func (q request) probe(targets map[string]driver.TargetDriver, session *yamux.Session) (driver.ProbeResult, error) {

@@ -38,8 +38,9 @@ const Command = "probe-child"
 const (
 	maxChildren = 12               // at once, and as many may wait; a tenant has at most half of those that are free
 	maxMemory   = 128 << 20        // bytes, beside what the program has when it starts
-	maxCPU      = 5 * time.Second  // of the child's life
+	maxCPU      = 3 * time.Second  // of the child's life
 	maxFiles    = 24               // open ones, its own pipes included
+	niceness    = 10               // a tenth of a processor, where all are busy
 	maxReceived = 16 << 20         // bytes that all servers of one probe send
 	maxDials    = 16               // connections of one probe
 	dialLimit   = 5 * time.Second  // for one connection

@@ -2,10 +2,14 @@ package sandbox_test
 
 import (
 	"context"
+	"crypto/tls"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -88,6 +92,16 @@ var drivers = map[string]driver.TargetDriver{
 		fmt.Println("what a library has to say")
 		return driver.ProbeResult{}, nil
 	}},
+	"verifies": {Probe: func(ctx context.Context, _ driver.Config, r driver.ProbeRequest) (driver.ProbeResult, error) {
+		conn, err := r.Dialer.DialContext(ctx, "tcp", r.Servers[0])
+		if err != nil {
+			return driver.ProbeResult{}, err
+		}
+		if err := tls.Client(conn, &tls.Config{ServerName: "example.com"}).HandshakeContext(ctx); err != nil {
+			return driver.ProbeResult{}, driver.DialError(err, r.Servers[0])
+		}
+		return driver.ProbeResult{}, nil
+	}},
 	"poisons": {Probe: func(context.Context, driver.Config, driver.ProbeRequest) (driver.ProbeResult, error) {
 		poisoned.Store(true)
 		return driver.ProbeResult{}, nil
@@ -141,7 +155,14 @@ var drivers = map[string]driver.TargetDriver{
 		var d net.Dialer
 		_, tcp := d.DialContext(ctx, "tcp", r.Options["elsewhere"])
 		_, other := r.Dialer.DialContext(ctx, "tcp", r.Options["elsewhere"])
-		return driver.ProbeResult{Allowed: []string{fmt.Sprint(file), fmt.Sprint(etc), fmt.Sprint(written), fmt.Sprint(tcp), fmt.Sprint(other), strings.Join(os.Environ(), " ")}}, nil
+		_, udp := d.DialContext(ctx, "udp", r.Options["elsewhere"])
+		_, unix := d.DialContext(ctx, "unix", r.Options["socket"])
+		removed := os.Remove(r.Options["file"])
+		var told []string
+		for _, err := range []error{file, etc, written, tcp, other, udp, unix, removed} {
+			told = append(told, fmt.Sprint(err))
+		}
+		return driver.ProbeResult{Allowed: told, Refused: os.Environ()}, nil
 	}},
 }
 
@@ -274,7 +295,7 @@ func TestWhatAServerSendsToNobodyHoldsNothing(t *testing.T) {
 	<-closed
 }
 
-func TestFewChildrenWait(t *testing.T) {
+func TestFewChildrenWaitAndAllComeLast(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("looks at /proc")
 	}
@@ -290,6 +311,12 @@ func TestFewChildrenWait(t *testing.T) {
 	}
 	for i, pid := range pids {
 		score, err := os.ReadFile(filepath.Join("/proc", pid, "oom_score_adj"))
+		threads, _ := filepath.Glob(filepath.Join("/proc", pid, "task", "*", "stat"))
+		for _, thread := range threads {
+			if stat, err := os.ReadFile(thread); err == nil && strings.Fields(string(stat))[18] != "10" {
+				t.Errorf("a thread's niceness is %s", strings.Fields(string(stat))[18])
+			}
+		}
 		if waits := err == nil; waits != (i >= 3) {
 			t.Errorf("child %d of 5: it is there: %t", i, waits)
 		}
@@ -416,19 +443,45 @@ func TestAChildReachesNoFileAndNoAddress(t *testing.T) {
 	t.Setenv("PATCHBAY_TOKEN", "hunter2")
 	s := config{}.new(t)
 	r := request(listener(t, greet), "t")
-	r.Options = map[string]string{"file": secret, "elsewhere": listener(t, greet)}
+	socket, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = socket.Close() }()
+	r.Options = map[string]string{"file": secret, "elsewhere": listener(t, greet), "socket": socket.Addr().String()}
 	r.Dialer = onlyTo(r.Servers[0])
 	result, err := s.Probe(t.Context(), "reaches", drivers["reaches"], driver.Config{}, r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, what := range []string{"a file", "a directory", "a new file", "another address", "another address through its parent"} {
+	for i, what := range []string{"a file", "a directory", "a new file", "another address", "another address through its parent", "a name server", "a socket", "what is in a directory"} {
 		if result.Allowed[i] == "<nil>" {
 			t.Errorf("it reaches %s", what)
 		}
 	}
-	if env := result.Allowed[5]; strings.Contains(env, "hunter2") || strings.Contains(env, "PATH=") {
+	if env := strings.Join(result.Refused, " "); strings.Contains(env, "hunter2") || strings.Contains(env, "PATH=") {
 		t.Errorf("it has the environment %s", env)
+	}
+}
+
+func TestAChildKnowsTheSystemsAuthorities(t *testing.T) {
+	server := httptest.NewTLSServer(http.NotFoundHandler())
+	t.Cleanup(server.Close)
+	probe := func() error {
+		r := request(server.Listener.Addr().String(), "t")
+		_, err := config{}.new(t).Probe(t.Context(), "verifies", drivers["verifies"], driver.Config{}, r)
+		return err
+	}
+	if err := probe(); patchbay.CodeOf(err) != patchbay.CertificateInvalid {
+		t.Errorf("an authority of nobody: %v", err)
+	}
+	file := filepath.Join(t.TempDir(), "authorities.pem")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("SSL_CERT_FILE", file)
+	if err := probe(); err != nil {
+		t.Errorf("the system's: %v", err)
 	}
 }
 

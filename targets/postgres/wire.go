@@ -31,8 +31,10 @@ const (
 	// maxSignIn bounds what is asked and answered until a session is there.
 	maxSignIn = 8
 	// maxIterations bounds the work that a server has us do for SCRAM: this many
-	// are a third of a second, that nothing interrupts. The default is 4,096.
+	// are a third of a second, that nothing interrupts. The default is 4,096. More
+	// than fewIterations are made for a few at once.
 	maxIterations = 1_000_000
+	fewIterations = 20_000
 )
 
 // wire is what one session receives, with bounds on it. It stands between TLS
@@ -60,6 +62,7 @@ func watch(c *pgx.ConnConfig, at string, d driver.Dialer) {
 		if err != nil {
 			return nil, err
 		}
+		w.budget.Renew(ctx) // the sign-in is a call too
 		return w.budget.Conn(conn), nil
 	}
 	c.BuildFrontend = func(r io.Reader, out io.Writer) *pgproto3.Frontend {
@@ -171,8 +174,11 @@ func (w *wire) check(kind byte, body []byte) error {
 		// r=nonce,s=salt,i=iterations (RFC 5802, section 5.1)
 		fields := bytes.SplitN(body[4:], []byte(","), 3)
 		count, _ := bytes.CutPrefix(fields[len(fields)-1], []byte("i="))
-		if n, err := strconv.Atoi(string(count)); err == nil && n > maxIterations {
+		switch n, err := strconv.Atoi(string(count)); {
+		case err == nil && n > maxIterations:
 			return w.budget.Refuse("asks for %d rounds of SCRAM, and more than %d are not made", n, maxIterations)
+		case err == nil && n > fewIterations:
+			return w.budget.Large()
 		}
 	}
 	return nil

@@ -1,12 +1,15 @@
 package postgres
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
@@ -69,6 +72,35 @@ func TestWhatIsBeyondTheBoundsIsRefused(t *testing.T) {
 	if _, err := heard(strings.Repeat(message('D', "\x00\x00"), maxMessages+1), 1<<13); patchbay.CodeOf(err) != patchbay.TargetMisbehaved {
 		t.Errorf("too many rows: %v", err)
 	}
+}
+
+// A server decides how much there is to compute, and whoever registers one how
+// many sign in.
+func TestFewSignInsThatTakeLongAreMadeAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for rounds, most := range map[string]int64{"4096": 20, "1000000": 4} {
+			ctx, cancel := context.WithCancel(t.Context())
+			var computed atomic.Int64
+			for range 20 {
+				go func() {
+					w := &wire{budget: driver.NewBudget("db.test:5432", driver.CallBytes), from: strings.NewReader(scram(rounds))}
+					w.budget.Renew(ctx)
+					if _, err := io.ReadAll(w); err == nil {
+						computed.Add(1)
+					}
+				}()
+			}
+			synctest.Wait()
+			if n := computed.Load(); n != most {
+				t.Errorf("%d sign-ins with %s rounds at once, want %d", n, rounds, most)
+			}
+			cancel()
+			synctest.Wait()
+			if n := computed.Load(); n != most {
+				t.Errorf("%d sign-ins with %s rounds, some after they had ended", n, rounds)
+			}
+		}
+	})
 }
 
 func FuzzTheBoundsDoNotDependOnThePieces(f *testing.F) {
