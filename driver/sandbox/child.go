@@ -43,7 +43,8 @@ var inherited = []string{"SSL_CERT_FILE", "SSL_CERT_DIR"}
 
 func start(command []string) (*child, error) {
 	c := &child{exited: make(chan struct{})}
-	c.cmd = exec.Command(command[0], command[1:]...) // #nosec G204 -- this program
+	// It may serve more than one probe: no context of theirs ends it.
+	c.cmd = exec.CommandContext(context.Background(), command[0], command[1:]...) // #nosec G204 -- this program
 	if IsChild(os.Args[1:]) || os.Getenv(mark) != "" {
 		return nil, patchbay.Errorf(patchbay.Internal, "a process that was started to probe starts no other: its program has to ask sandbox.IsChild first of all")
 	}
