@@ -4,7 +4,9 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"io"
 	"maps"
+	"net"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -17,8 +19,10 @@ import (
 	"go.uber.org/goleak"
 
 	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
 	"patchbay.dev/patchbay/driver/sandbox"
 	"patchbay.dev/patchbay/internal/testenv/hostile"
+	"patchbay.dev/patchbay/settings"
 )
 
 //go:embed testdata/killers.txt
@@ -134,6 +138,56 @@ func TestNoServerHurtsWhoHasALoginTried(t *testing.T) {
 		t.Errorf("the processes %v are left", left)
 	}
 	t.Logf("%d sign-ins; %d MiB before, %d at most", len(tried), before>>20, peak>>20)
+}
+
+// The clients do sign in where nobody attacks them: what they say of the others is
+// about the attack.
+func TestEveryClientSignsInToAnHonestServer(t *testing.T) {
+	s := newSandbox(t)
+	t.Cleanup(s.Close)
+	// What these ask last, the honest servers have no answer to: a proof that they
+	// know the password, a row about themselves, a token, rights.
+	limits := map[string]patchbay.Code{
+		"external/cosmos-mongo": patchbay.LoginRefused, "external/mongodb-atlas": patchbay.LoginRefused,
+		"external/cosmos-cassandra": patchbay.TargetUnreachable, "external/vault-approle": patchbay.TargetUnreachable,
+		"postgres": patchbay.TargetUnreachable, "nats/writer": patchbay.RightsExcess,
+	}
+	for _, c := range clients(t) {
+		_, err := c.signIn(t.Context(), s, "tenant", hostile.Listen(t, hostile.Fuzz(c.kind, nil)), false)
+		if patchbay.CodeOf(err) != limits[c.name] {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+// A kind that is not attacked is one that nobody signs in to: a server that never
+// answers is not even asked.
+func TestEveryKindThatSignsInIsAttacked(t *testing.T) {
+	s := newSandbox(t)
+	t.Cleanup(s.Close)
+	attacked := map[string]bool{}
+	for _, e := range externals {
+		attacked[e.kind] = true
+	}
+	address := hostile.Listen(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
+	for _, k := range settings.Kinds() {
+		if attacked[k.Name] {
+			continue
+		}
+		login := driver.Credential{Secret: driver.Secrets{}}
+		for _, v := range k.Values {
+			if v.Secret {
+				login.Secret[v.Name] = patchbay.NewSecret("cmlnaHQ=")
+			}
+		}
+		c := client{driver: "external", request: driver.ProbeRequest{Credential: login}, config: func(string, bool) driver.Config {
+			return driver.Config{ID: patchbay.ID(inGroup + "Patchbay.Services/" + k.Name + "/silent"), Endpoint: "127.0.0.1", Properties: properties(withoutTLS)}
+		}}
+		result, err := c.signIn(t.Context(), s, "tenant", address, false)
+		if err != nil || len(result.Allowed) > 0 {
+			t.Errorf("%s: %v, %v", k.Name, result.Allowed, err)
+		}
+	}
 }
 
 // run is attempts that share the machine.

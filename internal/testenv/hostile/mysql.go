@@ -136,7 +136,7 @@ func (s *mysqlServer) talk(r *bufio.Reader) (string, []byte, error) {
 	if !s.greeted {
 		s.greeted = true
 		salt := "12345678"
-		return greeting, mysqlPacket(0, "\x0a8.0.40\x00\x01\x00\x00\x00"+salt+"\x00"+"\xff\xf7\x21\x02\x00\xff\x81\x15"+strings.Repeat("\x00", 10)+
+		return greeting, mysqlPacket(0, "\x0a8.0.40\x00\x01\x00\x00\x00"+salt+"\x00"+"\xff\xf7\x21\x02\x00\xff\x80\x15"+strings.Repeat("\x00", 10)+
 			"123456789012\x00mysql_native_password\x00"), nil
 	}
 	seq, body, err := mysqlRead(r)
