@@ -57,7 +57,7 @@ var findings = []patchbay.Code{
 // of a login with an access it may be said that it has another.
 var honest = []string{
 	"the-answer-and-noise", "the-answer-for-ever", "one-byte-a-second",
-	"postgres/question/ready-again", "kafka/question/topics-of-2^31", // as a number of 32 bits, it says that there are none
+	"mysql/question/a-packet-that-never-ends-behind-one", "postgres/question/ready-again", "kafka/question/topics-of-2^31", // as a number of 32 bits, it says that there are none
 	"nats/sign-in/pongs", "nats/question/a-text", "nats/question/answers-for-ever", "nats/question/empty-values", "nats/question/pings-behind-the-answer",
 	// The status is the answer, and what is below it has no need to end.
 	"http/question/a-body-that-never-ends", "http/question/a-chunk-that-never-ends", "http/question/chunks",
