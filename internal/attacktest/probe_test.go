@@ -2,11 +2,14 @@ package attacktest
 
 import (
 	"context"
+	"crypto/tls"
 	_ "embed"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"maps"
 	"net"
+	"net/http/httptest"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -186,6 +189,32 @@ func TestEveryKindThatSignsInIsAttacked(t *testing.T) {
 		result, err := c.signIn(t.Context(), s, "tenant", address, false)
 		if err != nil || len(result.Allowed) > 0 {
 			t.Errorf("%s: %v, %v", k.Name, result.Allowed, err)
+		}
+	}
+}
+
+// TLS ends in the child: what is announced behind it meets the same bounds.
+func TestNoAttackIsHiddenByTLS(t *testing.T) {
+	s := newSandbox(t)
+	t.Cleanup(s.Close)
+	web := httptest.NewTLSServer(nil) // for its certificate
+	t.Cleanup(web.Close)
+	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: web.Certificate().Raw})
+	all := clients(t)
+	redis := all[slices.IndexFunc(all, func(c client) bool { return c.kind == "redis" })]
+	plain := redis.config
+	redis.config = func(address string, secure bool) driver.Config {
+		c := plain(address, secure)
+		c.Properties = properties(map[string]any{"tls": map[string]any{"ca": string(authority)}})
+		return c
+	}
+	for _, a := range hostile.Some(hostile.Against("redis"), 1<<20, "question/string-of-2^36", "question/letters-for-ever", "question/string-of-2^63-1") {
+		if !killers()[a.Name] {
+			continue
+		}
+		address := hostile.Listen(t, func(c net.Conn) { a.Serve(tls.Server(c, web.TLS)) })
+		if _, err := redis.signIn(t.Context(), s, "tenant", address, true); patchbay.CodeOf(err) != patchbay.TargetMisbehaved {
+			t.Errorf("%s: %v", a.Name, err)
 		}
 	}
 }
