@@ -81,6 +81,11 @@ crash: deps ## kill -9 at every step and instant, with real servers; prints a ta
 crash-short: deps ## a share of the same, for CI
 	$(GO) test -count=1 -v -timeout 20m ./internal/crashtest -every=9 -rotations=10
 
+.PHONY: attack
+attack: deps ## all that attacks: hostile servers against every client, tenants, floods; prints a table
+	$(GO) test -count=1 -v -timeout 30m ./internal/attacktest -whole
+	$(GO) test -count=1 -p 1 -timeout 30m ./targets/postgres ./targets/nats -run Hostile -every=1
+
 .PHONY: test-az
 test-az: deps ## az itself, against fifteen kinds of target; installs it
 	@tools/deps.sh az

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -44,11 +43,11 @@ func (e everywhere) DialContext(ctx context.Context, network, _ string) (net.Con
 
 func newSandbox(t testing.TB) *sandbox.Sandbox {
 	t.Helper()
-	program, err := os.Executable()
+	s, err := sandbox.New(sandbox.Options{Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return sandbox.New(sandbox.Options{Command: []string{program, sandbox.Command}, Log: slog.New(slog.DiscardHandler)})
+	return s
 }
 
 // signIn has c sign in at an address, as the product does it.
@@ -122,30 +121,28 @@ func clients(t testing.TB) []client {
 			c := driver.Config{ID: patchbay.ID(inGroup + "Patchbay.Services/" + e.kind + "/hostile")}
 			c.Endpoint = e.secure
 			if !secure {
-				c.Endpoint, c.Properties = e.plain, properties(t, e.properties)
+				c.Endpoint, c.Properties = e.plain, properties(e.properties)
 			}
 			c.Endpoint = strings.ReplaceAll(c.Endpoint, "%s", address)
 			return c
 		}, silent: e.kind == "nats"})
 	}
-	return append(append(all, postgresClient(t)), natsClients(t)...)
+	return append(append(all, postgresClient()), natsClients(t)...)
 }
 
-func properties(t testing.TB, p map[string]any) json.RawMessage {
-	t.Helper()
+func properties(p map[string]any) json.RawMessage {
 	if p == nil {
 		return nil
 	}
 	b, err := json.Marshal(p)
 	if err != nil {
-		t.Fatal(err)
+		panic(err) // the test's own mistake
 	}
 	return b
 }
 
 // postgresClient tries the rights of a login that Patchbay made.
-func postgresClient(t testing.TB) client {
-	t.Helper()
+func postgresClient() client {
 	return client{
 		name: "postgres", driver: "postgres", kind: "postgresql", login: [2]string{"pb_aaaaaaaaaaaa_g1", "0123456789abcdef"},
 		request: driver.ProbeRequest{Sub: "shop", Access: patchbay.Writer},
@@ -155,7 +152,7 @@ func postgresClient(t testing.TB) client {
 				mode = "require"
 			}
 			return driver.Config{
-				ID: inGroup + "Microsoft.DBforPostgreSQL/flexibleServers/hostile", Endpoint: address, Properties: properties(t, map[string]any{"sslmode": mode}),
+				ID: inGroup + "Microsoft.DBforPostgreSQL/flexibleServers/hostile", Endpoint: address, Properties: properties(map[string]any{"sslmode": mode}),
 				Admin: driver.Secrets{"username": patchbay.NewSecret("postgres"), "password": patchbay.NewSecret("secret")},
 			}
 		},
@@ -174,7 +171,7 @@ func natsClients(t testing.TB) []client {
 			if secure {
 				p["tls"] = "require"
 			}
-			return driver.Config{ID: inGroup + "Patchbay.Services/natsServers/hostile", Endpoint: address, Properties: properties(t, p), Admin: s.Admin()}
+			return driver.Config{ID: inGroup + "Patchbay.Services/natsServers/hostile", Endpoint: address, Properties: properties(p), Admin: s.Admin()}
 		},
 	}
 	_, address, _ := strings.Cut(s.URL(), "://")

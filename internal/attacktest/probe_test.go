@@ -2,9 +2,14 @@ package attacktest
 
 import (
 	"context"
+	"crypto/tls"
 	_ "embed"
+	"encoding/pem"
 	"fmt"
+	"io"
 	"maps"
+	"net"
+	"net/http/httptest"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -17,8 +22,10 @@ import (
 	"go.uber.org/goleak"
 
 	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
 	"patchbay.dev/patchbay/driver/sandbox"
 	"patchbay.dev/patchbay/internal/testenv/hostile"
+	"patchbay.dev/patchbay/settings"
 )
 
 //go:embed testdata/killers.txt
@@ -53,7 +60,7 @@ var findings = []patchbay.Code{
 // of a login with an access it may be said that it has another.
 var honest = []string{
 	"the-answer-and-noise", "the-answer-for-ever", "one-byte-a-second",
-	"postgres/question/ready-again", "kafka/question/topics-of-2^31", // as a number of 32 bits, it says that there are none
+	"mysql/question/a-packet-that-never-ends-behind-one", "postgres/question/ready-again", "kafka/question/topics-of-2^31", // as a number of 32 bits, it says that there are none
 	"nats/sign-in/pongs", "nats/question/a-text", "nats/question/answers-for-ever", "nats/question/empty-values", "nats/question/pings-behind-the-answer",
 	// The status is the answer, and what is below it has no need to end.
 	"http/question/a-body-that-never-ends", "http/question/a-chunk-that-never-ends", "http/question/chunks",
@@ -134,6 +141,82 @@ func TestNoServerHurtsWhoHasALoginTried(t *testing.T) {
 		t.Errorf("the processes %v are left", left)
 	}
 	t.Logf("%d sign-ins; %d MiB before, %d at most", len(tried), before>>20, peak>>20)
+}
+
+// The clients do sign in where nobody attacks them: what they say of the others is
+// about the attack.
+func TestEveryClientSignsInToAnHonestServer(t *testing.T) {
+	s := newSandbox(t)
+	t.Cleanup(s.Close)
+	// What these ask last, the honest servers have no answer to: a proof that they
+	// know the password, a row about themselves, a token, rights.
+	limits := map[string]patchbay.Code{
+		"external/cosmos-mongo": patchbay.LoginRefused, "external/mongodb-atlas": patchbay.LoginRefused,
+		"external/cosmos-cassandra": patchbay.TargetUnreachable, "external/vault-approle": patchbay.TargetUnreachable,
+		"postgres": patchbay.TargetUnreachable, "nats/writer": patchbay.RightsExcess,
+	}
+	for _, c := range clients(t) {
+		_, err := c.signIn(t.Context(), s, "tenant", hostile.Listen(t, hostile.Fuzz(c.kind, nil)), false)
+		if patchbay.CodeOf(err) != limits[c.name] {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+// A kind that is not attacked is one that nobody signs in to: a server that never
+// answers is not even asked.
+func TestEveryKindThatSignsInIsAttacked(t *testing.T) {
+	s := newSandbox(t)
+	t.Cleanup(s.Close)
+	attacked := map[string]bool{}
+	for _, e := range externals {
+		attacked[e.kind] = true
+	}
+	address := hostile.Listen(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
+	for _, k := range settings.Kinds() {
+		if attacked[k.Name] {
+			continue
+		}
+		login := driver.Credential{Secret: driver.Secrets{}}
+		for _, v := range k.Values {
+			if v.Secret {
+				login.Secret[v.Name] = patchbay.NewSecret("cmlnaHQ=")
+			}
+		}
+		c := client{driver: "external", request: driver.ProbeRequest{Credential: login}, config: func(string, bool) driver.Config {
+			return driver.Config{ID: patchbay.ID(inGroup + "Patchbay.Services/" + k.Name + "/silent"), Endpoint: "127.0.0.1", Properties: properties(withoutTLS)}
+		}}
+		result, err := c.signIn(t.Context(), s, "tenant", address, false)
+		if err != nil || len(result.Allowed) > 0 {
+			t.Errorf("%s: %v, %v", k.Name, result.Allowed, err)
+		}
+	}
+}
+
+// TLS ends in the child: what is announced behind it meets the same bounds.
+func TestNoAttackIsHiddenByTLS(t *testing.T) {
+	s := newSandbox(t)
+	t.Cleanup(s.Close)
+	web := httptest.NewTLSServer(nil) // for its certificate
+	t.Cleanup(web.Close)
+	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: web.Certificate().Raw})
+	all := clients(t)
+	redis := all[slices.IndexFunc(all, func(c client) bool { return c.kind == "redis" })]
+	plain := redis.config
+	redis.config = func(address string, secure bool) driver.Config {
+		c := plain(address, secure)
+		c.Properties = properties(map[string]any{"tls": map[string]any{"ca": string(authority)}})
+		return c
+	}
+	for _, a := range hostile.Some(hostile.Against("redis"), 1<<20, "question/string-of-2^36", "question/letters-for-ever", "question/string-of-2^63-1") {
+		if !killers()[a.Name] {
+			continue
+		}
+		address := hostile.Listen(t, func(c net.Conn) { a.Serve(tls.Server(c, web.TLS)) })
+		if _, err := redis.signIn(t.Context(), s, "tenant", address, true); patchbay.CodeOf(err) != patchbay.TargetMisbehaved {
+			t.Errorf("%s: %v", a.Name, err)
+		}
+	}
 }
 
 // run is attempts that share the machine.
@@ -262,26 +345,39 @@ func probing() []int {
 	})
 }
 
+// Every client library against answers that were changed as the seed says.
 func FuzzAHostileServerOfEveryKind(f *testing.F) {
-	all := clients(f)
-	for i := range all {
-		f.Add(uint8(i), []byte{})
-		f.Add(uint8(i), []byte{3, 0, 1, 10, 0x80, 0, 0, 0, 9, 0, 1, 4, 0x80, 0, 0, 0, 6, 0, 0, 14})
+	all := slices.DeleteFunc(clients(f), func(c client) bool { return !slices.Contains(hostile.Kinds(), c.kind) })
+	for _, seed := range [][]byte{
+		{},
+		{3, 0, 1, 10, 0x80, 0, 0, 0, 9, 0, 1, 4}, // a length in the first answer, a part of the second one many times
+		{0x80, 0, 0, 0, 6, 0, 0, 14, 0x80, 0, 0, 0, 5, 0, 4, 14},
+		{0x80, 0, 0, 0, 0x80, 0, 0, 0, 4, 0, 0, 12, 8, 0, 9, 200},
+		{7, 0, 5, 0}, {11, 0, 0, 0},
+	} {
+		f.Add(seed)
 	}
 	s := newSandbox(f)
-	f.Cleanup(s.Close)
-	f.Fuzz(func(t *testing.T, which uint8, seed []byte) {
-		c := all[int(which)%len(all)]
-		address := hostile.Listen(t, hostile.Fuzz(c.kind, seed))
-		// What does not answer is given up soon: there are so many to be tried.
-		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-		defer cancel()
-		_, err := c.signIn(ctx, s, "t", address, false)
-		if code := patchbay.CodeOf(err); code == patchbay.Internal || err != nil && (len(err.Error()) > 1<<10 || strings.Contains(err.Error(), c.login[1])) {
-			t.Errorf("%s: %q, %.2000v", c.name, code, err)
+	f.Cleanup(func() {
+		s.Close()
+		if left := probing(); len(left) > 0 {
+			f.Errorf("the processes %v are left", left)
 		}
-		if left := probing(); len(left) > 1 {
-			t.Errorf("the processes %v run at once", left)
+	})
+	f.Fuzz(func(t *testing.T, seed []byte) {
+		var tried sync.WaitGroup
+		defer tried.Wait()
+		for _, c := range all {
+			address := hostile.Listen(t, hostile.Fuzz(c.kind, seed))
+			tried.Go(func() {
+				// What does not answer is given up soon: there are so many to be tried.
+				ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+				defer cancel()
+				_, err := c.signIn(ctx, s, c.name, address, false)
+				if code := patchbay.CodeOf(err); code == patchbay.Internal || err != nil && (len(err.Error()) > 1<<10 || strings.Contains(err.Error(), c.login[1])) {
+					t.Errorf("%s: %q, %.2000v", c.name, code, err)
+				}
+			})
 		}
 	})
 }

@@ -148,23 +148,6 @@ func (s *server) alive() bool {
 	}
 }
 
-// memory is what the server and its children have resident, in bytes.
-func (s *server) memory() int {
-	s.t.Helper()
-	total := 0
-	for _, pid := range append(childrenOf(s.cmd.Process.Pid), s.cmd.Process.Pid) {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
-		if err != nil {
-			continue // it has ended
-		}
-		fields := strings.Fields(string(text))
-		if pages, err := strconv.Atoi(fields[1]); err == nil {
-			total += pages * os.Getpagesize()
-		}
-	}
-	return total
-}
-
 func childrenOf(pid int) []int {
 	var all []int
 	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strconv"
 	"strings"
@@ -114,6 +115,8 @@ func probeMongo(ctx context.Context, s *session) error {
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return err // it hung up in the middle of a sign-in, which is no refusal
 	case errors.As(err, &said) && (said.Code == 18 || said.Code == 8000), says(err, "auth error", "authentication failed"):
 		return s.refused(err)
 	case errors.As(err, &said) && said.Code == 13:

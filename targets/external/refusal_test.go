@@ -1,6 +1,7 @@
 package external_test
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"maps"
@@ -14,6 +15,7 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/internal/testenv/hostile"
 )
 
 func TestARegistrationThatIsWrongIsRefused(t *testing.T) {
@@ -114,6 +116,25 @@ func TestAServerThatNeverAnswersIsGivenUp(t *testing.T) {
 				t.Errorf("it is not worth another try: %v", err)
 			}
 		})
+	}
+}
+
+// Nor does any take it for a refusal that a connection ends in the middle of a
+// sign-in, but Kafka's, some of whose brokers refuse so.
+func TestWhoHangsUpRefusesNobody(t *testing.T) {
+	kinds := map[string]string{"mongo": "cosmos-mongo", "cassandra": "cosmos-cassandra"}
+	for name := range plainly("127.0.0.1:1") {
+		for _, a := range hostile.Against(cmp.Or(kinds[name], name)) {
+			if !strings.HasSuffix(a.Name, "/sign-in/goodbye") && !strings.HasSuffix(a.Name, "/sign-in/truncated") {
+				continue
+			}
+			t.Run(a.Name, func(t *testing.T) {
+				r := plainly(hostile.Listen(t, a.Serve))[name]
+				target := r.opened(t)
+				_, err := target.Probe(t.Context(), driver.ProbeRequest{Credential: given(t, target, r.sub, r.login, "cmlnaHQ="), Dialer: here{}, Sub: r.sub})
+				wantCode(t, err, patchbay.TargetUnreachable)
+			})
+		}
 	}
 }
 

@@ -14,11 +14,11 @@ import (
 // real server, whose address is given, in the clear: the client's questions are
 // handed on, and so are the answers, up to so many; the next one is not.
 func Behind(kind, address string, answers int) []Attack {
-	i := slices.IndexFunc(protocols, func(p protocol) bool { return slices.Contains(p.kinds, kind) })
+	i := slices.IndexFunc(protocols(), func(p protocol) bool { return slices.Contains(p.kinds, kind) })
 	if i < 0 {
 		return nil
 	}
-	p := protocols[i]
+	p := protocols()[i]
 	var all []Attack
 	for _, e := range append(slices.Clone(common), p.evils...) {
 		if !e.at(question) {

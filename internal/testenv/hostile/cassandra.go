@@ -10,51 +10,53 @@ import (
 )
 
 // The native protocol, version 4: https://cassandra.apache.org/_/native_protocol.html
-var cassandra = protocol{
-	name: "cassandra", kinds: []string{"cosmos-cassandra"}, stages: []string{greeting, signIn, question}, begin: func() talk { return cqlTalk },
-	evils: append([]evil{
-		cqlSay("an-event-of-nobody", 0, -1, 0x0c, "\x00\x04NONE"),
-		cqlSay("an-event-without-an-end", 0, -1, 0x0c, "\x00\x0dSCHEMA_CHANGE"),
-		cqlSay("an-empty-event", 0, -1, 0x0c, ""),
-		cqlSay("a-trace-that-is-not-there", 2, 0, 0x08, "\x00"),
-		cqlSay("an-error-with-a-trace-that-is-not-there", 2, 0, 0, "\x00\x00\x00\x00\x00\x02no"),
-		cqlSay("compressed", 1, 0, 0x08, "\x00\x00\x00\x01"),
-		cqlSay("warnings-of-65535", 8, 0, 0x08, "\xff\xff"),
-		cqlSay("payload-of-65535", 4, 0, 0x08, "\xff\xff"),
-		cqlSay("options-of-65535", 0, 0, 0x06, "\xff\xff"),
-		cqlSay("columns-of-2^31", 0, 0, 0x08, "\x00\x00\x00\x02\x00\x00\x00\x01\x7f\xff\xff\xff\x00\x01k\x00\x01t"),
-		cqlSay("columns-of-minus-1", 0, 0, 0x08, "\x00\x00\x00\x02\x00\x00\x00\x01\xff\xff\xff\xff\x00\x01k\x00\x01t"),
-		cqlSay("columns-of-2^26-without-names", 0, 0, 0x08, "\x00\x00\x00\x02\x00\x00\x00\x04\x04\x00\x00\x00\x00\x00\x00\x01"),
-		cqlSay("rows-of-2^31", 0, 0, 0x08, "\x00\x00\x00\x02\x00\x00\x00\x01\x00\x00\x00\x00\x00\x01k\x00\x01t\x7f\xff\xff\xff"),
-		cqlSay("rows-of-minus-1", 0, 0, 0x08, "\x00\x00\x00\x02\x00\x00\x00\x01\x00\x00\x00\x01\x00\x01k\x00\x01t\x00\x01c\x00\x0d\xff\xff\xff\xff"),
-		cqlSay("lists-in-lists", 0, 0, 0x08, "\x00\x00\x00\x02\x00\x00\x00\x01\x00\x00\x00\x01\x00\x01k\x00\x01t\x00\x01c"+strings.Repeat("\x00\x20", 1<<21)+"\x00\x0d"),
-		cqlSay("a-tuple-of-65535", 0, 0, 0x08, "\x00\x00\x00\x02\x00\x00\x00\x01\x00\x00\x00\x01\x00\x01k\x00\x01t\x00\x01c\x00\x31\xff\xff"),
-		cqlSay("prepared-keys-of-2^31", 0, 0, 0x08, "\x00\x00\x00\x04\x00\x01a\x00\x00\x00\x01\x00\x00\x00\x01\x7f\xff\xff\xff"),
-		cqlSay("a-result-of-nobody", 0, 0, 0x08, "\x00\x00\x00\x63"),
-		cqlSay("an-answer-of-nobody", 0, 0, 0x63, ""),
-		cqlSay("an-empty-result", 0, 0, 0x08, ""),
-		cqlSay("ready-again", 0, 0, 0x02, ""),
-		cqlSay("sign-in-again", 0, 0, 0x03, "\x00\x2forg.apache.cassandra.auth.PasswordAuthenticator"),
-		cqlSay("a-challenge-of-2^31", 0, 0, 0x0e, "\x7f\xff\xff\xff"),
-		cqlSay("a-stream-of-nobody", 0, 0x7fff, 0x08, "\x00\x00\x00\x01"),
-		{name: "challenges-for-ever", stages: []string{signIn}, do: func(l *line, answer []byte) error {
-			if _, err := l.Write(cqlFrame(answer, 0, 0, 0x03, "\x00\x2forg.apache.cassandra.auth.PasswordAuthenticator")); err != nil {
-				return err
-			}
-			for {
-				head, err := cqlRead(l.Reader)
-				if err != nil {
+func cassandra() protocol {
+	return protocol{
+		name: "cassandra", kinds: []string{"cosmos-cassandra"}, stages: []string{greeting, signIn, question}, begin: func() talk { return cqlTalk },
+		evils: append([]evil{
+			cqlSay("an-event-of-nobody", 0, -1, 0x0c, "\x00\x04NONE"),
+			cqlSay("an-event-without-an-end", 0, -1, 0x0c, "\x00\x0dSCHEMA_CHANGE"),
+			cqlSay("an-empty-event", 0, -1, 0x0c, ""),
+			cqlSay("a-trace-that-is-not-there", 2, 0, 0x08, "\x00"),
+			cqlSay("an-error-with-a-trace-that-is-not-there", 2, 0, 0, "\x00\x00\x00\x00\x00\x02no"),
+			cqlSay("compressed", 1, 0, 0x08, "\x00\x00\x00\x01"),
+			cqlSay("warnings-of-65535", 8, 0, 0x08, "\xff\xff"),
+			cqlSay("payload-of-65535", 4, 0, 0x08, "\xff\xff"),
+			cqlSay("options-of-65535", 0, 0, 0x06, "\xff\xff"),
+			cqlSay("columns-of-2^31", 0, 0, 0x08, "\x00\x00\x00\x02\x00\x00\x00\x01\x7f\xff\xff\xff\x00\x01k\x00\x01t"),
+			cqlSay("columns-of-minus-1", 0, 0, 0x08, "\x00\x00\x00\x02\x00\x00\x00\x01\xff\xff\xff\xff\x00\x01k\x00\x01t"),
+			cqlSay("columns-of-2^26-without-names", 0, 0, 0x08, "\x00\x00\x00\x02\x00\x00\x00\x04\x04\x00\x00\x00\x00\x00\x00\x01"),
+			cqlSay("rows-of-2^31", 0, 0, 0x08, "\x00\x00\x00\x02\x00\x00\x00\x01\x00\x00\x00\x00\x00\x01k\x00\x01t\x7f\xff\xff\xff"),
+			cqlSay("rows-of-minus-1", 0, 0, 0x08, "\x00\x00\x00\x02\x00\x00\x00\x01\x00\x00\x00\x01\x00\x01k\x00\x01t\x00\x01c\x00\x0d\xff\xff\xff\xff"),
+			cqlSay("lists-in-lists", 0, 0, 0x08, "\x00\x00\x00\x02\x00\x00\x00\x01\x00\x00\x00\x01\x00\x01k\x00\x01t\x00\x01c"+strings.Repeat("\x00\x20", 1<<21)+"\x00\x0d"),
+			cqlSay("a-tuple-of-65535", 0, 0, 0x08, "\x00\x00\x00\x02\x00\x00\x00\x01\x00\x00\x00\x01\x00\x01k\x00\x01t\x00\x01c\x00\x31\xff\xff"),
+			cqlSay("prepared-keys-of-2^31", 0, 0, 0x08, "\x00\x00\x00\x04\x00\x01a\x00\x00\x00\x01\x00\x00\x00\x01\x7f\xff\xff\xff"),
+			cqlSay("a-result-of-nobody", 0, 0, 0x08, "\x00\x00\x00\x63"),
+			cqlSay("an-answer-of-nobody", 0, 0, 0x63, ""),
+			cqlSay("an-empty-result", 0, 0, 0x08, ""),
+			cqlSay("ready-again", 0, 0, 0x02, ""),
+			cqlSay("sign-in-again", 0, 0, 0x03, "\x00\x2forg.apache.cassandra.auth.PasswordAuthenticator"),
+			cqlSay("a-challenge-of-2^31", 0, 0, 0x0e, "\x7f\xff\xff\xff"),
+			cqlSay("a-stream-of-nobody", 0, 0x7fff, 0x08, "\x00\x00\x00\x01"),
+			{name: "challenges-for-ever", stages: []string{signIn}, do: func(l *line, answer []byte) error {
+				if _, err := l.Write(cqlFrame(answer, 0, 0, 0x03, "\x00\x2forg.apache.cassandra.auth.PasswordAuthenticator")); err != nil {
 					return err
 				}
-				if _, err := l.Write(cqlFrame(head, 0, 0, 0x0e, "\x00\x00\x00\x01A")); err != nil {
-					return err
+				for {
+					head, err := cqlRead(l.Reader)
+					if err != nil {
+						return err
+					}
+					if _, err := l.Write(cqlFrame(head, 0, 0, 0x0e, "\x00\x00\x00\x01A")); err != nil {
+						return err
+					}
 				}
-			}
-		}},
-		{name: "events-for-ever", do: func(l *line, answer []byte) error {
-			return l.forever(cqlFrame(answer, 0, -1, 0x0c, "\x00\x0dSTATUS_CHANGE\x00\x02UP\x04\x7f\x00\x00\x01\x00\x00\x23\x52"))
-		}},
-	}, append(cqlLengths(), cqlErrors()...)...),
+			}},
+			{name: "events-for-ever", do: func(l *line, answer []byte) error {
+				return l.forever(cqlFrame(answer, 0, -1, 0x0c, "\x00\x0dSTATUS_CHANGE\x00\x02UP\x04\x7f\x00\x00\x01\x00\x00\x23\x52"))
+			}},
+		}, append(cqlLengths(), cqlErrors()...)...),
+	}
 }
 
 func cqlLengths() []evil {

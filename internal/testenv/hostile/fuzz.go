@@ -14,13 +14,13 @@ import (
 // bytes of it are one change: what, where (two bytes), and how. After the last
 // one it is honest. For a kind that no client here speaks it is nil.
 func Fuzz(kind string, seed []byte) func(net.Conn) {
-	i := slices.IndexFunc(protocols, func(p protocol) bool { return slices.Contains(p.kinds, kind) })
+	i := slices.IndexFunc(protocols(), func(p protocol) bool { return slices.Contains(p.kinds, kind) })
 	if i < 0 {
 		return nil
 	}
 	return func(c net.Conn) {
 		rest := seed
-		protocols[i].converse(c, func(_ string, answer []byte, l *line) (bool, error) {
+		protocols()[i].converse(c, func(_ string, answer []byte, l *line) (bool, error) {
 			answer = bytes.Clone(answer)
 			for len(rest) >= 4 && answer != nil {
 				op, at, value := rest[0], int(binary.BigEndian.Uint16(rest[1:])), rest[3]
@@ -42,7 +42,7 @@ func Fuzz(kind string, seed []byte) func(net.Conn) {
 // Kinds are those that Fuzz can play, one of each protocol.
 func Kinds() []string {
 	var kinds []string
-	for _, p := range protocols {
+	for _, p := range protocols() {
 		kinds = append(kinds, p.kinds[0])
 	}
 	return kinds

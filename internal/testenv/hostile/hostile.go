@@ -32,13 +32,16 @@ type Attack struct {
 // patience is how long an attack lasts when the client does not end it.
 const patience = time.Minute
 
-// protocols are what there are attacks on.
-var protocols = []protocol{postgres, mysql, sqlServer, redis, mongo, cassandra, kafka, nats, web, s3}
+// protocols are what there are attacks on. They are some dozens of mebibytes, which
+// a process that attacks nobody does without.
+var protocols = sync.OnceValue(func() []protocol {
+	return []protocol{postgres(), mysql(), sqlServer(), redis(), mongo(), cassandra(), kafka(), nats(), web(), s3()}
+})
 
 // Attacks are all attacks, in an order that stays.
 func Attacks() []Attack {
 	var all []Attack
-	for _, p := range protocols {
+	for _, p := range protocols() {
 		for _, stage := range p.stages {
 			for _, e := range append(slices.Clone(common), p.evils...) {
 				if !e.at(stage) {

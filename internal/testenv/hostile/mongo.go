@@ -14,49 +14,51 @@ import (
 )
 
 // The wire protocol: https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/
-var mongo = protocol{
-	name: "mongo", kinds: []string{"cosmos-mongo", "mongodb-atlas"}, stages: []string{greeting, signIn}, begin: func() talk { return (&mongoServer{}).talk },
-	evils: append([]evil{
-		{name: "hosts-of-a-million", stages: []string{greeting}, do: func(l *line, answer []byte) error {
-			hosts := make(bson.A, 300_000)
-			for i := range hosts {
-				hosts[i] = fmt.Sprintf("h%d.example:27017", i)
-			}
-			return l.mongo(answer, append(mongoHello(), bson.E{Key: "hosts", Value: hosts}, bson.E{Key: "setName", Value: "rs"}))
-		}},
-		{name: "documents-in-documents", do: func(l *line, answer []byte) error {
-			const deep = 1_000_000
-			doc := bytes.Repeat([]byte{0, 0, 0, 0, 3, 'a', 0}, deep)
-			for i := range deep { // each as long as what is left
-				binary.LittleEndian.PutUint32(doc[i*7:], uint32((deep-i)*8+5))
-			}
-			doc = append(doc, 5, 0, 0, 0, 0)
-			return l.mongoRaw(answer, append(doc, make([]byte, deep)...))
-		}},
-		{name: "scram-of-2^31-rounds", stages: []string{signIn}, do: func(l *line, answer []byte) error { return l.mongoScram(answer, "2147483647") }},
-		{name: "scram-of-ten-million-rounds", stages: []string{signIn}, do: func(l *line, answer []byte) error { return l.mongoScram(answer, "10000000") }},
-		{name: "a-string-of-2^31", do: func(l *line, answer []byte) error {
-			return l.mongoRaw(answer, []byte("\x20\x00\x00\x00\x02ok\x00\xff\xff\xff\x7fAAAAAAAAAAAAAAAAAAA\x00"))
-		}},
-		{name: "a-document-of-no-length", do: func(l *line, answer []byte) error { return l.mongoRaw(answer, []byte{0, 0, 0, 0}) }},
-		{name: "a-document-of-minus-1", do: func(l *line, answer []byte) error { return l.mongoRaw(answer, []byte{0xff, 0xff, 0xff, 0xff}) }},
-		{name: "compressed-to-2^31", do: func(l *line, answer []byte) error {
-			body := "\xdd\x07\x00\x00\xff\xff\xff\x7f\x02" + "\x78\x9c\x63\x00\x00\x00\x01\x00\x01" // zlib
-			_, err := l.Write(mongoMessage(answer, 2012, []byte(body)))
-			return err
-		}},
-		{name: "snappy-of-2^32", do: func(l *line, answer []byte) error {
-			_, err := l.Write(mongoMessage(answer, 2012, []byte("\xdd\x07\x00\x00\xff\xff\xff\x7f\x01\xff\xff\xff\xff\x0fAAAA")))
-			return err
-		}},
-		{name: "not-the-last", do: func(l *line, answer []byte) error { // more to come, for ever
-			m := bytes.Clone(answer)
-			if len(m) > 16 && binary.LittleEndian.Uint32(m[12:]) == 2013 {
-				m[16] |= 2
-			}
-			return l.forever(m)
-		}},
-	}, mongoLengths()...),
+func mongo() protocol {
+	return protocol{
+		name: "mongo", kinds: []string{"cosmos-mongo", "mongodb-atlas"}, stages: []string{greeting, signIn}, begin: func() talk { return (&mongoServer{}).talk },
+		evils: append([]evil{
+			{name: "hosts-of-a-million", stages: []string{greeting}, do: func(l *line, answer []byte) error {
+				hosts := make(bson.A, 300_000)
+				for i := range hosts {
+					hosts[i] = fmt.Sprintf("h%d.example:27017", i)
+				}
+				return l.mongo(answer, append(mongoHello(), bson.E{Key: "hosts", Value: hosts}, bson.E{Key: "setName", Value: "rs"}))
+			}},
+			{name: "documents-in-documents", do: func(l *line, answer []byte) error {
+				const deep = 1_000_000
+				doc := bytes.Repeat([]byte{0, 0, 0, 0, 3, 'a', 0}, deep)
+				for i := range deep { // each as long as what is left
+					binary.LittleEndian.PutUint32(doc[i*7:], uint32((deep-i)*8+5))
+				}
+				doc = append(doc, 5, 0, 0, 0, 0)
+				return l.mongoRaw(answer, append(doc, make([]byte, deep)...))
+			}},
+			{name: "scram-of-2^31-rounds", stages: []string{signIn}, do: func(l *line, answer []byte) error { return l.mongoScram(answer, "2147483647") }},
+			{name: "scram-of-ten-million-rounds", stages: []string{signIn}, do: func(l *line, answer []byte) error { return l.mongoScram(answer, "10000000") }},
+			{name: "a-string-of-2^31", do: func(l *line, answer []byte) error {
+				return l.mongoRaw(answer, []byte("\x20\x00\x00\x00\x02ok\x00\xff\xff\xff\x7fAAAAAAAAAAAAAAAAAAA\x00"))
+			}},
+			{name: "a-document-of-no-length", do: func(l *line, answer []byte) error { return l.mongoRaw(answer, []byte{0, 0, 0, 0}) }},
+			{name: "a-document-of-minus-1", do: func(l *line, answer []byte) error { return l.mongoRaw(answer, []byte{0xff, 0xff, 0xff, 0xff}) }},
+			{name: "compressed-to-2^31", do: func(l *line, answer []byte) error {
+				body := "\xdd\x07\x00\x00\xff\xff\xff\x7f\x02" + "\x78\x9c\x63\x00\x00\x00\x01\x00\x01" // zlib
+				_, err := l.Write(mongoMessage(answer, 2012, []byte(body)))
+				return err
+			}},
+			{name: "snappy-of-2^32", do: func(l *line, answer []byte) error {
+				_, err := l.Write(mongoMessage(answer, 2012, []byte("\xdd\x07\x00\x00\xff\xff\xff\x7f\x01\xff\xff\xff\xff\x0fAAAA")))
+				return err
+			}},
+			{name: "not-the-last", do: func(l *line, answer []byte) error { // more to come, for ever
+				m := bytes.Clone(answer)
+				if len(m) > 16 && binary.LittleEndian.Uint32(m[12:]) == 2013 {
+					m[16] |= 2
+				}
+				return l.forever(m)
+			}},
+		}, mongoLengths()...),
+	}
 }
 
 func mongoLengths() []evil {

@@ -14,35 +14,37 @@ import (
 )
 
 // The frontend/backend protocol: PostgreSQL manual, chapter 54.
-var postgres = protocol{
-	name: "postgres", kinds: []string{"postgresql", "neon-postgres"}, stages: []string{signIn, question},
-	begin: func() talk { return (&pgServer{}).talk },
-	evils: append([]evil{
-		flood("notices", "", pgMessage('N', "SNOTICE\x00C00000\x00Mhello\x00\x00")),
-		flood("notifications", "", pgMessage('A', "\x00\x00\x00\x01a\x00b\x00")),
-		flood("rows", pgMessage('1', "")+pgMessage('2', "")+pgColumns(2), pgMessage('D', pgRow("pb_a_g1", `patchbay principal {"uid":"a","generation":1,"connection":"/c","database":"d"}`))),
-		flood("empty-rows", pgMessage('1', "")+pgMessage('2', "")+pgColumns(2), pgMessage('D', pgRow("", ""))),
-		flood("rows-without-columns", pgMessage('2', ""), pgMessage('D', "\x00\x00")),
-		flood("the-same-parameter", "", pgMessage('S', "a\x00b\x00")),
-		flood("sign-in-again", "", pgMessage('R', "\x00\x00\x00\x03"), signIn),
-		flood("ready-again", "", pgMessage('Z', "I")),
-		flood("copy-data", pgMessage('H', "\x00\x00\x00"), pgMessage('d', "AAAA"), question),
-		{name: "parameters", do: func(l *line, _ []byte) error {
-			return l.growing(func(n int) []byte { return []byte(pgMessage('S', fmt.Sprintf("p%d\x00v\x00", n))) })
-		}},
-		say("a-parameter-of-a-mebibyte", pgMessage('S', "a\x00"+strings.Repeat("A", 1<<20)+"\x00")),
-		say("an-error-of-half-a-mebibyte", pgMessage('E', "SFATAL\x00C28P01\x00M"+strings.Repeat("A", 1<<19)+"\x00\x00")),
-		say("an-error-without-an-end", pgMessage('E', "SFATAL\x00C28P01\x00Mno")),
-		say("a-row-of-65535-columns", pgColumns(1)+pgMessage('D', "\xff\xff"+strings.Repeat("\xff", 4*65535)), question),
-		say("columns-of-65535", pgColumns(65535), question),
-		say("columns-that-are-not-there", pgMessage('T', "\xff\xff"), question),
-		say("options-of-2^31", pgMessage('v', "\x00\x03\x00\x00\x7f\xff\xff\xff"), signIn),
-		say("an-array-of-2^31", pgMessage('1', "")+pgMessage('D', "\x00\x01\x00\x00\x00\x14\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x19\x7f\xff\xff\xff\x00\x00\x00\x01"), question),
-		{name: "scram-of-2^31-rounds", stages: []string{signIn}, do: func(l *line, _ []byte) error { return l.scram("2147483647", 1) }},
-		{name: "scram-of-ten-million-rounds", stages: []string{signIn}, do: func(l *line, _ []byte) error { return l.scram("10000000", 1) }},
-		{name: "scram-again-and-again", stages: []string{signIn}, do: func(l *line, _ []byte) error { return l.scram("900000", 1000) }},
-		{name: "scram-with-a-salt-of-a-mebibyte", stages: []string{signIn}, do: func(l *line, _ []byte) error { return l.scramSalted(strings.Repeat("AAAA", 1<<18), "4096") }},
-	}, pgLengths()...),
+func postgres() protocol {
+	return protocol{
+		name: "postgres", kinds: []string{"postgresql", "neon-postgres"}, stages: []string{signIn, question},
+		begin: func() talk { return (&pgServer{}).talk },
+		evils: append([]evil{
+			flood("notices", "", pgMessage('N', "SNOTICE\x00C00000\x00Mhello\x00\x00")),
+			flood("notifications", "", pgMessage('A', "\x00\x00\x00\x01a\x00b\x00")),
+			flood("rows", pgMessage('1', "")+pgMessage('2', "")+pgColumns(2), pgMessage('D', pgRow("pb_a_g1", `patchbay principal {"uid":"a","generation":1,"connection":"/c","database":"d"}`))),
+			flood("empty-rows", pgMessage('1', "")+pgMessage('2', "")+pgColumns(2), pgMessage('D', pgRow("", ""))),
+			flood("rows-without-columns", pgMessage('2', ""), pgMessage('D', "\x00\x00")),
+			flood("the-same-parameter", "", pgMessage('S', "a\x00b\x00")),
+			flood("sign-in-again", "", pgMessage('R', "\x00\x00\x00\x03"), signIn),
+			flood("ready-again", "", pgMessage('Z', "I")),
+			flood("copy-data", pgMessage('H', "\x00\x00\x00"), pgMessage('d', "AAAA"), question),
+			{name: "parameters", do: func(l *line, _ []byte) error {
+				return l.growing(func(n int) []byte { return []byte(pgMessage('S', fmt.Sprintf("p%d\x00v\x00", n))) })
+			}},
+			say("a-parameter-of-a-mebibyte", pgMessage('S', "a\x00"+strings.Repeat("A", 1<<20)+"\x00")),
+			say("an-error-of-half-a-mebibyte", pgMessage('E', "SFATAL\x00C28P01\x00M"+strings.Repeat("A", 1<<19)+"\x00\x00")),
+			say("an-error-without-an-end", pgMessage('E', "SFATAL\x00C28P01\x00Mno")),
+			say("a-row-of-65535-columns", pgColumns(1)+pgMessage('D', "\xff\xff"+strings.Repeat("\xff", 4*65535)), question),
+			say("columns-of-65535", pgColumns(65535), question),
+			say("columns-that-are-not-there", pgMessage('T', "\xff\xff"), question),
+			say("options-of-2^31", pgMessage('v', "\x00\x03\x00\x00\x7f\xff\xff\xff"), signIn),
+			say("an-array-of-2^31", pgMessage('1', "")+pgMessage('D', "\x00\x01\x00\x00\x00\x14\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x19\x7f\xff\xff\xff\x00\x00\x00\x01"), question),
+			{name: "scram-of-2^31-rounds", stages: []string{signIn}, do: func(l *line, _ []byte) error { return l.scram("2147483647", 1) }},
+			{name: "scram-of-ten-million-rounds", stages: []string{signIn}, do: func(l *line, _ []byte) error { return l.scram("10000000", 1) }},
+			{name: "scram-again-and-again", stages: []string{signIn}, do: func(l *line, _ []byte) error { return l.scram("900000", 1000) }},
+			{name: "scram-with-a-salt-of-a-mebibyte", stages: []string{signIn}, do: func(l *line, _ []byte) error { return l.scramSalted(strings.Repeat("AAAA", 1<<18), "4096") }},
+		}, pgLengths()...),
+	}
 }
 
 func pgLengths() []evil {

@@ -9,22 +9,24 @@ import (
 )
 
 // RESP: https://redis.io/docs/latest/develop/reference/protocol-spec/
-var redis = protocol{
-	name: "redis", kinds: []string{"redis"}, stages: []string{signIn, question}, begin: redisTalk,
-	evils: append([]evil{
-		flood("arrays-in-arrays", "", "*1\r\n"),
-		flood("maps-in-maps", "", "%1\r\n+a\r\n"),
-		flood("pushes", "", ">2\r\n+invalidate\r\n+x\r\n"),
-		flood("attributes", "", "|1\r\n+a\r\n+b\r\n"),
-		flood("an-array-that-never-ends", "*2147483647\r\n", ":1\r\n"),
-		flood("a-map-that-never-ends", "%2147483647\r\n", "+a\r\n:1\r\n"),
-		flood("a-string-that-never-ends", "$2147483647\r\n", "A"),
-		flood("a-line-that-never-ends", "+", "A"),
-		flood("an-error-that-never-ends", "-ERR ", "A"),
-		flood("a-number-that-never-ends", ":", "9"),
-		flood("a-big-number-that-never-ends", "(", "9"),
-		flood("a-streamed-string", "$?\r\n", ";4\r\nAAAA\r\n"),
-	}, respCounts()...),
+func redis() protocol {
+	return protocol{
+		name: "redis", kinds: []string{"redis"}, stages: []string{signIn, question}, begin: redisTalk,
+		evils: append([]evil{
+			flood("arrays-in-arrays", "", "*1\r\n"),
+			flood("maps-in-maps", "", "%1\r\n+a\r\n"),
+			flood("pushes", "", ">2\r\n+invalidate\r\n+x\r\n"),
+			flood("attributes", "", "|1\r\n+a\r\n+b\r\n"),
+			flood("an-array-that-never-ends", "*2147483647\r\n", ":1\r\n"),
+			flood("a-map-that-never-ends", "%2147483647\r\n", "+a\r\n:1\r\n"),
+			flood("a-string-that-never-ends", "$2147483647\r\n", "A"),
+			flood("a-line-that-never-ends", "+", "A"),
+			flood("an-error-that-never-ends", "-ERR ", "A"),
+			flood("a-number-that-never-ends", ":", "9"),
+			flood("a-big-number-that-never-ends", "(", "9"),
+			flood("a-streamed-string", "$?\r\n", ";4\r\nAAAA\r\n"),
+		}, respCounts()...),
+	}
 }
 
 // respCounts are announced counts and lengths of every type that has one.

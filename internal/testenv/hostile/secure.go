@@ -11,7 +11,7 @@ import (
 // tlsAttacks are on the handshake, whatever is behind it.
 func tlsAttacks() []Attack {
 	var kinds []string
-	for _, p := range protocols {
+	for _, p := range protocols() {
 		kinds = append(kinds, p.kinds...)
 	}
 	record := func(kind, body string) string {

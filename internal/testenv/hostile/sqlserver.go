@@ -9,50 +9,52 @@ import (
 )
 
 // MS-TDS, https://learn.microsoft.com/openspecs/windows_protocols/ms-tds
-var sqlServer = protocol{
-	name: "sql", kinds: []string{"sql"}, stages: []string{greeting, signIn, question}, begin: func() talk { return tdsTalk },
-	evils: []evil{
-		{name: "a-message-that-never-ends", do: func(l *line, _ []byte) error {
-			part := tdsPacket(strings.Repeat("A", 4000))
-			part[1] = 0 // not the last one
-			return l.forever(part)
-		}},
-		{name: "done-and-more", stages: []string{signIn, question}, do: func(l *line, _ []byte) error {
-			return l.tdsForever("\xfd\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00")
-		}},
-		{name: "messages", stages: []string{signIn, question}, do: func(l *line, _ []byte) error { return l.tdsForever(tdsMessage(0xab, 1)) }},
-		{name: "errors", stages: []string{signIn, question}, do: func(l *line, _ []byte) error { return l.tdsForever(tdsMessage(0xaa, 4060)) }},
-		{name: "rows", stages: []string{question}, do: func(l *line, _ []byte) error {
-			return l.tdsForever("\x81\x01\x00\x00\x00\x00\x00\x00\x00\x38\x00"+strings.Repeat("\xd1\x01\x00\x00\x00", 2), strings.Repeat("\xd1\x01\x00\x00\x00", 700))
-		}},
-		{name: "a-value-that-never-ends", stages: []string{question}, do: func(l *line, _ []byte) error {
-			// VARBINARY(MAX) in pieces, of a length that nobody knows.
-			return l.tdsForever("\x81\x01\x00\x00\x00\x00\x00\x00\x00\xa5\xff\xff\x00\xd1\xfe\xff\xff\xff\xff\xff\xff\xff", "\xa0\x0f\x00\x00"+strings.Repeat("A", 4000))
-		}},
-		{name: "another-server", stages: []string{signIn}, do: func(l *line, _ []byte) error {
-			host := string(utf16le("127.0.0.1"))
-			body := "\x00\x01\x00" + string(binary.LittleEndian.AppendUint16(nil, uint16(len("127.0.0.1")))) + host
-			body = "\x14" + string(binary.LittleEndian.AppendUint16(nil, uint16(len(body)))) + body + "\x00\x00"
-			_, err := l.Write(tdsPacket("\xe3" + string(binary.LittleEndian.AppendUint16(nil, uint16(len(body)))) + body + tdsDone))
-			return err
-		}},
-		sayTDS("features-of-2^31", "\xae\x01\xff\xff\xff\x7fA", signIn),
-		sayTDS("features-of-2^32", "\xae\x01\xff\xff\xff\xffA", signIn),
-		sayTDS("a-federation-of-2^32", "\xee\xff\xff\xff\xffA", signIn),
-		sayTDS("a-federation-of-2^31", "\xee\xff\xff\xff\x7fA", signIn),
-		sayTDS("a-federation-of-options", "\xee\x08\x00\x00\x00\xff\xff\xff\x7fAAAA", signIn),
-		sayTDS("columns-of-65534", "\x81\xfe\xff", question),
-		sayTDS("a-value-of-2^63", "\x81\x01\x00\x00\x00\x00\x00\x00\x00\xa5\xff\xff\x00\xd1\xff\xff\xff\xff\xff\xff\xff\x7f", question),
-		sayTDS("a-piece-of-2^32", "\x81\x01\x00\x00\x00\x00\x00\x00\x00\xa5\xff\xff\x00\xd1\xfe\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", question),
-		sayTDS("a-text-of-2^32", "\x81\x01\x00\x00\x00\x00\x00\x00\x00\x23\xff\xff\xff\x7f\x00\x00\x00\x00\x00\x00\x00\xd1\x10"+strings.Repeat("t", 24)+"\xff\xff\xff\xff", question),
-		sayTDS("a-variant-of-2^32", "\x81\x01\x00\x00\x00\x00\x00\x00\x00\x62\x49\x1f\x00\x00\x00\xd1\xff\xff\xff\xff\xa7\x07", question),
-		sayTDS("a-type-of-nobody", "\x81\x01\x00\x00\x00\x00\x00\x00\x00\x99\x00", question),
-		sayTDS("a-token-of-nobody", "\x42", signIn, question),
-		sayTDS("a-token-without-an-end", "\xe3\xff\xff\x01", signIn, question),
-		say("a-packet-of-no-length", "\x04\x01\x00\x00\x00\x00\x01\x00"),
-		say("a-packet-of-65535", "\x04\x01\xff\xff\x00\x00\x01\x00A"),
-		sayTDS("options-beyond-the-end", "\x00\xff\xff\xff\xff\xff", greeting),
-	},
+func sqlServer() protocol {
+	return protocol{
+		name: "sql", kinds: []string{"sql"}, stages: []string{greeting, signIn, question}, begin: func() talk { return tdsTalk },
+		evils: []evil{
+			{name: "a-message-that-never-ends", do: func(l *line, _ []byte) error {
+				part := tdsPacket(strings.Repeat("A", 4000))
+				part[1] = 0 // not the last one
+				return l.forever(part)
+			}},
+			{name: "done-and-more", stages: []string{signIn, question}, do: func(l *line, _ []byte) error {
+				return l.tdsForever("\xfd\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00")
+			}},
+			{name: "messages", stages: []string{signIn, question}, do: func(l *line, _ []byte) error { return l.tdsForever(tdsMessage(0xab, 1)) }},
+			{name: "errors", stages: []string{signIn, question}, do: func(l *line, _ []byte) error { return l.tdsForever(tdsMessage(0xaa, 4060)) }},
+			{name: "rows", stages: []string{question}, do: func(l *line, _ []byte) error {
+				return l.tdsForever("\x81\x01\x00\x00\x00\x00\x00\x00\x00\x38\x00"+strings.Repeat("\xd1\x01\x00\x00\x00", 2), strings.Repeat("\xd1\x01\x00\x00\x00", 700))
+			}},
+			{name: "a-value-that-never-ends", stages: []string{question}, do: func(l *line, _ []byte) error {
+				// VARBINARY(MAX) in pieces, of a length that nobody knows.
+				return l.tdsForever("\x81\x01\x00\x00\x00\x00\x00\x00\x00\xa5\xff\xff\x00\xd1\xfe\xff\xff\xff\xff\xff\xff\xff", "\xa0\x0f\x00\x00"+strings.Repeat("A", 4000))
+			}},
+			{name: "another-server", stages: []string{signIn}, do: func(l *line, _ []byte) error {
+				host := string(utf16le("127.0.0.1"))
+				body := "\x00\x01\x00" + string(binary.LittleEndian.AppendUint16(nil, uint16(len("127.0.0.1")))) + host
+				body = "\x14" + string(binary.LittleEndian.AppendUint16(nil, uint16(len(body)))) + body + "\x00\x00"
+				_, err := l.Write(tdsPacket("\xe3" + string(binary.LittleEndian.AppendUint16(nil, uint16(len(body)))) + body + tdsDone))
+				return err
+			}},
+			sayTDS("features-of-2^31", "\xae\x01\xff\xff\xff\x7fA", signIn),
+			sayTDS("features-of-2^32", "\xae\x01\xff\xff\xff\xffA", signIn),
+			sayTDS("a-federation-of-2^32", "\xee\xff\xff\xff\xffA", signIn),
+			sayTDS("a-federation-of-2^31", "\xee\xff\xff\xff\x7fA", signIn),
+			sayTDS("a-federation-of-options", "\xee\x08\x00\x00\x00\xff\xff\xff\x7fAAAA", signIn),
+			sayTDS("columns-of-65534", "\x81\xfe\xff", question),
+			sayTDS("a-value-of-2^63", "\x81\x01\x00\x00\x00\x00\x00\x00\x00\xa5\xff\xff\x00\xd1\xff\xff\xff\xff\xff\xff\xff\x7f", question),
+			sayTDS("a-piece-of-2^32", "\x81\x01\x00\x00\x00\x00\x00\x00\x00\xa5\xff\xff\x00\xd1\xfe\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", question),
+			sayTDS("a-text-of-2^32", "\x81\x01\x00\x00\x00\x00\x00\x00\x00\x23\xff\xff\xff\x7f\x00\x00\x00\x00\x00\x00\x00\xd1\x10"+strings.Repeat("t", 24)+"\xff\xff\xff\xff", question),
+			sayTDS("a-variant-of-2^32", "\x81\x01\x00\x00\x00\x00\x00\x00\x00\x62\x49\x1f\x00\x00\x00\xd1\xff\xff\xff\xff\xa7\x07", question),
+			sayTDS("a-type-of-nobody", "\x81\x01\x00\x00\x00\x00\x00\x00\x00\x99\x00", question),
+			sayTDS("a-token-of-nobody", "\x42", signIn, question),
+			sayTDS("a-token-without-an-end", "\xe3\xff\xff\x01", signIn, question),
+			say("a-packet-of-no-length", "\x04\x01\x00\x00\x00\x00\x01\x00"),
+			say("a-packet-of-65535", "\x04\x01\xff\xff\x00\x00\x01\x00A"),
+			sayTDS("options-beyond-the-end", "\x00\xff\xff\xff\xff\xff", greeting),
+		},
+	}
 }
 
 const tdsDone = "\xfd\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"

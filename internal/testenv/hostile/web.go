@@ -12,36 +12,40 @@ import (
 )
 
 // HTTP/1.1: RFC 9112.
-var web = protocol{
-	name: "http", stages: []string{question}, begin: func() talk { return webTalk("application/json", "{}") },
-	kinds: []string{
-		"vault", "cosmos-sql", "cosmos-table", "storage-blob", "storage-queue", "storage-table", "storage-file",
-		"appconfig", "aiservices", "openai", "confluent-schema",
-	},
-	evils: webEvils,
+func web() protocol {
+	return protocol{
+		name: "http", stages: []string{question}, begin: func() talk { return webTalk("application/json", "{}") },
+		kinds: []string{
+			"vault", "cosmos-sql", "cosmos-table", "storage-blob", "storage-queue", "storage-table", "storage-file",
+			"appconfig", "aiservices", "openai", "confluent-schema",
+		},
+		evils: webEvils,
+	}
 }
 
-var s3 = protocol{
-	name: "s3", kinds: []string{"s3"}, stages: []string{question},
-	begin: func() talk {
-		return webTalk("application/xml", `<ListBucketResult><Name>b</Name><IsTruncated>false</IsTruncated></ListBucketResult>`)
-	},
-	evils: append([]evil{
-		body("elements-in-elements", "application/xml", "", "<a>"),
-		body("elements", "application/xml", "<ListBucketResult>", "<Contents></Contents>"),
-		body("buckets", "application/xml", "<ListAllMyBucketsResult><Buckets>", "<Bucket></Bucket>"),
-		body("attributes", "application/xml", "<ListBucketResult ", `a="b" `),
-		body("a-name-that-never-ends", "application/xml", "<", "A"),
-		body("a-text-that-never-ends", "application/xml", "<ListBucketResult><Name>", "A"),
-		body("a-comment-that-never-ends", "application/xml", "<!--", "A"),
-		body("a-declaration-that-never-ends", "application/xml", "<!DOCTYPE a [", `<!ENTITY a "b">`),
-		say("entities-of-entities", "HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nConnection: close\r\n\r\n"+
-			`<!DOCTYPE l [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;"><!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;&b;&b;">]><ListBucketResult><Name>&c;</Name></ListBucketResult>`),
-		say("another-region", "HTTP/1.1 301 Moved Permanently\r\nX-Amz-Bucket-Region: nowhere\r\nContent-Length: 0\r\n\r\n"),
-		say("busy", "HTTP/1.1 503 Slow Down\r\nRetry-After: 86400\r\nContent-Length: 0\r\n\r\n"),
-		flood("an-error-that-never-ends", "HTTP/1.1 403 Forbidden\r\nContent-Type: application/xml\r\nConnection: close\r\n\r\n<Error><Message>", "A"),
-		flood("an-error-of-elements", "HTTP/1.1 403 Forbidden\r\nContent-Type: application/xml\r\nConnection: close\r\n\r\n<Error>", "<a>"),
-	}, webEvils...),
+func s3() protocol {
+	return protocol{
+		name: "s3", kinds: []string{"s3"}, stages: []string{question},
+		begin: func() talk {
+			return webTalk("application/xml", `<ListBucketResult><Name>b</Name><IsTruncated>false</IsTruncated></ListBucketResult>`)
+		},
+		evils: append([]evil{
+			body("elements-in-elements", "application/xml", "", "<a>"),
+			body("elements", "application/xml", "<ListBucketResult>", "<Contents></Contents>"),
+			body("buckets", "application/xml", "<ListAllMyBucketsResult><Buckets>", "<Bucket></Bucket>"),
+			body("attributes", "application/xml", "<ListBucketResult ", `a="b" `),
+			body("a-name-that-never-ends", "application/xml", "<", "A"),
+			body("a-text-that-never-ends", "application/xml", "<ListBucketResult><Name>", "A"),
+			body("a-comment-that-never-ends", "application/xml", "<!--", "A"),
+			body("a-declaration-that-never-ends", "application/xml", "<!DOCTYPE a [", `<!ENTITY a "b">`),
+			say("entities-of-entities", "HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nConnection: close\r\n\r\n"+
+				`<!DOCTYPE l [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;"><!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;&b;&b;">]><ListBucketResult><Name>&c;</Name></ListBucketResult>`),
+			say("another-region", "HTTP/1.1 301 Moved Permanently\r\nX-Amz-Bucket-Region: nowhere\r\nContent-Length: 0\r\n\r\n"),
+			say("busy", "HTTP/1.1 503 Slow Down\r\nRetry-After: 86400\r\nContent-Length: 0\r\n\r\n"),
+			flood("an-error-that-never-ends", "HTTP/1.1 403 Forbidden\r\nContent-Type: application/xml\r\nConnection: close\r\n\r\n<Error><Message>", "A"),
+			flood("an-error-of-elements", "HTTP/1.1 403 Forbidden\r\nContent-Type: application/xml\r\nConnection: close\r\n\r\n<Error>", "<a>"),
+		}, webEvils...),
+	}
 }
 
 var webEvils = []evil{
