@@ -60,7 +60,9 @@ func start(command []string, tenant string) (*child, error) {
 	if IsChild(os.Args[1:]) || os.Getenv(mark) != "" {
 		return nil, patchbay.Errorf(patchbay.Internal, "a process that was started to probe starts no other: its program has to ask sandbox.IsChild first of all")
 	}
-	c.cmd.Env = []string{mark + "=1", "GOMAXPROCS=1", "GOTRACEBACK=none"}
+	// Where the program was built with a C library, each thread would reserve room
+	// of its own to allocate in, against the bound.
+	c.cmd.Env = []string{mark + "=1", "GOMAXPROCS=1", "GOTRACEBACK=none", "MALLOC_ARENA_MAX=1"}
 	for _, name := range inherited {
 		if value, ok := os.LookupEnv(name); ok {
 			c.cmd.Env = append(c.cmd.Env, name+"="+value)
@@ -200,7 +202,7 @@ func (t *tail) death(state *os.ProcessState) death {
 		return death{"it would need more memory than there is", true}
 	case state.UserTime()+state.SystemTime() > maxCPU/2: // its limit counts otherwise than what it reports
 		return death{"it would compute without an end", true}
-	case contains("failed to create new OS thread"):
+	case contains("failed to create new OS thread"), contains("pthread_create failed"):
 		return death{"the system gives it no thread", false}
 	case contains("panic"), contains("fatal error"):
 		return death{"it crashes", true}

@@ -38,7 +38,7 @@ func confine() error {
 			return fmt.Errorf("limit %d: %w", resource, err)
 		}
 	}
-	debug.SetMemoryLimit(maxMemory / 2) // collect before the kernel says no
+	debug.SetMemoryLimit(maxMemory / 4) // collect before the kernel says no
 	// Where processors are short this process comes after its parent, and where
 	// memory is it goes before it. Where that can't be said, it is as it would be.
 	_ = unix.Setpriority(unix.PRIO_PGRP, 0, niceness) // of all its threads: the group is its own

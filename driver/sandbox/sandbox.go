@@ -37,7 +37,7 @@ const Command = "probe-child"
 // Bounds on one child, and on one probe. docs/security.md lists them.
 const (
 	maxChildren = 12               // at once, and as many may wait; a tenant has at most half of those that are free
-	maxMemory   = 128 << 20        // bytes, beside what the program has when it starts
+	maxMemory   = 256 << 20        // bytes, stacks of threads among them, beside what the program has when it starts
 	maxCPU      = 3 * time.Second  // of the child's life
 	maxFiles    = 24               // open ones, its own pipes included
 	niceness    = 10               // a tenth of a processor, where all are busy
