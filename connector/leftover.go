@@ -58,8 +58,8 @@ func (s *Service) parkPrincipal(op *saga.Op, cause error) (patchbay.Leftover, er
 		return patchbay.Leftover{}, err
 	}
 	w := work{Principal: p.Principal, UID: p.Principal.Mark.UID}
-	if in, err := readInput(op); err == nil && mayHold(op, in) != "" {
-		w.Held, w.Idle = true, !in.Created
+	if in, err := readInput(op); err == nil {
+		w.Held, w.Idle = mayHold(op, in) != "", !in.Created
 	}
 	return s.newLeftover(op, stepPrincipal, p.Target, "principal "+p.Principal.Name, cause, w)
 }

@@ -329,3 +329,33 @@ func TestALoginThatTheSourceHoldsStaysUntilItsSettingsAreBack(t *testing.T) {
 		t.Errorf("the target has %v", names)
 	}
 }
+
+// A source that can't be told may have restarted by itself while a change was
+// there: its sessions say so.
+func TestALoginInUseStaysWhereNobodyCanBeToldToRestart(t *testing.T) {
+	w := newWorld(t)
+	w.app.untold = true
+	w.want(w.put(w.spec()), patchbay.Done, "")
+	before := mustGet(t, w)
+	taken := principalName(driver.Mark{UID: before.UID, Generation: 2})
+	reader := w.spec()
+	reader.Access = patchbay.Reader
+	w.cancelAfterWrite(func() {
+		defer w.broker.lock()()
+		w.broker.sessions[taken] = 1
+	})
+	w.want(w.put(reader), patchbay.Undone, patchbay.Canceled)
+	for range 2 {
+		if left := w.leftBehind(); len(w.broker.names()) != 2 || len(left) != 1 || !strings.Contains(left[0], "StillInUse") {
+			t.Errorf("the target has %v; left over: %q", w.broker.names(), left)
+		}
+		if _, err := w.Sweep(t.Context(), w.caller); err != nil {
+			t.Fatal(err)
+		}
+	}
+	delete(w.broker.sessions, taken)
+	w.restartable()
+	if names := w.broker.names(); !slices.Equal(names, []string{before.Principal}) {
+		t.Errorf("the target has %v", names)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 
 	"patchbay.dev/patchbay"
@@ -28,7 +29,7 @@ func TestWhatTheApplicationRunsWithIsThere(t *testing.T) {
 		seed := rand.Uint64()
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			t.Parallel()
-			r := &running{world: newAppWorld(t, Limits{}, storetest.NewMemory()), random: rand.New(rand.NewPCG(seed, 0)), moody: true}
+			r := &running{world: newAppWorld(t, Limits{}, storetest.NewMemory()), chance: rand.New(rand.NewPCG(seed, 0)), moody: true}
 			r.app.restart, r.app.touched, r.app.answer = r.restarts, r.byItself, r.answers
 			for range 20 {
 				if err := r.live(); err != nil {
@@ -48,21 +49,31 @@ func TestWhatTheApplicationRunsWithIsThere(t *testing.T) {
 
 type running struct {
 	*world
-	random   *rand.Rand
+	mu       sync.Mutex // of chance and of what happened
+	chance   *rand.Rand
 	moody    bool // restarts fail, and happen
 	mood     int  // they work, fail, or fail without any effect, for a while
 	with     map[string]patchbay.Secret
 	happened []string
 }
 
+// random is a number below n.
+func (r *running) random(n int) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.chance.IntN(n)
+}
+
 func (r *running) note(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.happened = append(r.happened, fmt.Sprintf(format, args...))
 }
 
 // restarts is the application's restart, whose lock is held.
 func (r *running) restarts() error {
-	if r.random.IntN(3) == 0 {
-		r.mood = r.random.IntN(3)
+	if r.random(3) == 0 {
+		r.mood = r.random(3)
 	}
 	failed := r.moody && r.mood > 0
 	effect := !failed || r.mood == 1
@@ -78,7 +89,7 @@ func (r *running) restarts() error {
 
 // byItself is told of each change of the settings.
 func (r *running) byItself() {
-	if r.moody && r.random.IntN(8) == 0 {
+	if r.moody && r.random(8) == 0 {
 		r.note("restarts by itself")
 		r.with = maps.Clone(r.app.settings)
 	}
@@ -86,7 +97,7 @@ func (r *running) byItself() {
 
 // answers loses the answer to a write.
 func (r *running) answers() error {
-	if r.moody && r.random.IntN(6) == 0 {
+	if r.moody && r.random(6) == 0 {
 		r.note("the write's answer is lost")
 		return patchbay.Errorf(patchbay.SettingsUnwritable, "no answer")
 	}
@@ -110,21 +121,21 @@ func (r *running) all() (list []patchbay.Connection) {
 // live is one thing that happens.
 func (r *running) live() error {
 	ctx := r.t.Context()
-	id := r.app.id.Linker([]string{"orders", "beside"}[r.random.IntN(2)])
+	id := r.app.id.Linker([]string{"orders", "beside"}[r.random(2)])
 	_, err := r.Get(ctx, id)
 	there := err == nil
 	spec := r.spec()
-	spec.Access = []patchbay.Access{patchbay.Reader, patchbay.Writer}[r.random.IntN(2)]
-	if r.random.IntN(3) == 0 {
+	spec.Access = []patchbay.Access{patchbay.Reader, patchbay.Writer}[r.random(2)]
+	if r.random(3) == 0 {
 		spec.Client = "nodejs"
 	}
-	what := r.random.IntN(6)
-	if there && (what == 5 || what == 4 && r.random.IntN(4) > 0) {
+	what := r.random(6)
+	if there && (what == 5 || what == 4 && r.random(4) > 0) {
 		_, err := r.Sweep(ctx, r.caller)
 		r.note("sweep")
 		return cmp.Or(err, r.check())
 	}
-	fails, crash, cancels := r.random.IntN(3) == 0, r.random.IntN(4) == 0, r.random.IntN(4) == 0
+	fails, crash, cancels := r.random(3) == 0, r.random(4) == 0, r.random(4) == 0
 	if fails { // behind a restart that succeeds
 		r.app.afterRestart = func() {
 			defer r.broker.lock()()
@@ -132,9 +143,10 @@ func (r *running) live() error {
 		}
 	}
 	if crash {
-		r.gate.holdAt(1 + r.random.IntN(9))
+		r.gate.holdAt(1 + r.random(9))
 	}
-	if cancels && r.random.IntN(2) == 0 {
+	atWrite := cancels && r.random(2) == 0
+	if atWrite {
 		r.cancelAfterWrite(func() {})
 	}
 	var b Begun
@@ -151,7 +163,7 @@ func (r *running) live() error {
 	if err != nil {
 		return err
 	}
-	if cancels && r.app.afterWrite == nil {
+	if cancels && !atWrite {
 		_, _ = r.Cancel(ctx, b.Operation.ID, r.caller)
 	}
 	r.note("%s %s: fails %v, crashes %v, cancels %v", b.Operation.Kind, id.Name(), fails, crash, cancels)

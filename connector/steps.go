@@ -39,6 +39,14 @@ func (s *Service) undoPrincipal(ctx context.Context, op *saga.Op) error {
 	if why := mayHold(op, in); why != "" {
 		return saga.Leave(patchbay.Errorf(patchbay.StillInUse, "%s", why).WithFix("restart %s", op.Source.Name()))
 	}
+	if !in.Created && !p.Restarts && op.Output(stepSettings) != nil { // it may have read them by itself
+		if err := s.unused(ctx, p.Target, *p.Principal, op.Source); err != nil {
+			if patchbay.CodeOf(err) == patchbay.StillInUse {
+				err = saga.Leave(err)
+			}
+			return err
+		}
+	}
 	return s.removePrincipal(ctx, p.Target, *p.Principal)
 }
 
@@ -381,8 +389,8 @@ func (s *Service) unused(ctx context.Context, id patchbay.ID, r driver.Principal
 	if err != nil || state.Sessions == 0 {
 		return err
 	}
-	return patchbay.Errorf(patchbay.StillInUse, "the old login %s has %d open sessions", r.Name, state.Sessions).
-		AsTransient().WithFix("restart %s, so that it signs in with the new login", source.Name())
+	return patchbay.Errorf(patchbay.StillInUse, "the login %s, which goes, has %d open sessions", r.Name, state.Sessions).
+		AsTransient().WithFix("restart %s, so that it signs in with the one in its settings", source.Name())
 }
 
 func (s *Service) planDelete(ctx context.Context, op *saga.Op) ([]byte, error) {

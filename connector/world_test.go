@@ -175,6 +175,7 @@ type app struct {
 	down        error
 	failWrite   error
 	restartErr  error
+	untold      bool // it has no way to be restarted
 	restarts    int
 	// afterRestart is what goes wrong right behind the next one, once; afterWrite
 	// likewise.
@@ -200,7 +201,7 @@ func (a *app) read() map[string]string {
 
 func (a *app) Inspect(context.Context) (driver.SourceInfo, error) {
 	defer a.lock()()
-	return driver.SourceInfo{Restarts: true}, a.down
+	return driver.SourceInfo{Restarts: !a.untold}, a.down
 }
 
 func (a *app) ReadSettings(context.Context) (driver.Snapshot, error) {

@@ -637,3 +637,30 @@ func (s sourceEnd) Egress(context.Context) ([]netip.Prefix, error) { return nil,
 func (s sourceEnd) Dialer() driver.Dialer                          { return &net.Dialer{} }
 func (s sourceEnd) Owned(context.Context) ([]driver.Owned, error)  { return nil, nil }
 func (s sourceEnd) Close() error                                   { return nil }
+
+// A connection leaves a target whose tenant has taken the role away, and takes its
+// login with it; back there it takes the right again.
+func TestALeaveTakesNoRightAtWhatIsLeft(t *testing.T) {
+	w := newEffects(t)
+	own := strings.Replace(crossing("writer", ""), otherPG, testPG, 1)
+	_, _, _, err := w.api.PutResource(t.Context(), connector.ResourceRequest{Resource: patchbay.Resource{ID: testPG}, Caller: connector.Trusted("admin")})
+	w.must(err)
+	w.finish(w.ask("PUT", "", crossing("writer", "")))
+	was := w.ends.String()
+	w.take("db")
+	w.token = ""
+	w.finish(w.ask("PUT", "", own))
+	if now := w.ends.String(); strings.Count(now, "pb_") != strings.Count(was, "pb_") || now == was {
+		t.Errorf("it has\n%s\nand had\n%s", now, was)
+	}
+	now := w.ends.String()
+	for _, method := range []string{"PUT", "PATCH"} {
+		if answer := w.ask(method, "", crossing("writer", "")); answer.Code < 400 || !strings.Contains(answer.Body.String(), string(patchbay.TargetNotFound)) {
+			t.Errorf("%s back: %d %s", method, answer.Code, answer.Body)
+		}
+	}
+	w.token = "Bearer token-of-db"
+	if answer := w.ask("PUT", "", crossing("writer", "")); answer.Code != http.StatusForbidden || w.ends.String() != now {
+		t.Errorf("back: %d %s", answer.Code, answer.Body)
+	}
+}
