@@ -54,8 +54,9 @@ var inherited = []string{"SSL_CERT_FILE", "SSL_CERT_DIR", "GODEBUG"}
 
 func start(command []string, tenant string) (*child, error) {
 	c := &child{tenant: tenant, exited: make(chan struct{})}
-	c.cmd = exec.Command(command[0], command[1:]...) // #nosec G204 -- this program
-	c.cmd.Args[0] = os.Args[0]                       // as ps shows it
+	// It outlives the probe that it is started for.
+	c.cmd = exec.CommandContext(context.Background(), command[0], command[1:]...) // #nosec G204 -- this program
+	c.cmd.Args[0] = os.Args[0]                                                    // as ps shows it
 	if IsChild(os.Args[1:]) || os.Getenv(mark) != "" {
 		return nil, patchbay.Errorf(patchbay.Internal, "a process that was started to probe starts no other: its program has to ask sandbox.IsChild first of all")
 	}
