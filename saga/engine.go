@@ -123,6 +123,7 @@ type Engine struct {
 	drives   sync.WaitGroup
 
 	opened chan struct{} // closed when drives may begin
+	ending atomic.Bool   // see [Engine.Ending]
 
 	mu   sync.Mutex
 	held map[string]*hold // what this process drives

@@ -3,6 +3,7 @@ package saga
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 
 	"patchbay.dev/patchbay"
@@ -102,11 +103,35 @@ func (e *Engine) endIsolation(ctx context.Context, h *hold) {
 	}
 }
 
+// Ending says that the process is to end in order. However it ends then, it is
+// no death: who stops it may kill it before its steps have ended.
+func (e *Engine) Ending(ctx context.Context) {
+	e.ending.Store(true)
+	e.mu.Lock()
+	held := slices.Collect(maps.Values(e.held))
+	e.mu.Unlock()
+	for _, h := range held {
+		h.marking.Lock() // what is being noted is noted before
+		_, err := e.rewrite(ctx, h.id, func(op Op) (*Advance, error) {
+			if op.Trial != Watched && op.Trial != Alone || op.Owner != e.life.ID {
+				return nil, nil
+			}
+			op.Trial = Untried
+			return &Advance{Op: op}, nil
+		})
+		h.marking.Unlock()
+		e.complain(ctx, "note that the process ends", err)
+	}
+}
+
 // mark notes that an attempt of op begins. errAsked says that the row has to be
 // read again: it is another by now, or could not be written.
 func (e *Engine) mark(ctx context.Context, h *hold, op *Op) (*Op, error) {
 	h.marking.Lock()
 	defer h.marking.Unlock()
+	if e.ending.Load() {
+		return op, nil
+	}
 	a := Advance{Op: op.Clone()}
 	a.Op.Trial, a.Op.Updated = Watched, e.now()
 	if h.alone {

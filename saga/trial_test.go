@@ -260,6 +260,43 @@ func TestAStopInOrderIsNoDeath(t *testing.T) {
 	}
 }
 
+// TestAStopThatIsCutShortIsNoDeath: whoever stops the server and has no patience
+// kills it while its steps end; no step did that, in its time alone or not.
+func TestAStopThatIsCutShortIsNoDeath(t *testing.T) {
+	began := make(chan struct{}, 1)
+	var over atomic.Bool
+	l := newLives(t, saga.Options{DrainTimeout: time.Millisecond, StepTimeout: time.Hour}, func(*lives) []saga.Step {
+		return []saga.Step{{Name: "a", Do: func(ctx context.Context, _ *saga.Op) ([]byte, error) {
+			if over.Load() {
+				return nil, nil
+			}
+			began <- struct{}{}
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}}}
+	})
+	e := l.start()
+	begin(t, e, l.request("op"))
+	for i := range 10 {
+		for len(began) == 0 {
+			if op, err := l.m.Load(t.Context(), "op"); err != nil || op.State != patchbay.Running {
+				t.Fatalf("after %d ends: %s, %d deaths, %v, %v", i, op.State, op.Deaths, op.Error, err)
+			}
+			runtime.Gosched()
+		}
+		<-began
+		if i >= 2 { // two crashes, and now it is tried alone
+			e.Ending(t.Context())
+		}
+		l.dieNow()
+		over.Store(i == 9)
+		e = l.start()
+	}
+	if op := ends(t, e, "op"); op.State != patchbay.Done {
+		t.Fatalf("%s: %v", op.State, op.Error)
+	}
+}
+
 // TestSuspectsKeepNobodyWaitingForLong: a step that hangs where it is tried
 // alone lets the others begin after a while. That a process dies then is no
 // proof against it, and one that waited for its turn is not counted a death.

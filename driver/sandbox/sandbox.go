@@ -103,7 +103,7 @@ func (s *Sandbox) Close() {
 	s.idle, s.closed = nil, true
 	s.mu.Unlock()
 	for _, c := range idle {
-		c.end()
+		_ = c.end()
 	}
 }
 

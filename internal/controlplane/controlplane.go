@@ -188,6 +188,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	// must not outlive the engine.
 	steps, stopSteps := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopSteps()
+	defer context.AfterFunc(ctx, func() { engine.Ending(steps) })()
 	g, serving := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		defer running.Store(false)
