@@ -258,7 +258,7 @@ func (r *run) all(t *testing.T, s *sandbox.Sandbox, tried []attempt) {
 		}
 		said = append(said, fmt.Sprint(codes[code], " ", name))
 	}
-	t.Logf("%d attacks: %s", len(tried), strings.Join(said, ", "))
+	t.Logf("%-26s %3d attacks: %s", tried[0].client.name, len(tried), strings.Join(said, ", "))
 }
 
 func (r *run) one(t *testing.T, s *sandbox.Sandbox, a attempt, tenant string) patchbay.Code {
