@@ -124,7 +124,7 @@ func (s *Sandbox) Probe(ctx context.Context, name string, d driver.TargetDriver,
 	}
 	release, err := s.places.Acquire(ctx, r.Share...)
 	switch {
-	case errors.Is(ctx.Err(), context.Canceled):
+	case err != nil && errors.Is(ctx.Err(), context.Canceled):
 		return driver.ProbeResult{}, outOfTime(ctx)
 	case err != nil:
 		return driver.ProbeResult{}, patchbay.Errorf(patchbay.Timeout, "too many probes run at this moment: %w", err).AsTransient()
