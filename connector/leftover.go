@@ -438,8 +438,8 @@ func (s *Service) sweepTarget(ctx context.Context, caller Caller, r patchbay.Res
 // believed is the connection that a mark at a target names, "" when it can't be
 // one of that target's.
 func (s *Service) believed(ctx context.Context, m driver.Mark, target patchbay.ID) (patchbay.ID, error) {
-	id, err := patchbay.ParseID(string(m.Connection))
-	if err != nil {
+	id, _ := patchbay.ParseID(string(m.Connection))
+	if id == "" { // it names none: somebody else made it
 		return "", nil
 	}
 	c, err := s.records.Connection(ctx, id)
