@@ -12,7 +12,6 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
-	"patchbay.dev/patchbay/store"
 	"patchbay.dev/patchbay/store/storetest"
 )
 
@@ -209,21 +208,12 @@ func (r *running) endedOrHeld(b Begun) (op patchbay.Operation, held bool) {
 }
 
 // check wants each login of a live connection that the application has to be
-// there. What somebody gave up is on the source under other names, perhaps, until
-// it can be taken away.
+// there.
 func (r *running) check() error {
 	defer r.app.lock()()
 	there := r.broker.names()
-	left, _, err := r.Leftovers(r.t.Context(), "", store.MaxPage)
-	if err != nil {
-		return err
-	}
 	for _, c := range r.all() {
-		givenUp := slices.ContainsFunc(left, func(l patchbay.Leftover) bool { return l.What == whatSettings && l.Connection.Equal(c.ID) })
 		for name, value := range r.with {
-			if givenUp && !slices.Contains(c.Keys, name) {
-				continue
-			}
 			for _, login := range logins.FindAllString(value.Reveal(), -1) {
 				if of(login, c) && !slices.Contains(there, login) {
 					return fmt.Errorf("the application runs with %s of %s, and there are %v", name, login, there)
