@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -104,5 +105,8 @@ func TestMemoryIsBoundedInAConfinedTest(t *testing.T) {
 	}
 	if len(make([]byte, 16<<20)) == 0 {
 		t.Error("not even a little")
+	}
+	if _, err := syscall.Mmap(-1, 0, 1<<30, syscall.PROT_NONE, syscall.MAP_ANON|syscall.MAP_PRIVATE); err == nil {
+		t.Error("more is reserved than may be used")
 	}
 }
