@@ -21,13 +21,14 @@ licences() {
 			-f '{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}} {{.Dir}}{{end}}{{end}}' ./cmd/patchbay
 	done | LC_ALL=C sort -u | while read -r path modversion dir; do
 		local found=
-		for file in "$dir"/LICEN[CS]E* "$dir"/COPYING* "$dir"/NOTICE* "$dir"/UNLICENSE*; do
-			[ -f "$file" ] || continue
+		# However it is spelled: libcap's is called License.
+		while IFS= read -r file; do
 			printf '=== %s %s: %s ===\n\n' "$path" "$modversion" "${file##*/}"
 			cat "$file"
 			printf '\n'
 			found=yes
-		done
+		done < <(find "$dir" -maxdepth 1 -type f \( -iname 'licen[cs]e*' -o -iname 'copying*' \
+			-o -iname 'notice*' -o -iname 'unlicense*' \) | LC_ALL=C sort)
 		if [ -z "$found" ]; then
 			printf 'release: %s has no licence file\n' "$path" >&2
 			exit 1
