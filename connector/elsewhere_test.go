@@ -57,7 +57,7 @@ func TestSettingsThatPointElsewhereAreSeen(t *testing.T) {
 }
 
 // factsOf are values of every name that the kind has.
-func factsOf(k settings.Kind) map[string]string {
+func factsOf(k patchbay.TargetKind) map[string]string {
 	facts := map[string]string{}
 	for _, v := range k.Values {
 		switch {

@@ -139,7 +139,7 @@ func (s *Service) identity(ctx context.Context, want patchbay.Connection, kind s
 	return c, nil
 }
 
-func valuesOf(kind string) []settings.Value {
+func valuesOf(kind string) []patchbay.TargetValue {
 	for _, k := range settings.Kinds() {
 		if k.Name == kind {
 			return k.Values

@@ -121,7 +121,7 @@ func TestEveryKindIsConnectedAsAnIdentity(t *testing.T) {
 	resources := map[string]string{"aiservices": "AIServices", "openai": "OpenAI"} // of a kind of their own
 	done := 0
 	for _, k := range settings.Kinds() {
-		types := k.Types
+		types := k.Types()
 		if kind, ok := resources[k.Name]; ok {
 			types = []string{"Microsoft.CognitiveServices/accounts"}
 			p.registerUnseen(patchbay.Resource{ID: p.group + "/providers/Microsoft.CognitiveServices/accounts/" + patchbay.ID(k.Name), Kind: kind, Driver: "external", Location: "westeurope"})

@@ -208,7 +208,7 @@ func unknownType(target patchbay.ID) error {
 	e := patchbay.Errorf(patchbay.TargetTypeNotSupported, "Target resource type %s is not supported.", strings.ToUpper(target.Type()))
 	var children []string
 	for _, k := range settings.Kinds() {
-		for _, typ := range k.Types {
+		for _, typ := range k.Types() {
 			prefix := target.Type() + "/"
 			if len(typ) > len(prefix) && strings.EqualFold(typ[:len(prefix)], prefix) {
 				children = append(children, target.String()+"/"+strings.ReplaceAll(typ[len(prefix):], "/", "/NAME/")+"/NAME")

@@ -433,8 +433,8 @@ func (v *checking) asWritten(have map[string]patchbay.Secret) bool {
 // word is what the command line calls the target's kind.
 func (v *checking) word() string {
 	for _, k := range settings.Kinds() {
-		if k.Name == v.held.Kind && len(k.CLI) > 0 {
-			return slices.MinFunc(k.CLI, func(a, b string) int { return len(a) - len(b) })
+		if k.Name == v.held.Kind && len(k.Words) > 0 {
+			return slices.MinFunc(k.Words, func(a, b string) int { return len(a) - len(b) })
 		}
 	}
 	return v.held.Kind

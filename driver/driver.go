@@ -1,6 +1,12 @@
-// Package driver is the contract between Patchbay and what it connects: three
-// small interfaces, Target, Source and Network, and the structs that go in and
-// out. Package drivertest defines what it means to implement one.
+// Package driver is the contract between Patchbay and what it connects: small
+// interfaces, and the structs that go in and out. A [Target] is somewhere and can
+// be signed in to; one that is an [Administrator] too makes logins. A [Source]
+// holds an application's settings; it may be a [Restarter] and a [Vantage]. A
+// [Network] guards a target. What is optional is found by its type. Package
+// drivertest defines what it means to implement one.
+//
+// A driver describes itself ([patchbay.Driver]): the command line, the checks of
+// what it is told, the catalogue and the documentation are made from that.
 //
 // What every driver would repeat (time limits, redaction, metrics, traces,
 // injected faults) is added by the wrappers in this package. A driver says what
@@ -11,9 +17,11 @@ package driver
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"patchbay.dev/patchbay"
@@ -42,25 +50,26 @@ type Secrets map[string]patchbay.Secret
 
 // TargetDriver makes a [Target] of a registered resource.
 type TargetDriver struct {
+	patchbay.Driver
 	// Kind is the target's kind in the settings table: postgresql, nats… It is ""
 	// when the driver serves many: then the type of a connection's target id
 	// says which (Microsoft.Cache/redis/databases), and a resource's kind where one
 	// type has several.
 	Kind string
-	// Types are the ARM types that it serves; a connection's target id may be a
-	// child of one (…/databases/{db}).
-	Types []string
-	// Child is the type segment that a connection's target must name below the
-	// resource ("databases"), "" when the resource itself is the target, and
-	// AnyChild when that depends on the kind: then a request's Sub is all that
-	// the target id adds to the resource's ("databases/0").
-	Child string
-	// Schemes are those of the endpoints that a driver which serves many kinds
-	// can open without a registration, each with its kind: postgres: postgresql.
-	Schemes      map[string]string
-	Capabilities TargetCapabilities
+	// Children are what a connection's target id may name below the resource: the
+	// types of each chain of segments ("databases", "gremlinDatabases/graphs"), and
+	// "" for the resource itself. With one chain a request's Sub is the names, with
+	// / between them. With none whatever a kind has may be named, and with none or
+	// several, Sub is all that the target id adds to the resource's
+	// ("databases/0").
+	Children []string
+	// Unregistered are the schemes of the endpoints that the driver opens without a
+	// registration, each with its kind: postgres: postgresql. One driver of a build
+	// has them.
+	Unregistered map[string]string
 	// Open checks the configuration strictly and prepares a client. It need not
-	// reach the resource; Inspect does.
+	// reach the resource; Inspect does. What it opens is an [Administrator] if, and
+	// only if, the driver describes Logins.
 	Open func(ctx context.Context, c Config) (Target, error)
 	// Probe signs in with the credential through r.Dialer and does what the
 	// access allows, and sees refused what it does not. It changes nothing that
@@ -73,28 +82,39 @@ type TargetDriver struct {
 	Probe func(ctx context.Context, c Config, r ProbeRequest) (ProbeResult, error)
 }
 
-// AnyChild is the Child of a driver whose kinds differ in it.
-const AnyChild = "*"
+// Administers reports whether the driver makes logins. Of a target where it makes
+// none, a connection has the login that its caller gives, the one that was given
+// at registration ([RegisteredLogins]), or an identity that others have granted
+// its rights.
+func (d TargetDriver) Administers() bool { return d.Logins != nil }
 
-// TargetCapabilities declares what a target driver can do, in place of
-// type switches.
-type TargetCapabilities struct {
-	Auth     []patchbay.AuthType // how a principal may sign in
-	Access   []patchbay.Access
-	Options  []string // names of PrincipalRequest.Options that it knows
-	Sessions bool     // InspectPrincipal counts open sessions
-	Sources  bool     // a principal may be bound to source addresses
-	// External says that nothing is administered: no principal is made, inspected
-	// or removed. A connection has the login that its caller gives, the one that
-	// was given at registration ([RegisteredLogins]), or an identity that others
-	// have granted its rights. Inspect gives its Values along with the error of a
-	// way that is not open: from a source it may be.
-	External bool
+// Sub is what a target id adds to its resource's, in the form that the driver's
+// requests have; ok is false when the driver has no such child.
+func (d TargetDriver) Sub(resource, target patchbay.ID) (sub string, ok bool) {
+	parts := strings.Split(string(target), "/")
+	parts = parts[min(len(parts), strings.Count(string(resource), "/")+1):]
+	var types, names []string
+	for i, part := range parts {
+		if i%2 == 0 {
+			types = append(types, part)
+		} else {
+			names = append(names, part)
+		}
+	}
+	if len(d.Children) == 0 {
+		return strings.Join(parts, "/"), true
+	}
+	if len(types) != len(names) || !slices.ContainsFunc(d.Children, func(chain string) bool { return strings.EqualFold(chain, strings.Join(types, "/")) }) {
+		return "", false
+	}
+	if len(d.Children) == 1 {
+		return strings.Join(names, "/"), true
+	}
+	return strings.Join(parts, "/"), true
 }
 
-// Target administers one target service: makes, inspects and removes the
-// principals that connections own on it. All methods may be called from
-// several goroutines.
+// Target is one target service. All methods may be called from several
+// goroutines.
 //
 // Errors: TargetUnreachable, NameNotResolved, PortClosed, CertificateInvalid
 // and Timeout when it can't be talked to (Transient where a moment may mend
@@ -103,8 +123,23 @@ type TargetCapabilities struct {
 type Target interface {
 	// Inspect says what is there. Sub is the child that a connection names
 	// (a database), "" for the service as a whole; a missing one is
-	// DatabaseMissing.
+	// DatabaseMissing. Values along with an error say that the target need not be
+	// reached from here: the application may have a way to it.
 	Inspect(ctx context.Context, sub string) (TargetInfo, error)
+
+	// PrepareProbe completes what [TargetDriver].Probe is asked with: Servers, and
+	// Facts where it has to know more than the registration says. Names are
+	// looked up by the dialer.
+	PrepareProbe(ctx context.Context, r ProbeRequest) (ProbeRequest, error)
+
+	// Close lets go of connections. The target is not used after it.
+	Close() error
+}
+
+// Administrator is a [Target] that makes, inspects and removes the principals
+// that connections own on it. Errors are as there.
+type Administrator interface {
+	Target
 
 	// NewCredential makes what the principal will sign in with. It has no effect
 	// anywhere: the plan is committed, sealed, before EnsurePrincipal is called
@@ -125,16 +160,8 @@ type Target interface {
 	// that name without our mark is NotOurs, and left alone.
 	RemovePrincipal(ctx context.Context, r PrincipalRequest) error
 
-	// PrepareProbe completes what [TargetDriver].Probe is asked with: Servers, and
-	// Facts where it has to know more than the registration says. Names are
-	// looked up by the dialer.
-	PrepareProbe(ctx context.Context, r ProbeRequest) (ProbeRequest, error)
-
 	// Owned lists every principal there that bears our mark.
 	Owned(ctx context.Context) ([]Owned, error)
-
-	// Close lets go of connections. The target is not used after it.
-	Close() error
 }
 
 // GivenLogins is implemented by a [Target] whose given logins are not a user
@@ -262,13 +289,16 @@ type Owned struct {
 
 // SourceDriver makes a [Source] of a registered resource.
 type SourceDriver struct {
-	Types []string // the ARM types that it serves
-	Open  func(ctx context.Context, c Config) (Source, error)
+	patchbay.Driver
+	// Open checks the configuration strictly. What it opens is a [Restarter] when
+	// the application can be told of its settings, and a [Vantage] when it can be
+	// spoken from where it runs.
+	Open func(ctx context.Context, c Config) (Source, error)
 }
 
-// Source is where an application runs: what holds its settings, restarts it
-// and speaks from its addresses. Errors: SourceNotFound, SettingsUnreadable,
-// SettingsUnwritable, SettingsChanged, RestartFailed, NotSupported.
+// Source is where an application runs: what holds its settings. Errors:
+// SourceNotFound, SettingsUnreadable, SettingsUnwritable, SettingsChanged,
+// RestartFailed, NotSupported.
 type Source interface {
 	// Inspect says what is there.
 	Inspect(ctx context.Context) (SourceInfo, error)
@@ -301,29 +331,32 @@ type Source interface {
 	// success.
 	RestoreSettings(ctx context.Context, c Change, before Snapshot) error
 
-	// Restart makes the application read its settings anew, and returns when it
-	// has been told to (not when it is ready). A source without a way to do so
-	// answers NotSupported.
-	Restart(ctx context.Context) error
-
-	// Egress is the addresses that the application speaks from; empty when that
-	// can't be known.
-	Egress(ctx context.Context) ([]netip.Prefix, error)
-
-	// Dialer speaks from where the application runs.
-	Dialer() Dialer
-
 	// Owned lists the marks of connections that have settings here.
 	Owned(ctx context.Context) ([]Owned, error)
 
 	Close() error
 }
 
+// Restarter is a [Source] whose application can be made to read its settings.
+type Restarter interface {
+	// Restart makes the application read its settings anew, and returns when it
+	// has been told to (not when it is ready).
+	Restart(ctx context.Context) error
+}
+
+// Vantage is a [Source] from where the application runs it can be spoken.
+type Vantage interface {
+	// Dialer speaks from where the application runs.
+	Dialer() Dialer
+
+	// Egress is the addresses that the application speaks from; empty when that
+	// can't be known.
+	Egress(ctx context.Context) ([]netip.Prefix, error)
+}
+
 // SourceInfo is what a source says of itself.
 type SourceInfo struct {
-	Location string   `json:"location,omitempty"`
-	Restarts bool     `json:"restarts"` // Restart does something
-	Files    bool     `json:"files"`    // it can hold settings that are files (naming servicebinding)
+	Files    bool     `json:"files"` // it can hold settings that are files (naming servicebinding)
 	Warnings []string `json:"warnings,omitempty"`
 }
 
@@ -408,10 +441,45 @@ type RuleState struct {
 	Exact  bool // it opens what the request says, no more and no less
 }
 
-// Catalog lists the drivers of a build. It is filled where drivers are listed,
-// in cmd/patchbay, never by an init function.
+// Catalog lists the drivers of a build, by name. It is filled where drivers are
+// listed, never by an init function.
 type Catalog struct {
 	Targets  map[string]TargetDriver
 	Sources  map[string]SourceDriver
 	Networks map[string]NetworkDriver
+}
+
+// NewCatalog lists drivers under the names that they describe themselves with.
+func NewCatalog(targets []TargetDriver, sources []SourceDriver) Catalog {
+	c := Catalog{Targets: map[string]TargetDriver{}, Sources: map[string]SourceDriver{}}
+	for _, d := range targets {
+		c.Targets[d.Name] = d
+	}
+	for _, d := range sources {
+		c.Sources[d.Name] = d
+	}
+	return c
+}
+
+// Describe is what clients have to know of the drivers, and of these kinds of
+// targets.
+func (c Catalog) Describe(kinds []patchbay.TargetKind) patchbay.Catalog {
+	var all patchbay.Catalog
+	administered := map[string]bool{}
+	for _, name := range slices.Sorted(maps.Keys(c.Targets)) {
+		d := c.Targets[name]
+		all.Targets = append(all.Targets, d.Driver)
+		administered[d.Kind] = administered[d.Kind] || d.Administers()
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Sources)) {
+		all.Sources = append(all.Sources, c.Sources[name].Driver)
+	}
+	rank := func(k patchbay.TargetKind) int {
+		if administered[k.Name] {
+			return 0
+		}
+		return 1
+	}
+	all.Kinds = slices.SortedStableFunc(slices.Values(kinds), func(a, b patchbay.TargetKind) int { return rank(a) - rank(b) })
+	return all
 }

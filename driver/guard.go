@@ -47,8 +47,13 @@ type Isolator interface {
 func (g Guard) OpenTarget(ctx context.Context, d TargetDriver, c Config) (*GuardedTarget, error) {
 	var t Target
 	err := g.call(ctx, "Open", nil, func(ctx context.Context) (err error) {
-		t, err = d.Open(ctx, c)
-		return err
+		if t, err = d.Open(ctx, c); err != nil {
+			return err
+		}
+		if _, administers := t.(Administrator); administers != d.Administers() {
+			return patchbay.Errorf(patchbay.Internal, "the driver makes logins, or it does not: what it describes and what it opens differ")
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, err
@@ -57,7 +62,7 @@ func (g Guard) OpenTarget(ctx context.Context, d TargetDriver, c Config) (*Guard
 }
 
 // OpenSource opens d and wraps what it gives.
-func (g Guard) OpenSource(ctx context.Context, d SourceDriver, c Config) (Source, error) {
+func (g Guard) OpenSource(ctx context.Context, d SourceDriver, c Config) (*GuardedSource, error) {
 	var s Source
 	err := g.call(ctx, "Open", nil, func(ctx context.Context) (err error) {
 		s, err = d.Open(ctx, c)
@@ -75,7 +80,7 @@ func (g Guard) Target(d TargetDriver, c Config, t Target) *GuardedTarget {
 }
 
 // Source wraps s.
-func (g Guard) Source(s Source) Source { return &guardedSource{g, s} }
+func (g Guard) Source(s Source) *GuardedSource { return &GuardedSource{g, s} }
 
 // call runs f, which is t's method.
 func (g Guard) call(ctx context.Context, method string, secrets Secrets, f func(context.Context) error) error {
@@ -167,12 +172,37 @@ func redactText(text string, s patchbay.Secret) string {
 }
 
 // GuardedTarget is a target with what a [Guard] adds, and with its driver's
-// Probe.
+// Probe. On a target that is no [Administrator] there is no principal of ours:
+// none can be made, and none has to be removed.
 type GuardedTarget struct {
 	g Guard
 	d TargetDriver
 	c Config // what a probe may know of it
 	t Target
+}
+
+// A method of these interfaces that a wrapper has not is one that nobody bounds:
+// it does not compile.
+var (
+	_ interface {
+		Administrator
+		GivenLogins
+		RegisteredLogins
+	} = (*GuardedTarget)(nil)
+	_ interface {
+		Source
+		Restarter
+		Vantage
+	} = (*GuardedSource)(nil)
+)
+
+// administrator is the target as one.
+func (w *GuardedTarget) administrator() (Administrator, error) {
+	if t, ok := w.t.(Administrator); ok {
+		return t, nil
+	}
+	return nil, patchbay.Errorf(patchbay.NotSupported, "%s is not administered by Patchbay, and no login can be made there", w.c.ID.Name()).
+		WithFix("give the connection a login, or register one with the resource")
 }
 
 // Inspect is [Target].Inspect.
@@ -185,26 +215,35 @@ func (w *GuardedTarget) Inspect(ctx context.Context, sub string) (info TargetInf
 	return info.bounded(), err
 }
 
-// NewCredential is [Target].NewCredential.
+// NewCredential is [Administrator].NewCredential.
 func (w *GuardedTarget) NewCredential(ctx context.Context, r PrincipalRequest) (c Credential, err error) {
 	err = w.g.call(ctx, "NewCredential", nil, func(ctx context.Context) (err error) {
-		c, err = w.t.NewCredential(ctx, r)
+		t, err := w.administrator()
+		if err == nil {
+			c, err = t.NewCredential(ctx, r)
+		}
 		return err
 	})
 	return c, err
 }
 
-// EnsurePrincipal is [Target].EnsurePrincipal.
+// EnsurePrincipal is [Administrator].EnsurePrincipal.
 func (w *GuardedTarget) EnsurePrincipal(ctx context.Context, r PrincipalRequest) error {
 	return w.g.call(ctx, "EnsurePrincipal", r.Credential.Secret, func(ctx context.Context) error {
-		return w.t.EnsurePrincipal(ctx, r)
+		t, err := w.administrator()
+		if err != nil {
+			return err
+		}
+		return t.EnsurePrincipal(ctx, r)
 	})
 }
 
-// InspectPrincipal is [Target].InspectPrincipal.
+// InspectPrincipal is [Administrator].InspectPrincipal.
 func (w *GuardedTarget) InspectPrincipal(ctx context.Context, r PrincipalRequest) (state PrincipalState, err error) {
 	err = w.g.call(ctx, "InspectPrincipal", r.Credential.Secret, func(ctx context.Context) (err error) {
-		state, err = w.t.InspectPrincipal(ctx, r)
+		if t, ok := w.t.(Administrator); ok {
+			state, err = t.InspectPrincipal(ctx, r)
+		}
 		return err
 	})
 	state.Missing, state.Excess = few(state.Missing), few(state.Excess)
@@ -216,11 +255,23 @@ func (w *GuardedTarget) InspectPrincipal(ctx context.Context, r PrincipalRequest
 	return state, err
 }
 
-// RemovePrincipal is [Target].RemovePrincipal.
+// RemovePrincipal is [Administrator].RemovePrincipal.
 func (w *GuardedTarget) RemovePrincipal(ctx context.Context, r PrincipalRequest) error {
 	return w.g.call(ctx, "RemovePrincipal", r.Credential.Secret, func(ctx context.Context) error {
-		return w.t.RemovePrincipal(ctx, r)
+		if t, ok := w.t.(Administrator); ok {
+			return t.RemovePrincipal(ctx, r)
+		}
+		return nil
 	})
+}
+
+// PrepareProbe is [Target].PrepareProbe.
+func (w *GuardedTarget) PrepareProbe(ctx context.Context, r ProbeRequest) (prepared ProbeRequest, err error) {
+	err = w.g.call(ctx, "PrepareProbe", r.Credential.Secret, func(ctx context.Context) (err error) {
+		prepared, err = w.t.PrepareProbe(ctx, r)
+		return err
+	})
+	return prepared, err
 }
 
 // Probe prepares a probe and runs it.
@@ -238,10 +289,14 @@ func (w *GuardedTarget) Probe(ctx context.Context, r ProbeRequest) (result Probe
 	return result, err
 }
 
-// Owned is [Target].Owned.
+// Owned is [Administrator].Owned.
 func (w *GuardedTarget) Owned(ctx context.Context) (owned []Owned, err error) {
 	err = w.g.call(ctx, "Owned", nil, func(ctx context.Context) (err error) {
-		if owned, err = w.t.Owned(ctx); err != nil {
+		t, ok := w.t.(Administrator)
+		if !ok {
+			return nil
+		}
+		if owned, err = t.Owned(ctx); err != nil {
 			return err
 		}
 		return checkOwned(owned)
@@ -274,12 +329,14 @@ func (w *GuardedTarget) Registered(sub string) (Credential, error) {
 // Close is [Target].Close.
 func (w *GuardedTarget) Close() error { return w.t.Close() }
 
-type guardedSource struct {
+// GuardedSource is a source with what a [Guard] adds.
+type GuardedSource struct {
 	g Guard
 	s Source
 }
 
-func (w *guardedSource) Inspect(ctx context.Context) (info SourceInfo, err error) {
+// Inspect is [Source].Inspect.
+func (w *GuardedSource) Inspect(ctx context.Context) (info SourceInfo, err error) {
 	err = w.g.call(ctx, "Inspect", nil, func(ctx context.Context) (err error) {
 		info, err = w.s.Inspect(ctx)
 		return err
@@ -287,7 +344,8 @@ func (w *guardedSource) Inspect(ctx context.Context) (info SourceInfo, err error
 	return info, err
 }
 
-func (w *guardedSource) ReadSettings(ctx context.Context) (snapshot Snapshot, err error) {
+// ReadSettings is [Source].ReadSettings.
+func (w *GuardedSource) ReadSettings(ctx context.Context) (snapshot Snapshot, err error) {
 	err = w.g.call(ctx, "ReadSettings", nil, func(ctx context.Context) (err error) {
 		snapshot, err = w.s.ReadSettings(ctx)
 		return err
@@ -295,13 +353,15 @@ func (w *guardedSource) ReadSettings(ctx context.Context) (snapshot Snapshot, er
 	return snapshot, err
 }
 
-func (w *guardedSource) CheckChange(ctx context.Context, c Change) error {
+// CheckChange is [Source].CheckChange.
+func (w *GuardedSource) CheckChange(ctx context.Context, c Change) error {
 	return w.g.call(ctx, "CheckChange", secretsOf(c), func(ctx context.Context) error {
 		return w.s.CheckChange(ctx, c)
 	})
 }
 
-func (w *guardedSource) WriteSettings(ctx context.Context, c Change, ifVersion string) (version string, err error) {
+// WriteSettings is [Source].WriteSettings.
+func (w *GuardedSource) WriteSettings(ctx context.Context, c Change, ifVersion string) (version string, err error) {
 	err = w.g.call(ctx, "WriteSettings", secretsOf(c), func(ctx context.Context) (err error) {
 		version, err = w.s.WriteSettings(ctx, c, ifVersion)
 		return err
@@ -309,27 +369,67 @@ func (w *guardedSource) WriteSettings(ctx context.Context, c Change, ifVersion s
 	return version, err
 }
 
-func (w *guardedSource) RestoreSettings(ctx context.Context, c Change, before Snapshot) error {
-	return w.g.call(ctx, "RestoreSettings", secretsOf(c), func(ctx context.Context) error {
+// RestoreSettings is [Source].RestoreSettings.
+func (w *GuardedSource) RestoreSettings(ctx context.Context, c Change, before Snapshot) error {
+	secrets := secretsOf(c)
+	for name, value := range before.Settings {
+		// Nobody says which of them are credentials; what is shorter is a word of
+		// every other message.
+		if len(value.Reveal()) >= 8 {
+			secrets["before."+name] = value
+		}
+	}
+	secrets["before"] = before.Content
+	return w.g.call(ctx, "RestoreSettings", secrets, func(ctx context.Context) error {
 		return w.s.RestoreSettings(ctx, c, before)
 	})
 }
 
-func (w *guardedSource) Restart(ctx context.Context) error {
-	return w.g.call(ctx, "Restart", nil, w.s.Restart)
+// Restarts reports whether the application can be told of its settings.
+func (w *GuardedSource) Restarts() bool {
+	_, ok := w.s.(Restarter)
+	return ok
 }
 
-func (w *guardedSource) Egress(ctx context.Context) (from []netip.Prefix, err error) {
+// Restart is [Restarter].Restart; NotSupported when the source is none.
+func (w *GuardedSource) Restart(ctx context.Context) error {
+	return w.g.call(ctx, "Restart", nil, func(ctx context.Context) error {
+		s, ok := w.s.(Restarter)
+		if !ok {
+			return patchbay.Errorf(patchbay.NotSupported, "the source has no way to tell its application of new settings").
+				WithFix("restart the application")
+		}
+		return s.Restart(ctx)
+	})
+}
+
+// Speaks reports whether the source is a [Vantage].
+func (w *GuardedSource) Speaks() bool {
+	_, ok := w.s.(Vantage)
+	return ok
+}
+
+// Dialer is [Vantage].Dialer; nil when the source is none.
+func (w *GuardedSource) Dialer() Dialer {
+	if s, ok := w.s.(Vantage); ok {
+		return s.Dialer()
+	}
+	return nil
+}
+
+// Egress is [Vantage].Egress; empty when the source is none.
+func (w *GuardedSource) Egress(ctx context.Context) (from []netip.Prefix, err error) {
 	err = w.g.call(ctx, "Egress", nil, func(ctx context.Context) (err error) {
-		from, err = w.s.Egress(ctx)
+		if s, ok := w.s.(Vantage); ok {
+			from, err = s.Egress(ctx)
+		}
 		return err
 	})
 	return from, err
 }
 
-func (w *guardedSource) Dialer() Dialer { return w.s.Dialer() }
-
-func (w *guardedSource) Owned(ctx context.Context) (owned []Owned, err error) {
+// Owned is [Source].Owned.
+func (w *GuardedSource) Owned(ctx context.Context) (owned []Owned, err error) {
 	err = w.g.call(ctx, "Owned", nil, func(ctx context.Context) (err error) {
 		owned, err = w.s.Owned(ctx)
 		return err
@@ -337,7 +437,8 @@ func (w *guardedSource) Owned(ctx context.Context) (owned []Owned, err error) {
 	return owned, err
 }
 
-func (w *guardedSource) Close() error { return w.s.Close() }
+// Close is [Source].Close.
+func (w *GuardedSource) Close() error { return w.s.Close() }
 
 // secretsOf are the values of the settings that hold a credential.
 func secretsOf(c Change) Secrets {

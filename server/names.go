@@ -59,7 +59,7 @@ func (s *Server) configurationNames(x *exchange) error {
 var namedSettings = sync.OnceValue(func() []arm.NamedSettings {
 	var all []arm.NamedSettings
 	for _, k := range settings.Kinds() {
-		for _, t := range k.Types {
+		for _, t := range k.Types() {
 			for _, auth := range k.Auths {
 				for _, client := range k.Clients {
 					if n, ok := named(k, t, client, auth); ok {
@@ -73,13 +73,13 @@ var namedSettings = sync.OnceValue(func() []arm.NamedSettings {
 	return all
 })
 
-func named(k settings.Kind, typ string, client patchbay.ClientType, auth patchbay.AuthType) (arm.NamedSettings, bool) {
+func named(k patchbay.TargetKind, typ string, client patchbay.ClientType, auth patchbay.AuthType) (arm.NamedSettings, bool) {
 	names, err := settings.Names(k.Name, client, auth, "")
 	if err != nil {
 		return arm.NamedSettings{}, false // not every client signs in every way
 	}
 	n := arm.NamedSettings{Target: strings.ToUpper(typ), Client: client, Auth: auth}
-	if !strings.Contains(typ, "/") && slices.Contains(k.CLI, "confluent-cloud") {
+	if !strings.Contains(typ, "/") && slices.Contains(k.Words, "confluent-cloud") {
 		n.Target = confluent
 	}
 	for _, s := range names {

@@ -38,10 +38,10 @@ func (s *Server) settingsTable(x *exchange) error {
 	})
 }
 
-func kindBody(k settings.Kind) any {
+func kindBody(k patchbay.TargetKind) any {
 	return map[string]any{
-		"name": k.Name, "title": k.Title, "types": k.Types, "cli": k.CLI,
-		"naming": k.Naming, "namings": k.Namings, "clients": k.Clients, "auths": k.Auths,
+		"name": k.Name, "title": k.Title, "types": k.Types(), "cli": k.Words,
+		"naming": k.Namings[0], "namings": k.Namings, "clients": k.Clients, "auths": k.Auths,
 	}
 }
 

@@ -100,7 +100,7 @@ var sourceTypes = []string{
 var types = sync.OnceValue(func() arm.TypeTable {
 	given := slices.Clone(sourceTypes)
 	for _, k := range settings.Kinds() {
-		given = append(given, k.Types...)
+		given = append(given, k.Types()...)
 	}
 	return arm.Types(given)
 })

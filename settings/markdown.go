@@ -71,7 +71,7 @@ func Markdown() string {
 	for _, name := range names {
 		k := table()[name].public()
 		fmt.Fprintf(&b, "| [%s](#%s) | %s | %s | %s | %s | %s |\n", name, name, k.Title,
-			codes(k.Types, "<br>"), codes(k.CLI, ", "), list(k.Clients), inWords(k.Auths, nil))
+			codes(k.Types(), "<br>"), codes(k.Words, ", "), list(k.Clients), inWords(k.Auths, nil))
 	}
 	for _, name := range names {
 		table()[name].markdown(&b)
@@ -94,7 +94,7 @@ func (k *kind) markdown(b *strings.Builder) {
 	}
 	b.WriteString("\n\n| Value | What it is | Default | Example | With |\n|---|---|---|---|---|\n")
 	for _, v := range k.values {
-		text := v.Text
+		text := v.About
 		if len(v.Words) > 0 {
 			text += ": " + codes(v.Words, ", ")
 		}

@@ -371,13 +371,13 @@ func TestKinds(t *testing.T) {
 	}
 	types := make(map[string]string)
 	for _, k := range Kinds() {
-		for _, typ := range k.Types {
+		for _, typ := range k.Types() {
 			if other := types[strings.ToLower(typ)]; other != "" {
 				t.Errorf("%s is %s and %s", typ, other, k.Name)
 			}
 			types[strings.ToLower(typ)] = k.Name
-			if strings.HasPrefix(typ, "Patchbay.Services/") && k.Naming != patchbay.NamingNative {
-				t.Errorf("%s: naming %s", k.Name, k.Naming)
+			if strings.HasPrefix(typ, "Patchbay.Services/") && k.Namings[0] != patchbay.NamingNative {
+				t.Errorf("%s: naming %s", k.Name, k.Namings[0])
 			}
 		}
 	}

@@ -18,7 +18,7 @@ import (
 // Values are what settings are made of, by name. The names that every driver
 // of a database shares are host, port, database, username, password and
 // sslmode (disable, require, verify-ca or verify-full); of NATS url, jwt, seed,
-// username and password. Each kind documents its own in its [Kind].
+// username and password. Each kind documents its own ([patchbay.TargetKind]).
 type Values map[string]patchbay.Secret
 
 // Request asks for the settings of one connection.
@@ -42,31 +42,6 @@ type Request struct {
 	// Preview has a value that is not there written as ‹password›, where
 	// otherwise it would be an error.
 	Preview bool
-}
-
-// Kind is what the table knows of one kind of target.
-type Kind struct {
-	Name    string                // postgresql
-	Title   string                // PostgreSQL
-	Types   []string              // ARM types of a connection's target id, or target service types
-	CLI     []string              // the words that az has for it: postgres, postgres-flexible
-	Naming  patchbay.Naming       // the default
-	Namings []patchbay.Naming     // those that it has names for
-	Clients []patchbay.ClientType // with the default naming
-	Auths   []patchbay.AuthType   // with the default naming
-	Values  []Value
-}
-
-// Value is one thing that settings are made of.
-type Value struct {
-	Name     string
-	Text     string // what it is, in a few words
-	Default  string // may refer to other values, as {account}; "": there is none
-	Example  string
-	Words    []string            // the only ones allowed; empty: any
-	Auths    []patchbay.AuthType // it exists only with these; empty: with all
-	Secret   bool
-	Optional bool // a request may leave it out
 }
 
 // Name is a setting that a connection may have, before any collision.
@@ -279,7 +254,7 @@ func (p *plan) filling(r Request) (*filling, error) {
 	f.defaults()
 	for _, v := range p.kind.values {
 		value, ok := f.values[v.Name]
-		if why := v.refuse(value); ok && why != "" && !f.isBlank(value) {
+		if why := refuse(v, value); ok && why != "" && !f.isBlank(value) {
 			return nil, patchbay.Errorf(patchbay.InvalidArgument, "the value %s of %s %s", v.Name, p.kind.title, why)
 		}
 	}
@@ -321,7 +296,7 @@ func (f *filling) isBlank(value string) bool { return f.blanks && strings.Contai
 // defaults works out the default of each value, and puts it where there is
 // none.
 func (f *filling) defaults() {
-	put := func(v Value) {
+	put := func(v patchbay.TargetValue) {
 		t, _ := parseTemplate(v.Default)
 		text, _, left := f.fill(t, syntaxes["text"])
 		if v.Default == "" || left || len(f.missing) > 0 {
@@ -345,7 +320,7 @@ func (f *filling) defaults() {
 }
 
 // refuse says why a value can't be one of v, without showing it.
-func (v Value) refuse(value string) string {
+func refuse(v patchbay.TargetValue, value string) string {
 	switch {
 	case strings.ContainsRune(value, 0):
 		return "has a NUL, which no setting can hold"

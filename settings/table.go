@@ -33,12 +33,13 @@ var namings = []patchbay.Naming{patchbay.NamingAzure, patchbay.NamingNative, pat
 type kind struct {
 	name     string
 	title    string
-	types    []string
-	variant  string // "cognitiveservices/OpenAI"
-	cli      []string
+	ids      []patchbay.TargetID
+	variant  string   // "cognitiveservices/OpenAI"
+	cli      []string // of a variant, which has no ids of its own
+	connstr  bool     // .NET may ask for one string
 	prefix   string
 	auths    []patchbay.AuthType
-	values   []Value
+	values   []patchbay.TargetValue
 	property map[string]string            // value → the connection string property that brings it
 	need     [][]string                   // one of these sets of values must be there
 	words    map[string]map[string]string // word list → our word → the library's
@@ -65,7 +66,7 @@ type setting struct {
 	matcher  func() matcher
 }
 
-func (k *kind) value(name string) *Value {
+func (k *kind) value(name string) *patchbay.TargetValue {
 	for i := range k.values {
 		if k.values[i].Name == name {
 			return &k.values[i]
@@ -181,18 +182,26 @@ var everyAuth = []patchbay.AuthType{
 }
 
 // public is what the package says of a kind.
-func (k *kind) public() Kind {
-	return Kind{
-		Name: k.name, Title: k.title, Types: slices.Clone(k.types), CLI: slices.Clone(k.cli),
-		Naming: k.naming(), Namings: k.namings(),
-		Clients: k.clients(k.naming()), Auths: k.authsOf(k.naming(), ""),
-		Values: slices.Clone(k.values),
+func (k *kind) public() patchbay.TargetKind {
+	return patchbay.TargetKind{
+		Name: k.name, Title: k.title, IDs: slices.Clone(k.ids), Variant: k.variant, Words: k.commandWords(),
+		Namings: k.namings(), Clients: k.clients(k.naming()), Auths: k.authsOf(k.naming(), ""),
+		ConnectionString: k.connstr, Values: slices.Clone(k.values),
 	}
 }
 
+// commandWords are the command line's.
+func (k *kind) commandWords() []string {
+	words := slices.Clone(k.cli)
+	for _, id := range k.ids {
+		words = append(words, id.Words...)
+	}
+	return unique(words)
+}
+
 // Kinds are all kinds, sorted by name.
-func Kinds() []Kind {
-	var all []Kind
+func Kinds() []patchbay.TargetKind {
+	var all []patchbay.TargetKind
 	for _, name := range slices.Sorted(maps.Keys(table())) {
 		all = append(all, table()[name].public())
 	}
@@ -212,7 +221,7 @@ func KindOf(resourceType string) (kind string, ok bool) {
 		}
 	}
 	for name, k := range table() {
-		if slices.ContainsFunc(k.types, func(t string) bool { return strings.EqualFold(t, resourceType) }) {
+		if slices.ContainsFunc(k.ids, func(id patchbay.TargetID) bool { return strings.EqualFold(id.Type(), resourceType) }) {
 			return name, true
 		}
 	}
@@ -269,9 +278,10 @@ type (
 	kindFile struct {
 		Title   string                       `yaml:"title"`
 		Like    string                       `yaml:"like"` // another kind, whose words and rules it has
-		Types   []string                     `yaml:"types"`
+		Targets []targetFile                 `yaml:"targets"`
 		Variant string                       `yaml:"variant"`
 		CLI     []string                     `yaml:"cli"`
+		Connstr bool                         `yaml:"connectionString"`
 		Prefix  string                       `yaml:"prefix"`
 		Auths   []patchbay.AuthType          `yaml:"auth"`
 		Values  []valueFile                  `yaml:"values"`
@@ -281,6 +291,10 @@ type (
 		Azure   []ruleFile                   `yaml:"azure"`
 		Native  []ruleFile                   `yaml:"native"`
 		Binding []ruleFile                   `yaml:"servicebinding"`
+	}
+	targetFile struct {
+		Form  string   `yaml:"form"`
+		Words []string `yaml:"words"`
 	}
 	valueFile struct {
 		Name     string              `yaml:"name"`
@@ -378,12 +392,15 @@ func read(name string, into any) error {
 // kind checks a file and completes it.
 func (f *kindFile) kind(name string, shared []valueFile) (*kind, error) {
 	k := &kind{
-		name: name, title: f.Title, types: f.Types, variant: f.Variant, cli: f.CLI, prefix: f.Prefix,
+		name: name, title: f.Title, variant: f.Variant, cli: f.CLI, connstr: f.Connstr, prefix: f.Prefix,
 		auths: f.Auths, need: f.Need, words: f.Words, about: f.About,
 		property: make(map[string]string), rules: make(map[patchbay.Naming][]rule),
 	}
 	if k.title == "" || len(k.auths) == 0 {
 		return nil, fmt.Errorf("no title, or no auth")
+	}
+	for _, t := range f.Targets {
+		k.ids = append(k.ids, patchbay.TargetID(t))
 	}
 	for _, v := range f.Values {
 		if at := slices.IndexFunc(shared, func(s valueFile) bool { return s.Name == v.Name }); at >= 0 {
@@ -430,8 +447,8 @@ func (v valueFile) over(base valueFile) valueFile {
 }
 
 func (k *kind) add(v valueFile) {
-	k.values = append(k.values, Value{
-		Name: v.Name, Text: v.Text, Default: v.Default, Example: v.Example,
+	k.values = append(k.values, patchbay.TargetValue{
+		Name: v.Name, About: v.Text, Default: v.Default, Example: v.Example,
 		Words: v.Words, Auths: v.Auths, Secret: v.Secret, Optional: v.Optional,
 	})
 	if v.Property != "" {
@@ -509,7 +526,7 @@ func (k *kind) describe(r rule, s setting) string {
 	case text != "":
 		return text
 	case value != "":
-		return k.value(value).Text
+		return k.value(value).About
 	case len(s.template) == 1:
 		return "Always " + s.template[0].text
 	case s.syntax == syntaxes["text"]:
@@ -533,7 +550,7 @@ func (k *kind) check() error {
 		if err != nil {
 			return err
 		}
-		if v.Text == "" || (v.Example == "" && v.Default == "" && len(v.Words) == 0) {
+		if v.About == "" || (v.Example == "" && v.Default == "" && len(v.Words) == 0) {
 			return fmt.Errorf("%s needs a text, and an example or a default", v.Name)
 		}
 	}

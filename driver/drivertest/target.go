@@ -135,7 +135,7 @@ type targetSuite struct {
 
 // Opened is a target with its driver's Probe, in this process.
 type Opened struct {
-	driver.Target
+	driver.Administrator
 	driver driver.TargetDriver
 	config driver.Config
 }
@@ -145,21 +145,25 @@ func OpenTarget(t testing.TB, d driver.TargetDriver, c driver.Config) Opened {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
-	target, err := d.Open(ctx, c)
+	opened, err := d.Open(ctx, c)
 	if err != nil {
 		t.Fatalf("Open: %v", err)
 	}
 	t.Cleanup(func() {
-		if err := target.Close(); err != nil {
+		if err := opened.Close(); err != nil {
 			t.Errorf("Close: %v", err)
 		}
 	})
+	target, ok := opened.(driver.Administrator)
+	if !ok || !d.Administers() {
+		t.Fatalf("what was opened is an Administrator: %t; the driver describes logins: %t", ok, d.Administers())
+	}
 	return Opened{target, d, c}
 }
 
 // Probe prepares a probe and runs it.
 func (o Opened) Probe(ctx context.Context, r driver.ProbeRequest) (driver.ProbeResult, error) {
-	return o.driver.ProbeHere(ctx, o.config, o.Target, r)
+	return o.driver.ProbeHere(ctx, o.config, o.Administrator, r)
 }
 
 func (s *targetSuite) context(t *testing.T) context.Context {
@@ -194,7 +198,7 @@ func (s *targetSuite) request(t *testing.T, target Opened, sub string, access pa
 func (s *targetSuite) generation(t *testing.T, target Opened, uid string, generation int64, sub string, access patchbay.Access) driver.PrincipalRequest {
 	t.Helper()
 	auth := patchbay.AuthSecret
-	if a := s.Driver.Capabilities.Auth; len(a) > 0 {
+	if a := s.Driver.Logins.Auths; len(a) > 0 {
 		auth = a[0]
 	}
 	r := driver.PrincipalRequest{
@@ -309,7 +313,7 @@ func (s *targetSuite) silent(t *testing.T, err error, r driver.PrincipalRequest)
 
 func (s *targetSuite) sub() string { return s.Subs[0] }
 
-func (s *targetSuite) accesses() []patchbay.Access { return s.Driver.Capabilities.Access }
+func (s *targetSuite) accesses() []patchbay.Access { return s.Driver.Logins.Accesses }
 
 func (s *targetSuite) inspect(t *testing.T) {
 	target := s.open(t, nil)
@@ -469,7 +473,7 @@ func (s *targetSuite) removeEndsSessions(t *testing.T) {
 			defer session.Close()
 			sessions = append(sessions, session)
 		}
-		if s.Driver.Capabilities.Sessions {
+		if s.Driver.Logins.Sessions {
 			state, err := target.InspectPrincipal(s.context(t), removal(r))
 			if err != nil || state.Sessions != len(sessions) {
 				t.Errorf("InspectPrincipal = %+v, %v, want %d sessions", state, err, len(sessions))
@@ -684,7 +688,7 @@ func (s *targetSuite) hostile(t *testing.T) {
 }
 
 func (s *targetSuite) sources(t *testing.T) {
-	if !s.Driver.Capabilities.Sources {
+	if !s.Driver.Logins.Sources {
 		t.Skip("the driver does not bind principals to addresses")
 	}
 	target := s.open(t, nil)

@@ -70,12 +70,9 @@
 package envfile
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"net/netip"
@@ -104,8 +101,6 @@ type properties struct {
 	BindingRoot string `json:"bindingRoot"`
 	// Egress are the addresses that the application speaks from, as prefixes.
 	Egress []string `json:"egress"`
-	// Location is the ARM location; connections inherit it.
-	Location string `json:"location"`
 	// Mode is that of a file that is not there yet, in octal; default 0600.
 	Mode string `json:"mode"`
 }
@@ -120,7 +115,7 @@ type reload struct {
 // Driver is the driver for files of that machine.
 func Driver(host hosts.Host) driver.SourceDriver {
 	return driver.SourceDriver{
-		Types: []string{"Microsoft.Web/sites"},
+		Driver: description,
 		Open: func(ctx context.Context, c driver.Config) (driver.Source, error) {
 			s, err := open(host, c)
 			if err != nil {
@@ -128,6 +123,9 @@ func Driver(host hosts.Host) driver.SourceDriver {
 			}
 			if err := s.checkPaths(ctx); err != nil {
 				return nil, err
+			}
+			if s.reload != nil {
+				return reloadable{s}, nil
 			}
 			return s, nil
 		},
@@ -142,11 +140,17 @@ type source struct {
 	reload   *reload
 	bindings string // "" for none
 	egress   []netip.Prefix
-	location string
 	mode     fs.FileMode
 }
 
-var _ driver.Source = (*source)(nil)
+// reloadable is a source whose application can be told.
+type reloadable struct{ *source }
+
+var _ interface {
+	driver.Source
+	driver.Restarter
+	driver.Vantage
+} = reloadable{}
 
 // open checks what the resource says, and looks at nothing.
 func open(host hosts.Host, c driver.Config) (*source, error) {
@@ -154,30 +158,15 @@ func open(host hosts.Host, c driver.Config) (*source, error) {
 	if err := checkPath("endpoint", c.Endpoint); err != nil {
 		return nil, err
 	}
-	if len(c.Admin) > 0 {
-		return nil, patchbay.Errorf(patchbay.InvalidArgument, "a settings file has no admin credential")
-	}
 	var p properties
-	if len(bytes.TrimSpace(c.Properties)) > 0 {
-		d := json.NewDecoder(bytes.NewReader(c.Properties))
-		d.DisallowUnknownFields()
-		err := d.Decode(&p)
-		if err == nil {
-			if _, err = d.Token(); errors.Is(err, io.EOF) {
-				err = nil
-			} else if err == nil {
-				err = errors.New("there is something behind them")
-			}
-		}
-		if err != nil {
-			return nil, patchbay.Errorf(patchbay.InvalidArgument, "the properties of a settings file are dialect, reload, bindingRoot, egress, location and mode: %w", err)
-		}
+	if err := driver.CheckAdmin(description, c.Admin); err != nil {
+		return nil, err
+	}
+	if err := driver.DecodeProperties(description, c.Properties, &p); err != nil {
+		return nil, err
 	}
 	if p.Dialect != "" {
-		var ok bool
-		if s.dialect, ok = dialects[p.Dialect]; !ok {
-			return nil, patchbay.Errorf(patchbay.InvalidArgument, "the dialect %q is none of %s", clip(p.Dialect), strings.Join(slices.Sorted(maps.Keys(dialects)), ", "))
-		}
+		s.dialect = dialects[p.Dialect]
 	}
 	if p.BindingRoot != "" {
 		if err := checkPath("bindingRoot", p.BindingRoot); err != nil {
@@ -199,7 +188,6 @@ func open(host hosts.Host, c driver.Config) (*source, error) {
 		}
 		s.mode = fs.FileMode(mode)
 	}
-	s.location = p.Location
 	if p.Reload != nil {
 		if err := p.Reload.check(); err != nil {
 			return nil, err
@@ -243,7 +231,7 @@ func (s *source) private(code patchbay.Code) error {
 // Inspect implements [driver.Source].
 func (s *source) Inspect(ctx context.Context) (driver.SourceInfo, error) {
 	s.sweepNow(ctx)
-	info := driver.SourceInfo{Location: s.location, Restarts: s.reload != nil, Files: s.bindings != ""}
+	info := driver.SourceInfo{Files: s.bindings != ""}
 	file, err := s.host.ReadFile(ctx, s.path, maxFile)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -272,12 +260,12 @@ func (s *source) Inspect(ctx context.Context) (driver.SourceInfo, error) {
 	return info, nil
 }
 
-// Egress implements [driver.Source]: what the registration says.
+// Egress implements [driver.Vantage]: what the registration says.
 func (s *source) Egress(context.Context) ([]netip.Prefix, error) {
 	return slices.Clone(s.egress), nil
 }
 
-// Dialer implements [driver.Source].
+// Dialer implements [driver.Vantage].
 func (s *source) Dialer() driver.Dialer { return s.host }
 
 // Close implements [driver.Source].

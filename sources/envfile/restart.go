@@ -34,13 +34,9 @@ func (r *reload) check() error {
 	return checkPath("pidFile", r.PidFile)
 }
 
-// Restart implements [driver.Source].
-func (s *source) Restart(ctx context.Context) error {
-	switch {
-	case s.reload == nil:
-		return patchbay.Errorf(patchbay.NotSupported, "the source %s has no reload", s.id.Name()).
-			WithFix("restart the application yourself, or register the source with a reload")
-	case len(s.reload.Command) > 0:
+// Restart implements [driver.Restarter].
+func (s reloadable) Restart(ctx context.Context) error {
+	if len(s.reload.Command) > 0 {
 		return s.runReload(ctx)
 	}
 	return s.signalReload(ctx)

@@ -1,11 +1,8 @@
 package nats
 
 import (
-	"bytes"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
-	"io"
 	"net"
 	"net/url"
 	"strconv"
@@ -26,7 +23,7 @@ const (
 	maxServers  = 32
 )
 
-// properties are as [Driver] documents them.
+// properties are as the description has them.
 type properties struct {
 	Account  string   `json:"account"`
 	Subjects []string `json:"subjects,omitempty"`
@@ -57,15 +54,8 @@ type config struct {
 func parseConfig(c driver.Config) (config, error) {
 	cfg := config{dialer: c.Dialer}
 	var p properties
-	if len(c.Properties) > 0 {
-		d := json.NewDecoder(bytes.NewReader(c.Properties))
-		d.DisallowUnknownFields()
-		if err := d.Decode(&p); err != nil {
-			return config{}, patchbay.Errorf(patchbay.InvalidArgument, "the properties are not those of a NATS server: %v", err)
-		}
-		if _, err := d.Token(); err != io.EOF {
-			return config{}, patchbay.Errorf(patchbay.InvalidArgument, "something follows the properties")
-		}
+	if err := driver.DecodeProperties(description, c.Properties, &p); err != nil {
+		return config{}, err
 	}
 	var err error
 	if cfg.servers, err = parseServers("endpoint", c.Endpoint); err != nil {
@@ -85,13 +75,7 @@ func parseConfig(c driver.Config) (config, error) {
 	if cfg.scope, err = newScope(p.Subjects, p.Streams); err != nil {
 		return config{}, err
 	}
-	switch p.Inbox {
-	case "", "shared":
-	case "private":
-		cfg.private = true
-	default:
-		return config{}, patchbay.Errorf(patchbay.InvalidArgument, "inbox is %q, and can be shared or private", p.Inbox)
-	}
+	cfg.private = p.Inbox == "private"
 	return cfg, cfg.parseTLS(p)
 }
 
@@ -103,24 +87,15 @@ func (c *config) parseTLS(p properties) error {
 			return patchbay.Errorf(patchbay.InvalidArgument, "ca holds no certificate in PEM")
 		}
 	}
-	switch p.TLS {
-	case "", "auto":
-	case "require":
-		c.secure = true
-	case "first":
-		c.secure, c.tlsFirst = true, true
-	default:
-		return patchbay.Errorf(patchbay.InvalidArgument, "tls is %q, and can be auto, require or first", p.TLS)
-	}
+	c.tlsFirst = p.TLS == "first"
+	c.secure = c.tlsFirst || p.TLS == "require"
 	return nil
 }
 
 // parseAdmin says what is wrong with a secret without showing any of it.
 func (c *config) parseAdmin(admin driver.Secrets) error {
-	for name := range admin {
-		if name != adminOperator && name != adminSystem {
-			return patchbay.Errorf(patchbay.InvalidArgument, "the admin credential has %q; it is made of %s and %s", name, adminOperator, adminSystem)
-		}
+	if err := driver.CheckAdmin(description, admin); err != nil {
+		return err
 	}
 	seed := []byte(strings.TrimSpace(admin[adminOperator].Reveal()))
 	pair, err := nkeys.FromSeed(seed)

@@ -18,7 +18,7 @@
 // of a signing key of it, and systemCreds, the content of a creds file of a
 // user of the system account. A signing key made for Patchbay is best: it can be
 // taken back alone. The server needs the full (directory) account resolver:
-// others take no updates. [Driver] documents the properties.
+// others take no updates.
 //
 // # Access
 //
@@ -55,34 +55,14 @@ import (
 	"context"
 	"time"
 
-	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
 )
 
-// Driver serves NATS servers. Its properties are
-//
-//	account   public key of the account that principals are made in (A…); required
-//	subjects  what principals may use, a list
-//	streams   what principals may use, a list
-//	url       what clients are told to connect to; default the endpoint
-//	tls       auto (TLS when the server asks for it; the default), require, or
-//	          first (TLS before the server's greeting)
-//	ca        certificates that the server's may be signed by, as PEM; default the
-//	          system's
-//	inbox     shared (the default) or private
+// Driver serves NATS servers.
 func Driver() driver.TargetDriver {
 	return driver.TargetDriver{
-		Kind:  "nats",
-		Types: []string{"Patchbay.Services/natsServers"},
-		Capabilities: driver.TargetCapabilities{
-			Auth:     []patchbay.AuthType{patchbay.AuthSecret},
-			Access:   []patchbay.Access{patchbay.Reader, patchbay.Writer, patchbay.Owner},
-			Options:  []string{optionSubjects, optionStreams},
-			Sessions: true,
-			Sources:  true,
-		},
-		Open:  open,
-		Probe: tryLogin,
+		Driver: description, Kind: "nats", Children: []string{""},
+		Open: open, Probe: tryLogin,
 	}
 }
 

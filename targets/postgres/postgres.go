@@ -44,16 +44,8 @@ import (
 // Driver is PostgreSQL's target driver.
 func Driver() driver.TargetDriver {
 	return driver.TargetDriver{
-		Kind:  "postgresql",
-		Types: []string{"Microsoft.DBforPostgreSQL/flexibleServers", "Microsoft.DBforPostgreSQL/servers"},
-		Child: "databases",
-		Capabilities: driver.TargetCapabilities{
-			Auth:     []patchbay.AuthType{patchbay.AuthSecret},
-			Access:   []patchbay.Access{patchbay.Reader, patchbay.Writer, patchbay.Owner},
-			Sessions: true,
-		},
-		Open:  open,
-		Probe: tryLogin,
+		Driver: description, Kind: "postgresql", Children: []string{"databases"},
+		Open: open, Probe: tryLogin,
 	}
 }
 

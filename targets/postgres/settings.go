@@ -1,11 +1,9 @@
 package postgres
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"fmt"
 	"net"
 	"net/url"
@@ -80,15 +78,8 @@ func parseSettings(c driver.Config) (*settings, error) {
 // parsePlace checks what a registration says of the server.
 func parsePlace(c driver.Config) (*settings, error) {
 	var p Properties
-	if len(bytes.TrimSpace(c.Properties)) > 0 {
-		d := json.NewDecoder(bytes.NewReader(c.Properties))
-		d.DisallowUnknownFields()
-		if err := d.Decode(&p); err != nil {
-			return nil, invalid("the properties of a PostgreSQL server: %v; they are sslmode, ca, tlsServerName and database", err)
-		}
-		if d.More() {
-			return nil, invalid("the properties of a PostgreSQL server are more than one JSON object")
-		}
+	if err := driver.DecodeProperties(description, c.Properties, &p); err != nil {
+		return nil, err
 	}
 	s := &settings{properties: p, sslmode: p.SSLMode, database: p.Database}
 	if err := s.parseEndpoint(c.Endpoint); err != nil {
@@ -103,34 +94,15 @@ func parsePlace(c driver.Config) (*settings, error) {
 	if !slices.Contains(sslModes, s.sslmode) {
 		return nil, invalid("sslmode %q is not one of %s", s.sslmode, strings.Join(sslModes, ", "))
 	}
-	if strings.ContainsRune(s.database, 0) {
-		return nil, invalid("the database's name has a zero byte")
-	}
 	return s, nil
 }
 
 func (s *settings) parseAdmin(admin driver.Secrets) (cert, key string, err error) {
-	for name, secret := range admin {
-		switch name {
-		case "username":
-			s.admin.username = secret.Reveal()
-		case "password":
-			s.admin.password = secret
-		case "clientCert":
-			cert = secret.Reveal()
-		case "clientKey":
-			key = secret.Reveal()
-		default:
-			return "", "", invalid("the admin credential has an unknown part %q; a PostgreSQL server's has username, password, clientCert and clientKey", name)
-		}
+	if err := driver.CheckAdmin(description, admin); err != nil {
+		return "", "", err
 	}
-	if s.admin.username == "" {
-		return "", "", invalid("the admin credential of a PostgreSQL server needs a username")
-	}
-	if strings.ContainsRune(s.admin.username, 0) || strings.ContainsRune(s.admin.password.Reveal(), 0) {
-		return "", "", invalid("the admin credential has a zero byte")
-	}
-	return cert, key, nil
+	s.admin = login{username: admin["username"].Reveal(), password: admin["password"]}
+	return admin["clientCert"].Reveal(), admin["clientKey"].Reveal(), nil
 }
 
 // parseEndpoint takes host, host:port, or a postgres:// URL without a

@@ -1,0 +1,42 @@
+package nats
+
+import "patchbay.dev/patchbay"
+
+var description = patchbay.Driver{
+	Name: "nats", Title: "NATS", Noun: "NATS server",
+	About: `A NATS server in operator mode, or several of one cluster. Its users are signed
+with the operator's seed, and the credentials of the system account are what
+revokes them.`,
+	Types: []string{"Patchbay.Services/natsServers"},
+	Endpoint: patchbay.Endpoint{
+		Field: patchbay.Field{Type: patchbay.TextField, About: "where it is; several with commas between them", Form: "nats://HOST:PORT", Example: "nats://10.0.0.6:4222", Required: true},
+		Port:  defaultPort, Schemes: []string{"nats", "tls"},
+	},
+	Properties: []patchbay.Field{
+		{Name: "account", Type: patchbay.TextField, About: "the account that logins are made in: its public key", Example: "ABJ…", Required: true},
+		{Name: "subjects", Flag: "subject", Type: patchbay.ListField, About: "subjects that connections may use, unless they ask for others", Example: "'orders.>'"},
+		{Name: "streams", Flag: "stream", Type: patchbay.ListField, About: "streams that connections may use, unless they ask for others"},
+		{Name: "url", Flag: "client-url", Type: patchbay.TextField, About: "what clients are told to connect to", Default: "the endpoint"},
+		{Name: "tls", Type: patchbay.TextField, About: "when TLS begins: auto is when the server asks for it, first before its greeting", Words: []string{"auto", "require", "first"}, Default: "auto"},
+		{Name: "ca", Flag: "ca-file", Type: patchbay.FileField, About: "authorities that the server's certificate may be of, in PEM", Default: "the system's"},
+		{Name: "inbox", Type: patchbay.TextField, About: "where answers to requests arrive: below _INBOX for all, or private to each login", Words: []string{"shared", "private"}, Default: "shared"},
+	},
+	Admin: []patchbay.Field{
+		{Name: adminOperator, Type: patchbay.FileField, About: "seed of the operator's identity or of a signing key of it (SO…)", Secret: true, Example: "operator.nk"},
+		{Name: adminSystem, Type: patchbay.FileField, About: "creds file of a user of the system account", Secret: true, Example: "sys.creds"},
+	},
+	AdminForms: [][]string{{adminOperator, adminSystem}},
+	Logins: &patchbay.Logins{
+		Auths:    []patchbay.AuthType{patchbay.AuthSecret},
+		Accesses: []patchbay.Access{patchbay.Reader, patchbay.Writer, patchbay.Owner},
+		Options: []patchbay.Option{
+			{Name: optionSubjects, About: "subjects that the login may use, with commas between them", Example: "orders.>"},
+			{Name: optionStreams, About: "streams that the login may use, with commas between them", Example: "ORDERS"},
+		},
+		Sessions: true,
+		Sources:  true,
+	},
+	Lacks: []patchbay.Lack{
+		{What: "servers without an operator", Why: "their users are in a file of the server's machine; register such a server as external"},
+	},
+}
