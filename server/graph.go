@@ -43,7 +43,7 @@ func (s *Server) graph(answer func(*exchange) error) func(http.ResponseWriter, *
 			return err
 		}
 		visitOf(r.Context()).caller = who.Name
-		x := &exchange{server: s, w: w, r: r, ctx: r.Context(), caller: who, action: own + "principals/read"}
+		x := &exchange{server: s, w: w, r: r, ctx: r.Context(), caller: who, rule: rule{action: own + "principals/read"}}
 		x.reads = x.action
 		if err := s.limit(w, r, who.subject); err != nil {
 			s.limitedCaller(x, err)

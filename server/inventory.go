@@ -216,7 +216,7 @@ func (s *Server) listResources(x *exchange) error {
 	}
 	items := make([]any, len(found))
 	for i, r := range found {
-		if x.path.Route == arm.RouteAllResources {
+		if scope == "" {
 			items[i] = arm.Resource(r, nil)
 		} else {
 			items[i] = arm.ResourceItem(r, x.query("$expand"))
