@@ -176,7 +176,7 @@ var table = []entry{
 	}},
 	{routeSubscription, "{subscription}", asGET, methods{
 		"GET": {readSubscription, inside, light, anyVersion, (*Server).getSubscription},
-		"PUT": {own + "subscriptions/write", atScope, light, anyVersion, (*Server).putSubscription},
+		"PUT": {own + "subscriptions/write", atScope, light, ours, (*Server).putSubscription},
 	}},
 	{routeGroups, "{subscription}/resourceGroups", asGET, methods{
 		"GET": {groupActions + "read", inside, lists, anyVersion, (*Server).listResourceGroups},
@@ -235,6 +235,23 @@ var table = []entry{
 	}},
 	{"Patchbay.Connector/principals/{id}/{action}", "/providers/Patchbay.Connector/principals/{principal}/{action}", own + "principals/read", methods{
 		"POST resetSecret": {own + "principals/resetSecret/action", atScope, light, ours, (*Server).resetSecret},
+	}},
+
+	// Microsoft Graph, as far as az asks it for names.
+	{"Graph/servicePrincipals", "/v1.0/servicePrincipals", asGET, methods{
+		"GET": {own + "principals/read", atScope, lists, anyVersion, searchGraph(patchbay.ServicePrincipal)},
+	}},
+	{"Graph/users", "/v1.0/users", asGET, methods{
+		"GET": {own + "principals/read", atScope, lists, anyVersion, searchGraph(patchbay.UserPrincipal)},
+	}},
+	{"Graph/groups", "/v1.0/groups", asGET, methods{
+		"GET": {own + "principals/read", atScope, lists, anyVersion, searchGraph(patchbay.GroupPrincipal)},
+	}},
+	{"Graph/servicePrincipals/{id}", "/v1.0/servicePrincipals/{principal}", asGET, methods{
+		"GET": {own + "principals/read", atScope, lists, anyVersion, (*Server).oneOfGraph},
+	}},
+	{"Graph/directoryObjects/getByIds", "/v1.0/directoryObjects/getByIds", own + "principals/read", methods{
+		"POST": {own + "principals/read", atScope, lists, anyVersion, (*Server).graphByIDs},
 	}},
 
 	// Roles, in the shape that az and the SDKs know from ARM.
