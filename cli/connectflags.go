@@ -181,8 +181,8 @@ func (f *connectFlags) check(cmd *cobra.Command, k targetKind) error {
 		return usagef(cmd, "name the target once: with --target, --%s or --target-id", k.server)
 	}
 	auths := 0
-	for _, flag := range []string{"secret", "system-identity", "user-identity", "service-principal", "user-account"} {
-		if cmd.Flags().Changed(flag) {
+	for _, flags := range [][]string{{"secret", "secret-file"}, {"system-identity"}, {"user-identity"}, {"service-principal"}, {"user-account"}} {
+		if slices.ContainsFunc(flags, cmd.Flags().Changed) {
 			auths++
 		}
 	}
