@@ -140,7 +140,7 @@ func atOnce() http.Header { return http.Header{"Prefer": {"respond-async"}} }
 // operation. fix applies what is safe first.
 func (c *Client) ValidateConnection(ctx context.Context, id patchbay.ID, fix bool) (operation string, err error) {
 	h, _, err := c.send(ctx, request{
-		method: http.MethodPost, path: string(id) + ownProvider + "/validate", body: map[string]any{"fix": fix},
+		method: http.MethodPost, path: string(id) + ownProvider + "/validate", body: arm.ValidateRequest(fix),
 	}, nil)
 	if err != nil {
 		return "", err
