@@ -305,6 +305,27 @@ func TestAConnectionIsWrittenAndWatched(t *testing.T) {
 	}
 }
 
+func TestAConnectionSaysWhatItWasAskedFor(t *testing.T) {
+	body := `{"name":"x","properties":{"provisioningState":"Succeeded","targetService":{"type":"SelfHostedServer","endpoint":"redis://h:1"},
+		"authInfo":{"authType":"userAccount","principalId":"o"}%s}}`
+	more := ""
+	c := clientOf(t, func(w http.ResponseWriter, _ *http.Request) { answer(t, w, 200, fmt.Sprintf(body, more)) })
+	for _, more = range []string{"", `,"fromTheFuture":1`} {
+		v, err := c.Connection(t.Context(), clientWeb.Linker("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		spec, err := v.Spec()
+		if more != "" {
+			if patchbay.CodeOf(err) != patchbay.Internal || !strings.Contains(err.Error(), "x is not what this version expects") {
+				t.Errorf("what is not known: %v", err)
+			}
+		} else if err != nil || spec.Target.Endpoint != "redis://h:1" || spec.Auth.PrincipalID != "o" {
+			t.Errorf("%+v, %v", spec, err)
+		}
+	}
+}
+
 // A write that is answered with the operation that runs already may have it in
 // the body alone.
 func TestAnOperationIsFoundInTheConnection(t *testing.T) {
