@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/arm"
 )
 
 const (
@@ -304,6 +305,11 @@ func (f *fake) linker(w http.ResponseWriter, r *http.Request, body []byte) {
 		f.fail(w, 400, "InvalidRequestContent", "the body is not JSON", "")
 		return
 	}
+	if err := refusedBody(r.Method, action, body); err != nil {
+		e := patchbay.AsError(err)
+		f.fail(w, 400, string(e.Code), e.Message, "")
+		return
+	}
 	l, exists := f.linkers[id.Key()]
 	if !exists && r.Method != http.MethodPut && action != "preview" && r.Method != http.MethodDelete {
 		f.fail(w, 404, "ResourceNotFound", "there is no connection "+id.Name(), "")
@@ -356,6 +362,18 @@ func (f *fake) linker(w http.ResponseWriter, r *http.Request, body []byte) {
 	default:
 		f.put(w, r, id, doc, exists)
 	}
+}
+
+// refusedBody is what the server says of a body that is not a connection's.
+func refusedBody(method, action string, body []byte) error {
+	var err error
+	switch {
+	case method == http.MethodPut, action == "preview":
+		_, err = arm.DecodePut(arm.V20261101, body)
+	case method == http.MethodPatch:
+		_, err = arm.DecodePatch(arm.V20261101, body)
+	}
+	return err
 }
 
 func (f *fake) put(w http.ResponseWriter, r *http.Request, id patchbay.ID, doc map[string]any, exists bool) {
@@ -459,7 +477,8 @@ func (f *fake) operation(w http.ResponseWriter, r *http.Request, rest string) {
 
 // advance ends the step that runs. A connection named …broken… fails at its
 // settings, one named …leaves… can't undo its principal then, one named
-// …stuck… needs attention.
+// …stuck… needs attention, one named …parks… ends with a warning, and its delete
+// leaves the principal for later.
 func (f *fake) advance(op *patchbay.Operation) {
 	op.Version++
 	name := op.Connection.Name()
@@ -494,9 +513,14 @@ func (f *fake) advance(op *patchbay.Operation) {
 		op.State, op.Step = patchbay.Undoing, 1
 		return
 	}
+	parks := strings.Contains(name, "parks")
+	run.Parked = parks && op.Kind == patchbay.OpDelete && run.Name == "principal"
 	op.Trail = append(op.Trail, run)
 	if op.Step++; op.Step < len(op.Plan) {
 		return
+	}
+	if parks {
+		op.Message = "the login is an old one"
 	}
 	op.State, op.Ended, op.Error = patchbay.Done, run.Ended, nil
 	op.Step = len(op.Plan) - 1
