@@ -73,8 +73,8 @@ func (t TLS) Config(host string) (*tls.Config, error) {
 	}
 	hasCert := !t.ClientCert.IsZero() || !t.ClientKey.IsZero()
 	if t.mode() == TLSDisable {
-		if t.CA != "" || t.ServerName != "" || hasCert {
-			return nil, patchbay.Errorf(patchbay.InvalidArgument, "TLS is off, but it is said how to check certificates, or one is given")
+		if t.CA != "" || hasCert {
+			return nil, patchbay.Errorf(patchbay.InvalidArgument, "TLS is off, but certificates are given")
 		}
 		return nil, nil
 	}
