@@ -65,8 +65,9 @@ import (
 //	subjects  what principals may use, a list
 //	streams   what principals may use, a list
 //	url       what clients are told to connect to; default the endpoint
-//	tls       auto (TLS when the server asks for it; the default), require, or
-//	          first (TLS before the server's greeting)
+//	tls       auto (TLS when the server asks for it; the default), require, first
+//	          (TLS before the server's greeting), or off (as auto, and a password
+//	          that a connection was given is sent in the clear too)
 //	ca        certificates that the server's may be signed by, as PEM; default the
 //	          system's
 //	inbox     shared (the default) or private
