@@ -69,7 +69,7 @@ type EndpointForm struct {
 // it. All errors are InvalidArgument.
 func (f EndpointForm) Parse(what, text string) (Endpoint, error) {
 	if strings.TrimSpace(text) == "" || len(text) > maxEndpoint || strings.ContainsFunc(text, control) {
-		return Endpoint{}, invalidEndpoint("%s is empty, longer than %d bytes, or has control characters", what, maxEndpoint)
+		return Endpoint{}, invalidEndpoint("%s is empty, too long (more than %d bytes), or has control characters", what, maxEndpoint)
 	}
 	var e Endpoint
 	items := strings.Split(text, ",")
@@ -97,10 +97,13 @@ func (f EndpointForm) Parse(what, text string) (Endpoint, error) {
 			server.Port = port
 		}
 		e.Servers = append(e.Servers, server)
-		if tail.RawQuery == "" && strings.Trim(tail.Path, "/") == "" {
+		if nothing := tail.RawQuery == "" && strings.Trim(tail.Path, "/") == ""; nothing {
+			if i == 0 {
+				e.Path = tail.Path
+			}
 			continue
 		}
-		if e.Path != "" || len(e.Query) > 0 {
+		if strings.Trim(e.Path, "/") != "" || len(e.Query) > 0 {
 			return Endpoint{}, invalidEndpoint("%s has something behind more than one of its servers", what)
 		}
 		if e.Query, err = url.ParseQuery(tail.RawQuery); err != nil {
@@ -109,7 +112,7 @@ func (f EndpointForm) Parse(what, text string) (Endpoint, error) {
 		e.Path = tail.Path
 	}
 	switch {
-	case e.Path != "" && !f.Path:
+	case strings.Trim(e.Path, "/") != "" && !f.Path:
 		return Endpoint{}, invalidEndpoint("%s has something behind host and port", what)
 	case len(e.Query) > 0 && !f.Query:
 		return Endpoint{}, invalidEndpoint("%s has parameters, and there are none", what)
@@ -144,13 +147,17 @@ func parseServer(what, item string) (Server, *url.URL, error) {
 	switch {
 	case strings.Contains(authority, "@") || err == nil && strings.Contains(tail.Path, "@"):
 		return Server{}, nil, invalidEndpoint("%s has a login in it", what).WithFix("give the login on its own, and the endpoint without it")
-	case err != nil || strings.Contains(rest[end:], "#") || strings.ContainsFunc(tail.Path, control):
+	case err != nil || strings.Contains(rest[end:], "#"):
 		return Server{}, nil, invalidEndpoint("%s has something behind it that can't be read", what)
+	case strings.ContainsFunc(tail.Path, control):
+		return Server{}, nil, invalidEndpoint("%s has control characters", what)
 	case ok && !isScheme(scheme):
 		return Server{}, nil, invalidEndpoint("%s is not host, host:port or a URL", what)
 	}
 	host, port, err := splitAuthority(authority)
 	switch {
+	case strings.HasSuffix(authority, ":"):
+		return Server{}, nil, invalidEndpoint("%s has no port behind its colon", what)
 	case err != nil:
 		return Server{}, nil, invalidEndpoint("%s is not host, host:port or a URL", what)
 	case !IsHost(host):

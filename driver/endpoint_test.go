@@ -33,7 +33,8 @@ func TestEndpoints(t *testing.T) {
 		{anyForm, "S3+HTTPS://a_b.c/x/y?region=eu&region=us", driver.Endpoint{
 			Servers: one("s3+https", "a_b.c", 0), Path: "/x/y", Query: url.Values{"region": {"eu", "us"}}}},
 		{anyForm, "h/?u=a@b", driver.Endpoint{Servers: one("", "h", 0), Path: "/", Query: url.Values{"u": {"a@b"}}}},
-		{anyForm, "https://h/", driver.Endpoint{Servers: one("https", "h", 0)}},
+		{anyForm, "https://h/", driver.Endpoint{Servers: one("https", "h", 0), Path: "/"}},
+		{anyForm, "nats://a/,b/", driver.Endpoint{Servers: []driver.Server{{"nats", "a", 0}, {"nats", "b", 0}}, Path: "/"}},
 		{anyForm, "mongodb://a,b:2,[::1]:3/shop", driver.Endpoint{
 			Servers: []driver.Server{{"mongodb", "a", 0}, {"mongodb", "b", 2}, {"mongodb", "::1", 3}}, Path: "/shop", Query: url.Values{}}},
 		{mysqlForm, "h", driver.Endpoint{Servers: one("", "h", 3306)}},
