@@ -13,9 +13,9 @@ import (
 // than a number of them: a server may name as many databases as it likes. The one
 // that was not asked for the longest gives way.
 type Pools[P any] struct {
-	open  func(name string) (P, error)
-	shut  func(P)
-	most  int
+	open func(name string) (P, error)
+	shut func(P)
+	most int
 
 	mu     sync.Mutex
 	kept   map[string]*kept[P]
