@@ -13,9 +13,9 @@ import (
 // than a number of them: a server may name as many databases as it likes. The one
 // that was not asked for the longest gives way.
 type Pools[P any] struct {
-	open  func(name string) (P, error)
-	close func(P)
-	most  int
+	open func(name string) (P, error)
+	shut func(P)
+	most int
 
 	mu     sync.Mutex
 	kept   map[string]*kept[P]
@@ -27,11 +27,11 @@ type kept[P any] struct {
 	used time.Time // when it was last asked for
 }
 
-// NewPools opens with open, which reaches nothing, and closes with close, which
+// NewPools opens with open, which reaches nothing, and closes with shut, which
 // may wait until what is in use has come back: nobody waits for it. At most so
 // many are kept.
-func NewPools[P any](most int, open func(name string) (P, error), close func(P)) *Pools[P] {
-	return &Pools[P]{open: open, close: close, most: most, kept: map[string]*kept[P]{}}
+func NewPools[P any](most int, open func(name string) (P, error), shut func(P)) *Pools[P] {
+	return &Pools[P]{open: open, shut: shut, most: most, kept: map[string]*kept[P]{}}
 }
 
 // Get is the named one.
@@ -50,7 +50,7 @@ func (p *Pools[P]) Get(name string) (pool P, err error) {
 	}
 	if len(p.kept) >= p.most {
 		oldest := slices.MinFunc(slices.Collect(maps.Keys(p.kept)), func(a, b string) int { return p.kept[a].used.Compare(p.kept[b].used) })
-		go p.close(p.kept[oldest].pool)
+		go p.shut(p.kept[oldest].pool)
 		delete(p.kept, oldest)
 	}
 	p.kept[name] = &kept[P]{pool, time.Now()}
@@ -63,7 +63,7 @@ func (p *Pools[P]) Close() {
 	defer p.mu.Unlock()
 	p.closed = true
 	for _, k := range p.kept {
-		p.close(k.pool)
+		p.shut(k.pool)
 	}
 	p.kept = nil
 }

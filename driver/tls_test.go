@@ -30,7 +30,7 @@ func certify(t testing.TB) certified {
 		}
 		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
 	}
-	make := func(serial int64, ca bool, names []string) (*x509.Certificate, *ecdsa.PrivateKey) {
+	issue := func(serial int64, ca bool, names []string) (*x509.Certificate, *ecdsa.PrivateKey) {
 		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		if err != nil {
 			t.Fatal(err)
@@ -40,8 +40,8 @@ func certify(t testing.TB) certified {
 			IsCA: ca, BasicConstraintsValid: true, DNSNames: names, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 		}, key
 	}
-	authority, authorityKey := make(1, true, nil)
-	leaf, key := make(2, false, []string{"db.test"})
+	authority, authorityKey := issue(1, true, nil)
+	leaf, key := issue(2, false, []string{"db.test"})
 	root, err := x509.CreateCertificate(rand.Reader, authority, authority, authorityKey.Public(), authorityKey)
 	c := certified{ca: block("CERTIFICATE", root, err)}
 	der, err := x509.CreateCertificate(rand.Reader, leaf, authority, key.Public(), authorityKey)
@@ -62,8 +62,8 @@ func agree(t *testing.T, config *tls.Config, server certified) (clientCertificat
 	defer func() { _ = ours.Close() }()
 	s := tls.Server(theirs, &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequestClientCert, MaxVersion: tls.VersionTLS12}) // #nosec G402 -- there the client hears the server's opinion
 	done := make(chan struct{})
-	go func() { defer close(done); _ = s.Handshake(); _ = theirs.Close() }()
-	err = tls.Client(ours, config).Handshake()
+	go func() { defer close(done); _ = s.HandshakeContext(t.Context()); _ = theirs.Close() }()
+	err = tls.Client(ours, config).HandshakeContext(t.Context())
 	_ = ours.Close()
 	<-done
 	return len(s.ConnectionState().PeerCertificates), err

@@ -269,7 +269,7 @@ func relay(t *testing.T, to string, certificate *tls.Config) (address string, re
 				c = tls.Server(c, certificate)
 			}
 		}
-		server, err := net.Dial("tcp", to)
+		server, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", to)
 		if err != nil {
 			return
 		}
