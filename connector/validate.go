@@ -71,7 +71,7 @@ func (s *Service) validate(ctx context.Context, op *saga.Op) ([]byte, error) {
 		report.AuthType = ""
 	}
 	if in.Fix {
-		p, err := s.readPlan(op)
+		p, err := s.outlineOf(op)
 		if err != nil {
 			return nil, err
 		}
@@ -321,7 +321,7 @@ func (v *checking) authentication(ctx context.Context, have map[string]patchbay.
 		v.failed(group, name, err, "")
 		return
 	}
-	p := plan{ref: v.ref, Principal: v.held.Principal, Login: v.held.whose(), Credential: v.held.Credential}
+	p := agreed{outline{ref: v.ref, Principal: v.held.Principal, Login: v.held.whose()}, secrets{Credential: v.held.Credential}}
 	holds := v.held.Credential.open()
 	if readable {
 		values, ok := v.holds(p, have)
@@ -330,7 +330,7 @@ func (v *checking) authentication(ctx context.Context, have map[string]patchbay.
 		}
 		holds = holdsOf(holds, values)
 	}
-	result, err := v.s.signIn(ctx, runsOn(v.c), p, holds)
+	result, err := v.s.signIn(ctx, runsOn(v.c), p.outline, holds)
 	switch {
 	case err != nil && p.Login == loginRegistered && v.registeredAnew(p):
 		v.failed(group, name, patchbay.AsError(err), "")
@@ -398,16 +398,16 @@ func (v *checking) identity() string {
 
 // registeredAnew reports whether the target has another login registered than
 // the one that the connection took.
-func (v *checking) registeredAnew(p plan) bool {
+func (v *checking) registeredAnew(p agreed) bool {
 	c, err := v.target.Registered(p.Sub)
 	return err == nil && !hideCredential(c).equal(p.Credential)
 }
 
 // holds is the login that the source's settings hold; ok is false when it is
 // not one to sign in with, and a check says why.
-func (v *checking) holds(p plan, have map[string]patchbay.Secret) (values settings.Values, ok bool) {
+func (v *checking) holds(p agreed, have map[string]patchbay.Secret) (values settings.Values, ok bool) {
 	const group, name = patchbay.CheckAuthentication, nameAuthentication
-	values, err := settings.Parse(v.s.settingsRequest(p, v.c, v.facts, nil), have)
+	values, err := settings.Parse(settingsRequest(p, v.c, v.facts), have)
 	if err != nil {
 		v.add(group, name, patchbay.NotChecked, "", "what the source holds is not a login that can be read: "+patchbay.AsError(err).Message, v.fix())
 		return nil, false

@@ -334,6 +334,8 @@ type world struct {
 	caller Caller
 	limits Limits
 	rights Rights
+	// planned is told of every plan, and gives what is journalled of it.
+	planned func(*saga.Op, []byte) []byte
 }
 
 func newWorld(t *testing.T) *world {
@@ -433,7 +435,7 @@ func (w *world) start(records recorder, keys *keyring.Keyring) (stop func()) {
 		},
 	})
 	service := w.Service
-	engine, err := saga.New(records, w.Workflows(), saga.Options{
+	engine, err := saga.New(records, w.workflows(), saga.Options{
 		ParkAfter: 2, Backoff: func(int) time.Duration { return time.Millisecond }, DrainTimeout: 20 * time.Millisecond,
 	})
 	if err != nil {
@@ -450,6 +452,26 @@ func (w *world) start(records recorder, keys *keyring.Keyring) (stop func()) {
 		}
 		service.Close()
 	}
+}
+
+// workflows are the service's, with what a test does to their plans.
+func (w *world) workflows() []saga.Workflow {
+	list := w.Workflows()
+	for f, flow := range list {
+		list[f].Steps = slices.Clone(flow.Steps) // kinds share them
+		for i, step := range flow.Steps {
+			if do := step.Do; step.Name == stepPlan {
+				list[f].Steps[i].Do = func(ctx context.Context, op *saga.Op) ([]byte, error) {
+					output, err := do(ctx, op)
+					if err == nil && w.planned != nil {
+						output = w.planned(op, output)
+					}
+					return output, err
+				}
+			}
+		}
+	}
+	return list
 }
 
 // gate is passed by every call of a target; one of them is held there until
