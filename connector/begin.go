@@ -95,6 +95,9 @@ func (s *Service) patch(ctx context.Context, r PutRequest, merge func(*patchbay.
 func (s *Service) want(ctx context.Context, r PutRequest, old patchbay.Connection, exists bool, note func(error) error) (begin, parties, error) {
 	spec := cloneSpec(r.Spec)
 	p, err := s.newParties(ctx, r.Caller, r.ID, &spec)
+	if err == nil && spec.Scope != old.Spec.Scope { // one that it has, an earlier release took
+		err = checkScope(p, spec.Scope)
+	}
 	if err := note(err); err != nil {
 		return begin{}, p, err
 	}

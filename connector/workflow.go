@@ -187,6 +187,9 @@ func (s *Service) decide(ctx context.Context, d *draft) error {
 
 // warnings are what comes with success, besides what the target says.
 func (d *draft) warnings() (list []string) {
+	if scope := d.in.Want.Spec.Scope; scope != "" && d.plan.Write != nil {
+		list = append(list, fmt.Sprintf("the part %s on %s was not looked at: the settings are those of all of it", scope, d.parties.source.ID.Name()))
+	}
 	if d.plan.Write != nil && !d.plan.Restarts && !d.in.Created {
 		list = append(list, fmt.Sprintf("%s has no way to be restarted by Patchbay; restart it so that it reads the new settings", d.parties.source.ID.Name()))
 	}

@@ -429,7 +429,7 @@ func (w *world) start(records recorder, keys *keyring.Keyring) (stop func()) {
 				"away": w.away.driver(),
 			},
 			Sources: map[string]driver.SourceDriver{"memoryApp": {
-				Types: []string{"Microsoft.Web/sites"},
+				Types: []string{"Microsoft.Web/sites", "Microsoft.App/containerApps", "Microsoft.ContainerService/managedClusters"},
 				Open:  w.open,
 			}},
 		},
