@@ -404,8 +404,12 @@ func (s *Service) submit(ctx context.Context, b begin) (Begun, error) {
 	code := patchbay.CodeOf(err)
 	if kind != patchbay.OpValidate && (code == patchbay.OperationInProgress || code == patchbay.PreconditionFailed) {
 		// Another request came in between.
-		if cur, getErr := s.records.Connection(ctx, in.Want.ID); getErr == nil && changing(cur) {
+		switch cur, getErr := s.records.Connection(ctx, in.Want.ID); {
+		case getErr != nil:
+		case changing(cur):
 			return s.sameOrBusy(ctx, sub, cur)
+		case cur.ETag != in.Connection.ETag: // and has ended: this one begins from what it made
+			err = patchbay.Errorf(patchbay.PreconditionFailed, "the connection %s was changed meanwhile", cur.Name)
 		}
 	}
 	return Begun{}, err
