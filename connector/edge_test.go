@@ -301,17 +301,20 @@ func TestTwoCreatesOfOneNameAreOneConnection(t *testing.T) {
 }
 
 // late is an engine to which another request comes first, once, and has ended when
-// this one is told that it is busy.
+// this one is told that it is busy, or is admitted.
 type late struct {
 	Engine
-	first func()
+	first  func()
+	admits bool
 }
 
 func (l *late) Submit(ctx context.Context, sub saga.Submission) (patchbay.Operation, error) {
 	if first := l.first; first != nil {
 		l.first = nil
 		first()
-		return patchbay.Operation{}, patchbay.Errorf(patchbay.OperationInProgress, "it is busy")
+		if !l.admits {
+			return patchbay.Operation{}, patchbay.Errorf(patchbay.OperationInProgress, "it is busy")
+		}
 	}
 	return l.Engine.Submit(ctx, sub)
 }
