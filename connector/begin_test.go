@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
@@ -35,16 +36,12 @@ func TestARequestThatAnotherWasFasterThanBeginsFromWhatThatMade(t *testing.T) {
 	w.Bind(engine)
 	reader := w.spec()
 	reader.Access = patchbay.Reader
-	for _, first := range []patchbay.Spec{reader, w.spec(), reader} {
-		engine.first = func() { w.want(w.put(first), patchbay.Done, "") }
-		second := w.spec()
-		if first.Access == "" {
-			second = reader
-		}
-		w.want(w.put(second), patchbay.Done, "")
-		if got := w.broker.names(); !slices.Equal(got, []string{mustGet(t, w).Principal}) {
-			t.Errorf("the target has %v", got)
-		}
+	engine.first = func() { w.want(w.put(reader), patchbay.Done, "") } // both make it
+	w.want(w.put(w.spec()), patchbay.Done, "")
+	engine.first = func() { w.want(w.put(reader), patchbay.Done, "") }
+	w.want(w.put(w.spec()), patchbay.Done, "")
+	if c := mustGet(t, w); c.Generation != 4 || !slices.Equal(w.broker.names(), []string{c.Principal}) {
+		t.Errorf("generation %d; the target has %v", c.Generation, w.broker.names())
 	}
 }
 
@@ -124,5 +121,56 @@ func TestADeleteTakesRoomAtItsTargetForALoginAlone(t *testing.T) {
 		if got := engine.last.Target != ""; got != waits {
 			t.Errorf("the delete with a login of its %s waits for %q", spec, engine.last.Target)
 		}
+	}
+}
+
+// Somebody's edit of a setting that the plan replaces is not lost: neither written
+// over, nor "put back" to what the plan saw.
+func TestAnEditBetweenThePlanAndTheWriteStays(t *testing.T) {
+	w := newWorld(t)
+	w.want(w.put(w.spec()), patchbay.Done, "")
+	w.app.beforeWrite = func() {
+		w.app.settings[key] = patchbay.NewSecret("somebody's")
+		w.app.version++
+	}
+	reader := w.spec()
+	reader.Access = patchbay.Reader
+	w.want(w.put(reader), patchbay.Undone, patchbay.Conflict)
+	if got := w.app.read()[key]; got != "somebody's" {
+		t.Errorf("the source has %s", got)
+	}
+}
+
+// An application that read what was written is told once that it is taken back, also
+// when somebody has replaced it by then.
+func TestWhatWasWrittenIsRestartedForOnceOnTheWayBack(t *testing.T) {
+	for name, replaced := range map[string]bool{"still there": false, "replaced": true} {
+		w := newWorld(t)
+		w.want(w.put(w.spec()), patchbay.Done, "")
+		before := w.app.restarts
+		w.app.restartErr = patchbay.Errorf(patchbay.RestartFailed, "it does not come up")
+		w.app.afterRestart = func() {
+			w.app.restartErr = nil
+			if replaced {
+				w.app.settings[key] = patchbay.NewSecret("somebody's")
+			}
+		}
+		reader := w.spec()
+		reader.Access = patchbay.Reader
+		w.want(w.put(reader), patchbay.Undone, patchbay.RestartFailed)
+		if got := w.app.restarts - before; got != 2 {
+			t.Errorf("%s: %d restarts", name, got)
+		}
+	}
+}
+
+func TestTheOverlapBeginsWithTheNewSettings(t *testing.T) {
+	w := newWorld(t)
+	op := w.step(input{}, nil)
+	verified := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	op.Updated = verified.Add(time.Hour)
+	op.Trail = []patchbay.StepRun{{Name: stepVerify, Ended: verified}}
+	if got := w.overlapEnds(op); !got.Equal(verified.Add(w.overlap)) {
+		t.Errorf("it ends at %s", got)
 	}
 }

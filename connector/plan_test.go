@@ -150,6 +150,12 @@ func TestAPlanThatWasTamperedWithIsNotRead(t *testing.T) {
 			t.Fatalf("%d of %d bytes are a plan", n, len(output))
 		}
 	}
+	size, n := binary.Uvarint(output[1:])
+	outline := output[:1+n+int(size)]
+	op.Outputs[0] = slices.Concat(outline, outline[1:], outline[1:], outline[1:])
+	if _, err := w.agreedOf(op); err == nil {
+		t.Error("one part is read as another")
+	}
 	op.Outputs[0], op.ID = output, "another"
 	if _, err := w.outlineOf(op); err == nil {
 		t.Error("another operation's plan is read")
