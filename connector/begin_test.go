@@ -174,3 +174,28 @@ func TestTheOverlapBeginsWithTheNewSettings(t *testing.T) {
 		t.Errorf("it ends at %s", got)
 	}
 }
+
+// A clock that was set back must not make of an overlap a wait for an hour.
+func TestNoWaitIsLongerThanTheOverlap(t *testing.T) {
+	w := newWorld(t)
+	if err := w.waitUntil(t.Context(), w.now().Add(time.Hour)); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestADriverDoesNotChangeUnderAnOperation(t *testing.T) {
+	w := newWorld(t)
+	w.gate.holdAt(1)
+	b, err := w.Put(t.Context(), PutRequest{ID: w.linker, Spec: w.spec(), Caller: w.caller})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-w.gate.held
+	db := patchbay.Resource{ID: w.spec().Target.ID.Parent(), Driver: "away", Endpoint: "postgres://db:5432"}
+	_, _, _, err = w.PutResource(t.Context(), ResourceRequest{Resource: db, Caller: w.caller, NoCheck: true})
+	if patchbay.CodeOf(err) != patchbay.Conflict || !strings.Contains(err.Error(), "has not ended") {
+		t.Errorf("another driver = %v", err)
+	}
+	w.restart()
+	w.want(w.end(b, nil), patchbay.Done, "")
+}
