@@ -70,8 +70,8 @@ func (s *Server) ownRoutes(add addRoute) {
 		"POST abandon": {action: own + "operations/abandon/action", answer: s.operationAction(s.api.Abandon), late: true},
 	})
 	add(arm.RouteLeftovers, ownVersion, map[string]route{"GET": {action: own + "leftovers/read", answer: s.listLeftovers, costs: lists}})
-	add(arm.RouteLeftover, ownVersion, map[string]route{"DELETE": {action: own + "leftovers/delete", answer: s.forgetLeftover, costs: lists}})
-	add(arm.RouteSweep, ownVersion, map[string]route{"POST": {action: own + "leftovers/sweep/action", answer: s.sweep, costs: dials}})
+	add(arm.RouteLeftover, ownVersion, map[string]route{"DELETE": {action: own + "leftovers/delete", answer: s.forgetLeftover}})
+	add(arm.RouteSweep, ownVersion, map[string]route{"POST": {action: own + "leftovers/sweep/action", answer: s.sweep}})
 	add(arm.RouteSettings, ownVersion, map[string]route{"GET": {action: own + "settings/read", answer: s.settingsTable}})
 	add(arm.RouteAllResources, ownVersion, map[string]route{"GET": {action: own + "resources/read", answer: s.listResources, costs: lists}})
 }
