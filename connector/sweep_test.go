@@ -3,6 +3,9 @@ package connector
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -121,4 +124,105 @@ func TestASweepEndsWithItsContext(t *testing.T) {
 	}
 	stop()
 	<-ended
+}
+
+// pageCounted counts how often a page of all leftovers is read.
+type pageCounted struct {
+	Records
+	pages *atomic.Int64
+}
+
+func (c pageCounted) Leftovers(ctx context.Context, after string, limit int) ([]patchbay.Leftover, string, error) {
+	c.pages.Add(1)
+	return c.Records.Leftovers(ctx, after, limit)
+}
+
+// Whatever a leftover waits for is looked up, not searched for among all.
+func TestASweepReadsAllLeftoversAsOftenForManyAsForFew(t *testing.T) {
+	reads := func(n int) int64 {
+		w := newWorld(t)
+		target := w.group + "/providers/Microsoft.DBforPostgreSQL/flexibleServers/db"
+		for i := range n {
+			op := &saga.Op{Operation: patchbay.Operation{ID: fmt.Sprint("op", i), Connection: w.linker, Source: w.app.id}}
+			login, err := w.newLeftover(op, stepPrincipal, target, "principal", nil, work{Held: true, Principal: &driver.PrincipalRequest{Name: op.ID}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			settings, err := w.newLeftover(op, stepSettings, "/gone", whatSettings, nil, work{Written: &written{}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			// It is not due, and keeps the login.
+			settings.NextTry = time.Now().Add(time.Hour)
+			w.park(login, settings)
+		}
+		var pages atomic.Int64
+		w.records = pageCounted{w.records, &pages}
+		w.now = func() time.Time { return time.Now().Add(time.Minute) }
+		if result, err := w.sweepLeftovers(t.Context(), false); err != nil || len(result.Left) != n {
+			t.Fatalf("%+v, %v", result, err)
+		}
+		return pages.Load()
+	}
+	if few, many := reads(2), reads(20); few != many {
+		t.Errorf("all leftovers are read %d times for 2, %d times for 20", few, many)
+	}
+}
+
+func TestTwoSweepsAtOnceAreOneAndItCanBeCanceled(t *testing.T) {
+	w := newWorld(t)
+	w.leave()
+	w.gate.holdAt(1)
+	first, err := w.Sweep(t.Context(), w.caller)
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-w.gate.held
+	second, err := w.Sweep(t.Context(), w.caller)
+	if err != nil || second.ID != first.ID {
+		t.Errorf("the second is %+v, %v", second, err)
+	}
+	if _, err := w.Cancel(t.Context(), first.ID, w.caller); err != nil {
+		t.Fatal(err)
+	}
+	op := w.end(Begun{Operation: first}, nil)
+	w.want(op, patchbay.Undone, patchbay.Canceled)
+	if op.Swept == nil || op.Message == "" || len(w.left()) != 1 {
+		t.Errorf("it says %+v %q; left over: %v", op.Swept, op.Message, w.left())
+	}
+	if third, err := w.sweep(); err != nil || len(third.Removed) != 1 {
+		t.Errorf("the next one: %+v, %v", third, err)
+	}
+}
+
+func TestASweepGoesOnAfterARestartAndSaysSo(t *testing.T) {
+	w := newWorld(t)
+	w.leave()
+	w.gate.holdAt(1)
+	op, err := w.Sweep(t.Context(), w.caller)
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-w.gate.held
+	w.restart()
+	op = w.end(Begun{Operation: op}, nil)
+	w.want(op, patchbay.Done, "")
+	if op.Swept == nil || len(op.Swept.Removed) != 1 || !strings.Contains(op.Message, "restarted") || len(w.left()) > 0 {
+		t.Errorf("it says %+v %q; left over: %v", op.Swept, op.Message, w.left())
+	}
+}
+
+// What may be why the server died is not tried once more by the same sweep.
+func TestASweepThatTheServerDiedOfLeavesThatAlone(t *testing.T) {
+	w := newWorld(t)
+	bad := w.leftAt("bad", w.anotherTarget(), w.linker)
+	good := w.leftAt("good", w.group+"/providers/Microsoft.DBforPostgreSQL/flexibleServers/db", w.linker)
+	bad.Trying = true
+	if err := w.records.UpdateLeftover(t.Context(), bad); err != nil {
+		t.Fatal(err)
+	}
+	result, err := w.retryAll(t.Context(), &saga.Op{Deaths: 1})
+	if err != nil || len(result.Removed) != 1 || result.Removed[0].ID != good.ID || len(result.Left) != 1 || result.Left[0].Deaths != 1 {
+		t.Errorf("%+v, %v", result, err)
+	}
 }
