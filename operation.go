@@ -11,6 +11,7 @@ const (
 	OpRotate   OperationKind = "rotate"
 	OpDelete   OperationKind = "delete"
 	OpValidate OperationKind = "validate"
+	OpSweep    OperationKind = "sweep" // of no connection: see [AllLeftovers]
 )
 
 // OperationState is where an operation is. The last three are ends.
@@ -28,8 +29,8 @@ const (
 // Ended reports whether the operation is over.
 func (s OperationState) Ended() bool { return s == Done || s == Undone || s == Abandoned }
 
-// Operation is one long-running create, update, rotate, delete or validate, as
-// its watchers see it.
+// Operation is one long-running create, update, rotate, delete, validate or
+// sweep, as its watchers see it.
 type Operation struct {
 	ID         string         `json:"id"`
 	Kind       OperationKind  `json:"kind"`
@@ -46,6 +47,7 @@ type Operation struct {
 	// step end. It is derived, and heals when the source does.
 	Attention bool      `json:"attention"`
 	Result    *Report   `json:"result,omitempty"`  // of a validate
+	Swept     *Sweep    `json:"swept,omitempty"`   // of a sweep
 	Message   string    `json:"message,omitempty"` // a warning that comes with success
 	Created   time.Time `json:"created"`
 	Updated   time.Time `json:"updated"`

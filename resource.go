@@ -67,3 +67,15 @@ type Leftover struct {
 	// Sealed is what package connector needs to remove it.
 	Sealed Sealed `json:"-"`
 }
+
+// AllLeftovers is what a sweep is of, in the place of a connection and a source.
+const AllLeftovers ID = "/providers/Patchbay.Connector/leftovers"
+
+// Sweep is what a sweep did.
+type Sweep struct {
+	Removed []Leftover `json:"removed"`
+	Left    []Leftover `json:"left"`
+	// How many of each there are besides the first, which are listed.
+	MoreRemoved int `json:"moreRemoved,omitempty"`
+	MoreLeft    int `json:"moreLeft,omitempty"`
+}

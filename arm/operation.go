@@ -35,6 +35,12 @@ func StatusPath(op patchbay.Operation, location string) string {
 		"/operationStatuses/" + url.PathEscape(op.ID) + "*" + statusDigits(s, op.ID) + "?api-version=" + statusVersion
 }
 
+// OperationPath is the path and query of an operation as it is answered by the
+// provider of our own, which a sweep, of no subscription, has alone.
+func OperationPath(id string) string {
+	return "/providers/" + OwnProvider + "/operations/" + url.PathEscape(id) + "?api-version=" + string(V20261101)
+}
+
 func statusDigits(subscription, id string) string {
 	sum := sha256.Sum256([]byte("operation\x00" + strings.ToLower(subscription) + "\x00" + id))
 	return strings.ToUpper(hex.EncodeToString(sum[:]))

@@ -27,7 +27,14 @@ func chain(key string) store.Chain {
 	})
 }
 
-func open(t *testing.T, path, key string) *sqlite.Store {
+// records are what has an audit log, and something to write into it.
+type records interface {
+	store.Audit
+	store.Records
+	Close() error
+}
+
+func open(t *testing.T, path, key string) records {
 	t.Helper()
 	s, err := sqlite.Open(t.Context(), path, sqlite.Options{Chain: chain(key)})
 	if err != nil {

@@ -209,9 +209,7 @@ func (f *fake) route(w http.ResponseWriter, r *http.Request, body []byte) {
 		}
 		w.WriteHeader(204)
 	case path == own+"sweep":
-		removed := f.leftovers
-		f.leftovers = nil
-		f.ok(w, 200, map[string]any{"removed": removed, "left": []any{}})
+		f.ok(w, 202, f.sweep())
 	case path == own+"settings" && r.URL.Query().Get("kind") == "":
 		f.ok(w, 200, list([]map[string]any{{"name": "postgresql", "title": "PostgreSQL", "cli": []string{"postgres-flexible", "postgres"}}}))
 	case path == own+"settings":
@@ -433,6 +431,14 @@ func (f *fake) begin(kind patchbay.OperationKind, id patchbay.ID, plan ...string
 	}
 	f.ops[op.ID] = op
 	f.order = append(f.order, op.ID)
+	return op
+}
+
+// sweep begins a sweep that will remove everything.
+func (f *fake) sweep() *patchbay.Operation {
+	op := f.begin(patchbay.OpSweep, patchbay.AllLeftovers, "retry", "marks")
+	op.Swept = &patchbay.Sweep{Removed: f.leftovers, Left: []patchbay.Leftover{}}
+	f.leftovers = nil
 	return op
 }
 

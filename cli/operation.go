@@ -234,7 +234,8 @@ func (a *app) leftoversCommand() *cobra.Command {
 		Long: `Lists what bears Patchbay's mark and belongs to no connection any more, where it
 is, and why it is still there. The server tries again by itself, but not what has
 ended it three times while it did; --sweep makes it try everything now, and look
-on every resource for more. --forget strikes one off the list that never can be
+on every resource for more: an operation, which goes on when nobody watches it.
+--forget strikes one off the list that never can be
 removed, because what it is on is gone for good.`,
 		Example: `  patchbay leftovers -o table
   patchbay leftovers --sweep
@@ -259,12 +260,22 @@ removed, because what it is on is gone for good.`,
 				}
 				return a.print(left, func() rows { return leftoverRows(nil, left) })
 			}
-			v, err := c.Sweep(cmd.Context())
+			op, err := c.Sweep(cmd.Context())
 			if err != nil {
 				return err
 			}
-			a.notef("patchbay: %d removed, %d left", len(v.Removed), len(v.Left))
-			return a.print(v, func() rows { return leftoverRows(v.Removed, v.Left) })
+			op, failed := a.follow(cmd.Context(), op.ID)
+			if op.Swept == nil {
+				return failed
+			}
+			a.notef("patchbay: %d removed, %d left", len(op.Swept.Removed)+op.Swept.MoreRemoved, len(op.Swept.Left)+op.Swept.MoreLeft)
+			if op.Message != "" && failed == nil {
+				a.notef("patchbay: warning: %s", clean(op.Message))
+			}
+			if err := a.print(op.Swept, func() rows { return leftoverRows(op.Swept.Removed, op.Swept.Left) }); err != nil {
+				return err
+			}
+			return failed
 		},
 	}
 	cmd.Flags().BoolVar(&sweep, "sweep", false, "try to remove everything now")

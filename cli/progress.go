@@ -86,7 +86,7 @@ func outcome(op patchbay.Operation) error {
 	}
 	if len(undone) > 0 {
 		e.Message += "; undone: " + strings.Join(undone, ", ")
-	} else if op.State == patchbay.Undone && len(left) == 0 {
+	} else if op.State == patchbay.Undone && len(left) == 0 && op.Kind != patchbay.OpSweep {
 		e.Message += "; nothing was changed"
 	}
 	if len(left) > 0 {
@@ -103,6 +103,9 @@ func outcome(op patchbay.Operation) error {
 
 // shortName is a connection as people name it: source/name.
 func shortName(id patchbay.ID) string {
+	if id == patchbay.AllLeftovers {
+		return id.Name()
+	}
 	source, name, ok := id.ConnectionSource()
 	if !ok {
 		return string(id)

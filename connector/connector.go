@@ -7,13 +7,13 @@ import (
 	"net"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/internal/fairshare"
 	"patchbay.dev/patchbay/keyring"
 	"patchbay.dev/patchbay/saga"
 	"patchbay.dev/patchbay/store"
@@ -34,6 +34,8 @@ type Records interface {
 	store.Directory
 	store.Dryruns
 	store.Counter
+	// AppendAudit is [store.Audit]'s.
+	AppendAudit(ctx context.Context, e patchbay.AuditEntry) error
 }
 
 // Options are what a [Service] is made of.
@@ -76,7 +78,10 @@ type Service struct {
 	targets pool[*driver.GuardedTarget]
 	sources pool[*driver.GuardedSource]
 
-	sweeping sync.Mutex // one sweep at a time
+	life     string          // of this process, as sweeps tell it from another
+	turns    turns           // one sweep at a time at a resource
+	places   *fairshare.Pool // of all sweeps
+	suspects *fairshare.Pool // one place: see sweep.retry
 }
 
 var _ API = (*Service)(nil)
@@ -86,7 +91,7 @@ func New(o Options) *Service {
 	s := &Service{
 		records: o.Records, keys: o.Keys, catalog: o.Catalog,
 		overlap: o.Overlap, limits: o.Limits.withDefaults(), dialer: o.Dialer, now: o.Clock, log: o.Log, rights: o.Rights, observe: o.Observe,
-		isolate: o.Isolate,
+		isolate: o.Isolate, life: uuid.NewString(), places: fairshare.New(sweepers, 0), suspects: fairshare.New(1, 0),
 	}
 	if s.overlap == 0 {
 		s.overlap = DefaultOverlap

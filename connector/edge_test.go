@@ -165,7 +165,7 @@ func TestALeftoverIsNeverTheLoginInUse(t *testing.T) {
 	if now := mustGet(t, w); strings.HasSuffix(left[0].What, now.Principal) {
 		t.Errorf("the login in use, %s, is also the leftover %q", now.Principal, left[0].What)
 	}
-	if _, err := w.Sweep(t.Context(), w.caller); err != nil {
+	if _, err := w.sweep(); err != nil {
 		t.Fatal(err)
 	}
 	if now := mustGet(t, w); !slices.Equal(w.broker.names(), []string{now.Principal}) {
@@ -188,7 +188,7 @@ func TestSettingsLeftBehindDoNotTakeThoseOfTheConnectionMadeAgain(t *testing.T) 
 	}()
 	w.want(w.put(spec), patchbay.Done, "")
 	want := w.app.read()
-	if _, err := w.Sweep(t.Context(), w.caller); err != nil {
+	if _, err := w.sweep(); err != nil {
 		t.Fatal(err)
 	}
 	if got := w.app.read(); !maps.Equal(got, want) {
@@ -246,12 +246,12 @@ func TestAStrayInUseOfALiveConnectionStays(t *testing.T) {
 	name := principalName(newer)
 	w.broker.principals[name] = driver.PrincipalRequest{Mark: newer, Name: name}
 	w.broker.sessions[name] = 1
-	result, err := w.Sweep(t.Context(), w.caller)
+	result, err := w.sweep()
 	if err != nil || len(result.Removed) > 0 || len(result.Left) != 1 || !strings.Contains(result.Left[0].Why, "1 open session") {
 		t.Fatalf("sweep = %+v, %v", result, err)
 	}
 	w.broker.sessions[name] = 0
-	if result, err := w.Sweep(t.Context(), w.caller); err != nil || len(result.Removed) != 1 {
+	if result, err := w.sweep(); err != nil || len(result.Removed) != 1 {
 		t.Fatalf("sweep = %+v, %v", result, err)
 	}
 }

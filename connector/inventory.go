@@ -421,6 +421,11 @@ func (s *Service) PutResourceGroup(ctx context.Context, g patchbay.ResourceGroup
 	return s.records.PutResourceGroup(ctx, g)
 }
 
+// UpdateResourceGroup implements [API].
+func (s *Service) UpdateResourceGroup(ctx context.Context, g patchbay.ResourceGroup) error {
+	return s.records.UpdateResourceGroup(ctx, g)
+}
+
 // DeleteResourceGroup implements [API]. A group with resources or local
 // connections stays.
 func (s *Service) DeleteResourceGroup(ctx context.Context, id patchbay.ID) error {

@@ -1,10 +1,9 @@
 package connector
 
 import (
-	"cmp"
 	"context"
 	"slices"
-	"strings"
+	"sync"
 	"time"
 
 	"patchbay.dev/patchbay"
@@ -31,9 +30,9 @@ type work struct {
 
 func leftoverContext(id string) string { return "leftover " + id }
 
-// leftoverID: one step leaves at most one thing, so parking twice is parking
+// leftoverIn names it: one step leaves at most one thing, so parking twice is parking
 // once.
-func leftoverID(op *saga.Op, step string) string { return op.ID + "." + step }
+func leftoverIn(operation, step string) string { return operation + "." + step }
 
 func (s *Service) newLeftover(op *saga.Op, step string, on patchbay.ID, what string, cause error, w work) (patchbay.Leftover, error) {
 	if cause == nil {
@@ -41,7 +40,7 @@ func (s *Service) newLeftover(op *saga.Op, step string, on patchbay.ID, what str
 	}
 	now := s.now().UTC()
 	l := patchbay.Leftover{
-		ID:         leftoverID(op, step),
+		ID:         leftoverIn(op.ID, step),
 		Connection: op.Connection, Operation: op.ID, Resource: on,
 		What: what, Why: patchbay.AsError(cause).Error(),
 		Created: now, NextTry: now.Add(retryAfter(0)),
@@ -109,18 +108,23 @@ func retryAfter(attempts int) time.Duration {
 	return min(5*time.Second<<min(attempts, 10), 10*time.Minute)
 }
 
-// Run tries leftovers in the background until ctx ends.
+// Run tries leftovers in the background until ctx ends. A resource that hangs
+// keeps nobody waiting: the next look passes it by.
 func (s *Service) Run(ctx context.Context) error {
 	tick := time.NewTicker(2 * time.Second)
 	defer tick.Stop()
+	var looks sync.WaitGroup
+	defer looks.Wait()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			if _, err := s.sweepLeftovers(ctx, false); err != nil && ctx.Err() == nil {
-				s.log.WarnContext(ctx, "sweep failed", "code", patchbay.CodeOf(err))
-			}
+			looks.Go(func() {
+				if _, err := s.sweepLeftovers(ctx, false); err != nil && ctx.Err() == nil {
+					s.log.WarnContext(ctx, "sweep failed", "code", patchbay.CodeOf(err))
+				}
+			})
 		}
 	}
 }
@@ -130,6 +134,11 @@ func (s *Service) Leftovers(ctx context.Context, after string, limit int) ([]pat
 	return s.records.Leftovers(ctx, after, limit)
 }
 
+// Leftover implements [API].
+func (s *Service) Leftover(ctx context.Context, id string) (patchbay.Leftover, error) {
+	return s.records.Leftover(ctx, id)
+}
+
 // Forget implements [API].
 func (s *Service) Forget(ctx context.Context, id string, caller Caller) error {
 	if err := s.records.DeleteLeftover(ctx, id); err != nil {
@@ -137,106 +146,6 @@ func (s *Service) Forget(ctx context.Context, id string, caller Caller) error {
 	}
 	s.log.WarnContext(ctx, "a leftover was forgotten, not removed", "leftover", id, "by", caller.Name)
 	return nil
-}
-
-// Sweep implements [API].
-func (s *Service) Sweep(ctx context.Context, caller Caller) (SweepResult, error) {
-	result, err := s.sweepLeftovers(ctx, true)
-	if err != nil {
-		return result, err
-	}
-	strays, err := s.sweepStrays(ctx, caller)
-	result.Removed = append(result.Removed, strays.Removed...)
-	result.Left = append(result.Left, strays.Left...)
-	return result, err
-}
-
-// sweepLeftovers tries those that are due, or all.
-func (s *Service) sweepLeftovers(ctx context.Context, all bool) (SweepResult, error) {
-	s.sweeping.Lock()
-	defer s.sweeping.Unlock()
-	result := SweepResult{Removed: []patchbay.Leftover{}, Left: []patchbay.Leftover{}}
-	if err := s.sweepThose(ctx, func(l patchbay.Leftover) bool { return !feared(l) && (all || !s.now().Before(l.NextTry)) }, all, &result); err != nil || !all {
-		return result, err
-	}
-	return result, s.sweepThose(ctx, feared, all, &result) // the others are done with, should it end the server again
-}
-
-// maxDeaths is how often the server may end while it tries a leftover, before
-// it does so only when it is asked to.
-const maxDeaths = 3
-
-func feared(l patchbay.Leftover) bool { return l.Deaths >= maxDeaths }
-
-// sweepThose tries those that are due, one after the other: of a subscription
-// whose target keeps it waiting, one in each sweep that nobody asked for.
-func (s *Service) sweepThose(ctx context.Context, due func(patchbay.Leftover) bool, asked bool, result *SweepResult) error {
-	waited := map[string]bool{}
-	for after := ""; ; {
-		page, next, err := s.records.Leftovers(ctx, after, 100)
-		if err != nil {
-			return err
-		}
-		for _, l := range page {
-			whose := strings.ToLower(l.Connection.Subscription())
-			if l.Trying { // one sweep runs at a time: the process that tried it is dead
-				l.Trying, l.Deaths = false, l.Deaths+1
-				if feared(l) {
-					l.Why = patchbay.Errorf(patchbay.StepEndsProcess,
-						"the server ended %d times while it tried to remove this, and tries again only when it is asked to (patchbay leftovers --sweep)", l.Deaths).Error()
-				}
-				if err := unlessForgotten(s.records.UpdateLeftover(ctx, l)); err != nil {
-					return err
-				}
-			}
-			if !due(l) || waited[whose] && !asked {
-				continue
-			}
-			cause, err := s.retryLeftover(ctx, l, asked, result)
-			if err != nil {
-				return err
-			}
-			waited[whose] = patchbay.IsTransient(cause)
-		}
-		if next == "" {
-			return nil
-		}
-		after = next
-	}
-}
-
-// retryLeftover tries one, notes before that it does, and what came of it. One
-// that somebody strikes off the list meanwhile stays struck off. cause is why it
-// is still there.
-func (s *Service) retryLeftover(ctx context.Context, l patchbay.Leftover, asked bool, result *SweepResult) (cause, err error) {
-	l.Trying = true
-	if err := s.records.UpdateLeftover(ctx, l); err != nil {
-		return nil, unlessForgotten(err)
-	}
-	cause = s.tryLeftover(ctx, l)
-	note := context.WithoutCancel(ctx) // or a stop looks like a death
-	l.Trying = false
-	if asked {
-		l.Deaths = 0
-	}
-	switch {
-	case cause == nil:
-		result.Removed = append(result.Removed, l)
-		return nil, unlessForgotten(s.records.DeleteLeftover(note, l.ID))
-	case ctx.Err() == nil:
-		l.Attempts++
-		l.Why, l.NextTry = patchbay.AsError(cause).Error(), s.now().UTC().Add(retryAfter(l.Attempts))
-		result.Left = append(result.Left, l)
-	}
-	return cause, cmp.Or(unlessForgotten(s.records.UpdateLeftover(note, l)), ctx.Err())
-}
-
-// unlessForgotten passes over that a leftover is not on the list any more.
-func unlessForgotten(err error) error {
-	if patchbay.CodeOf(err) == patchbay.ResourceNotFound {
-		return nil
-	}
-	return err
 }
 
 func (s *Service) tryLeftover(ctx context.Context, l patchbay.Leftover) error {
@@ -256,15 +165,15 @@ func (s *Service) tryLeftover(ctx context.Context, l patchbay.Leftover) error {
 			return nil // it is in use: nothing is left over
 		}
 		if w.Held && (alive || !w.Idle) { // a connection that was deleted has no say
-			waits, err := s.waits(ctx, func(r patchbay.Leftover) bool {
-				return r.Operation == l.Operation && (r.What == whatSettings || r.What == whatRestart)
-			})
+			waits, err := s.waits(ctx, l.Operation, stepSettings, stepRestart)
 			if err != nil {
 				return err
 			}
 			if waits {
-				return patchbay.Errorf(patchbay.StillInUse, "%s could not be restarted, and may still sign in with it", w.Of.Name()).
+				e := patchbay.Errorf(patchbay.StillInUse, "%s could not be restarted, and may still sign in with it", w.Of.Name()).
 					WithFix("restart %s", w.Of.Name())
+				e.Err = errWaits
+				return e
 			}
 		}
 		if w.Idle && alive {
@@ -290,12 +199,14 @@ func (s *Service) tryLeftover(ctx context.Context, l patchbay.Leftover) error {
 			return patchbay.Errorf(patchbay.OperationInProgress, "an operation of the connection %s has not ended", c.Name)
 		}
 		// An operation that was abandoned left settings too, and those come first.
-		waits, err := s.waits(ctx, func(r patchbay.Leftover) bool { return r.Operation == l.Operation && r.What == whatSettings })
+		waits, err := s.waits(ctx, l.Operation, stepSettings)
 		if err != nil {
 			return err
 		}
 		if waits {
-			return patchbay.Errorf(patchbay.RestartFailed, "the settings that it should read are not back yet")
+			e := patchbay.Errorf(patchbay.RestartFailed, "the settings that it should read are not back yet")
+			e.Err = errWaits
+			return e
 		}
 		return absentIsSuccess(s.restartLeft(ctx, l.Resource))
 	}
@@ -349,203 +260,16 @@ func (s *Service) leftBehind(ctx context.Context, l patchbay.Leftover, w written
 	return left, err
 }
 
-// sweepStrays removes principals that bear our mark and that no record knows:
-// what a lost database or a paused process may leave. Settings of that kind it
-// only names: an application may read them, and their mark does not say whose
-// Patchbay wrote them.
-func (s *Service) sweepStrays(ctx context.Context, caller Caller) (SweepResult, error) {
-	var result SweepResult
-	for after := ""; ; {
-		page, next, err := s.records.Resources(ctx, "", after, 100)
-		if err != nil {
-			return result, err
-		}
-		for _, r := range page {
-			look := func(ctx context.Context, r patchbay.Resource, result *SweepResult) error {
-				return s.sweepTarget(ctx, caller, r, result)
-			}
-			if _, ok := s.catalog.Targets[r.Driver]; !ok {
-				look = s.lookAtSource
-			}
-			if err := look(ctx, r, &result); err != nil {
-				now := s.now().UTC()
-				result.Left = append(result.Left, patchbay.Leftover{
-					ID: "sweep." + r.ID.Name(), Resource: r.ID, What: "not looked at",
-					Why: patchbay.AsError(err).Error(), Created: now, NextTry: now,
-				})
-			}
-		}
-		if next == "" {
-			return result, nil
-		}
-		after = next
-	}
-}
-
-// sweepTarget removes strays of one target. Its tenant is told of each before. A
-// mark is the target's word: what it says of a connection is believed of one that
-// has this target, and of one that is gone from the target's own subscription.
-func (s *Service) sweepTarget(ctx context.Context, caller Caller, r patchbay.Resource, result *SweepResult) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	act, err := s.seenBy(ctx, patchbay.ActOf(ctx), r.ID)
-	if err != nil {
-		return err
-	}
-	ctx = patchbay.WithAct(ctx, act)
-	target, done, err := s.targets.get(ctx, r)
-	if err != nil {
-		return err
-	}
-	defer done()
-	owned, err := target.Owned(ctx)
-	if err != nil {
-		return err
-	}
-	for _, o := range owned {
-		stray, err := s.stray(ctx, o)
-		if err != nil {
-			return err
-		}
-		if !stray {
-			continue
-		}
-		name := driver.Quoted(o.Name)
-		l := patchbay.Leftover{
-			ID: "stray." + name, Resource: r.ID, What: "principal " + name, Why: "no connection owns it", Created: s.now().UTC(),
-		}
-		if l.Connection, err = s.believed(ctx, o.Mark, r.ID); err != nil {
-			return err
-		}
-		request := driver.PrincipalRequest{Mark: o.Mark, Name: o.Name, Sub: o.Sub}
-		err = s.idle(ctx, target, request)
-		if err == nil {
-			err = caller.tell(ctx, patchbay.AuditEntry{Resource: r.ID, Detail: l.What + ", which no connection owns"})
-		}
-		if err == nil {
-			err = target.RemovePrincipal(ctx, request)
-		}
-		if err != nil {
-			l.Why = patchbay.AsError(err).Error()
-			result.Left = append(result.Left, l)
-			continue
-		}
-		result.Removed = append(result.Removed, l)
-	}
-	return nil
-}
-
-// believed is the connection that a mark at a target names, "" when it can't be
-// one of that target's.
-func (s *Service) believed(ctx context.Context, m driver.Mark, target patchbay.ID) (patchbay.ID, error) {
-	id, _ := patchbay.ParseID(string(m.Connection))
-	if id == "" { // it names none: somebody else made it
-		return "", nil
-	}
-	c, err := s.records.Connection(ctx, id)
-	switch {
-	case patchbay.CodeOf(err) == patchbay.ResourceNotFound && strings.EqualFold(id.Subscription(), target.Subscription()):
-		return id, nil
-	case patchbay.CodeOf(err) == patchbay.ResourceNotFound:
-		return "", nil
-	case err != nil:
-		return "", err
-	}
-	held, err := s.openHolding(c)
-	if err != nil || !held.Target.Equal(target) {
-		return "", err
-	}
-	return c.ID, nil
-}
-
-// idle fails while a stray of a connection that is there has sessions: when the
-// records are older than the world, it is what the application uses.
-func (s *Service) idle(ctx context.Context, target *driver.GuardedTarget, r driver.PrincipalRequest) error {
-	c, alive, err := s.lives(ctx, r.Mark.Connection, r.Mark.UID)
-	if err != nil || !alive {
-		return err
-	}
-	state, err := target.InspectPrincipal(ctx, r)
-	if err != nil || state.Sessions == 0 {
-		return err
-	}
-	return patchbay.Errorf(patchbay.StillInUse, "%s has %d open sessions, and %s should use %s", r.Name, state.Sessions, application(c), c.Principal)
-}
-
-// lookAtSource lists settings that no connection owns.
-func (s *Service) lookAtSource(ctx context.Context, r patchbay.Resource, result *SweepResult) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	source, done, err := s.sources.get(ctx, r)
-	if err != nil {
-		return err
-	}
-	defer done()
-	owned, err := source.Owned(ctx)
-	if err != nil {
-		return absentIsSuccess(err)
-	}
-	now := s.now().UTC()
-	seen := map[string]bool{}
-	for _, o := range owned {
-		_, alive, err := s.lives(ctx, o.Mark.Connection, o.Mark.UID)
-		if err != nil {
-			return err
-		}
-		if alive || seen[o.Mark.UID] || slices.ContainsFunc(result.Left, func(l patchbay.Leftover) bool {
-			return l.Resource.Equal(r.ID) && l.Connection.Equal(o.Mark.Connection)
-		}) {
-			continue
-		}
-		seen[o.Mark.UID] = true
-		result.Left = append(result.Left, patchbay.Leftover{
-			ID: "stray." + o.Mark.UID, Connection: o.Mark.Connection, Resource: r.ID,
-			What: whatSettings, Why: "no connection owns them; if no other Patchbay does, remove them by hand", Created: now, NextTry: now,
-		})
-	}
-	return nil
-}
-
-// stray reports whether what bears the mark belongs to nothing: its connection
-// is gone or has another generation, no operation of it is under way, and no
-// leftover waits for it.
-func (s *Service) stray(ctx context.Context, o driver.Owned) (bool, error) {
-	c, err := s.records.Connection(ctx, o.Mark.Connection)
-	switch {
-	case patchbay.CodeOf(err) == patchbay.ResourceNotFound:
-		// Another Patchbay may administer the same target: its connections are
-		// below subscriptions that this one does not have.
-		if known, err := s.knows(ctx, o.Mark.Connection.Subscription()); err != nil || !known {
-			return false, err
-		}
-	case err != nil:
-		return false, err
-	case changing(c):
-		return false, nil
-	case c.UID == o.Mark.UID && c.Principal == o.Name:
-		return false, nil
-	}
-	waiting, err := s.waits(ctx, func(l patchbay.Leftover) bool { return l.What == "principal "+o.Name })
-	return !waiting, err
-}
-
-func (s *Service) knows(ctx context.Context, subscription string) (bool, error) {
-	subs, err := s.records.Subscriptions(ctx)
-	for _, sub := range subs {
-		if strings.EqualFold(sub.ID, subscription) {
-			return true, err
+// waits reports whether a step of the operation has left something over that
+// still is.
+func (s *Service) waits(ctx context.Context, operation string, steps ...string) (bool, error) {
+	for _, step := range steps {
+		_, err := s.records.Leftover(ctx, leftoverIn(operation, step))
+		if patchbay.CodeOf(err) != patchbay.ResourceNotFound {
+			return err == nil, err
 		}
 	}
-	return false, err
-}
-
-// waits reports whether there is such a leftover.
-func (s *Service) waits(ctx context.Context, is func(patchbay.Leftover) bool) (found bool, err error) {
-	err = s.eachLeftover(ctx, func(l patchbay.Leftover) error {
-		found = found || is(l)
-		return nil
-	})
-	return found, err
+	return false, nil
 }
 
 // eachLeftoverAt calls do for the leftovers at a resource until it fails.

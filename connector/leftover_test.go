@@ -55,7 +55,7 @@ func TestALeftoverThatEndsTheServerIsNotTriedForEver(t *testing.T) {
 	if l := w.left()[0]; l.Deaths != 3 || l.Trying || !strings.HasPrefix(l.Why, string(patchbay.StepEndsProcess)) {
 		t.Errorf("%+v", l)
 	}
-	if result, err = w.Sweep(t.Context(), w.caller); err != nil || len(result.Removed) != 1 || len(w.left()) > 0 {
+	if result, err = w.sweep(); err != nil || len(result.Removed) != 1 || len(w.left()) > 0 {
 		t.Errorf("when somebody asks: %+v, %v", result, err)
 	}
 }

@@ -166,7 +166,7 @@ func TestAnUpdateThatWasAbandonedBringsNothingBackThatIsNobodys(t *testing.T) {
 		spec.Client = "nodejs"
 		w.abandoned(spec)
 		restarts := w.app.restarts
-		if _, err := w.Sweep(t.Context(), w.caller); err != nil || w.app.restarts > restarts {
+		if _, err := w.sweep(); err != nil || w.app.restarts > restarts {
 			t.Errorf("the application was restarted before its settings were back; %v", err)
 		}
 		func() {

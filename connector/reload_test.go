@@ -25,10 +25,8 @@ func (w *world) restartable() {
 		w.app.restartErr = nil
 	}()
 	w.broker.failProbe = nil
-	for range 3 { // a login waits for the restart, and that for the settings
-		if _, err := w.Sweep(w.t.Context(), w.caller); err != nil {
-			w.t.Fatal(err)
-		}
+	if _, err := w.sweep(); err != nil { // a login waits for the restart, and that for the settings
+		w.t.Fatal(err)
 	}
 	if left := w.leftBehind(); len(left) > 0 {
 		w.t.Errorf("left over: %v", left)
@@ -97,14 +95,14 @@ func TestALoginThatTheApplicationMayHoldStaysUntilItHasRestarted(t *testing.T) {
 		t.Errorf("validate finds %+v", r.Checks)
 	}
 	// It stays as long as that is so, whatever is tried.
-	if result, err := w.Sweep(t.Context(), w.caller); err != nil || len(result.Removed) > 0 || len(w.broker.names()) != 2 {
+	if result, err := w.sweep(); err != nil || len(result.Removed) > 0 || len(w.broker.names()) != 2 {
 		t.Errorf("a sweep removed %+v, %v", result.Removed, err)
 	}
 	// And then not under the sessions of those that end slowly.
 	w.broker.sessions[taken] = 1
 	w.app.restartErr = nil
 	for range 2 {
-		if _, err := w.Sweep(t.Context(), w.caller); err != nil || len(w.broker.names()) != 2 {
+		if _, err := w.sweep(); err != nil || len(w.broker.names()) != 2 {
 			t.Errorf("a sweep left %v, %v", w.broker.names(), err)
 		}
 	}
@@ -154,7 +152,7 @@ func TestTheLoginOfACreateThatFailedStaysUntilTheApplicationHasRestarted(t *test
 	if !strings.Contains(op.Message, "could not be restarted") || len(w.broker.names()) != 1 {
 		t.Errorf("the operation says %q, the target has %v", op.Message, w.broker.names())
 	}
-	if result, err := w.Sweep(t.Context(), w.caller); err != nil || len(result.Removed) > 0 {
+	if result, err := w.sweep(); err != nil || len(result.Removed) > 0 {
 		t.Errorf("a sweep removed %+v, %v", result.Removed, err)
 	}
 	w.restartable()
@@ -175,7 +173,7 @@ func TestADeleteTakesTheLoginsWhetherTheApplicationRestartsOrNot(t *testing.T) {
 	if !strings.Contains(op.Message, "web could not be restarted") {
 		t.Errorf("the operation says %q", op.Message)
 	}
-	if _, err := w.Sweep(t.Context(), w.caller); err != nil || len(w.broker.names()) > 0 {
+	if _, err := w.sweep(); err != nil || len(w.broker.names()) > 0 {
 		t.Errorf("the target has %v, %v", w.broker.names(), err)
 	}
 	if left := w.leftBehind(); len(left) != 1 || !strings.HasPrefix(left[0], "restart: ") {
@@ -233,7 +231,7 @@ func TestAnUpdateIsCanceledWhenItsReloadHasTakenEffect(t *testing.T) {
 	if r := w.validated(true); !r.Available() {
 		t.Errorf("after a fix validate finds %+v", r.Checks)
 	}
-	if _, err := w.Sweep(t.Context(), w.caller); err != nil || len(w.broker.names()) != 1 {
+	if _, err := w.sweep(); err != nil || len(w.broker.names()) != 1 {
 		t.Errorf("the target has %v, %v", w.broker.names(), err)
 	}
 }
@@ -313,7 +311,7 @@ func TestALoginThatTheSourceHoldsStaysUntilItsSettingsAreBack(t *testing.T) {
 	reader.Access = patchbay.Reader
 	w.cancelAfterWrite(func() { w.app.down = noWayIn })
 	w.giveUp(w.Put(t.Context(), PutRequest{ID: w.linker, Spec: reader, Caller: w.caller}))
-	if result, err := w.Sweep(t.Context(), w.caller); err != nil || len(result.Removed) > 0 || len(w.broker.names()) != 2 {
+	if result, err := w.sweep(); err != nil || len(result.Removed) > 0 || len(w.broker.names()) != 2 {
 		t.Errorf("a sweep removed %+v, %v", result.Removed, err)
 	}
 	func() {
@@ -321,7 +319,7 @@ func TestALoginThatTheSourceHoldsStaysUntilItsSettingsAreBack(t *testing.T) {
 		w.app.down, w.app.restartErr = nil, notUp
 	}()
 	restarts := w.app.restarts
-	if _, err := w.Sweep(t.Context(), w.caller); err != nil || len(w.broker.names()) != 2 || w.app.restarts == restarts {
+	if _, err := w.sweep(); err != nil || len(w.broker.names()) != 2 || w.app.restarts == restarts {
 		t.Errorf("after %d restarts the target has %v, %v", w.app.restarts-restarts, w.broker.names(), err)
 	}
 	w.restartable()
@@ -349,7 +347,7 @@ func TestALoginInUseStaysWhereNobodyCanBeToldToRestart(t *testing.T) {
 		if left := w.leftBehind(); len(w.broker.names()) != 2 || len(left) != 1 || !strings.Contains(left[0], "StillInUse") {
 			t.Errorf("the target has %v; left over: %q", w.broker.names(), left)
 		}
-		if _, err := w.Sweep(t.Context(), w.caller); err != nil {
+		if _, err := w.sweep(); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -131,7 +131,7 @@ func (r *running) live() error {
 	}
 	what := r.random(6)
 	if there && (what == 5 || what == 4 && r.random(4) > 0) {
-		_, err := r.Sweep(ctx, r.caller)
+		_, err := r.sweep()
 		r.note("sweep")
 		return cmp.Or(err, r.check())
 	}

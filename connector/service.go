@@ -131,12 +131,6 @@ type PreviewStep struct {
 	Text string `json:"text"` // "create role pb_x7k2m9q4_g1 on orders with writer access"
 }
 
-// SweepResult is what a sweep did.
-type SweepResult struct {
-	Removed []patchbay.Leftover `json:"removed"`
-	Left    []patchbay.Leftover `json:"left"`
-}
-
 // API is what the wire needs of the use cases; [Service] has it. Lists take
 // the last page's next as after.
 type API interface {
@@ -183,12 +177,14 @@ type API interface {
 	Abandon(ctx context.Context, id string, caller Caller) (patchbay.Operation, error)
 
 	Leftovers(ctx context.Context, after string, limit int) ([]patchbay.Leftover, string, error)
+	Leftover(ctx context.Context, id string) (patchbay.Leftover, error)
 	// Forget strikes a leftover off the list without removing what it stands for:
 	// its resource is gone for good, or somebody took care of it by hand.
 	Forget(ctx context.Context, id string, caller Caller) error
-	// Sweep tries every leftover now, and looks on every resource for marks that
-	// no connection owns. Each of those that is removed is told of before.
-	Sweep(ctx context.Context, caller Caller) (SweepResult, error)
+	// Sweep begins an operation that tries every leftover now, and looks on every
+	// resource for marks that no connection owns. Each of those that is removed is
+	// told of before. While one has not ended, another is that one.
+	Sweep(ctx context.Context, caller Caller) (patchbay.Operation, error)
 
 	PutResource(ctx context.Context, r ResourceRequest) (res patchbay.Resource, created bool, warnings []string, err error)
 	Resource(ctx context.Context, id patchbay.ID) (patchbay.Resource, error)
@@ -204,6 +200,9 @@ type API interface {
 	ResourceGroups(ctx context.Context, subscription string) ([]patchbay.ResourceGroup, error)
 	ResourceGroup(ctx context.Context, id patchbay.ID) (patchbay.ResourceGroup, error)
 	PutResourceGroup(ctx context.Context, g patchbay.ResourceGroup) error
+	// UpdateResourceGroup writes one that is there; one that is gone is
+	// ResourceNotFound, and stays so.
+	UpdateResourceGroup(ctx context.Context, g patchbay.ResourceGroup) error
 	DeleteResourceGroup(ctx context.Context, id patchbay.ID) error
 	// Process gives the environment that `patchbay run` starts a process with:
 	// every setting of the source.

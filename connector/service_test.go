@@ -189,11 +189,11 @@ func TestAnOldLoginInUseIsNotRevokedUnderItsSessions(t *testing.T) {
 	if err != nil || len(left) != 1 || !strings.Contains(left[0].Why, "2 open sessions") {
 		t.Fatalf("leftovers = %+v, %v", left, err)
 	}
-	if result, err := w.Sweep(t.Context(), w.caller); err != nil || len(result.Removed) != 0 {
+	if result, err := w.sweep(); err != nil || len(result.Removed) != 0 {
 		t.Fatalf("sweep = %+v, %v", result, err)
 	}
 	w.broker.sessions[old] = 0
-	if result, err := w.Sweep(t.Context(), w.caller); err != nil || len(result.Removed) != 1 {
+	if result, err := w.sweep(); err != nil || len(result.Removed) != 1 {
 		t.Fatalf("sweep = %+v, %v", result, err)
 	}
 	if slices.Contains(w.broker.names(), old) {
@@ -217,7 +217,7 @@ func TestADeadTargetDoesNotBlockADelete(t *testing.T) {
 		t.Fatalf("leftovers = %+v, %v", left, err)
 	}
 	w.broker.fail(nil)
-	if _, err := w.Sweep(t.Context(), w.caller); err != nil {
+	if _, err := w.sweep(); err != nil {
 		t.Fatal(err)
 	}
 	if left, _, _ := w.Leftovers(t.Context(), "", 10); len(left) > 0 || len(w.broker.names()) > 0 {
@@ -268,7 +268,7 @@ func TestASweepRemovesStraysAndNothingElse(t *testing.T) {
 	for _, m := range []driver.Mark{stray, theirs} {
 		w.broker.principals[principalName(m)] = driver.PrincipalRequest{Mark: m, Name: principalName(m)}
 	}
-	result, err := w.Sweep(t.Context(), w.caller)
+	result, err := w.sweep()
 	if err != nil || len(result.Removed) != 1 {
 		t.Fatalf("sweep = %+v, %v", result, err)
 	}
@@ -278,6 +278,14 @@ func TestASweepRemovesStraysAndNothingElse(t *testing.T) {
 		t.Errorf("the target has %v, should have %v", got, want)
 	}
 }
+
+// teller is asked to append lines to the audit log.
+type teller struct {
+	Records
+	tell func(patchbay.AuditEntry) error
+}
+
+func (t teller) AppendAudit(_ context.Context, e patchbay.AuditEntry) error { return t.tell(e) }
 
 // A mark is the target's word: it names nothing of others', and takes no place in
 // somebody's terminal. Whose the target is, is told before anything goes.
@@ -305,15 +313,17 @@ func TestASweepBelievesATargetWhatIsItsOwn(t *testing.T) {
 	for name, id := range forged {
 		w.broker.principals[name] = driver.PrincipalRequest{Name: name, Mark: driver.Mark{UID: "forged", Connection: id}}
 	}
-	caller, told := w.caller, 0
-	caller.Tell = func(ctx context.Context, e patchbay.AuditEntry) error {
-		if len(w.broker.names()) != len(forged)-told || !strings.HasSuffix(string(e.Resource), "/db") || len(patchbay.ActOf(ctx).Tenants) != 1 {
-			t.Errorf("told %+v in %v, with %v", e, patchbay.ActOf(ctx).Tenants, w.broker.names())
+	told := 0
+	kept := w.records
+	w.records = teller{kept, func(e patchbay.AuditEntry) error {
+		if len(w.broker.names()) != len(forged)-told || !strings.HasSuffix(string(e.Resource), "/db") || e.Tenant == "" ||
+			e.Caller != w.caller.Name || e.Result != patchbay.AuditSucceeded {
+			t.Errorf("told %+v, with %v", e, w.broker.names())
 		}
 		told++
 		return nil
-	}
-	result, err := w.Sweep(t.Context(), caller)
+	}}
+	result, err := w.sweep()
 	if err != nil || len(result.Removed) != len(forged) || told != len(forged) {
 		t.Fatalf("sweep = %+v, %v; told %d", result, err, told)
 	}
@@ -322,9 +332,9 @@ func TestASweepBelievesATargetWhatIsItsOwn(t *testing.T) {
 			t.Errorf("%+v", l)
 		}
 	}
-	caller.Tell = func(context.Context, patchbay.AuditEntry) error { return patchbay.Errorf(patchbay.Internal, "no log") }
+	w.records = teller{kept, func(patchbay.AuditEntry) error { return patchbay.Errorf(patchbay.Internal, "no log") }}
 	w.broker.principals["pb_gone"] = driver.PrincipalRequest{Name: "pb_gone", Mark: driver.Mark{UID: "forged", Connection: forged["pb_gone"]}}
-	if result, err := w.Sweep(t.Context(), caller); err != nil || len(result.Removed) > 0 || len(w.broker.names()) != 1 {
+	if result, err := w.sweep(); err != nil || len(result.Removed) > 0 || len(w.broker.names()) != 1 {
 		t.Errorf("without a log: %+v, %v", result, err)
 	}
 }

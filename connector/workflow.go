@@ -20,6 +20,7 @@ import (
 //	create, update, rotate   plan → principal → probe → settings → restart → verify (pivot) → revoke
 //	delete                   plan (pivot) → settings → restart → revoke
 //	validate                 validate; with fix: plan → principal → probe → settings → restart → validate
+//	sweep                    retry → marks (pivot)
 //
 // A delete goes forward only: what can't be reached is parked, so that neither
 // a dead source nor a dead target blocks it.
@@ -52,6 +53,7 @@ func (s *Service) Workflows() []saga.Workflow {
 		{Kind: patchbay.OpValidate, Finish: s.finishValidate, Steps: append(forward[:len(forward):len(forward)],
 			saga.Step{Name: stepValidate, Kind: saga.Pivot, Do: s.validate, Timeout: time.Minute},
 		)},
+		s.sweepWorkflow(),
 	}
 }
 

@@ -3,6 +3,7 @@ package saga_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,7 +23,7 @@ func TestCrashesOnSQLite(t *testing.T) {
 	}
 	dir := t.TempDir()
 	template := filepath.Join(dir, "template.db")
-	open := func(path string) *sqlite.Store {
+	open := func(path string) saga.Store {
 		s, err := sqlite.Open(context.Background(), path, sqlite.Options{Readers: 1})
 		if err != nil {
 			t.Fatal(err)
@@ -30,7 +31,7 @@ func TestCrashesOnSQLite(t *testing.T) {
 		return s
 	}
 	closed := func(s saga.Store) {
-		if err := s.(*sqlite.Store).Close(); err != nil {
+		if err := s.(io.Closer).Close(); err != nil {
 			t.Fatal(err)
 		}
 	}

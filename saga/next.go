@@ -249,6 +249,7 @@ func (t *turn) end(ctx context.Context, outcome patchbay.OperationState) (err er
 		t.commit.Leftovers = append(leftovers, t.commit.Leftovers...)
 	}
 	t.op.Result = orElse(t.commit.Result, t.op.Result)
+	t.op.Swept = orElse(t.commit.Swept, t.op.Swept)
 	t.op.Message = orElse(t.commit.Message, t.op.Message)
 	// What the steps needed is sealed, and is not needed any more.
 	t.op.Outputs, t.op.Sealed = nil, nil

@@ -100,6 +100,7 @@ type Commit struct {
 	DeleteConnection patchbay.ID // "" for none
 	Leftovers        []patchbay.Leftover
 	Result           *patchbay.Report // of a validate
+	Swept            *patchbay.Sweep  // of a sweep
 	Message          string           // a warning that comes with success
 }
 

@@ -337,12 +337,20 @@ type effects struct {
 	*bench
 	t       *testing.T
 	api     *connector.Service
-	records *sqlite.Store
+	records effectRecords
 	control *access.Control
 	ends    *ends
 	token   string // of the target's tenant
 	// connection is the one that requests are about.
 	connection patchbay.ID
+}
+
+// effectRecords are what the use cases and their callers' roles are kept in.
+type effectRecords interface {
+	connector.Records
+	saga.Store
+	store.Roles
+	Close() error
 }
 
 // Verify knows the principals by their names, as long as they may sign in.

@@ -453,12 +453,23 @@ func (f *fake) Forget(_ context.Context, id string, _ connector.Caller) error {
 	return nil
 }
 
-func (f *fake) Sweep(context.Context, connector.Caller) (connector.SweepResult, error) {
+func (f *fake) Leftover(_ context.Context, id string) (patchbay.Leftover, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	r := connector.SweepResult{Removed: f.leftovers}
-	f.leftovers = nil
-	return r, nil
+	for _, l := range f.leftovers {
+		if l.ID == id {
+			return l, nil
+		}
+	}
+	return patchbay.Leftover{}, notFound("leftover " + id)
+}
+
+func (f *fake) Sweep(_ context.Context, c connector.Caller) (patchbay.Operation, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	op := f.begin(patchbay.OpSweep, &kept{Connection: patchbay.Connection{ID: patchbay.AllLeftovers, Source: patchbay.AllLeftovers}}, c)
+	f.operation(op.ID).Plan = []string{"retry", "marks"}
+	return *f.operation(op.ID), nil
 }
 
 func (f *fake) PutResource(_ context.Context, r connector.ResourceRequest) (patchbay.Resource, bool, []string, error) {
@@ -643,6 +654,16 @@ func (f *fake) ResourceGroup(_ context.Context, id patchbay.ID) (patchbay.Resour
 func (f *fake) PutResourceGroup(_ context.Context, g patchbay.ResourceGroup) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.groups[g.ID.Key()] = g
+	return nil
+}
+
+func (f *fake) UpdateResourceGroup(_ context.Context, g patchbay.ResourceGroup) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, ok := f.groups[g.ID.Key()]; !ok {
+		return notFound("resource group " + g.ID.Name())
+	}
 	f.groups[g.ID.Key()] = g
 	return nil
 }

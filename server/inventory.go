@@ -118,7 +118,7 @@ func (s *Server) patchResourceGroup(x *exchange) error {
 	if err := arm.DecodeResourceGroupPatch(&g, body); err != nil {
 		return err
 	}
-	if err := s.api.PutResourceGroup(x.ctx, g); err != nil {
+	if err := s.api.UpdateResourceGroup(x.ctx, g); err != nil {
 		return err
 	}
 	return x.json(http.StatusOK, arm.ResourceGroup(g))

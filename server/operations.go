@@ -191,35 +191,24 @@ func (s *Server) forgetLeftover(x *exchange) error {
 // leftover asks whether the caller may do what the route does about the
 // leftover that the path names: at the connection that left it.
 func (x *exchange) leftover() error {
-	x.record = "leftover"
-	for after := ""; ; {
-		page, next, err := x.server.api.Leftovers(x.ctx, after, maxPage)
-		if err != nil {
-			return err
-		}
-		x.records += len(page)
-		for _, l := range page {
-			if l.ID == x.path.Name {
-				return x.allowed(l.Connection)
-			}
-		}
-		if next == "" {
-			return x.absent("")
-		}
-		after = next
+	l, err := x.server.api.Leftover(x.ctx, x.path.Name)
+	if patchbay.CodeOf(err) == patchbay.ResourceNotFound {
+		return x.absent("")
 	}
-}
-
-func (s *Server) sweep(x *exchange) error {
-	r, err := s.api.Sweep(x.ctx, x.caller.Caller)
 	if err != nil {
 		return err
 	}
-	if r.Removed == nil {
-		r.Removed = []patchbay.Leftover{}
+	return x.allowed(l.Connection)
+}
+
+// sweep begins a sweep. It is of no subscription, so its status is only where
+// every operation is.
+func (s *Server) sweep(x *exchange) error {
+	op, err := s.api.Sweep(x.ctx, x.caller.Caller)
+	if err != nil {
+		return err
 	}
-	if r.Left == nil {
-		r.Left = []patchbay.Leftover{}
-	}
-	return x.json(http.StatusOK, r)
+	x.w.Header().Set("Location", x.base()+arm.OperationPath(op.ID))
+	x.w.Header().Set("Retry-After", "1")
+	return x.json(http.StatusAccepted, shown(op))
 }

@@ -149,10 +149,10 @@ var table = []entry{
 		"GET": {own + "leftovers/read", listed, lists, ours, (*Server).listLeftovers},
 	}},
 	{"Patchbay.Connector/leftovers/{id}", "/providers/Patchbay.Connector/leftovers/{leftover}", own + "leftovers/read", methods{
-		"DELETE": {own + "leftovers/delete", byRecord, lists, ours, (*Server).forgetLeftover},
+		"DELETE": {own + "leftovers/delete", byRecord, light, ours, (*Server).forgetLeftover},
 	}},
 	{"Patchbay.Connector/sweep", "/providers/Patchbay.Connector/sweep", own + "leftovers/read", methods{
-		"POST": {own + "leftovers/sweep/action", atServer, dials, ours, (*Server).sweep},
+		"POST": {own + "leftovers/sweep/action", atServer, light, ours, (*Server).sweep},
 	}},
 	{"Patchbay.Connector/settings", "/providers/Patchbay.Connector/settings", asGET, methods{
 		"GET": {own + "settings/read", anywhere, light, ours, (*Server).settingsTable},

@@ -235,11 +235,6 @@ func (p *priced) Process(ctx context.Context, source patchbay.ID, c connector.Ca
 	return p.API.Process(ctx, source, c)
 }
 
-func (p *priced) Sweep(ctx context.Context, c connector.Caller) (connector.SweepResult, error) {
-	p.want("Sweep", dials)
-	return p.API.Sweep(ctx, c)
-}
-
 // Every route that reads by the page, or speaks to a target or a source, says
 // so in the table of routes.
 func TestWhatCostsMuchHasItsPlace(t *testing.T) {
@@ -276,7 +271,7 @@ func TestWhatCostsMuchHasItsPlace(t *testing.T) {
 		}
 	}
 	ask("GET", testPG+"/databases/app", "2026-11-01")
-	for _, what := range []string{"List", "Dryruns", "Operations", "Leftovers", "Resources", "ResourceGroups", "Generate", "Preview", "PutDryrun", "PutResource", "Resource in a target", "Process", "Sweep"} {
+	for _, what := range []string{"List", "Dryruns", "Operations", "Leftovers", "Resources", "ResourceGroups", "Generate", "Preview", "PutDryrun", "PutResource", "Resource in a target", "Process"} {
 		if p.calls[what] == 0 {
 			t.Errorf("nothing calls %s: the test sees less than it did", what)
 		}

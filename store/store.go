@@ -45,6 +45,9 @@ type Records interface {
 	ResourceGroups(ctx context.Context, subscription string) ([]patchbay.ResourceGroup, error)
 	ResourceGroup(ctx context.Context, id patchbay.ID) (patchbay.ResourceGroup, error)
 	PutResourceGroup(ctx context.Context, g patchbay.ResourceGroup) error
+	// UpdateResourceGroup writes one that is there. One that is gone is
+	// ResourceNotFound.
+	UpdateResourceGroup(ctx context.Context, g patchbay.ResourceGroup) error
 	// DeleteResourceGroup removes it, with the dryruns of its locations. It is a
 	// Conflict while there are resources or connections in it.
 	DeleteResourceGroup(ctx context.Context, id patchbay.ID) error
@@ -54,6 +57,9 @@ type Records interface {
 	Operations(ctx context.Context, f OperationFilter, after string, limit int) (page []patchbay.Operation, next string, err error)
 
 	Leftovers(ctx context.Context, after string, limit int) (page []patchbay.Leftover, next string, err error)
+	Leftover(ctx context.Context, id string) (patchbay.Leftover, error)
+	// LeftoversOf are those that one connection left, however many there are.
+	LeftoversOf(ctx context.Context, connection patchbay.ID) ([]patchbay.Leftover, error)
 	// LeftoversAt are those at one resource, however many there are elsewhere.
 	LeftoversAt(ctx context.Context, resource patchbay.ID) ([]patchbay.Leftover, error)
 	// UpdateLeftover writes one that is there: those of operations are written

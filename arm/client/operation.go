@@ -112,15 +112,9 @@ func (c *Client) ForgetLeftover(ctx context.Context, id string) error {
 	return err
 }
 
-// SweepView is what a sweep did.
-type SweepView struct {
-	Removed []patchbay.Leftover `json:"removed"`
-	Left    []patchbay.Leftover `json:"left"`
-}
-
-// Sweep tries every leftover now.
-func (c *Client) Sweep(ctx context.Context) (SweepView, error) {
-	var v SweepView
-	_, _, err := c.send(ctx, request{method: http.MethodPost, path: ownProvider + "/sweep"}, &v)
-	return v, err
+// Sweep begins an operation that tries every leftover now.
+func (c *Client) Sweep(ctx context.Context) (patchbay.Operation, error) {
+	var op patchbay.Operation
+	_, _, err := c.send(ctx, request{method: http.MethodPost, path: ownProvider + "/sweep"}, &op)
+	return op, err
 }

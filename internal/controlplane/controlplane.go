@@ -36,6 +36,7 @@ import (
 	"patchbay.dev/patchbay/server"
 	"patchbay.dev/patchbay/settings"
 	"patchbay.dev/patchbay/sources/envfile"
+	"patchbay.dev/patchbay/store"
 	"patchbay.dev/patchbay/store/sqlite"
 	"patchbay.dev/patchbay/targets/external"
 	"patchbay.dev/patchbay/targets/nats"
@@ -114,7 +115,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	chain := audit.NewChain(func(line []byte) []byte { return keys.MAC(append([]byte("audit\x00"), line...)) })
-	records, err := sqlite.Open(ctx, filepath.Join(dir, DatabaseFile), sqlite.Options{Chain: chain})
+	records, err := open(ctx, filepath.Join(dir, DatabaseFile), chain)
 	if err != nil {
 		return err
 	}
@@ -193,6 +194,20 @@ func Run(ctx context.Context, o Options) (err error) {
 		return web.Serve(serving)
 	})
 	return g.Wait()
+}
+
+// records are all that a control plane keeps.
+type records interface {
+	saga.Store
+	connector.Records
+	store.Roles
+	store.Audit
+	Close() error
+}
+
+// open opens the records: another store is one line here.
+func open(ctx context.Context, path string, chain store.Chain) (records, error) {
+	return sqlite.Open(ctx, path, sqlite.Options{Chain: chain})
 }
 
 // prepare makes the data directory, for its owner alone.

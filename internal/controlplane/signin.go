@@ -7,7 +7,7 @@ import (
 	"patchbay.dev/patchbay/identity"
 	"patchbay.dev/patchbay/keyring"
 	"patchbay.dev/patchbay/server"
-	"patchbay.dev/patchbay/store/sqlite"
+	"patchbay.dev/patchbay/store"
 )
 
 // SignIn says how callers are known. Zero fields take the defaults of package
@@ -20,7 +20,7 @@ type SignIn struct {
 
 // openSignIn gives the server its principals and their tokens. What it gives
 // back ends them.
-func openSignIn(ctx context.Context, records *sqlite.Store, keys *keyring.Keyring, o SignIn, to *server.Options) (closing func(), err error) {
+func openSignIn(ctx context.Context, records store.Directory, keys *keyring.Keyring, o SignIn, to *server.Options) (closing func(), err error) {
 	var providers []identity.Provider
 	if o.Providers != "" {
 		if providers, err = identity.ReadProviders(o.Providers); err != nil {

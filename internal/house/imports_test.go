@@ -44,7 +44,7 @@ var rooms = []room{
 	{pkg: "targets/…", may: driverMay, why: driverWhy},
 	{pkg: "sources/…", may: driverMay, why: driverWhy},
 	{pkg: "networks/…", may: driverMay, why: driverWhy},
-	{pkg: "connector", may: []string{"", "driver", "keyring", "saga", "settings", "store", "internal/failpoint", "internal/version"},
+	{pkg: "connector", may: []string{"", "driver", "keyring", "saga", "settings", "store", "internal/failpoint", "internal/fairshare", "internal/version"},
 		why: "the use cases know contracts, never a product, a database or the wire"},
 	{pkg: "access", may: []string{"", "store"}, why: "who may do what is decided from roles alone, by whatever way it is asked"},
 	{pkg: "audit", may: []string{"", "store"}, why: "the audit log is kept by a store and asked by the wire; it calls neither"},

@@ -14,7 +14,7 @@ import (
 
 const opColumns = `id, request_hash, kind, connection, source, plan, state, step, attempt, cancel, abandon,
 	attention, owner, version, input, sealed, outputs, trail, error, reason, result, message, by, created, updated, ended, target_key, act,
-	share, deaths, trial`
+	share, deaths, trial, swept`
 
 // scanner is a row of [database/sql].
 type scanner interface{ Scan(dest ...any) error }
@@ -22,12 +22,12 @@ type scanner interface{ Scan(dest ...any) error }
 // scanOp reads opColumns, and into more what the query has behind them.
 func scanOp(row scanner, more ...any) (saga.Op, error) {
 	var op saga.Op
-	var plan, outputs, trail, errorText, reason, result, created, updated, ended, act, share string
+	var plan, outputs, trail, errorText, reason, result, created, updated, ended, act, share, swept string
 	err := row.Scan(append([]any{
 		&op.ID, &op.RequestHash, &op.Kind, &op.Connection, &op.Source, &plan, &op.State, &op.Step, &op.Attempt,
 		&op.Cancel, &op.Abandon, &op.Attention, &op.Owner, &op.Version, &op.Input, (*[]byte)(&op.Sealed),
 		&outputs, &trail, &errorText, &reason, &result, &op.Message, &op.By, &created, &updated, &ended, &op.Target, &act,
-		&share, &op.Deaths, &op.Trial,
+		&share, &op.Deaths, &op.Trial, &swept,
 	}, more...)...)
 	if err != nil {
 		return op, err
@@ -37,7 +37,7 @@ func scanOp(row scanner, more ...any) (saga.Op, error) {
 		into any
 	}{
 		{plan, &op.Plan}, {outputs, &op.Outputs}, {trail, &op.Trail},
-		{errorText, &op.Error}, {reason, &op.Reason}, {result, &op.Result}, {act, &op.Act}, {share, &op.Share},
+		{errorText, &op.Error}, {reason, &op.Reason}, {result, &op.Result}, {act, &op.Act}, {share, &op.Share}, {swept, &op.Swept},
 	} {
 		if f.text == "" {
 			continue
@@ -279,6 +279,10 @@ func (s *Store) Advance(ctx context.Context, life saga.Life, a saga.Advance) (pr
 	if err != nil {
 		return "", err
 	}
+	swept, err := asJSON(op.Swept)
+	if err != nil {
+		return "", err
+	}
 	kinds, err := json.Marshal(life.Kinds)
 	if err != nil {
 		return "", err
@@ -287,11 +291,11 @@ func (s *Store) Advance(ctx context.Context, life saga.Life, a saga.Advance) (pr
 		promoted = ""
 		n, err := tx.exec(`UPDATE operation SET state = ?, step = ?, attempt = ?, cancel = ?, abandon = ?, attention = ?,
 				version = version + 1, sealed = ?, outputs = ?, trail = ?, error = ?, reason = ?, result = ?, message = ?, updated = ?, ended = ?,
-				deaths = ?, trial = ?
+				deaths = ?, trial = ?, swept = ?
 			WHERE id = ? AND version = ? AND owner = ?`,
 			string(op.State), op.Step, op.Attempt, op.Cancel, op.Abandon, op.Attention,
 			[]byte(op.Sealed), outputs, trail, errorText, reason, result, op.Message, formatTime(op.Updated), formatTime(op.Ended),
-			op.Deaths, op.Trial, op.ID, op.Version, op.Owner)
+			op.Deaths, op.Trial, swept, op.ID, op.Version, op.Owner)
 		if err != nil {
 			return err
 		}

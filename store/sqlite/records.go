@@ -254,11 +254,29 @@ func (s *Store) ResourceGroup(ctx context.Context, id patchbay.ID) (patchbay.Res
 
 // PutResourceGroup implements [store.Records].
 func (s *Store) PutResourceGroup(ctx context.Context, g patchbay.ResourceGroup) error {
+	return s.putResourceGroup(ctx, g, false)
+}
+
+// UpdateResourceGroup implements [store.Records].
+func (s *Store) UpdateResourceGroup(ctx context.Context, g patchbay.ResourceGroup) error {
+	return s.putResourceGroup(ctx, g, true)
+}
+
+func (s *Store) putResourceGroup(ctx context.Context, g patchbay.ResourceGroup, there bool) error {
 	record, err := json.Marshal(g)
 	if err != nil {
 		return err
 	}
 	return s.lane.do(ctx, func(tx *txn) error {
+		if there {
+			found, err := tx.row([]any{new(int)}, `SELECT 1 FROM resource_group WHERE key = ?`, g.ID.Key())
+			if err != nil {
+				return err
+			}
+			if !found {
+				return notFound(g.ID, "resource group")
+			}
+		}
 		_, err := tx.exec(`INSERT INTO resource_group (key, subscription, record) VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET record = excluded.record`,
 			g.ID.Key(), strings.ToLower(g.ID.Subscription()), string(record))
 		if err == nil {
@@ -358,6 +376,17 @@ func (s *Store) Leftovers(ctx context.Context, after string, limit int) ([]patch
 	return items, next, err
 }
 
+// Leftover implements [store.Records].
+func (s *Store) Leftover(ctx context.Context, id string) (patchbay.Leftover, error) {
+	items, err := list(ctx, s, sealLeftover, `SELECT record, sealed FROM leftover WHERE id = ?`, id)
+	return one(items, err, noLeftover(id))
+}
+
+// LeftoversOf implements [store.Records].
+func (s *Store) LeftoversOf(ctx context.Context, connection patchbay.ID) ([]patchbay.Leftover, error) {
+	return list(ctx, s, sealLeftover, `SELECT record, sealed FROM leftover WHERE connection_key = ? ORDER BY id`, connection.Key())
+}
+
 // LeftoversAt implements [store.Records].
 func (s *Store) LeftoversAt(ctx context.Context, resource patchbay.ID) ([]patchbay.Leftover, error) {
 	return list(ctx, s, sealLeftover, `SELECT record, sealed FROM leftover WHERE resource_key = ? ORDER BY id`, resource.Key())
@@ -386,9 +415,10 @@ func (tx *txn) putLeftover(l patchbay.Leftover) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.exec(`INSERT INTO leftover (id, record, sealed, resource_key) VALUES (?, ?, ?, ?)
-		ON CONFLICT (id) DO UPDATE SET record = excluded.record, sealed = excluded.sealed, resource_key = excluded.resource_key`,
-		l.ID, string(record), []byte(l.Sealed), l.Resource.Key())
+	_, err = tx.exec(`INSERT INTO leftover (id, record, sealed, resource_key, connection_key) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT (id) DO UPDATE SET record = excluded.record, sealed = excluded.sealed,
+			resource_key = excluded.resource_key, connection_key = excluded.connection_key`,
+		l.ID, string(record), []byte(l.Sealed), l.Resource.Key(), l.Connection.Key())
 	return err
 }
 

@@ -31,7 +31,7 @@ func firstRelease(t *testing.T, path string) {
 		`INSERT INTO resource (key, driver, etag, record) VALUES ('/subscriptions/s/a/b', 'envfile', 'e', '{"id":"/subscriptions/s/a/b","etag":"e"}')`,
 		`INSERT INTO connection (key, target_key, state, etag, record) VALUES ('/subscriptions/s/a/b/providers/microsoft.servicelinker/linkers/db', '', 'Accepted', 'e',
 			'{"id":"/subscriptions/s/a/b/providers/Microsoft.ServiceLinker/linkers/db","etag":"e"}')`,
-		`INSERT INTO leftover (id, record) VALUES ('l', '{"id":"l","resource":"/subscriptions/s/A/b"}')`,
+		`INSERT INTO leftover (id, record) VALUES ('l', '{"id":"l","resource":"/subscriptions/s/A/b","connection":"/c"}')`,
 		`INSERT INTO operation (id, request_hash, kind, connection, connection_key, source, source_key, plan, state, step, attempt, cancel, abandon, attention, owner,
 			version, outputs, trail, error, reason, result, message, by, created, updated, ended)
 			VALUES ('op', x'01', 'create', '/subscriptions/s/a/b/providers/Microsoft.ServiceLinker/linkers/db', '/subscriptions/s/a/b/providers/microsoft.servicelinker/linkers/db',
@@ -53,6 +53,9 @@ func TestAnOlderDatabaseIsUpgraded(t *testing.T) {
 	lines, err := s.AuditEntries(t.Context(), store.AuditFilter{}, 0, 0)
 	if err != nil || len(lines) != 1 || lines[0].Seq != 1 || lines[0].Caller != "patchbay" || !strings.Contains(lines[0].Detail, "1 connections, 1 resources") {
 		t.Fatalf("%+v, %v", lines, err)
+	}
+	if of, err := s.LeftoversOf(t.Context(), "/C"); err != nil || len(of) != 1 {
+		t.Fatalf("%+v, %v", of, err)
 	}
 	if at, err := s.LeftoversAt(t.Context(), "/subscriptions/s/a/B"); err != nil || len(at) != 1 || at[0].ID != "l" {
 		t.Fatalf("%+v, %v", at, err)

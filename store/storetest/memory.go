@@ -512,6 +512,18 @@ func (m *Memory) PutResourceGroup(ctx context.Context, g patchbay.ResourceGroup)
 	return nil
 }
 
+// UpdateResourceGroup implements [store.Records].
+func (m *Memory) UpdateResourceGroup(ctx context.Context, g patchbay.ResourceGroup) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, ok := m.groups[g.ID.Key()]; !ok {
+		return missing(string(g.ID), "resource group")
+	}
+	m.groups[g.ID.Key()] = g
+	m.tell(ctx, patchbay.AuditEntry{Action: "Microsoft.Resources/subscriptions/resourceGroups/write", Resource: g.ID})
+	return nil
+}
+
 // DeleteResourceGroup implements [store.Records].
 func (m *Memory) DeleteResourceGroup(ctx context.Context, id patchbay.ID) error {
 	m.mu.Lock()
@@ -575,6 +587,19 @@ func (m *Memory) Leftovers(_ context.Context, after string, limit int) ([]patchb
 	defer m.mu.Unlock()
 	page, next := pick(m.leftovers, after, limit, func(string, patchbay.Leftover) bool { return true })
 	return page, next, nil
+}
+
+// Leftover implements [store.Records].
+func (m *Memory) Leftover(_ context.Context, id string) (patchbay.Leftover, error) {
+	return get(m, m.leftovers, id, id, "leftover")
+}
+
+// LeftoversOf implements [store.Records].
+func (m *Memory) LeftoversOf(_ context.Context, connection patchbay.ID) ([]patchbay.Leftover, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	of, _ := pick(m.leftovers, "", len(m.leftovers), func(_ string, l patchbay.Leftover) bool { return l.Connection.Equal(connection) })
+	return of, nil
 }
 
 // LeftoversAt implements [store.Records].

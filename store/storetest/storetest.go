@@ -351,6 +351,7 @@ func advanceReadsBack(t *testing.T, s Store) {
 		{Name: "principal", Undo: true, Started: start, Ended: start, Attempts: 8, Parked: true, Error: failure}}
 	op.Error, op.Reason, op.Message = failure, &patchbay.Error{Code: patchbay.Canceled, Message: "it was canceled"}, "a warning"
 	op.Result = &patchbay.Report{Checks: []patchbay.Check{{Group: patchbay.CheckNetwork, Result: patchbay.Failure, Fix: "x"}}, Started: start, Ended: start}
+	op.Swept = &patchbay.Sweep{Removed: []patchbay.Leftover{{ID: "l", Created: start, NextTry: start}}, Left: []patchbay.Leftover{}, MoreLeft: 3}
 	op.Updated = start.Add(3 * time.Nanosecond)
 	if _, err := s.Advance(t.Context(), me, saga.Advance{Op: op}); err != nil {
 		t.Fatal(err)
@@ -908,6 +909,14 @@ func groups(t *testing.T, s Store) {
 		t.Fatal(err)
 	}
 	same(t, list, []patchbay.ResourceGroup{g})
+	g.Location = "elsewhere"
+	if err := s.UpdateResourceGroup(ctx, g); err != nil {
+		t.Fatal(err)
+	}
+	if got, err = s.ResourceGroup(ctx, group); err != nil {
+		t.Fatal(err)
+	}
+	same(t, got, g)
 	if err := s.PutResource(ctx, patchbay.Resource{ID: server}, ""); err != nil {
 		t.Fatal(err)
 	}
@@ -919,6 +928,7 @@ func groups(t *testing.T, s Store) {
 		t.Fatal(err)
 	}
 	wantCode(t, s.DeleteResourceGroup(ctx, group), patchbay.ResourceNotFound)
+	wantCode(t, s.UpdateResourceGroup(ctx, g), patchbay.ResourceNotFound) // it does not come back
 	_, err = s.ResourceGroup(ctx, group)
 	wantCode(t, err, patchbay.ResourceNotFound)
 }
@@ -959,7 +969,7 @@ func leftovers(t *testing.T, s Store) {
 			Attempts: 8, Created: start, NextTry: start.Add(time.Hour), Sealed: patchbay.Sealed{byte(i), 0}}
 		all = append(all, l)
 	}
-	all[4].Resource = source
+	all[4].Resource, all[4].Connection = source, linker(source, "other")
 	sub := submission("leaves them", linker(source, "db"))
 	sub.Begin.Leftovers = slices.Clone(all)
 	submit(t, s, sub)
@@ -985,11 +995,23 @@ func leftovers(t *testing.T, s Store) {
 			same(t, at[i], want[i])
 		}
 	}
+	of, err := s.LeftoversOf(t.Context(), patchbay.ID(strings.ToUpper(string(linker(source, "db")))))
+	if err != nil || len(of) != 4 {
+		t.Fatalf("%d leftovers of a connection, %v", len(of), err)
+	}
+	same(t, of, all[:4])
+	one, err := s.Leftover(t.Context(), "4")
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, one, all[4])
 	if err := s.DeleteLeftover(t.Context(), "3"); err != nil {
 		t.Fatal(err)
 	}
 	wantCode(t, s.DeleteLeftover(t.Context(), "3"), patchbay.ResourceNotFound)
 	wantCode(t, s.UpdateLeftover(t.Context(), all[3]), patchbay.ResourceNotFound) // it does not come back
+	_, err = s.Leftover(t.Context(), "3")
+	wantCode(t, err, patchbay.ResourceNotFound)
 	left, _, err := s.Leftovers(t.Context(), "", 0)
 	if err != nil || len(left) != 4 {
 		t.Fatalf("%d left, %v", len(left), err)
