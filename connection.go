@@ -1,6 +1,9 @@
 package patchbay
 
-import "time"
+import (
+	"reflect"
+	"time"
+)
 
 // Connection links a source to a target. It is an extension resource of its
 // source and lives in its source's location.
@@ -97,6 +100,9 @@ type Spec struct {
 	Naming  Naming            `json:"naming,omitempty"`  // default by the target's type
 	Options map[string]string `json:"options,omitempty"` // the target driver's own, e.g. subjects, schema
 }
+
+// IsZero reports whether nothing is asked for.
+func (s Spec) IsZero() bool { return reflect.DeepEqual(s, Spec{}) }
 
 // TargetService names the other end.
 type TargetService struct {

@@ -280,45 +280,48 @@ func readAuth(o *object) *patchbay.Auth {
 }
 
 // authField is one member of one form of authInfo: how it is read, and how it
-// is answered. write is nil for what is never answered.
+// is written.
 type authField struct {
 	name  string
-	since Version
 	read  func(*object, *patchbay.Auth)
-	write func(Version, *patchbay.Auth) any
+	write func(*members, *patchbay.Auth)
 }
 
-func authString(from Version, name string, at func(*patchbay.Auth) *string) authField {
-	return authField{name, from,
-		func(o *object, a *patchbay.Auth) { o.str(from, name, at(a)) },
-		func(_ Version, a *patchbay.Auth) any { return orNull(*at(a)) }}
+func authString(since Version, name string, at func(*patchbay.Auth) *string) authField {
+	return authField{name,
+		func(o *object, a *patchbay.Auth) { o.str(since, name, at(a)) },
+		func(m *members, a *patchbay.Auth) { m.add(since, name, orNull(*at(a))) }}
 }
 
-func authSecret(from Version, name string, at func(*patchbay.Auth) *patchbay.Secret) authField {
-	return authField{name, from, func(o *object, a *patchbay.Auth) { o.secret(from, name, at(a)) }, nil}
+func authSecret(since Version, name string, at func(*patchbay.Auth) *patchbay.Secret) authField {
+	return authField{name,
+		func(o *object, a *patchbay.Auth) { o.secret(since, name, at(a)) },
+		func(m *members, a *patchbay.Auth) { m.secret(since, name, *at(a)) }}
 }
 
 // authFields has the members of each form, in the order in which they are
-// answered (contract section 3.4).
+// written (contract section 3.4).
 var authFields = func() map[patchbay.AuthType][]authField {
 	name := authString(V20220501, "name", func(a *patchbay.Auth) *string { return &a.Name })
 	clientID := authString(V20220501, "clientId", func(a *patchbay.Auth) *string { return &a.ClientID })
 	subscription := authString(V20220501, "subscriptionId", func(a *patchbay.Auth) *string { return &a.SubscriptionID })
 	principal := authString(V20220501, "principalId", func(a *patchbay.Auth) *string { return &a.PrincipalID })
 	userName := authString(V20221101Preview, "userName", func(a *patchbay.Auth) *string { return &a.UserName })
-	roles := authField{"roles", V20221101Preview,
+	roles := authField{"roles",
 		func(o *object, a *patchbay.Auth) { o.strings(V20221101Preview, "roles", &a.Roles) },
-		func(_ Version, a *patchbay.Auth) any { return orNullList(a.Roles) }}
-	behavior := authField{"deleteOrUpdateBehavior", V20221101Preview,
+		func(m *members, a *patchbay.Auth) { m.add(V20221101Preview, "roles", orNullList(a.Roles)) }}
+	behavior := authField{"deleteOrUpdateBehavior",
 		func(o *object, a *patchbay.Auth) {
 			o.oneOf(V20221101Preview, "deleteOrUpdateBehavior", &a.OnChange, behaviors)
 		},
-		func(_ Version, a *patchbay.Auth) any { return orNull(a.OnChange) }}
-	perms := authField{"permissions", V20221101Preview, readPermissions,
-		func(_ Version, a *patchbay.Auth) any { return orNullList(a.Permissions) }}
+		func(m *members, a *patchbay.Auth) {
+			m.add(V20221101Preview, "deleteOrUpdateBehavior", orNull(a.OnChange))
+		}}
+	perms := authField{"permissions", readPermissions,
+		func(m *members, a *patchbay.Auth) { m.add(V20221101Preview, "permissions", orNullList(a.Permissions)) }}
 	secret := authSecret(V20220501, "secret", func(a *patchbay.Auth) *patchbay.Secret { return &a.Secret })
 	certificate := authSecret(V20220501, "certificate", func(a *patchbay.Auth) *patchbay.Secret { return &a.Certificate })
-	info := authField{"secretInfo", V20220501, readSecretInfo, writeSecretInfo}
+	info := authField{"secretInfo", readSecretInfo, writeSecretInfo}
 
 	return map[patchbay.AuthType][]authField{
 		patchbay.AuthSecret:         {name, info},

@@ -10,10 +10,13 @@ import (
 )
 
 // members is a JSON object that keeps its order and leaves out what its
-// version does not know. Optional members without a value are explicit null,
-// as the live service answers them (contract section 11, 19).
+// version does not know. In an answer, optional members without a value are
+// explicit null, as the live service has them (contract section 11, 19), and no
+// secret is there. A request has its secrets, and leaves out what was not said:
+// in a PATCH that stays as it is.
 type members struct {
 	version Version
+	request bool
 	list    []member
 }
 
@@ -23,10 +26,32 @@ type member struct {
 }
 
 func (m *members) add(since Version, name string, value any) {
-	if m.version >= since {
-		m.list = append(m.list, member{name, value})
+	if m.version < since || m.request && saysNothing(value) {
+		return
+	}
+	m.list = append(m.list, member{name, value})
+}
+
+func saysNothing(value any) bool {
+	m, ok := value.(*members)
+	return value == nil || ok && len(m.list) == 0
+}
+
+// secret adds what only a request has.
+func (m *members) secret(since Version, name string, s patchbay.Secret) {
+	if m.request && !s.IsZero() {
+		m.add(since, name, disclosed{s})
 	}
 }
+
+// object is an empty one for the same reader.
+func (m *members) object() *members { return &members{version: m.version, request: m.request} }
+
+// disclosed is a secret on its way to the server: its JSON alone shows it.
+type disclosed struct{ patchbay.Secret }
+
+// MarshalJSON implements [json.Marshaler].
+func (d disclosed) MarshalJSON() ([]byte, error) { return Marshal(d.Reveal()) }
 
 // MarshalJSON implements [json.Marshaler].
 func (m *members) MarshalJSON() ([]byte, error) {
@@ -150,17 +175,36 @@ func linkerProperties(v Version, c patchbay.Connection) any {
 	return m
 }
 
-// spec adds what was asked for.
+// LinkerRequest is the body of a PUT or PATCH of a linker or connector, and of a
+// preview, for [V20261101], secrets included. What the spec leaves at its zero
+// value is not in it, so that a PATCH changes what is named and nothing else; it
+// can't take anything away. [DecodePut] reads the same spec from it.
+func LinkerRequest(s patchbay.Spec) any {
+	p := &members{version: V20261101, request: true}
+	p.spec(s)
+	own := p.object()
+	own.ownSpec(s)
+	p.add(V20261101, "patchbay", own)
+	return &members{list: []member{{"properties", p}}}
+}
+
+// spec adds what was asked for, in the words that Azure has.
 func (m *members) spec(s patchbay.Spec) {
-	v := m.version
-	m.add(V20220501, "targetService", target(v, s.Target))
-	m.add(V20220501, "authInfo", auth(v, s.Auth))
+	m.add(V20220501, "targetService", target(m, s.Target))
+	m.add(V20220501, "authInfo", auth(m, s.Auth))
 	m.add(V20220501, "clientType", orNull(string(s.Client)))
-	m.add(V20220501, "vNetSolution", vnet(v, s.VNet))
-	m.add(V20220501, "secretStore", secretStore(v, s.SecretStore))
+	m.add(V20220501, "vNetSolution", vnet(m, s.VNet))
+	m.add(V20220501, "secretStore", secretStore(m, s.SecretStore))
 	m.add(V20220501, "scope", orNull(s.Scope))
-	m.add(V20221101Preview, "publicNetworkSolution", publicNetwork(v, s.PublicNetwork))
-	m.add(V20221101Preview, "configurationInfo", configuration(v, s.Configuration))
+	m.add(V20221101Preview, "publicNetworkSolution", publicNetwork(m, s.PublicNetwork))
+	m.add(V20221101Preview, "configurationInfo", configuration(m, s.Configuration))
+}
+
+// ownSpec adds what was asked for in Patchbay's own words.
+func (m *members) ownSpec(s patchbay.Spec) {
+	m.add("", "access", orNull(string(s.Access)))
+	m.add("", "naming", orNull(string(s.Naming)))
+	m.add("", "options", orNullMap(s.Options))
 }
 
 // Dryrun is the answer to a GET, PUT or PATCH of a dryrun.
@@ -170,9 +214,7 @@ func Dryrun(v Version, d patchbay.Dryrun) any {
 	p.spec(d.Spec)
 	if s := d.Spec; s.Access != "" || s.Naming != "" || len(s.Options) > 0 {
 		o := &members{}
-		o.add("", "access", orNull(string(s.Access)))
-		o.add("", "naming", orNull(string(s.Naming)))
-		o.add("", "options", orNullMap(s.Options))
+		o.ownSpec(s)
 		p.add(V20261101, "patchbay", o)
 	}
 	properties := &members{version: v}
@@ -231,9 +273,9 @@ func previews(steps []patchbay.DryrunPreview) []any {
 	return items
 }
 
-func target(v Version, t patchbay.TargetService) any {
-	m := &members{version: v}
-	m.add(V20220501, "type", string(t.Type))
+func target(of *members, t patchbay.TargetService) any {
+	m := of.object()
+	m.add(V20220501, "type", orNull(string(t.Type)))
 	if t.Type != patchbay.AzureResource {
 		m.add(V20220501, "endpoint", orNull(t.Endpoint))
 		return m
@@ -241,7 +283,7 @@ func target(v Version, t patchbay.TargetService) any {
 	m.add(V20220501, "id", orNull(string(t.ID)))
 	var properties any
 	if r := t.Resource; r != nil {
-		p := &members{version: v}
+		p := of.object()
 		p.add(V20220501, "type", r.Type)
 		if r.Type == keyVault {
 			p.add(V20220501, "connectAsKubernetesCsiDriver", orNullBool(r.ConnectAsKubernetesCSIDriver))
@@ -254,16 +296,14 @@ func target(v Version, t patchbay.TargetService) any {
 	return m
 }
 
-func auth(v Version, a *patchbay.Auth) any {
+func auth(of *members, a *patchbay.Auth) any {
 	if a == nil {
 		return nil
 	}
-	m := &members{version: v}
+	m := of.object()
 	m.add(V20220501, "authType", string(a.Type))
 	for _, f := range authFields[a.Type] {
-		if f.write != nil {
-			m.add(f.since, f.name, f.write(v, a))
-		}
+		f.write(m, a)
 	}
 	m.add(V20230401Preview, "authMode", orNull(a.Mode))
 	return m
@@ -272,28 +312,35 @@ func auth(v Version, a *patchbay.Auth) any {
 // writeSecretInfo answers where the secret is, never what it is. A connection
 // whose secret Patchbay makes or fetches answers as the live service does:
 // rawValue without a value.
-func writeSecretInfo(v Version, a *patchbay.Auth) any {
-	m := &members{version: v}
+func writeSecretInfo(of *members, a *patchbay.Auth) {
 	s := a.SecretInfo
-	if s == nil || s.Type == patchbay.RawValue || s.Type == "" {
-		m.add(V20220501, "secretType", patchbay.RawValue)
-		return m
+	if s == nil {
+		if of.request {
+			return
+		}
+		s = &patchbay.SecretInfo{}
 	}
-	m.add(V20220501, "secretType", s.Type)
-	if s.Type == patchbay.KeyVaultSecretURI {
+	m := of.object()
+	switch s.Type {
+	case patchbay.RawValue, "":
+		m.add(V20220501, "secretType", patchbay.RawValue)
+		m.secret(V20220501, "value", s.Value)
+	case patchbay.KeyVaultSecretURI:
+		m.add(V20220501, "secretType", s.Type)
 		m.add(V20220501, "value", orNull(s.URI))
-	} else {
+	default:
+		m.add(V20220501, "secretType", s.Type)
 		m.add(V20220501, "name", orNull(s.Name))
 		m.add(V20220501, "version", orNull(s.Version))
 	}
-	return m
+	of.add(V20220501, "secretInfo", m)
 }
 
-func vnet(v Version, n *patchbay.VNetSolution) any {
+func vnet(of *members, n *patchbay.VNetSolution) any {
 	if n == nil {
 		return nil
 	}
-	m := &members{version: v}
+	m := of.object()
 	m.add(V20220501, "type", orNull(n.Type))
 	m.add(V20221101Preview, "deleteOrUpdateBehavior", orNull(n.OnChange))
 	return m
@@ -301,26 +348,26 @@ func vnet(v Version, n *patchbay.VNetSolution) any {
 
 // secretStore and configuration are objects full of nulls when nothing was
 // said, as the live service answers the {} that az always sends.
-func secretStore(v Version, s *patchbay.SecretStore) any {
+func secretStore(of *members, s *patchbay.SecretStore) any {
 	if s == nil {
 		s = &patchbay.SecretStore{}
 	}
-	m := &members{version: v}
+	m := of.object()
 	m.add(V20220501, "keyVaultId", orNull(s.KeyVaultID))
 	m.add(V20221101Preview, "keyVaultSecretName", orNull(s.KeyVaultSecretName))
 	return m
 }
 
-func publicNetwork(v Version, n *patchbay.PublicNetworkSolution) any {
+func publicNetwork(of *members, n *patchbay.PublicNetworkSolution) any {
 	if n == nil {
 		return nil
 	}
-	m := &members{version: v}
+	m := of.object()
 	m.add(V20221101Preview, "action", orNull(n.Action))
 	m.add(V20221101Preview, "deleteOrUpdateBehavior", orNull(n.OnChange))
 	var rules any
 	if f := n.FirewallRules; f != nil {
-		r := &members{version: v}
+		r := of.object()
 		r.add(V20221101Preview, "ipRanges", orNullList(f.IPRanges))
 		r.add(V20221101Preview, "azureServices", orNull(f.AzureServices))
 		r.add(V20221101Preview, "callerClientIP", orNull(f.CallerClientIP))
@@ -330,11 +377,11 @@ func publicNetwork(v Version, n *patchbay.PublicNetworkSolution) any {
 	return m
 }
 
-func configuration(v Version, c *patchbay.ConfigurationInfo) any {
+func configuration(of *members, c *patchbay.ConfigurationInfo) any {
 	if c == nil {
 		c = &patchbay.ConfigurationInfo{}
 	}
-	m := &members{version: v}
+	m := of.object()
 	m.add(V20221101Preview, "action", orNull(c.Action))
 	m.add(V20221101Preview, "deleteOrUpdateBehavior", orNull(c.OnChange))
 	m.add(V20221101Preview, "customizedKeys", orNullMap(c.CustomizedKeys))
@@ -342,20 +389,20 @@ func configuration(v Version, c *patchbay.ConfigurationInfo) any {
 	m.add(V20230401Preview, "additionalConnectionStringProperties", orNullMap(c.ConnectionString))
 	var store any
 	if c.AppConfiguration != "" {
-		s := &members{version: v}
+		s := of.object()
 		s.add(V20230401Preview, "appConfigurationId", c.AppConfiguration)
 		store = s
 	}
 	m.add(V20230401Preview, "configurationStore", store)
-	m.add(V20221101Preview, "daprProperties", dapr(v, c.Dapr))
+	m.add(V20221101Preview, "daprProperties", dapr(of, c.Dapr))
 	return m
 }
 
-func dapr(v Version, p *patchbay.DaprProperties) any {
+func dapr(of *members, p *patchbay.DaprProperties) any {
 	if p == nil {
 		return nil
 	}
-	m := &members{version: v}
+	m := of.object()
 	m.add(V20221101Preview, "version", orNull(p.Version))
 	m.add(V20221101Preview, "componentType", orNull(p.ComponentType))
 	m.add(V20221101Preview, "secretStoreComponent", orNull(p.SecretStoreComponent))
@@ -363,7 +410,7 @@ func dapr(v Version, p *patchbay.DaprProperties) any {
 	if len(p.Metadata) > 0 {
 		items := make([]any, len(p.Metadata))
 		for i, x := range p.Metadata {
-			d := &members{version: v}
+			d := of.object()
 			d.add(V20221101Preview, "name", orNull(x.Name))
 			d.add(V20221101Preview, "value", orNull(x.Value))
 			d.add(V20221101Preview, "secretRef", orNull(x.SecretRef))
@@ -382,9 +429,7 @@ func dapr(v Version, p *patchbay.DaprProperties) any {
 
 func own(c patchbay.Connection) any {
 	m := &members{version: V20261101}
-	m.add("", "access", orNull(string(c.Spec.Access)))
-	m.add("", "naming", orNull(string(c.Spec.Naming)))
-	m.add("", "options", orNullMap(c.Spec.Options))
+	m.ownSpec(c.Spec)
 	m.add("", "generation", c.Generation)
 	m.add("", "principal", orNull(c.Principal))
 	m.add("", "operation", orNull(c.Operation))

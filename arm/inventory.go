@@ -290,7 +290,8 @@ func Subscription(s patchbay.Subscription) any {
 	return m
 }
 
-// Rotate is the body of a rotation.
+// Rotate is the body of a rotation: the new login of a connection whose login
+// was given, and whether the old one ends at once.
 type Rotate struct {
 	Name      string
 	Secret    patchbay.Secret
@@ -306,6 +307,17 @@ func DecodeRotate(body []byte) (Rotate, error) {
 		r.RevokeNow = o.isTrue("revokeNow")
 	})
 	return r, err
+}
+
+// RotateRequest is the body that [DecodeRotate] reads.
+func RotateRequest(r Rotate) any {
+	m := &members{request: true}
+	m.add("", "name", orNull(r.Name))
+	m.secret("", "secret", r.Secret)
+	if r.RevokeNow {
+		m.add("", "revokeNow", true)
+	}
+	return m
 }
 
 // DecodeValidate reads the optional body of a validation and says whether to

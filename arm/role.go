@@ -118,7 +118,7 @@ func DecodeRoleAssignment(scope patchbay.ID, id string, body []byte) (patchbay.R
 		return a, err
 	}
 	a.PrincipalKind = patchbay.PrincipalKind(kind)
-	if a.Role = roleID(role); a.Role == "" {
+	if a.Role = RoleID(role); a.Role == "" {
 		return a, invalid("properties.roleDefinitionId has to be the id of a role definition")
 	}
 	if a.Principal == "" {
@@ -127,9 +127,9 @@ func DecodeRoleAssignment(scope patchbay.ID, id string, body []byte) (patchbay.R
 	return a, nil
 }
 
-// roleID is the GUID in a role definition's id, whatever the scope in front of
+// RoleID is the GUID in a role definition's id, whatever the scope in front of
 // it; a GUID alone is taken too.
-func roleID(s string) string {
+func RoleID(s string) string {
 	const mark = "/providers/" + AuthorizationProvider + "/roleDefinitions/"
 	if at := strings.LastIndex(strings.ToLower(s), strings.ToLower(mark)); at >= 0 {
 		s = s[at+len(mark):]
@@ -229,6 +229,29 @@ func RoleDefinition(scope patchbay.ID, d patchbay.RoleDefinition) any {
 	p.add("", "permissions", []any{Permission(d)})
 	addStamps(p, d.Created, d.CreatedBy, d.Modified, d.ModifiedBy)
 	return roleBody(roleDefinitionID(scope, d.ID), d.ID, definitionType, p)
+}
+
+// RoleDefinitionRequest is the body of a PUT of a custom role.
+func RoleDefinitionRequest(d patchbay.RoleDefinition) any {
+	permission := &members{}
+	permission.add("", "actions", orEmpty(d.Actions))
+	permission.add("", "notActions", orEmpty(d.NotActions))
+	p := &members{}
+	p.add("", "roleName", d.Name)
+	p.add("", "type", "CustomRole")
+	p.add("", "description", d.Description)
+	p.add("", "assignableScopes", d.Scopes)
+	p.add("", "permissions", []any{permission})
+	return &members{list: []member{{"properties", p}}}
+}
+
+// RoleAssignmentRequest is the body of a PUT of an assignment.
+func RoleAssignmentRequest(a patchbay.RoleAssignment) any {
+	p := &members{request: true}
+	p.add("", "roleDefinitionId", roleDefinitionID(a.Scope, a.Role))
+	p.add("", "principalId", a.Principal)
+	p.add("", "description", orNull(a.Description))
+	return &members{list: []member{{"properties", p}}}
 }
 
 // Permission is a role's actions.

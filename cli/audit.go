@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"patchbay.dev/patchbay"
-	"patchbay.dev/patchbay/arm"
+	"patchbay.dev/patchbay/arm/client"
 )
 
 func (a *app) auditCommand() *cobra.Command {
@@ -27,8 +27,8 @@ the one before it under the server's key.`,
 }
 
 // auditQuery declares the flags that narrow the log; since is --since's default.
-func (a *app) auditQuery(cmd *cobra.Command, since string) func() (arm.AuditQuery, error) {
-	var q arm.AuditQuery
+func (a *app) auditQuery(cmd *cobra.Command, since string) func() (client.AuditQuery, error) {
+	var q client.AuditQuery
 	var resource, from, to string
 	f := cmd.Flags()
 	f.StringVar(&q.Caller, "caller", "", "only of this caller, by name or object id")
@@ -38,7 +38,7 @@ func (a *app) auditQuery(cmd *cobra.Command, since string) func() (arm.AuditQuer
 	f.StringVar(&q.Tenant, "tenant", "", "only of this tenant, by id (default: all that you may see)")
 	f.StringVar(&from, "since", since, "from then on: a time (2026-11-23T10:00:00Z), a day, or how long ago (24h)")
 	f.StringVar(&to, "until", "", "until then, likewise")
-	return func() (_ arm.AuditQuery, err error) {
+	return func() (_ client.AuditQuery, err error) {
 		q.Resource = patchbay.ID(resource)
 		if q.Since, err = a.instant("--since", from); err != nil {
 			return q, usageError{err, cmd.CommandPath()}

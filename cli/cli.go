@@ -17,7 +17,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"patchbay.dev/patchbay/arm"
+	"patchbay.dev/patchbay/arm/client"
 )
 
 //go:generate go test -run TestDocumentationIsCurrent -update .
@@ -144,8 +144,8 @@ type app struct {
 	subscription string
 	quiet        bool
 
-	connected *arm.Client
-	inventory []arm.ResourceView // nil until it was asked for
+	connected *client.Client
+	inventory []client.ResourceView // nil until it was asked for
 	asker     asker
 	stdinUsed bool // a secret was read from standard input
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"patchbay.dev/patchbay"
-	"patchbay.dev/patchbay/arm"
+	"patchbay.dev/patchbay/arm/client"
 )
 
 // confluentKind is the one kind of target that has no id: a Kafka cluster and
@@ -75,7 +75,7 @@ func (a *app) runConfluent(cmd *cobra.Command, v connectVerb, ref connectionRef,
 		return err
 	}
 	update := v.name == updateVerb.name
-	common, err := a.properties(cmd, &connectFlags{
+	common, err := a.spec(cmd, &connectFlags{
 		clientType: f.clientType, naming: f.naming,
 		customizedKeys: f.customizedKeys, connstrProps: f.connstrProps, additional: f.additional,
 	})
@@ -90,7 +90,7 @@ func (a *app) runConfluent(cmd *cobra.Command, v connectVerb, ref connectionRef,
 	if err != nil {
 		return err
 	}
-	if update && len(cluster) == 0 && len(registry) == 0 {
+	if update && cluster.IsZero() && registry.IsZero() {
 		return usagef(cmd, "what is to change? Name an endpoint, a key, a client type or another property")
 	}
 	var id patchbay.ID
@@ -105,12 +105,12 @@ func (a *app) runConfluent(cmd *cobra.Command, v connectVerb, ref connectionRef,
 	if strings.HasSuffix(strings.ToLower(id.Name()), schemaSuffix) {
 		return usagef(cmd, "a Kafka connection's name does not end in %s: that is the one to its schema registry", schemaSuffix)
 	}
-	var views []arm.ConnectionView
+	var views []client.ConnectionView
 	for _, end := range []struct {
-		id         patchbay.ID
-		properties map[string]any
+		id   patchbay.ID
+		spec patchbay.Spec
 	}{{id, cluster}, {id + schemaSuffix, registry}} {
-		view, err := a.writeConfluent(cmd, c, end.id, end.properties, update, f.noWait)
+		view, err := a.writeConfluent(cmd, c, end.id, end.spec, update, f.noWait)
 		if err != nil {
 			return err
 		}
@@ -127,21 +127,18 @@ func (a *app) runConfluent(cmd *cobra.Command, v connectVerb, ref connectionRef,
 
 // writeConfluent makes or changes one of the two connections. An update that
 // says nothing of it only reads it.
-func (a *app) writeConfluent(cmd *cobra.Command, c *arm.Client, id patchbay.ID, p map[string]any, update, noWait bool) (arm.ConnectionView, error) {
+func (a *app) writeConfluent(cmd *cobra.Command, c *client.Client, id patchbay.ID, spec patchbay.Spec, update, noWait bool) (client.ConnectionView, error) {
 	ctx := cmd.Context()
-	var v arm.ConnectionView
+	var v client.ConnectionView
 	var op string
 	var err error
 	if update {
-		if v, err = c.Connection(ctx, id); err != nil || len(p) == 0 {
+		if v, err = c.Connection(ctx, id); err != nil || spec.IsZero() {
 			return v, err
 		}
-		if err := mergeProperties(p, v.Raw); err != nil {
-			return v, err
-		}
-		v, op, err = c.PatchConnection(ctx, id, p, v.ETag)
+		v, op, err = c.PatchConnection(ctx, id, spec, v.ETag)
 	} else {
-		v, op, err = c.PutConnection(ctx, id, p)
+		v, op, err = c.PutConnection(ctx, id, spec)
 	}
 	if err != nil {
 		return v, during(err, "write %s", shortName(id))
@@ -167,31 +164,24 @@ func (a *app) confluentName(cmd *cobra.Command, ref connectionRef) (patchbay.ID,
 	return linkerID(source, name)
 }
 
-// confluentEnd is the properties of one of the two connections; a new one has
-// to be told everything.
-func (a *app) confluentEnd(cmd *cobra.Command, common map[string]any, typ patchbay.TargetType, endpoint, key, secret, flag string, whole bool) (map[string]any, error) {
-	p := map[string]any{}
-	for name, value := range common {
-		p[name] = value
-	}
-	if whole && p["clientType"] == nil {
-		p["clientType"] = "none"
+// confluentEnd is what is asked of one of the two connections; a new one has to
+// be told everything.
+func (a *app) confluentEnd(cmd *cobra.Command, spec patchbay.Spec, typ patchbay.TargetType, endpoint, key, secret, flag string, whole bool) (patchbay.Spec, error) {
+	if whole && spec.Client == "" {
+		spec.Client = "none"
 	}
 	if whole && (endpoint == "" || key == "" || secret == "") || (key == "") != (secret == "") {
-		return nil, usagef(cmd, "the %s end needs an endpoint, --%s-key and --%s-secret", flag, flag, flag)
+		return spec, usagef(cmd, "the %s end needs an endpoint, --%s-key and --%s-secret", flag, flag, flag)
 	}
 	if endpoint != "" {
-		p["targetService"] = map[string]any{"type": typ, "endpoint": endpoint}
+		spec.Target = patchbay.TargetService{Type: typ, Endpoint: endpoint}
 	}
 	if key != "" {
 		s, err := a.secretValue(flag+" secret", secret)
 		if err != nil {
-			return nil, err
+			return spec, err
 		}
-		p["authInfo"] = map[string]any{
-			"authType": patchbay.AuthSecret, "name": key,
-			"secretInfo": map[string]any{"secretType": patchbay.RawValue, "value": s.Reveal()},
-		}
+		spec.Auth = &patchbay.Auth{Type: patchbay.AuthSecret, Name: key, SecretInfo: rawSecret(s)}
 	}
-	return p, nil
+	return spec, nil
 }

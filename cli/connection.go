@@ -12,6 +12,7 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/arm"
+	"patchbay.dev/patchbay/arm/client"
 )
 
 func (a *app) connectionCommand() *cobra.Command {
@@ -38,7 +39,7 @@ computes its settings, and patchbay run --local starts a command with them.`,
 }
 
 // start is what every command that talks to the server does first.
-func (a *app) start(cmd *cobra.Command) (*arm.Client, error) {
+func (a *app) start(cmd *cobra.Command) (*client.Client, error) {
 	if err := a.checkOutput(); err != nil {
 		return nil, usageError{err, cmd.CommandPath()}
 	}
@@ -46,7 +47,7 @@ func (a *app) start(cmd *cobra.Command) (*arm.Client, error) {
 }
 
 // one declares a command about one connection.
-func (a *app) one(use, short, long, example string, run func(cmd *cobra.Command, c *arm.Client, ref connectionRef, arg string) error) (*cobra.Command, *connectionRef) {
+func (a *app) one(use, short, long, example string, run func(cmd *cobra.Command, c *client.Client, ref connectionRef, arg string) error) (*cobra.Command, *connectionRef) {
 	ref := &connectionRef{}
 	cmd := &cobra.Command{
 		Use: use + " [SOURCE/NAME]", Short: short, Long: long, Example: example,
@@ -66,6 +67,13 @@ func (a *app) one(use, short, long, example string, run func(cmd *cobra.Command,
 	return cmd, ref
 }
 
+func argument(args []string) string {
+	if len(args) == 0 {
+		return ""
+	}
+	return args[0]
+}
+
 func (a *app) connectionList() *cobra.Command {
 	ref := &connectionRef{}
 	cmd := &cobra.Command{
@@ -82,7 +90,7 @@ func (a *app) connectionList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var found []arm.ConnectionView
+			var found []client.ConnectionView
 			if !ref.named() {
 				found, err = a.connections(ctx)
 			} else {
@@ -107,15 +115,15 @@ func (a *app) connectionList() *cobra.Command {
 	return cmd
 }
 
-func (a *app) printConnection(v arm.ConnectionView) error {
+func (a *app) printConnection(v client.ConnectionView) error {
 	flat, err := flatten(v.Raw)
 	if err != nil {
 		return err
 	}
-	return a.print(flat, func() rows { return connectionRows([]arm.ConnectionView{v}) })
+	return a.print(flat, func() rows { return connectionRows([]client.ConnectionView{v}) })
 }
 
-func connectionRows(found []arm.ConnectionView) rows {
+func connectionRows(found []client.ConnectionView) rows {
 	r := rows{head: []string{"Name", "Source", "Target", "ClientType", "AuthType", "Access", "State"}}
 	for _, v := range found {
 		p := v.Properties
@@ -165,7 +173,7 @@ func (a *app) connectionShow() *cobra.Command {
 	cmd, _ := a.one("show", "Show a connection",
 		"Shows a connection. It has no secret in it: list-configuration shows the settings with their values.",
 		"  patchbay connection show web/orders",
-		func(cmd *cobra.Command, c *arm.Client, ref connectionRef, arg string) error {
+		func(cmd *cobra.Command, c *client.Client, ref connectionRef, arg string) error {
 			id, err := a.resolve(cmd.Context(), ref, arg)
 			if err != nil {
 				return err
@@ -183,7 +191,7 @@ func (a *app) connectionConfigurations() *cobra.Command {
 	cmd, _ := a.one("list-configuration", "Show the settings of a connection, with their values",
 		"Shows the settings that a connection has put on its source, with their values: also the secret ones. A local\nconnection's are computed.",
 		"  patchbay connection list-configuration web/orders -o table\n  patchbay connection list-configuration local/orders",
-		func(cmd *cobra.Command, c *arm.Client, ref connectionRef, arg string) error {
+		func(cmd *cobra.Command, c *client.Client, ref connectionRef, arg string) error {
 			id, err := a.resolve(cmd.Context(), ref, arg)
 			if err != nil {
 				return err
@@ -193,7 +201,7 @@ func (a *app) connectionConfigurations() *cobra.Command {
 				return err
 			}
 			if settings == nil {
-				settings = []arm.SettingView{}
+				settings = []client.SettingView{}
 			}
 			return a.print(map[string]any{"configurations": settings}, func() rows {
 				r := rows{head: []string{"Name", "Value", "Secret"}}
@@ -216,7 +224,7 @@ is changed, unless --fix mends what is safe to mend. The exit status is 4 when a
 check fails.`,
 		`  patchbay connection validate web/orders -o table
   patchbay connection validate web/orders --fix`,
-		func(cmd *cobra.Command, c *arm.Client, ref connectionRef, arg string) error {
+		func(cmd *cobra.Command, c *client.Client, ref connectionRef, arg string) error {
 			id, err := a.resolve(cmd.Context(), ref, arg)
 			if err != nil {
 				return err
@@ -301,7 +309,7 @@ the old one when nothing uses it any more: at no moment is there no working
 credential. A connection whose login was given with --secret needs the new one.`,
 		`  patchbay connection rotate web/orders
   patchbay connection rotate web/orders --secret name=app2 secret=@app2.password`,
-		func(cmd *cobra.Command, c *arm.Client, ref connectionRef, arg string) error {
+		func(cmd *cobra.Command, c *client.Client, ref connectionRef, arg string) error {
 			m, err := pairs("--secret", secret, []string{"name", "secret"})
 			if err != nil {
 				return usageError{err, cmd.CommandPath()}
@@ -309,7 +317,7 @@ credential. A connection whose login was given with --secret needs the new one.`
 			if m["secret"] != "" && file != "" {
 				return usagef(cmd, "give the secret once: secret= or --secret-file")
 			}
-			r := arm.Rotation{Name: m["name"], RevokeNow: now}
+			r := arm.Rotate{Name: m["name"], RevokeNow: now}
 			if len(m) > 0 || file != "" {
 				if r.Secret, err = a.givenSecret(cmd, m["name"], m["secret"], file); err != nil {
 					return err
@@ -345,7 +353,7 @@ func (a *app) connectionDelete() *cobra.Command {
 source or target that is gone does not stop it: what can't be reached is left
 for later, and patchbay leftovers lists it.`,
 		"  patchbay connection delete web/orders --yes",
-		func(cmd *cobra.Command, c *arm.Client, ref connectionRef, arg string) error {
+		func(cmd *cobra.Command, c *client.Client, ref connectionRef, arg string) error {
 			id, err := a.resolve(cmd.Context(), ref, arg)
 			if err != nil {
 				return err
@@ -411,7 +419,7 @@ func (a *app) connectionWait() *cobra.Command {
 	cmd, _ := a.one("wait", "Wait until a connection is in a state",
 		"Waits until a connection is made, changed, deleted, or there. The exit status is 8 when that takes longer than --timeout.",
 		"  patchbay connection wait web/orders --created --timeout 60",
-		func(cmd *cobra.Command, c *arm.Client, ref connectionRef, arg string) error {
+		func(cmd *cobra.Command, c *client.Client, ref connectionRef, arg string) error {
 			if !created && !updated && !deleted && !exists {
 				return usagef(cmd, "what to wait for? --created, --updated, --deleted or --exists")
 			}

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"patchbay.dev/patchbay"
-	"patchbay.dev/patchbay/arm"
+	"patchbay.dev/patchbay/arm/client"
 )
 
 // The exit statuses. The first three are az's.
@@ -71,7 +71,7 @@ func (e statusError) Unwrap() error { return e.err }
 func exitStatus(err error) int {
 	var status statusError
 	var usage usageError
-	var answer arm.AnswerStatus
+	var answer client.AnswerStatus
 	switch {
 	case err == nil:
 		return 0
@@ -83,7 +83,7 @@ func exitStatus(err error) int {
 		return exitTimeout
 	}
 	switch patchbay.CodeOf(err) {
-	case arm.ServerUnreachable, serverUnknown:
+	case client.ServerUnreachable, serverUnknown:
 		return exitNoServer
 	case patchbay.ResourceNotFound, patchbay.SourceNotFound, patchbay.TargetNotFound, patchbay.PrincipalNotFound, patchbay.RoleNotFound:
 		return exitNotFound
@@ -175,4 +175,15 @@ func (a *app) notef(format string, args ...any) {
 	if !a.quiet {
 		a.errorf(format+"\n", args...)
 	}
+}
+
+// during says what was tried, in an error that does not say it.
+func during(err error, format string, args ...any) error {
+	e := patchbay.AsError(err)
+	if e == nil || e.Op != "" || e.Code == patchbay.Internal && e.Err == nil {
+		return err
+	}
+	copied := *e
+	copied.Op = fmt.Sprintf(format, args...)
+	return &copied
 }

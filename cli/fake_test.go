@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/arm"
 )
 
 const (
@@ -304,6 +305,11 @@ func (f *fake) linker(w http.ResponseWriter, r *http.Request, body []byte) {
 		f.fail(w, 400, "InvalidRequestContent", "the body is not JSON", "")
 		return
 	}
+	if err := refusedBody(r.Method, action, body); err != nil {
+		e := patchbay.AsError(err)
+		f.fail(w, 400, string(e.Code), e.Message, "")
+		return
+	}
 	l, exists := f.linkers[id.Key()]
 	if !exists && r.Method != http.MethodPut && action != "preview" && r.Method != http.MethodDelete {
 		f.fail(w, 404, "ResourceNotFound", "there is no connection "+id.Name(), "")
@@ -356,6 +362,18 @@ func (f *fake) linker(w http.ResponseWriter, r *http.Request, body []byte) {
 	default:
 		f.put(w, r, id, doc, exists)
 	}
+}
+
+// refusedBody is what the server says of a body that is not a connection's.
+func refusedBody(method, action string, body []byte) error {
+	var err error
+	switch {
+	case method == http.MethodPut, action == "preview":
+		_, err = arm.DecodePut(arm.V20261101, body)
+	case method == http.MethodPatch:
+		_, err = arm.DecodePatch(arm.V20261101, body)
+	}
+	return err
 }
 
 func (f *fake) put(w http.ResponseWriter, r *http.Request, id patchbay.ID, doc map[string]any, exists bool) {

@@ -11,7 +11,7 @@ import (
 	"strings"
 
 	"patchbay.dev/patchbay"
-	"patchbay.dev/patchbay/arm"
+	"patchbay.dev/patchbay/arm/client"
 )
 
 // serverUnknown is the code of a command line that nothing says a server to.
@@ -57,13 +57,13 @@ func (a *app) data() string {
 // found is a server that was found, and how: local is that of the data
 // directory.
 type found struct {
-	arm.ClientConfig
+	client.Config
 	local bool
 }
 
 // findServer finds the server, and whom to trust about it.
 func (a *app) findServer() (found, error) {
-	f := found{ClientConfig: arm.ClientConfig{
+	f := found{Config: client.Config{
 		URL:       first(a.url, a.Getenv("PATCHBAY_URL")),
 		UserAgent: "patchbay/" + a.Version.Version + " (" + runtime.GOOS + "/" + runtime.GOARCH + ")",
 	}}
@@ -93,7 +93,7 @@ func (a *app) findServer() (found, error) {
 }
 
 // client finds the server and is ready to sign in to it.
-func (a *app) client() (*arm.Client, error) {
+func (a *app) client() (*client.Client, error) {
 	if a.connected != nil {
 		return a.connected, nil
 	}
@@ -112,7 +112,7 @@ func (a *app) client() (*arm.Client, error) {
 	if strings.ContainsFunc(f.Token.Reveal(), func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return nil, patchbay.Errorf(patchbay.Unauthenticated, "the token has a character that tokens do not have")
 	}
-	c, err := arm.NewClient(f.ClientConfig)
+	c, err := client.New(f.Config)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +129,7 @@ func (a *app) token(f found) (patchbay.Secret, error) {
 		if env := a.Getenv("PATCHBAY_TOKEN"); env != "" {
 			return patchbay.NewSecret(env), nil
 		}
-		token, ok, err := a.loginToken(f.ClientConfig)
+		token, ok, err := a.loginToken(f.Config)
 		var unseen unseenLogin
 		if f.local && errors.As(err, &unseen) {
 			err = nil // a home that can't be read is in nobody's way who has the data directory

@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"patchbay.dev/patchbay"
-	"patchbay.dev/patchbay/arm"
+	"patchbay.dev/patchbay/arm/client"
 )
 
 // Local connections are those of a developer's own machine. They have no
@@ -51,7 +51,7 @@ func (a *app) home(ctx context.Context, r connectionRef) (patchbay.ID, error) {
 		}
 	}
 	id, err := patchbay.ParseID(string(group.Location(location)))
-	if err != nil || id.Name() != location || !arm.IsLocation(id) {
+	if err != nil || id.Name() != location || !client.IsLocation(id) {
 		return "", patchbay.Errorf(patchbay.InvalidArgument, "%q can't be the name of a location", location)
 	}
 	return id, nil
@@ -79,7 +79,7 @@ func (a *app) locationOf(ctx context.Context, group patchbay.ID) (string, error)
 // connectionOf is the id of a connection of that name, on a source or in a
 // location.
 func connectionOf(home patchbay.ID, name string) patchbay.ID {
-	if arm.IsLocation(home) {
+	if client.IsLocation(home) {
 		return home.Connector(name)
 	}
 	return home.Linker(name)

@@ -22,12 +22,13 @@ import (
 	"github.com/gofrs/flock"
 	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
-	"github.com/zitadel/oidc/v3/pkg/client"
+	oidc "github.com/zitadel/oidc/v3/pkg/client"
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/arm"
+	"patchbay.dev/patchbay/arm/client"
 )
 
 const (
@@ -130,7 +131,7 @@ func (a *app) writeLogin(l login) error {
 
 // loginToken is the token of the login to a server, a new one when it is about
 // to expire; ok is false when nobody has signed in.
-func (a *app) loginToken(server arm.ClientConfig) (token patchbay.Secret, ok bool, err error) {
+func (a *app) loginToken(server client.Config) (token patchbay.Secret, ok bool, err error) {
 	l, ok, err := a.readLogin(server.URL)
 	if err != nil || !ok {
 		return patchbay.Secret{}, false, err
@@ -152,7 +153,7 @@ func (l login) fresh(now time.Time) bool { return l.Token != "" && now.Add(fresh
 
 // renew gets a new token. One process does it at a time: a refresh token may be
 // good once only.
-func (a *app) renew(server arm.ClientConfig) (login, error) {
+func (a *app) renew(server client.Config) (login, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), renewTimeout)
 	defer cancel()
 	lock := flock.New(a.loginFile(server.URL) + ".lock")
@@ -205,8 +206,8 @@ func (a *app) refresh(ctx context.Context, l *login) error {
 }
 
 // signInPrincipal gets a service principal's token from the server.
-func (a *app) signInPrincipal(ctx context.Context, server arm.ClientConfig, l *login, secret patchbay.Secret) error {
-	c, err := arm.NewClient(server)
+func (a *app) signInPrincipal(ctx context.Context, server client.Config, l *login, secret patchbay.Secret) error {
+	c, err := client.New(server)
 	if err != nil {
 		return err
 	}
@@ -368,7 +369,7 @@ func (a *app) login(cmd *cobra.Command, o loginOptions) error {
 	if err != nil {
 		return err
 	}
-	server := found.ClientConfig
+	server := found.Config
 	l := login{Server: server.URL, ClientID: o.clientID, Tenant: o.tenant}
 	switch {
 	case o.principal:
@@ -401,7 +402,7 @@ func (a *app) login(cmd *cobra.Command, o loginOptions) error {
 	return a.printCaller(who)
 }
 
-func (a *app) loginPrincipal(cmd *cobra.Command, server arm.ClientConfig, l *login, o loginOptions) (err error) {
+func (a *app) loginPrincipal(cmd *cobra.Command, server client.Config, l *login, o loginOptions) (err error) {
 	var secret patchbay.Secret
 	switch {
 	case o.clientID == "":
@@ -424,7 +425,7 @@ func (a *app) loginPrincipal(cmd *cobra.Command, server arm.ClientConfig, l *log
 
 // loginPerson signs a person in with a code on another device, or in another
 // window (RFC 8628).
-func (a *app) loginPerson(ctx context.Context, server arm.ClientConfig, l *login, name string) error {
+func (a *app) loginPerson(ctx context.Context, server client.Config, l *login, name string) error {
 	p, err := a.providerNamed(ctx, server, name)
 	if err != nil {
 		return err
@@ -433,7 +434,7 @@ func (a *app) loginPerson(ctx context.Context, server arm.ClientConfig, l *login
 		return err
 	}
 	h := providerHTTP()
-	endpoints, err := client.Discover(ctx, p.Issuer, h)
+	endpoints, err := oidc.Discover(ctx, p.Issuer, h)
 	if err != nil {
 		return patchbay.Errorf(patchbay.Unauthenticated, "the provider %s does not say how to sign in: %w", p.Name, err)
 	}
@@ -466,8 +467,8 @@ func (a *app) loginPerson(ctx context.Context, server arm.ClientConfig, l *login
 }
 
 // providerNamed is the provider to sign in at.
-func (a *app) providerNamed(ctx context.Context, server arm.ClientConfig, name string) (arm.ProviderView, error) {
-	c, err := arm.NewClient(server)
+func (a *app) providerNamed(ctx context.Context, server client.Config, name string) (arm.ProviderView, error) {
+	c, err := client.New(server)
 	if err != nil {
 		return arm.ProviderView{}, err
 	}
@@ -501,8 +502,8 @@ func (a *app) providerNamed(ctx context.Context, server arm.ClientConfig, name s
 }
 
 // whoIs asks the server whose the token is.
-func (a *app) whoIs(ctx context.Context, server arm.ClientConfig) (arm.CallerView, error) {
-	c, err := arm.NewClient(server)
+func (a *app) whoIs(ctx context.Context, server client.Config) (arm.CallerView, error) {
+	c, err := client.New(server)
 	if err != nil {
 		return arm.CallerView{}, err
 	}
@@ -510,7 +511,7 @@ func (a *app) whoIs(ctx context.Context, server arm.ClientConfig) (arm.CallerVie
 	return callerOf(ctx, c)
 }
 
-func callerOf(ctx context.Context, c *arm.Client) (arm.CallerView, error) {
+func callerOf(ctx context.Context, c *client.Client) (arm.CallerView, error) {
 	ways, err := c.SignIn(ctx)
 	if err != nil {
 		return arm.CallerView{}, err

@@ -2,20 +2,19 @@ package cli
 
 import (
 	"context"
+	"golang.org/x/sync/errgroup"
 	"slices"
 	"strings"
 	"sync"
 
-	"golang.org/x/sync/errgroup"
-
 	"patchbay.dev/patchbay"
-	"patchbay.dev/patchbay/arm"
+	"patchbay.dev/patchbay/arm/client"
 )
 
 // Short names: whatever a person may write in place of an ARM id is looked up
 // in the inventory, and accepted where it names one thing only.
 
-func (a *app) resources(ctx context.Context) ([]arm.ResourceView, error) {
+func (a *app) resources(ctx context.Context) ([]client.ResourceView, error) {
 	if a.inventory != nil {
 		return a.inventory, nil
 	}
@@ -27,7 +26,7 @@ func (a *app) resources(ctx context.Context) ([]arm.ResourceView, error) {
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(found, func(x, y arm.ResourceView) int { return strings.Compare(x.ID.Key(), y.ID.Key()) })
+	slices.SortFunc(found, func(x, y client.ResourceView) int { return strings.Compare(x.ID.Key(), y.ID.Key()) })
 	a.inventory = found
 	return found, nil
 }
@@ -38,17 +37,17 @@ type lookup struct {
 	name  string
 	group string // only in this resource group, when it is not ""
 	flag  string // the one that takes a full id
-	fits  func(arm.ResourceView) bool
+	fits  func(client.ResourceView) bool
 }
 
 // find is the one resource that is meant.
-func (a *app) find(ctx context.Context, l lookup) (arm.ResourceView, error) {
+func (a *app) find(ctx context.Context, l lookup) (client.ResourceView, error) {
 	inventory, err := a.resources(ctx)
 	if err != nil {
-		return arm.ResourceView{}, err
+		return client.ResourceView{}, err
 	}
 	sub := first(a.subscription, a.Getenv("PATCHBAY_SUBSCRIPTION"))
-	var found []arm.ResourceView
+	var found []client.ResourceView
 	var fitting []string
 	for _, r := range inventory {
 		switch {
@@ -68,13 +67,13 @@ func (a *app) find(ctx context.Context, l lookup) (arm.ResourceView, error) {
 	case 0:
 		e := patchbay.Errorf(patchbay.ResourceNotFound, "there is no %s %q in the inventory%s", l.what, l.name, didYouMean(l.name, fitting)).
 			WithFix("patchbay resource list   (and patchbay resource add, to register one)")
-		return arm.ResourceView{}, e
+		return client.ResourceView{}, e
 	}
 	ids := make([]string, len(found))
 	for i, r := range found {
 		ids[i] = string(r.ID)
 	}
-	return arm.ResourceView{}, patchbay.Errorf(patchbay.InvalidArgument, "%d resources are named %q: %s", len(found), l.name, strings.Join(ids, ", ")).
+	return client.ResourceView{}, patchbay.Errorf(patchbay.InvalidArgument, "%d resources are named %q: %s", len(found), l.name, strings.Join(ids, ", ")).
 		WithFix("name one by its id, with %s, or its resource group", l.flag)
 }
 
@@ -88,7 +87,7 @@ func (a *app) source(ctx context.Context, name, id, group string) (patchbay.ID, 
 	}
 	r, err := a.find(ctx, lookup{
 		what: "source", name: name, group: first(group, a.Getenv("PATCHBAY_RESOURCE_GROUP")), flag: "--source-id",
-		fits: func(r arm.ResourceView) bool { return !isTargetType(r.ID.Type()) },
+		fits: func(r client.ResourceView) bool { return !isTargetType(r.ID.Type()) },
 	})
 	return r.ID, err
 }
@@ -109,7 +108,7 @@ func (a *app) sources(ctx context.Context) ([]patchbay.ID, error) {
 }
 
 // connections are those of every source in the inventory.
-func (a *app) connections(ctx context.Context) ([]arm.ConnectionView, error) {
+func (a *app) connections(ctx context.Context) ([]client.ConnectionView, error) {
 	sources, err := a.sources(ctx)
 	if err != nil {
 		return nil, err
@@ -119,7 +118,7 @@ func (a *app) connections(ctx context.Context) ([]arm.ConnectionView, error) {
 		return nil, err
 	}
 	var mu sync.Mutex
-	found := []arm.ConnectionView{}
+	found := []client.ConnectionView{}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(8)
 	for _, source := range sources {
@@ -134,7 +133,7 @@ func (a *app) connections(ctx context.Context) ([]arm.ConnectionView, error) {
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	slices.SortFunc(found, func(x, y arm.ConnectionView) int { return strings.Compare(x.ID.Key(), y.ID.Key()) })
+	slices.SortFunc(found, func(x, y client.ConnectionView) int { return strings.Compare(x.ID.Key(), y.ID.Key()) })
 	return found, nil
 }
 
@@ -229,7 +228,7 @@ func (a *app) resolve(ctx context.Context, ref connectionRef, arg string) (patch
 
 // pick asks which of the connections is meant; where nobody can be asked, only
 // a single one is an answer.
-func (a *app) pick(ctx context.Context, ref connectionRef, some []arm.ConnectionView, source string) (patchbay.ID, error) {
+func (a *app) pick(ctx context.Context, ref connectionRef, some []client.ConnectionView, source string) (patchbay.ID, error) {
 	of := ""
 	if source != "" {
 		of = " of " + source
@@ -296,7 +295,7 @@ func (a *app) target(ctx context.Context, k targetKind, t targetRef) (patchbay.I
 	}
 	r, err := a.find(ctx, lookup{
 		what: k.product + " target", name: name, group: t.group, flag: "--target-id",
-		fits: func(r arm.ResourceView) bool { return k.serves(r.ID.Type()) },
+		fits: func(r client.ResourceView) bool { return k.serves(r.ID.Type()) },
 	})
 	if err != nil {
 		return "", err
@@ -357,4 +356,21 @@ func shortForm(k targetKind, id patchbay.ID) string {
 		}
 	}
 	return s
+}
+
+func sourceName(id patchbay.ID) string {
+	source, _, _ := id.ConnectionSource()
+	return source.Name()
+}
+
+// targetShort is a target as people name it: orders/shop.
+func targetShort(id patchbay.ID) string {
+	server := id
+	for parent := server.Parent(); parent != "" && parent.Type() != ""; parent = parent.Parent() {
+		server = parent
+	}
+	if server == id || id.Name() == "default" {
+		return server.Name()
+	}
+	return server.Name() + "/" + id.Name()
 }

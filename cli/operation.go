@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"patchbay.dev/patchbay"
-	"patchbay.dev/patchbay/arm"
+	"patchbay.dev/patchbay/arm/client"
 )
 
 func (a *app) operationCommand() *cobra.Command {
@@ -24,13 +24,13 @@ func (a *app) operationCommand() *cobra.Command {
 		a.operationList(), a.operationShow(),
 		a.operationAction("cancel", "Cancel an operation that runs",
 			"Asks an operation to go back: what it did is undone. After the moment at which the source has its new settings, it can't.", false,
-			(*arm.Client).CancelOperation),
+			(*client.Client).CancelOperation),
 		a.operationAction("retry", "Let an operation that waits try again now",
 			"An operation that can't go on tries again by itself, more and more seldom; this lets it try at once.", false,
-			(*arm.Client).RetryOperation),
+			(*client.Client).RetryOperation),
 		a.operationAction("abandon", "Give an operation up",
 			"Ends an operation that can't go on. What it made and could not undo becomes a leftover, which is removed when it can be.", true,
-			(*arm.Client).AbandonOperation),
+			(*client.Client).AbandonOperation),
 	)
 	return cmd
 }
@@ -52,7 +52,7 @@ func (a *app) operationList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			q := arm.OperationQuery{Active: active, Limit: top}
+			q := client.OperationQuery{Active: active, Limit: top}
 			switch {
 			case ref.connection != "" && (ref.source != "" || ref.sourceID != ""), strings.Contains(ref.connection, "/"):
 				// Not looked up: the operations of a connection that is gone are
@@ -175,7 +175,7 @@ func trailRows(op patchbay.Operation) rows {
 	return r
 }
 
-func (a *app) operationAction(name, short, long string, asks bool, act func(*arm.Client, context.Context, string) (patchbay.Operation, error)) *cobra.Command {
+func (a *app) operationAction(name, short, long string, asks bool, act func(*client.Client, context.Context, string) (patchbay.Operation, error)) *cobra.Command {
 	var yes bool
 	cmd := &cobra.Command{
 		Use: name + " ID", Short: short, Long: long,
@@ -214,7 +214,7 @@ func (a *app) completeOperations(cmd *cobra.Command, args []string, _ string) ([
 		if err != nil {
 			return nil
 		}
-		ops, _ := c.Operations(ctx, arm.OperationQuery{Limit: 20})
+		ops, _ := c.Operations(ctx, client.OperationQuery{Limit: 20})
 		names := make([]string, len(ops))
 		for i, op := range ops {
 			names[i] = clean(op.ID) + "\t" + clean(string(op.Kind)+" "+shortName(op.Connection)+" "+string(op.State))

@@ -10,6 +10,7 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/arm"
+	"patchbay.dev/patchbay/arm/client"
 )
 
 func (a *app) principalCommand() *cobra.Command {
@@ -137,7 +138,7 @@ func (a *app) principalList() *cobra.Command {
 }
 
 // onPrincipal declares a command about one principal.
-func (a *app) onPrincipal(cmd *cobra.Command, run func(ctx context.Context, c *arm.Client, id string) error) *cobra.Command {
+func (a *app) onPrincipal(cmd *cobra.Command, run func(ctx context.Context, c *client.Client, id string) error) *cobra.Command {
 	cmd.Args = cobra.ExactArgs(1)
 	cmd.ValidArgsFunction = a.completePrincipals
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -173,7 +174,7 @@ func (a *app) principalShow() *cobra.Command {
 		Short:   "Show a principal",
 		Long:    "Shows a principal, by its name, object id or client id.",
 		Example: "  patchbay principal show deployer",
-	}, func(ctx context.Context, c *arm.Client, id string) error {
+	}, func(ctx context.Context, c *client.Client, id string) error {
 		p, err := c.Principal(ctx, id)
 		if err != nil {
 			return err
@@ -192,7 +193,7 @@ func (a *app) principalUpdate() *cobra.Command {
 once. They stay ended when it is enabled again.`,
 		Example: `  patchbay principal update deployer --disable
   patchbay principal update deployer --name ci-deployer`,
-	}, func(ctx context.Context, c *arm.Client, id string) error {
+	}, func(ctx context.Context, c *client.Client, id string) error {
 		r := arm.PrincipalRequest{Name: name}
 		if disable || enable {
 			r.Disabled = &disable
@@ -223,7 +224,7 @@ once, and with them every token that was issued for them. With --append they go
 on until they expire: so that one replaces the other without a gap.`,
 		Example: `  patchbay principal reset-secret deployer
   patchbay principal reset-secret deployer --append --expires 2160h`,
-	}, func(ctx context.Context, c *arm.Client, id string) error {
+	}, func(ctx context.Context, c *client.Client, id string) error {
 		if expires < 0 {
 			return patchbay.Errorf(patchbay.InvalidArgument, "--expires is not negative")
 		}
@@ -244,11 +245,11 @@ func (a *app) principalDelete() *cobra.Command {
 		Short:   "Delete a principal, with its roles",
 		Long:    "Deletes a principal and its role assignments. Its tokens end at once.",
 		Example: "  patchbay principal delete deployer",
-	}, func(ctx context.Context, c *arm.Client, id string) error { return c.DeletePrincipal(ctx, id) })
+	}, func(ctx context.Context, c *client.Client, id string) error { return c.DeletePrincipal(ctx, id) })
 }
 
 // tenantNamed is the id of the tenant that is meant; "" is the only one.
-func tenantNamed(ctx context.Context, c *arm.Client, name string) (string, error) {
+func tenantNamed(ctx context.Context, c *client.Client, name string) (string, error) {
 	list, err := c.Tenants(ctx)
 	if err != nil {
 		return "", err

@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"patchbay.dev/patchbay"
-	"patchbay.dev/patchbay/arm"
+	"patchbay.dev/patchbay/arm/client"
 )
 
 func (a *app) resourceCommand() *cobra.Command {
@@ -513,15 +513,15 @@ func setList(m map[string]any, name string, values []string) {
 	}
 }
 
-func (a *app) printResource(v arm.ResourceView) error {
+func (a *app) printResource(v client.ResourceView) error {
 	flat, err := flatten(v.Raw)
 	if err != nil {
 		return err
 	}
-	return a.print(flat, func() rows { return resourceRows([]arm.ResourceView{v}) })
+	return a.print(flat, func() rows { return resourceRows([]client.ResourceView{v}) })
 }
 
-func resourceRows(found []arm.ResourceView) rows {
+func resourceRows(found []client.ResourceView) rows {
 	r := rows{head: []string{"Name", "ResourceGroup", "Type", "Driver", "Endpoint", "State"}}
 	for _, v := range found {
 		r.add(v.ID.Name(), v.ID.ResourceGroup(), v.ID.Type(), v.Properties.Driver, v.Properties.Endpoint, string(v.Properties.State))
@@ -545,7 +545,7 @@ func (a *app) resourceList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			found := []arm.ResourceView{}
+			found := []client.ResourceView{}
 			flat := []map[string]any{}
 			for _, v := range every {
 				if group != "" && !strings.EqualFold(v.ID.ResourceGroup(), group) || driver != "" && v.Properties.Driver != driver ||

@@ -10,6 +10,7 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/arm"
+	"patchbay.dev/patchbay/arm/client"
 )
 
 func (a *app) roleCommand() *cobra.Command {
@@ -78,14 +79,14 @@ func (a *app) onlySubscription(ctx context.Context) (patchbay.ID, error) {
 }
 
 // roleNamed is the role that is meant, by its name or GUID.
-func (a *app) roleNamed(ctx context.Context, scope patchbay.ID, name string) (arm.RoleDefinitionView, error) {
+func (a *app) roleNamed(ctx context.Context, scope patchbay.ID, name string) (client.RoleDefinitionView, error) {
 	c, err := a.client()
 	if err != nil {
-		return arm.RoleDefinitionView{}, err
+		return client.RoleDefinitionView{}, err
 	}
 	list, err := c.RoleDefinitions(ctx, scope)
 	if err != nil {
-		return arm.RoleDefinitionView{}, err
+		return client.RoleDefinitionView{}, err
 	}
 	var names []string
 	for _, d := range list {
@@ -94,7 +95,7 @@ func (a *app) roleNamed(ctx context.Context, scope patchbay.ID, name string) (ar
 		}
 		names = append(names, d.Properties.RoleName)
 	}
-	return arm.RoleDefinitionView{}, patchbay.Errorf(patchbay.RoleNotFound, "there is no role %q that can be assigned at %s%s", name, scope, didYouMean(name, names)).
+	return client.RoleDefinitionView{}, patchbay.Errorf(patchbay.RoleNotFound, "there is no role %q that can be assigned at %s%s", name, scope, didYouMean(name, names)).
 		WithFix("patchbay role definition list -o table")
 }
 
@@ -111,7 +112,7 @@ type assignmentView struct {
 }
 
 // named gives assignments their names.
-func (a *app) named(ctx context.Context, scope patchbay.ID, list []arm.RoleAssignmentView) ([]assignmentView, error) {
+func (a *app) named(ctx context.Context, scope patchbay.ID, list []client.RoleAssignmentView) ([]assignmentView, error) {
 	views := []assignmentView{}
 	if len(list) == 0 {
 		return views, nil
@@ -163,9 +164,9 @@ func shortScope(id patchbay.ID) string {
 
 // grant is a role of somebody's somewhere, in the server's words.
 type grant struct {
-	client    *arm.Client
+	client    *client.Client
 	scope     patchbay.ID
-	role      arm.RoleDefinitionView
+	role      client.RoleDefinitionView
 	principal string // object id
 }
 
@@ -218,7 +219,7 @@ stays as it is.`,
 			if err != nil {
 				return during(err, "assign %s to %s", g.role.Properties.RoleName, to)
 			}
-			views, err := a.named(ctx, g.scope, []arm.RoleAssignmentView{v})
+			views, err := a.named(ctx, g.scope, []client.RoleAssignmentView{v})
 			if err != nil {
 				return err
 			}
@@ -310,7 +311,7 @@ there, given at that scope or above it.`,
 				if err != nil {
 					return err
 				}
-				list = slices.DeleteFunc(list, func(v arm.RoleAssignmentView) bool { return !strings.EqualFold(v.Properties.Principal, who) })
+				list = slices.DeleteFunc(list, func(v client.RoleAssignmentView) bool { return !strings.EqualFold(v.Properties.Principal, who) })
 			}
 			views, err := a.named(ctx, scope, list)
 			if err != nil {
@@ -349,7 +350,7 @@ type definitionView struct {
 	Scopes      []patchbay.ID `json:"assignableScopes"`
 }
 
-func viewOf(d arm.RoleDefinitionView) definitionView {
+func viewOf(d client.RoleDefinitionView) definitionView {
 	v := definitionView{
 		ID: d.ID, Name: d.Name, RoleName: d.Properties.RoleName, Type: d.Properties.Type, Description: d.Properties.Description,
 		Actions: []string{}, NotActions: []string{}, Scopes: d.Properties.Scopes,

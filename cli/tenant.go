@@ -5,7 +5,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"patchbay.dev/patchbay"
-	"patchbay.dev/patchbay/arm"
+	"patchbay.dev/patchbay/arm/client"
 )
 
 func (a *app) tenantCommand() *cobra.Command {
@@ -48,7 +48,7 @@ one, and nothing of one shows in another. A server begins with one.`,
 			if err != nil {
 				return during(err, "create the tenant %s", args[0])
 			}
-			return a.print(t, func() rows { return tenantRows([]arm.TenantView{t}) })
+			return a.print(t, func() rows { return tenantRows([]client.TenantView{t}) })
 		},
 	}
 	create.Flags().StringVar(&id, "id", "", "its GUID (default: a new one)")
@@ -56,7 +56,7 @@ one, and nothing of one shows in another. A server begins with one.`,
 	return cmd
 }
 
-func tenantRows(list []arm.TenantView) rows {
+func tenantRows(list []client.TenantView) rows {
 	r := rows{head: []string{"Name", "Id"}}
 	for _, t := range list {
 		r.add(t.DisplayName, t.ID)

@@ -1,4 +1,4 @@
-package arm_test
+package client_test
 
 import (
 	"context"
@@ -17,6 +17,7 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/arm"
+	"patchbay.dev/patchbay/arm/client"
 )
 
 const (
@@ -27,7 +28,7 @@ const (
 
 // clientOf talks to a server that answers with handler; its token is checked
 // here, so that no test forgets it.
-func clientOf(t *testing.T, handler http.HandlerFunc) *arm.Client {
+func clientOf(t *testing.T, handler http.HandlerFunc) *client.Client {
 	t.Helper()
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if got := r.Header.Get("Authorization"); got != "Bearer "+clientToken {
@@ -41,7 +42,7 @@ func clientOf(t *testing.T, handler http.HandlerFunc) *arm.Client {
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	server.StartTLS()
 	t.Cleanup(server.Close)
-	c, err := arm.NewClient(arm.ClientConfig{
+	c, err := client.New(client.Config{
 		URL: server.URL, Token: patchbay.NewSecret(clientToken), UserAgent: "test",
 		CA: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}),
 	})
@@ -77,7 +78,7 @@ func TestTheTokenIsNeverSentInTheClear(t *testing.T) {
 		"https://patchbay.example?x=y":  false,
 		"":                              false,
 	} {
-		_, err := arm.NewClient(arm.ClientConfig{URL: url, Token: patchbay.NewSecret(clientToken)})
+		_, err := client.New(client.Config{URL: url, Token: patchbay.NewSecret(clientToken)})
 		if (err == nil) != ok {
 			t.Errorf("%q: %v", url, err)
 		}
@@ -126,7 +127,7 @@ func TestAListEndsWhenEnoughWasSeen(t *testing.T) {
 		asked++
 		answer(t, w, 200, `{"value":[{"id":"3"},{"id":"2"}],"nextLink":"https://x/more"}`)
 	})
-	ops, err := c.Operations(t.Context(), arm.OperationQuery{Limit: 3})
+	ops, err := c.Operations(t.Context(), client.OperationQuery{Limit: 3})
 	if err != nil || len(ops) != 3 || asked != 2 {
 		t.Errorf("%d operations in %d requests, %v", len(ops), asked, err)
 	}
@@ -158,7 +159,7 @@ func TestAnErrorSaysWhatTheServerSaid(t *testing.T) {
 				e.Message != test.want.Message || e.Fix != test.want.Fix {
 				t.Errorf("%+v, want %+v", e, test.want)
 			}
-			var status arm.AnswerStatus
+			var status client.AnswerStatus
 			if !errors.As(err, &status) || int(status) != test.status {
 				t.Errorf("status %v", status)
 			}
@@ -170,26 +171,26 @@ func TestWhatWasNotDoneIsAskedAgain(t *testing.T) {
 	for name, test := range map[string]struct {
 		status int
 		header string
-		call   func(*arm.Client, context.Context) error
+		call   func(*client.Client, context.Context) error
 		want   int // requests
 	}{
-		"a write that was throttled": {429, "0", func(c *arm.Client, ctx context.Context) error {
-			_, _, err := c.PutConnection(ctx, clientWeb.Linker("x"), map[string]any{})
+		"a write that was throttled": {429, "0", func(c *client.Client, ctx context.Context) error {
+			_, _, err := c.PutConnection(ctx, clientWeb.Linker("x"), patchbay.Spec{})
 			return err
 		}, 2},
-		"a read of a server that starts": {503, "0", func(c *arm.Client, ctx context.Context) error {
+		"a read of a server that starts": {503, "0", func(c *client.Client, ctx context.Context) error {
 			_, err := c.Resources(ctx)
 			return err
 		}, 2},
-		"an action that may have been done": {503, "0", func(c *arm.Client, ctx context.Context) error {
+		"an action that may have been done": {503, "0", func(c *client.Client, ctx context.Context) error {
 			_, err := c.Sweep(ctx)
 			return err
 		}, 1},
-		"a pause that nobody waits for": {429, "3600", func(c *arm.Client, ctx context.Context) error {
+		"a pause that nobody waits for": {429, "3600", func(c *client.Client, ctx context.Context) error {
 			_, err := c.Resources(ctx)
 			return err
 		}, 1},
-		"an error of the request": {400, "0", func(c *arm.Client, ctx context.Context) error {
+		"an error of the request": {400, "0", func(c *client.Client, ctx context.Context) error {
 			_, err := c.Resources(ctx)
 			return err
 		}, 1},
@@ -249,17 +250,17 @@ func TestAConnectionIsWrittenAndWatched(t *testing.T) {
 	})
 	ctx := t.Context()
 	id := clientWeb.Linker("x")
-	v, op, err := c.PutConnection(ctx, id, map[string]any{"clientType": "go"})
+	v, op, err := c.PutConnection(ctx, id, patchbay.Spec{Client: "go"})
 	if err != nil || op != "op-7" || v.Properties.State != patchbay.Accepted || v.Source() != clientWeb || !strings.Contains(string(v.Raw), "vNetSolution") {
 		t.Errorf("put: %+v, %q, %v", v, op, err)
 	}
-	if _, op, err = c.PatchConnection(ctx, id, map[string]any{}, `"e"`); err != nil || op != "op-7" {
+	if _, op, err = c.PatchConnection(ctx, id, patchbay.Spec{}, `"e"`); err != nil || op != "op-7" {
 		t.Errorf("patch: %q, %v", op, err)
 	}
 	if op, err = c.ValidateConnection(ctx, id, true); err != nil || op != "op-7" {
 		t.Errorf("validate: %q, %v", op, err)
 	}
-	if op, err = c.RotateConnection(ctx, id, arm.Rotation{Name: "app", Secret: patchbay.NewSecret(clientSecret)}); err != nil || op != "op-7" {
+	if op, err = c.RotateConnection(ctx, id, arm.Rotate{Name: "app", Secret: patchbay.NewSecret(clientSecret)}); err != nil || op != "op-7" {
 		t.Errorf("rotate: %q, %v", op, err)
 	}
 	if op, err = c.DeleteConnection(ctx, id); err != nil || op != "op-7" {
@@ -309,7 +310,7 @@ func TestAServerThatIsNotThereIsToldApart(t *testing.T) {
 	server.StartTLS()
 	url := server.URL
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
-	untrusting, err := arm.NewClient(arm.ClientConfig{URL: url, Token: patchbay.NewSecret(clientToken)})
+	untrusting, err := client.New(client.Config{URL: url, Token: patchbay.NewSecret(clientToken)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -317,13 +318,13 @@ func TestAServerThatIsNotThereIsToldApart(t *testing.T) {
 		t.Errorf("a stranger's certificate: %v", err)
 	}
 	server.Close()
-	c, err := arm.NewClient(arm.ClientConfig{URL: url, Token: patchbay.NewSecret(clientToken), CA: ca})
+	c, err := client.New(client.Config{URL: url, Token: patchbay.NewSecret(clientToken), CA: ca})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = c.RotateConnection(t.Context(), clientWeb.Linker("x"), arm.Rotation{Secret: patchbay.NewSecret(clientSecret)})
+	_, err = c.RotateConnection(t.Context(), clientWeb.Linker("x"), arm.Rotate{Secret: patchbay.NewSecret(clientSecret)})
 	e := patchbay.AsError(err)
-	if e == nil || e.Code != arm.ServerUnreachable || e.Fix != "patchbay serve" {
+	if e == nil || e.Code != client.ServerUnreachable || e.Fix != "patchbay serve" {
 		t.Errorf("a server that is gone: %+v", e)
 	}
 	if text := fmt.Sprintf("%+v %v", err, e); strings.Contains(text, clientSecret) || strings.Contains(text, clientToken) {

@@ -1,4 +1,4 @@
-package arm
+package client
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/arm"
 )
 
 // AuditQuery narrows a list of audit lines. Zero fields do not.
@@ -79,7 +80,7 @@ func (c *Client) ExportAudit(ctx context.Context, q AuditQuery, w io.Writer) err
 		if err != nil {
 			return c.unreachable(ctx, err)
 		}
-		e := ParseError(res.StatusCode, answer)
+		e := arm.ParseError(res.StatusCode, answer)
 		e.Err = AnswerStatus(res.StatusCode)
 		return e
 	}

@@ -1,4 +1,4 @@
-package arm
+package client
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/arm"
 )
 
 // RoleDefinitionView is a role as the server answers it.
@@ -39,10 +40,10 @@ type RoleAssignmentView struct {
 }
 
 // RoleID is the GUID of the assigned role.
-func (v RoleAssignmentView) RoleID() string { return roleID(v.Properties.Role) }
+func (v RoleAssignmentView) RoleID() string { return arm.RoleID(v.Properties.Role) }
 
 func authorization(scope patchbay.ID, rest string) string {
-	return strings.TrimSuffix(string(scope), "/") + "/providers/" + AuthorizationProvider + "/" + rest
+	return strings.TrimSuffix(string(scope), "/") + "/providers/" + arm.AuthorizationProvider + "/" + rest
 }
 
 // RoleDefinitions lists the roles that can be assigned at a scope.
@@ -52,11 +53,7 @@ func (c *Client) RoleDefinitions(ctx context.Context, scope patchbay.ID) ([]Role
 
 // PutRoleDefinition makes a custom role, or replaces it.
 func (c *Client) PutRoleDefinition(ctx context.Context, scope patchbay.ID, d patchbay.RoleDefinition) (v RoleDefinitionView, err error) {
-	body := map[string]any{"properties": map[string]any{
-		"roleName": d.Name, "description": d.Description, "type": "CustomRole", "assignableScopes": d.Scopes,
-		"permissions": []any{map[string]any{"actions": d.Actions, "notActions": orEmpty(d.NotActions)}},
-	}}
-	_, _, err = c.send(ctx, request{method: http.MethodPut, path: authorization(scope, "roleDefinitions/"+d.ID), body: body}, &v)
+	_, _, err = c.send(ctx, request{method: http.MethodPut, path: authorization(scope, "roleDefinitions/"+d.ID), body: arm.RoleDefinitionRequest(d)}, &v)
 	return v, err
 }
 
@@ -78,12 +75,8 @@ func (c *Client) RoleAssignments(ctx context.Context, scope patchbay.ID, atScope
 
 // PutRoleAssignment gives a role.
 func (c *Client) PutRoleAssignment(ctx context.Context, a patchbay.RoleAssignment) (v RoleAssignmentView, err error) {
-	properties := map[string]any{"roleDefinitionId": roleDefinitionID(a.Scope, a.Role), "principalId": a.Principal}
-	if a.Description != "" {
-		properties["description"] = a.Description
-	}
 	_, _, err = c.send(ctx, request{
-		method: http.MethodPut, path: authorization(a.Scope, "roleAssignments/"+a.ID), body: map[string]any{"properties": properties},
+		method: http.MethodPut, path: authorization(a.Scope, "roleAssignments/"+a.ID), body: arm.RoleAssignmentRequest(a),
 	}, &v)
 	return v, err
 }

@@ -1,4 +1,4 @@
-package arm
+package client
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"net/url"
 
 	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/arm"
 )
 
 // TenantView is a tenant as the server answers it.
@@ -26,24 +27,24 @@ func principalPath(id string) string { return ownProvider + "/principals/" + id 
 
 // Principals lists those of a tenant, by its id or name; "" is the caller's,
 // or for the operator all.
-func (c *Client) Principals(ctx context.Context, tenant string) ([]PrincipalView, error) {
-	return all[PrincipalView](ctx, c, ownProvider+"/principals", ofTenant(tenant))
+func (c *Client) Principals(ctx context.Context, tenant string) ([]arm.PrincipalView, error) {
+	return all[arm.PrincipalView](ctx, c, ownProvider+"/principals", ofTenant(tenant))
 }
 
 // Principal reads one, by its object id or client id.
-func (c *Client) Principal(ctx context.Context, id string) (v PrincipalView, err error) {
+func (c *Client) Principal(ctx context.Context, id string) (v arm.PrincipalView, err error) {
 	_, _, err = c.send(ctx, request{method: http.MethodGet, path: principalPath(id)}, &v)
 	return v, err
 }
 
 // CreatePrincipal makes one.
-func (c *Client) CreatePrincipal(ctx context.Context, tenant string, p PrincipalRequest) (v PrincipalView, err error) {
+func (c *Client) CreatePrincipal(ctx context.Context, tenant string, p arm.PrincipalRequest) (v arm.PrincipalView, err error) {
 	_, _, err = c.send(ctx, request{method: http.MethodPost, path: ownProvider + "/principals", query: ofTenant(tenant), body: p}, &v)
 	return v, err
 }
 
 // UpdatePrincipal changes its name, or whether it is disabled.
-func (c *Client) UpdatePrincipal(ctx context.Context, id string, p PrincipalRequest) (v PrincipalView, err error) {
+func (c *Client) UpdatePrincipal(ctx context.Context, id string, p arm.PrincipalRequest) (v arm.PrincipalView, err error) {
 	_, _, err = c.send(ctx, request{method: http.MethodPatch, path: principalPath(id), body: p}, &v)
 	return v, err
 }
@@ -55,7 +56,7 @@ func (c *Client) DeletePrincipal(ctx context.Context, id string) error {
 }
 
 // ResetSecret gives a principal a new secret.
-func (c *Client) ResetSecret(ctx context.Context, id string, p PrincipalRequest) (v PrincipalView, err error) {
+func (c *Client) ResetSecret(ctx context.Context, id string, p arm.PrincipalRequest) (v arm.PrincipalView, err error) {
 	_, _, err = c.send(ctx, request{method: http.MethodPost, path: principalPath(id) + "/resetSecret", body: p}, &v)
 	return v, err
 }
@@ -80,7 +81,7 @@ func (c *Client) PutSubscription(ctx context.Context, s patchbay.Subscription) e
 }
 
 // SignIn asks how one signs in; a client that has a token is told whose it is.
-func (c *Client) SignIn(ctx context.Context) (v SignInView, err error) {
+func (c *Client) SignIn(ctx context.Context) (v arm.SignInView, err error) {
 	_, _, err = c.send(ctx, request{method: http.MethodGet, path: ownProvider + "/signIn"}, &v)
 	return v, err
 }
