@@ -1,0 +1,121 @@
+package cli
+
+import (
+	"slices"
+	"strings"
+
+	"patchbay.dev/patchbay"
+)
+
+// addHelp is what `resource add DRIVER --help` says above the flags.
+func addHelp(d patchbay.Driver) string {
+	help := "Registers " + article(d.Noun) + ".\n\n" + d.About
+	if slices.ContainsFunc(d.Admin, func(f patchbay.Field) bool { return f.Secret }) {
+		help += "\n\nSecrets come from a file, the environment or standard input; with a terminal, what\nis missing is asked for."
+	}
+	for i, l := range d.Lacks {
+		if i == 0 {
+			help += "\n\nWhat it can't do:\n"
+		}
+		help += "\n  " + l.What + ": " + l.Why
+	}
+	return help
+}
+
+// addExample is a command line that registers a resource: with what is needed,
+// or with all that the driver gives an example of.
+func addExample(d patchbay.Driver, whole bool) string {
+	name := "main"
+	if d.Logins == nil && len(d.Admin) == 0 {
+		name = "web"
+	}
+	line := "  patchbay resource add " + d.Name + " " + name
+	begun := line
+	say := func(flag, value string) { line += " --" + flag + " " + value }
+	if len(d.Kinds) > 0 {
+		say("kind", d.Kinds[0].Name)
+	}
+	if e := endpointField(d); e.Required || whole && e.Example != "" && len(d.Kinds) == 0 {
+		say(e.Word(), exampleOf(e))
+	}
+	needs := line
+	for _, f := range d.Properties {
+		switch {
+		case f.Required && !strings.Contains(f.Name, "."):
+			say(f.Word(), exampleOf(f))
+			needs = line
+		case whole && f.Example != "":
+			say(f.Word(), exampleOf(f))
+		}
+	}
+	if whole && line == needs {
+		return "" // it would say the same
+	}
+	var form []string
+	if len(d.AdminForms) > 0 {
+		form = d.AdminForms[0]
+	} else if len(d.Admin) > 0 && !whole {
+		form = []string{d.Admin[0].Name}
+	}
+	secret := false
+	for _, part := range form {
+		f := fieldNamed(d.Admin, part)
+		secret = secret || f.Secret
+		sayAdmin(f, say)
+	}
+	if at := slices.IndexFunc(d.Admin, func(f patchbay.Field) bool { return f.Secret }); len(form) > 0 && !secret && at >= 0 {
+		sayAdmin(d.Admin[at], say)
+	}
+	if line == begun {
+		return ""
+	}
+	return line + "\n"
+}
+
+func sayAdmin(f patchbay.Field, say func(flag, value string)) {
+	switch {
+	case f.Secret:
+		say(f.Word()+"-file", first(f.Example, f.Word()+".txt"))
+	case f.Name == "username" && f.Flag == "":
+		say("admin", exampleOf(f))
+	default:
+		say(f.Word(), exampleOf(f))
+	}
+}
+
+// exampleOf is a value that a field may have.
+func exampleOf(f patchbay.Field) string {
+	switch {
+	case f.Example != "":
+		return f.Example
+	case len(f.Words) > 0:
+		return f.Words[0]
+	case f.Type == patchbay.MapField:
+		return "name=value"
+	}
+	return strings.ToUpper(f.Name)
+}
+
+// addExamples are those of the whole of `resource add`: a source, and the target
+// with the least to say.
+func (a *app) addExamples() string {
+	examples := ""
+	if len(a.catalog.Sources) > 0 {
+		examples = addExample(a.catalog.Sources[0], false)
+	}
+	shortest := ""
+	for _, d := range a.catalog.Targets {
+		if e := addExample(d, false); e != "" && d.Logins != nil && (shortest == "" || len(e) < len(shortest)) {
+			shortest = e
+		}
+	}
+	return examples + shortest
+}
+
+// exampleKind is the kind that examples are of.
+func (a *app) exampleKind() string {
+	if kinds := targetKinds(a.catalog); len(kinds) > 0 {
+		return fullest(kinds).word
+	}
+	return "KIND"
+}
