@@ -9,7 +9,7 @@ import (
 
 func TestEveryKindOfTheSettingsTableCanBeRegistered(t *testing.T) {
 	for _, k := range settings.Kinds() {
-		for _, word := range append([]string{k.Name}, k.CLI...) {
+		for _, word := range append([]string{k.Name}, k.Words...) {
 			if !slices.Contains(externalKindNames(), word) {
 				t.Errorf("there is no --kind %s", word)
 			}

@@ -32,15 +32,11 @@ func (a *away) lock() func() {
 
 func (a *away) driver() driver.TargetDriver {
 	return driver.TargetDriver{
-		Child: driver.AnyChild,
-		Types: []string{
+		Driver: patchbay.Driver{Name: "away", Types: []string{
 			"Microsoft.Cache/redis", "Microsoft.Storage/storageAccounts", "Microsoft.CognitiveServices/accounts",
 			"Microsoft.DBforPostgreSQL/flexibleServers", "Microsoft.DBforPostgreSQL/servers",
-		},
-		Schemes: map[string]string{"redis": "redis", "postgres": "postgresql"},
-		Capabilities: driver.TargetCapabilities{External: true, Auth: []patchbay.AuthType{
-			patchbay.AuthSecret, patchbay.AuthSystemIdentity, patchbay.AuthUserIdentity, patchbay.AuthSPSecret, patchbay.AuthUserAccount,
 		}},
+		Unregistered: map[string]string{"redis": "redis", "postgres": "postgresql"},
 		Open: func(_ context.Context, c driver.Config) (driver.Target, error) {
 			defer a.lock()()
 			a.opened = append(a.opened, c.Endpoint)
@@ -77,24 +73,7 @@ func (t *awayTarget) Inspect(ctx context.Context, sub string) (driver.TargetInfo
 	return driver.TargetInfo{Values: values}, t.unseen
 }
 
-func (t *awayTarget) refuse() error {
-	return patchbay.Errorf(patchbay.NotSupported, "nothing is administered here")
-}
-
-func (t *awayTarget) NewCredential(context.Context, driver.PrincipalRequest) (driver.Credential, error) {
-	return driver.Credential{}, t.refuse()
-}
-func (t *awayTarget) EnsurePrincipal(context.Context, driver.PrincipalRequest) error {
-	return t.refuse()
-}
-func (t *awayTarget) InspectPrincipal(context.Context, driver.PrincipalRequest) (driver.PrincipalState, error) {
-	return driver.PrincipalState{}, t.refuse()
-}
-func (t *awayTarget) RemovePrincipal(context.Context, driver.PrincipalRequest) error {
-	return t.refuse()
-}
-func (t *awayTarget) Owned(context.Context) ([]driver.Owned, error) { return nil, nil }
-func (t *awayTarget) Close() error                                  { return nil }
+func (t *awayTarget) Close() error { return nil }
 
 func (t *awayTarget) Registered(string) (driver.Credential, error) {
 	if t.config.Admin["password"].IsZero() {

@@ -130,7 +130,7 @@ func givenWhole(p parties, spec patchbay.Spec, given map[string]string) error {
 		return nil
 	}
 	switch a := spec.Auth; {
-	case a.Type == patchbay.AuthSecret && a.Name != "" && given[givenValue] == "" && p.targets.Capabilities.External:
+	case a.Type == patchbay.AuthSecret && a.Name != "" && given[givenValue] == "" && !p.targets.Administers():
 		return patchbay.Errorf(patchbay.InvalidArgument, "a login name was given without its secret").
 			WithFix("give both (--secret name=… secret=…)")
 	case a.Type == patchbay.AuthSecret && a.Name != "" && given[givenValue] == "":

@@ -48,8 +48,7 @@ func (s *Service) Generate(ctx context.Context, id patchbay.ID, info *patchbay.C
 		return nil, notMade(c)
 	}
 	p := plan{Credential: held.Credential}
-	var d driver.TargetDriver
-	if p.ref, d, err = s.today(ctx, held.ref, c.Spec.Target.ID); err != nil {
+	if p.ref, _, err = s.today(ctx, held.ref, c.Spec.Target.ID); err != nil {
 		return nil, err
 	}
 	target, done, err := s.openRef(ctx, p.ref)
@@ -57,7 +56,7 @@ func (s *Service) Generate(ctx context.Context, id patchbay.ID, info *patchbay.C
 		return nil, err
 	}
 	defer done()
-	facts, err := inspect(ctx, target, d, p.Sub)
+	facts, err := inspect(ctx, target, p.Sub)
 	if err != nil {
 		return nil, err
 	}

@@ -74,7 +74,7 @@ type Service struct {
 	observe func(driver, method string, took time.Duration, code patchbay.Code)
 	isolate driver.Isolator
 	targets pool[*driver.GuardedTarget]
-	sources pool[driver.Source]
+	sources pool[*driver.GuardedSource]
 
 	sweeping sync.Mutex // one sweep at a time
 }
@@ -101,7 +101,7 @@ func New(o Options) *Service {
 		s.log = slog.Default()
 	}
 	s.targets = pool[*driver.GuardedTarget]{open: s.openTarget}
-	s.sources = pool[driver.Source]{open: s.openSource}
+	s.sources = pool[*driver.GuardedSource]{open: s.openSource}
 	return s
 }
 

@@ -163,7 +163,10 @@ func (s *Service) chooseDriver(r *patchbay.Resource) error {
 	}
 	all := slices.Sorted(maps.Keys(fits))
 	fitting := slices.DeleteFunc(slices.Clone(all), func(name string) bool { return !fits[name] })
-	administering := slices.DeleteFunc(slices.Clone(fitting), func(name string) bool { return s.catalog.Targets[name].Capabilities.External })
+	administering := slices.DeleteFunc(slices.Clone(fitting), func(name string) bool {
+		d, target := s.catalog.Targets[name]
+		return target && !d.Administers()
+	})
 	if len(administering) > 0 && r.Driver == "" {
 		fitting = administering
 	}
@@ -206,13 +209,13 @@ func (s *Service) mayBecome(ctx context.Context, old, now patchbay.Resource) err
 		case changing(c):
 			busy.Message += fmt.Sprintf("an operation of the connection %s has not ended", c.Name)
 			return busy
-		case c.Principal != "" && !was.Capabilities.External:
+		case c.Principal != "" && was.Administers():
 			busy.Message += fmt.Sprintf("the connection %s has a login there that was made with driver %s", c.Name, old.Driver)
 			return busy.WithFix("patchbay connection delete %s", onCommandLine(c))
 		}
 		return nil
 	})
-	if err != nil || was.Capabilities.External {
+	if err != nil || !was.Administers() {
 		return err
 	}
 	return s.noLeftovers(ctx, old, busy)
@@ -320,7 +323,8 @@ func (s *Service) Resource(ctx context.Context, id patchbay.ID) (patchbay.Resour
 		return r, err
 	}
 	d, ok := s.catalog.Targets[parent.Driver]
-	if !ok || d.Child == "" || !strings.EqualFold(id.Type(), parent.ID.Type()+"/"+d.Child) {
+	sub, child := d.Sub(parent.ID, id)
+	if !ok || !child || sub == "" || !d.Administers() {
 		return r, err
 	}
 	target, done, openErr := s.targets.get(ctx, parent)
@@ -328,15 +332,15 @@ func (s *Service) Resource(ctx context.Context, id patchbay.ID) (patchbay.Resour
 		return r, openErr
 	}
 	defer done()
-	if _, inspectErr := target.Inspect(ctx, id.Name()); inspectErr != nil {
+	if _, inspectErr := target.Inspect(ctx, sub); inspectErr != nil {
 		if patchbay.CodeOf(inspectErr) == patchbay.DatabaseMissing {
 			return r, err
 		}
 		return r, inspectErr
 	}
-	child := parent
-	child.ID, child.Admin, child.Properties = id, nil, nil
-	return child, nil
+	r = parent
+	r.ID, r.Admin, r.Properties = id, nil, nil
+	return r, nil
 }
 
 // Resources implements [API].

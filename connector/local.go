@@ -16,7 +16,10 @@ import (
 // code path for both kinds of connection.
 type nowhere struct{ dialer driver.Dialer }
 
-var _ driver.Source = nowhere{}
+var _ interface {
+	driver.Source
+	driver.Vantage
+} = nowhere{}
 
 func (nowhere) Inspect(context.Context) (driver.SourceInfo, error)    { return driver.SourceInfo{}, nil }
 func (nowhere) ReadSettings(context.Context) (driver.Snapshot, error) { return driver.Snapshot{}, nil }
@@ -29,16 +32,14 @@ func (nowhere) WriteSettings(context.Context, driver.Change, string) (string, er
 	return "", patchbay.Errorf(patchbay.NotSupported, "a local connection has no source that settings could be written to")
 }
 
-func (nowhere) Restart(context.Context) error {
-	return patchbay.Errorf(patchbay.NotSupported, "a local connection has no source that could be restarted")
-}
-
 // Egress is empty: from where a developer speaks is nobody's to know.
 func (nowhere) Egress(context.Context) ([]netip.Prefix, error) { return nil, nil }
 
 func (n nowhere) Dialer() driver.Dialer                       { return n.dialer }
 func (nowhere) Owned(context.Context) ([]driver.Owned, error) { return nil, nil }
 func (nowhere) Close() error                                  { return nil }
+
+func (s *Service) nowhere() *driver.GuardedSource { return driver.Guard{}.Source(nowhere{s.dialer}) }
 
 // runsOn is what operations of c wait for each other on, and what [Service.source]
 // opens. A local connection has no source and is its own, so that two

@@ -107,7 +107,10 @@ func newModel(t *testing.T) *model {
 	m := &model{dir: fastDir(t), trouble: &trouble{}}
 	m.world = newWorldOver(t, Limits{}, storetest.NewMemory(), func(ctx context.Context, c driver.Config) (driver.Source, error) {
 		source, err := envfile.Driver(hosts.NewLocal(hosts.DialRules{})).Open(ctx, c)
-		return troubled{source, m.trouble}, err
+		if err != nil {
+			return nil, err
+		}
+		return troubled{source, source.(driver.Vantage), m.trouble}, nil
 	})
 	return m
 }
@@ -531,13 +534,8 @@ type trouble struct{ next func() }
 
 type troubled struct {
 	driver.Source
+	driver.Vantage
 	*trouble
-}
-
-func (s troubled) Inspect(ctx context.Context) (driver.SourceInfo, error) {
-	info, err := s.Source.Inspect(ctx)
-	info.Restarts = true
-	return info, err
 }
 
 func (s troubled) Restart(context.Context) error {

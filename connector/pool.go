@@ -148,7 +148,7 @@ func (s *Service) openTarget(ctx context.Context, r patchbay.Resource) (*driver.
 	return driver.Guard{Name: r.Driver, Admin: c.Admin, Observe: s.observe, Isolate: s.isolate, Share: s.share(ctx, r.ID, r.ID, "")}.OpenTarget(ctx, d, c)
 }
 
-func (s *Service) openSource(ctx context.Context, r patchbay.Resource) (driver.Source, error) {
+func (s *Service) openSource(ctx context.Context, r patchbay.Resource) (*driver.GuardedSource, error) {
 	d, ok := s.catalog.Sources[r.Driver]
 	if !ok {
 		return nil, patchbay.Errorf(patchbay.NotSupported, "the resource %s has driver %q, which is not a source's", r.ID.Name(), r.Driver)
@@ -171,9 +171,9 @@ func (s *Service) target(ctx context.Context, id patchbay.ID) (*driver.GuardedTa
 
 // source gives the opened driver of a registered source; of a local
 // connection, one that is nowhere.
-func (s *Service) source(ctx context.Context, id patchbay.ID) (driver.Source, func(), error) {
+func (s *Service) source(ctx context.Context, id patchbay.ID) (*driver.GuardedSource, func(), error) {
 	if id.IsConnector() {
-		return nowhere{s.dialer}, func() {}, nil
+		return s.nowhere(), func() {}, nil
 	}
 	r, err := s.records.Resource(ctx, id)
 	if err != nil {

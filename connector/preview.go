@@ -155,7 +155,7 @@ func previewSteps(pv Preview, p parties, id patchbay.ID, spec patchbay.Spec, old
 		text[stepProbe] = fmt.Sprintf("sign in to %s from the server", target)
 		text[stepVerify] = "keep the login for the developer to read"
 	}
-	if p.targets.Capabilities.External && authenticates(spec) && spec.Auth.Type != patchbay.AuthSecret {
+	if !p.targets.Administers() && authenticates(spec) && spec.Auth.Type != patchbay.AuthSecret {
 		text[stepProbe] = "try the way to " + target
 	}
 	var out []PreviewStep
@@ -172,7 +172,7 @@ func previewLogin(p parties, spec patchbay.Spec, target string, own bool) string
 		return ""
 	case !own:
 		return "take the login that was given"
-	case !p.targets.Capabilities.External:
+	case p.targets.Administers():
 		return fmt.Sprintf("make a login with %s access to %s", cmp.Or(spec.Access, patchbay.Writer), target)
 	case spec.Auth.Type == patchbay.AuthSecret:
 		return "take the login that was registered with " + p.title()

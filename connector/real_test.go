@@ -191,7 +191,7 @@ func TestEveryEndpointIsUnderstood(t *testing.T) {
 		{Type: patchbay.FabricPlatform, Endpoint: address + "/shop"},
 	}
 	rest := map[string]string{"s3": "?bucket=invoices", "cosmos-cassandra": "?keyspace=shop"}
-	for scheme, kind := range controlplane.Catalog(hosts.NewLocal(hosts.DialRules{})).Targets["external"].Schemes {
+	for scheme, kind := range controlplane.Catalog(hosts.NewLocal(hosts.DialRules{})).Targets["external"].Unregistered {
 		if scheme != "mongodb+srv" { // it has no port, and is looked up
 			at := address
 			if kind == "eventhub" || kind == "servicebus" { // their settings have no port

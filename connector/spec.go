@@ -42,9 +42,9 @@ func (p parties) place() string {
 }
 
 // openSourceOf gives the opened driver of the source that p has.
-func (s *Service) openSourceOf(ctx context.Context, p parties) (driver.Source, func(), error) {
+func (s *Service) openSourceOf(ctx context.Context, p parties) (*driver.GuardedSource, func(), error) {
 	if p.local {
-		return nowhere{s.dialer}, func() {}, nil
+		return s.nowhere(), func() {}, nil
 	}
 	return s.sources.get(ctx, p.source)
 }
@@ -144,25 +144,31 @@ func (p parties) title() string {
 }
 
 func checkAccess(p parties, spec *patchbay.Spec) error {
-	caps := p.targets.Capabilities
+	logins := p.targets.Logins
 	switch {
-	case caps.External && (spec.Access == "" || spec.Access == patchbay.Writer):
+	case logins == nil && (spec.Access == "" || spec.Access == patchbay.Writer):
 		spec.Access = "" // the default of the others: nobody asked for anything
-	case caps.External:
+	case logins == nil:
 		return patchbay.Errorf(patchbay.InvalidArgument, "%s is not administered by Patchbay, which can't give %s access there; leave it out", p.title(), clip(string(spec.Access), 40))
 	case spec.Access == "":
 		spec.Access = patchbay.Writer
 		fallthrough
 	default:
-		if !slices.Contains(caps.Access, spec.Access) {
-			return patchbay.Errorf(patchbay.InvalidArgument, "access %q is not one of those that %s has: %s", clip(string(spec.Access), 40), p.title(), list(caps.Access))
+		if !slices.Contains(logins.Accesses, spec.Access) {
+			return patchbay.Errorf(patchbay.InvalidArgument, "access %q is not one of those that %s has: %s", clip(string(spec.Access), 40), p.title(), list(logins.Accesses))
+		}
+	}
+	var options []string
+	if logins != nil {
+		for _, o := range logins.Options {
+			options = append(options, o.Name)
 		}
 	}
 	for name := range spec.Options {
-		if !slices.Contains(caps.Options, name) {
+		if !slices.Contains(options, name) {
 			known := "it has none"
-			if len(caps.Options) > 0 {
-				known = "it has " + list(caps.Options)
+			if len(options) > 0 {
+				known = "it has " + list(options)
 			}
 			return patchbay.Errorf(patchbay.InvalidArgument, "%s has no option %q; %s", p.title(), clip(name, 40), known)
 		}
@@ -170,14 +176,29 @@ func checkAccess(p parties, spec *patchbay.Spec) error {
 	return nil
 }
 
+// auths are the ways to sign in that p's target has. Where no login is made,
+// anybody's may be used; what its kind can tell a client of, checkSpec finds.
+func (p parties) auths() []patchbay.AuthType {
+	if p.targets.Logins != nil {
+		return p.targets.Logins.Auths
+	}
+	return []patchbay.AuthType{
+		patchbay.AuthSecret, patchbay.AuthSystemIdentity, patchbay.AuthUserIdentity,
+		patchbay.AuthSPSecret, patchbay.AuthSPCertificate, patchbay.AuthUserAccount,
+	}
+}
+
 func checkAuth(p parties, spec *patchbay.Spec) error {
 	a := spec.Auth
 	if a == nil {
 		return nil
 	}
-	caps := p.targets.Capabilities
-	if !slices.Contains(caps.Auth, a.Type) {
-		return patchbay.Errorf(patchbay.NotSupported, "authentication by %q is not one of those that %s has: %s", clip(string(a.Type), 40), p.title(), list(caps.Auth))
+	if auths := p.auths(); !slices.Contains(auths, a.Type) {
+		e := patchbay.Errorf(patchbay.NotSupported, "authentication by %q is not one of those that %s has: %s", clip(string(a.Type), 40), p.title(), list(auths))
+		if at := slices.IndexFunc(p.targets.Lacks, func(l patchbay.Lack) bool { return l.What == string(a.Type) }); at >= 0 {
+			e.Message += "; " + p.targets.Lacks[at].Why
+		}
+		return e
 	}
 	if p.local && (a.Type == patchbay.AuthSystemIdentity || a.Type == patchbay.AuthUserIdentity) {
 		return patchbay.Errorf(patchbay.NotSupported, "a local connection has no source that could have an identity; sign in as a user account, as a service principal or with a secret")
@@ -188,7 +209,7 @@ func checkAuth(p parties, spec *patchbay.Spec) error {
 	if a.SecretInfo != nil && a.SecretInfo.Type != "" && a.SecretInfo.Type != patchbay.RawValue {
 		return patchbay.Errorf(patchbay.NotSupported, "a secret of type %s needs a secret store, and none can be registered yet; give the value, or none", clip(a.SecretInfo.Type, 40))
 	}
-	if caps.External && authenticates(*spec) && a.ClientID == "" && (a.Type == patchbay.AuthUserIdentity || a.Type == patchbay.AuthSPSecret) {
+	if !p.targets.Administers() && authenticates(*spec) && a.ClientID == "" && (a.Type == patchbay.AuthUserIdentity || a.Type == patchbay.AuthSPSecret) {
 		return patchbay.Errorf(patchbay.InvalidArgument, "authentication by %s needs its clientId", a.Type)
 	}
 	return nil

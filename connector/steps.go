@@ -86,6 +86,9 @@ func (s *Service) signIn(ctx context.Context, sourceID patchbay.ID, p plan, c dr
 		return driver.ProbeResult{}, err
 	}
 	defer doneSource()
+	if !source.Speaks() {
+		return driver.ProbeResult{}, nil // a validation says that nobody can try it
+	}
 	target, doneTarget, err := s.openRef(ctx, p.ref)
 	if err != nil {
 		return driver.ProbeResult{}, err

@@ -41,11 +41,11 @@ func (e endpoint) resource(driverName string) patchbay.Resource {
 	return patchbay.Resource{ID: e.ID, Driver: driverName, Endpoint: e.Address, State: patchbay.Succeeded}
 }
 
-// external is the driver that administers nothing; ok is false when the build
-// has none.
-func (s *Service) external() (name string, ok bool) {
+// unregistered is the driver of endpoints that nobody registered; ok is false
+// when the build has none.
+func (s *Service) unregistered() (name string, ok bool) {
 	for _, name := range slices.Sorted(maps.Keys(s.catalog.Targets)) {
-		if s.catalog.Targets[name].Capabilities.External {
+		if len(s.catalog.Targets[name].Unregistered) > 0 {
 			return name, true
 		}
 	}
@@ -57,9 +57,9 @@ func (s *Service) openRef(ctx context.Context, r ref) (*driver.GuardedTarget, fu
 	if r.Endpoint == nil {
 		return s.target(ctx, r.Target)
 	}
-	name, ok := s.external()
+	name, ok := s.unregistered()
 	if !ok {
-		return nil, nil, noExternal()
+		return nil, nil, noUnregistered()
 	}
 	return s.openEndpoint(ctx, r.Endpoint.resource(name))
 }
@@ -74,16 +74,16 @@ func (s *Service) openEndpoint(ctx context.Context, r patchbay.Resource) (*drive
 	return target, func() { _ = target.Close() }, nil // nothing is left to be done with it
 }
 
-func noExternal() error {
+func noUnregistered() error {
 	return patchbay.Errorf(patchbay.NotSupported, "this build has no driver for services that are not registered; register the service and name its id")
 }
 
-// inspect asks a target where it is. Nobody is asked on one that is not
-// administered: whether there is a way to it, the probe finds out from where the
+// inspect asks a target where it is. One that says so without being reached need
+// not be: whether there is a way to it, the probe finds out from where the
 // application runs.
-func inspect(ctx context.Context, target *driver.GuardedTarget, d driver.TargetDriver, sub string) (driver.TargetInfo, error) {
+func inspect(ctx context.Context, target *driver.GuardedTarget, sub string) (driver.TargetInfo, error) {
 	info, err := target.Inspect(ctx, sub)
-	if err != nil && d.Capabilities.External && len(info.Values) > 0 {
+	if err != nil && len(info.Values) > 0 {
 		return info, nil
 	}
 	return info, err
@@ -110,7 +110,7 @@ func refOf(p parties) ref {
 // name children in another way.
 func (s *Service) today(ctx context.Context, r ref, target patchbay.ID) (ref, driver.TargetDriver, error) {
 	if r.Endpoint != nil {
-		name, _ := s.external()
+		name, _ := s.unregistered()
 		return r, s.catalog.Targets[name], nil
 	}
 	res, err := s.records.Resource(ctx, r.Target)
@@ -118,7 +118,7 @@ func (s *Service) today(ctx context.Context, r ref, target patchbay.ID) (ref, dr
 		return r, driver.TargetDriver{}, err
 	}
 	d := s.catalog.Targets[res.Driver]
-	if sub, ok := subOf(d, res.ID, target); ok {
+	if sub, ok := d.Sub(res.ID, target); ok {
 		r.Sub = sub
 	}
 	return r, d, nil
@@ -142,7 +142,7 @@ func (s *Service) resolveTarget(ctx context.Context, who Caller, p *parties, t p
 		return patchbay.Errorf(patchbay.InvalidArgument, "%s has driver %q and can't be a target", r.ID.Name(), r.Driver)
 	}
 	p.target, p.targets, p.typ = r, d, t.ID.Type()
-	if p.sub, ok = subOf(d, r.ID, t.ID); !ok {
+	if p.sub, ok = d.Sub(r.ID, t.ID); !ok {
 		return wrongChild(d, r.ID, t.ID)
 	}
 	if p.kind = d.Kind; p.kind == "" {
@@ -178,26 +178,10 @@ func (s *Service) registered(ctx context.Context, id patchbay.ID) (patchbay.Reso
 	return patchbay.Resource{}, patchbay.Errorf(patchbay.ResourceNotFound, "there is no such resource")
 }
 
-// subOf is what a connection's target id adds to its resource's, in the form
-// of the driver; ok is false when the driver has no such child.
-func subOf(d driver.TargetDriver, resource, target patchbay.ID) (sub string, ok bool) {
-	parts := strings.Split(string(target), "/")
-	parts = parts[min(len(parts), strings.Count(string(resource), "/")+1):]
-	switch {
-	case d.Child == driver.AnyChild:
-		return strings.Join(parts, "/"), true
-	case d.Child == "":
-		return "", len(parts) == 0
-	case len(parts) == 2 && strings.EqualFold(parts[0], d.Child):
-		return parts[1], true
-	}
-	return "", false
-}
-
 func wrongChild(d driver.TargetDriver, resource, target patchbay.ID) error {
 	e := patchbay.Errorf(patchbay.TargetTypeNotSupported, "Target resource type %s is not supported.", strings.ToUpper(target.Type()))
-	if d.Child != "" && resource.Equal(target) {
-		return e.WithFix("name the %s too: %s/%s/NAME", strings.TrimSuffix(d.Child, "s"), target, d.Child)
+	if len(d.Children) > 0 && d.Children[0] != "" && resource.Equal(target) {
+		return e.WithFix("name what is below it too: %s/%s/NAME", target, strings.ReplaceAll(d.Children[0], "/", "/NAME/"))
 	}
 	return e
 }
@@ -234,9 +218,9 @@ func (s *Service) resolveEndpoint(ctx context.Context, who Caller, p *parties, t
 	if err := checkEndpoint(t.Endpoint); err != nil {
 		return err
 	}
-	name, ok := s.external()
+	name, ok := s.unregistered()
 	if !ok {
-		return noExternal()
+		return noUnregistered()
 	}
 	kind, err := s.endpointKind(t)
 	if err != nil {
@@ -264,7 +248,7 @@ func (s *Service) endpointKind(t patchbay.TargetService) (string, error) {
 	}
 	schemes := map[string]string{}
 	for _, d := range s.catalog.Targets {
-		maps.Copy(schemes, d.Schemes)
+		maps.Copy(schemes, d.Unregistered)
 	}
 	scheme, _, ok := strings.Cut(t.Endpoint, "://")
 	if kind := schemes[strings.ToLower(scheme)]; ok && kind != "" {

@@ -5,8 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -34,7 +32,7 @@ type checking struct {
 	held   holding
 	ref    ref                   // the target, as its resource is by now
 	driver driver.TargetDriver   // the target's
-	source driver.Source         // nil when it can't be opened
+	source *driver.GuardedSource // nil when it can't be opened
 	target *driver.GuardedTarget // nil likewise
 	facts  map[string]string
 	unseen error // why a target that is not administered could not be seen from here
@@ -156,7 +154,7 @@ func (v *checking) openTarget(ctx context.Context) (done func(), err error) {
 		return nil, err
 	}
 	info, err := target.Inspect(ctx, v.ref.Sub)
-	if external := v.driver.Capabilities.External; err == nil || external && len(info.Values) > 0 {
+	if err == nil || len(info.Values) > 0 {
 		v.target, v.facts, v.unseen = target, info.Values, err
 		return done, nil
 	}
@@ -176,17 +174,27 @@ func (v *checking) network(ctx context.Context) {
 		skip("the source can't be spoken from")
 		return
 	}
-	address := addressOf(v.ref.Kind, v.facts)
-	if address == "" {
-		skip("the target did not say where it is")
+	if !v.source.Speaks() {
+		skip(noVantage(v.c))
 		return
 	}
-	if err := v.dial(ctx, address); err != nil {
-		from := v.c.Source.Name()
-		if v.c.ID.IsConnector() {
-			from = "the server"
+	var r driver.ProbeRequest
+	if v.target != nil {
+		var err error
+		if r, err = v.dial(ctx); err != nil {
+			from, to := v.c.Source.Name(), v.ref.Target.Name()
+			if v.c.ID.IsConnector() {
+				from = "the server"
+			}
+			if len(r.Servers) > 0 {
+				to = cmp.Or(r.Asked, r.Servers[0])
+			}
+			v.failed(patchbay.CheckNetwork, nameNetwork, err, "check the way from "+from+" to "+to)
+			return
 		}
-		v.failed(patchbay.CheckNetwork, nameNetwork, err, "check the way from "+from+" to "+address)
+	}
+	if len(r.Servers) == 0 {
+		skip("the target did not say where it is")
 		return
 	}
 	message := ""
@@ -201,55 +209,32 @@ func optsOutOfNetwork(spec patchbay.Spec) bool {
 	return spec.PublicNetwork != nil && strings.EqualFold(spec.PublicNetwork.Action, patchbay.OptOut)
 }
 
-// dial opens a connection from the source's vantage point and closes it. Of a
-// target that is not administered, the driver knows whether TLS comes first,
-// and signs in with nothing.
-func (v *checking) dial(ctx context.Context, address string) error {
-	if v.driver.Capabilities.External && v.target != nil {
-		_, err := v.target.Probe(ctx, driver.ProbeRequest{
-			Dialer: v.source.Dialer(), Sub: v.ref.Sub, Share: v.s.shareOf(ctx, v.c.ID, v.ref),
-		})
-		return err
+// dial opens a connection from the source's vantage point and closes it; it gives
+// what was dialed. Where no login is made, the driver knows whether TLS comes
+// first, and signs in with nothing.
+func (v *checking) dial(ctx context.Context) (driver.ProbeRequest, error) {
+	asked := driver.ProbeRequest{Dialer: v.source.Dialer(), Sub: v.ref.Sub, Share: v.s.shareOf(ctx, v.c.ID, v.ref)}
+	r, err := v.target.PrepareProbe(ctx, asked)
+	if err != nil || len(r.Servers) == 0 {
+		return r, err
+	}
+	if !v.driver.Administers() {
+		_, err := v.target.Probe(ctx, asked)
+		return r, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	conn, err := v.source.Dialer().DialContext(ctx, "tcp", address)
+	conn, err := r.Dialer.DialContext(ctx, "tcp", r.Servers[0])
 	if err != nil {
-		return driver.DialError(err, address)
+		return r, driver.DialError(err, cmp.Or(r.Asked, r.Servers[0]))
 	}
 	_ = conn.Close()
-	return nil
+	return r, nil
 }
 
-// schemePorts are the ports of schemes whose URLs may leave them out.
-var schemePorts = map[string]string{"https": "443", "http": "80", "nats": "4222", "tls": "4222"}
-
-// kindPorts are the ports of kinds whose settings name a host alone.
-var kindPorts = map[string]string{"eventhub": "5671", "servicebus": "5671", "webpubsub": "443"}
-
-// addressOf is host:port of what a target says of itself, "" when it does not
-// say it. Of several servers it is the first.
-func addressOf(kind string, facts map[string]string) string {
-	if port := cmp.Or(facts["port"], kindPorts[kind]); facts["host"] != "" && port != "" {
-		return net.JoinHostPort(facts["host"], port)
-	}
-	for _, name := range []string{"url", "servers", "endpoint", "tableEndpoint", "ingestionEndpoint", "openaiEndpoint"} {
-		first, _, _ := strings.Cut(facts[name], ",")
-		if first == "" {
-			continue
-		}
-		if !strings.Contains(first, "://") {
-			first = "//" + first
-		}
-		u, err := url.Parse(first)
-		if err != nil || u.Hostname() == "" {
-			continue
-		}
-		if port := cmp.Or(u.Port(), schemePorts[u.Scheme]); port != "" {
-			return net.JoinHostPort(u.Hostname(), port)
-		}
-	}
-	return ""
+// noVantage says why what is tried from where an application runs was not.
+func noVantage(c patchbay.Connection) string {
+	return "nothing can be tried from where " + c.Source.Name() + " runs: its driver has no way to speak from there"
 }
 
 // configuration compares what the source holds with what was written. It
@@ -330,6 +315,10 @@ func (v *checking) authentication(ctx context.Context, have map[string]patchbay.
 		}
 		holds = holdsOf(holds, values)
 	}
+	if !v.source.Speaks() {
+		v.add(group, name, patchbay.NotChecked, "", noVantage(v.c), "")
+		return
+	}
 	result, err := v.s.signIn(ctx, runsOn(v.c), p, holds)
 	switch {
 	case err != nil && p.Login == loginRegistered && v.registeredAnew(p):
@@ -337,7 +326,7 @@ func (v *checking) authentication(ctx context.Context, have map[string]patchbay.
 		v.checks[len(v.checks)-1].Fix = fmt.Sprintf("another login was registered since: patchbay connection rotate %s", onCommandLine(v.c))
 	case err != nil:
 		v.failed(group, name, err, v.fix())
-	case v.driver.Capabilities.External && len(result.Allowed) == 0:
+	case len(result.Allowed) == 0:
 		v.add(group, name, patchbay.NotChecked, "", "Patchbay has no way to sign in to a service of this kind", "")
 	case len(v.checks) == before:
 		v.add(group, name, patchbay.Success, "", "", "")

@@ -158,12 +158,11 @@ func (s *Service) plan(ctx context.Context, op *saga.Op) ([]byte, error) {
 	}
 	defer doneTarget()
 
-	info, err := source.Inspect(ctx)
-	if err != nil {
+	if _, err := source.Inspect(ctx); err != nil {
 		return nil, err
 	}
-	p.Restarts = info.Restarts
-	facts, err := inspect(ctx, target, parties.targets, p.Sub)
+	p.Restarts = source.Restarts()
+	facts, err := inspect(ctx, target, p.Sub)
 	if err != nil {
 		return nil, err
 	}
@@ -211,8 +210,7 @@ func (s *Service) planFix(ctx context.Context, op *saga.Op, id patchbay.ID, who 
 		Generation: c.Generation, Last: held.Last,
 		Principal: held.Principal, Login: held.whose(), Credential: held.Credential, Given: held.Given,
 	}
-	var d driver.TargetDriver
-	if p.ref, d, err = s.today(ctx, held.ref, c.Spec.Target.ID); err != nil {
+	if p.ref, _, err = s.today(ctx, held.ref, c.Spec.Target.ID); err != nil {
 		return nil, err
 	}
 	target, doneTarget, err := s.openRef(ctx, p.ref)
@@ -221,7 +219,7 @@ func (s *Service) planFix(ctx context.Context, op *saga.Op, id patchbay.ID, who 
 	}
 	defer doneTarget()
 	if held.whose() == loginGiven {
-		facts, err := inspect(ctx, target, d, p.Sub)
+		facts, err := inspect(ctx, target, p.Sub)
 		if err == nil {
 			err = held.stays(c, facts.Values)
 		}
@@ -234,11 +232,10 @@ func (s *Service) planFix(ctx context.Context, op *saga.Op, id patchbay.ID, who 
 		return nil, err
 	}
 	defer done()
-	info, err := source.Inspect(ctx)
-	if err != nil {
+	if _, err := source.Inspect(ctx); err != nil {
 		return nil, err
 	}
-	p.Restarts = info.Restarts
+	p.Restarts = source.Restarts()
 	if held.Written != nil {
 		before, err := source.ReadSettings(ctx)
 		if err != nil {
@@ -283,14 +280,14 @@ func (p *plan) findBroken(ctx context.Context, target *driver.GuardedTarget) err
 }
 
 // planPrincipal decides which login the connection has afterwards.
-func (s *Service) planPrincipal(ctx context.Context, p *plan, in input, want patchbay.Connection, held holding, parties parties, source driver.Source, target *driver.GuardedTarget) error {
+func (s *Service) planPrincipal(ctx context.Context, p *plan, in input, want patchbay.Connection, held holding, parties parties, source *driver.GuardedSource, target *driver.GuardedTarget) error {
 	spec := want.Spec
 	if held.Principal != nil {
 		p.Old, p.OldTarget = held.Principal, held.Target
 	}
 	switch {
 	case !authenticates(spec):
-	case parties.targets.Capabilities.External:
+	case !parties.targets.Administers():
 		return s.planExternal(ctx, p, want, held, target)
 	case spec.Auth.Type == patchbay.AuthSecret && p.Given[givenValue] != "":
 		p.Login = loginGiven
@@ -307,7 +304,7 @@ func (s *Service) planPrincipal(ctx context.Context, p *plan, in input, want pat
 		r := driver.PrincipalRequest{
 			Sub: p.Sub, Auth: spec.Auth.Type, Access: spec.Access, Roles: spec.Auth.Roles, Options: spec.Options,
 		}
-		if parties.targets.Capabilities.Sources {
+		if parties.targets.Logins.Sources {
 			from, err := source.Egress(ctx)
 			if err != nil {
 				return err

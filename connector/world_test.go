@@ -201,7 +201,7 @@ func (a *app) read() map[string]string {
 
 func (a *app) Inspect(context.Context) (driver.SourceInfo, error) {
 	defer a.lock()()
-	return driver.SourceInfo{Restarts: !a.untold}, a.down
+	return driver.SourceInfo{}, a.down
 }
 
 func (a *app) ReadSettings(context.Context) (driver.Snapshot, error) {
@@ -355,7 +355,15 @@ func newLimitedWorld(t *testing.T, limits Limits) *world {
 func newAppWorld(t *testing.T, limits Limits, records recorder) *world {
 	t.Helper()
 	a := &app{settings: map[string]patchbay.Secret{"THEIRS": patchbay.NewSecret("kept")}}
-	w := newWorldOver(t, limits, records, func(context.Context, driver.Config) (driver.Source, error) { return a, nil })
+	w := newWorldOver(t, limits, records, func(context.Context, driver.Config) (driver.Source, error) {
+		if a.untold {
+			return struct { // it has no Restart
+				driver.Source
+				driver.Vantage
+			}{a, a}, nil
+		}
+		return a, nil
+	})
 	w.app = a
 	a.id = w.group + "/providers/Microsoft.Web/sites/web"
 	w.register(patchbay.Resource{ID: a.id}, nil)
@@ -416,19 +424,22 @@ func (w *world) start(records recorder, keys *keyring.Keyring) (stop func()) {
 		Catalog: driver.Catalog{
 			Targets: map[string]driver.TargetDriver{
 				"memory": {
-					Kind: "postgresql", Types: []string{"Microsoft.DBforPostgreSQL/flexibleServers"}, Child: "databases",
-					Capabilities: driver.TargetCapabilities{
-						Auth:   []patchbay.AuthType{patchbay.AuthSecret},
-						Access: []patchbay.Access{patchbay.Reader, patchbay.Writer}, Sessions: true,
+					Driver: patchbay.Driver{
+						Name: "memory", Types: []string{"Microsoft.DBforPostgreSQL/flexibleServers"},
+						Logins: &patchbay.Logins{
+							Auths:    []patchbay.AuthType{patchbay.AuthSecret},
+							Accesses: []patchbay.Access{patchbay.Reader, patchbay.Writer}, Sessions: true,
+						},
 					},
+					Kind: "postgresql", Children: []string{"databases"},
 					Open:  func(context.Context, driver.Config) (driver.Target, error) { return w.broker, nil },
 					Probe: w.broker.probe,
 				},
 				"away": w.away.driver(),
 			},
 			Sources: map[string]driver.SourceDriver{"memoryApp": {
-				Types: []string{"Microsoft.Web/sites"},
-				Open:  w.open,
+				Driver: patchbay.Driver{Name: "memoryApp", Types: []string{"Microsoft.Web/sites"}},
+				Open:   w.open,
 			}},
 		},
 	})

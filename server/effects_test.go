@@ -384,16 +384,19 @@ func newEffects(t *testing.T) *effects {
 		Records: w.records, Keys: keys, Overlap: time.Millisecond, Log: slog.New(slog.DiscardHandler), Rights: w.control,
 		Catalog: driver.Catalog{
 			Targets: map[string]driver.TargetDriver{"memory": {
-				Kind: "postgresql", Types: []string{"Microsoft.DBforPostgreSQL/flexibleServers"}, Child: "databases",
-				Capabilities: driver.TargetCapabilities{Auth: []patchbay.AuthType{patchbay.AuthSecret}, Access: []patchbay.Access{patchbay.Reader, patchbay.Writer}},
+				Driver: patchbay.Driver{
+					Name: "memory", Types: []string{"Microsoft.DBforPostgreSQL/flexibleServers"},
+					Logins: &patchbay.Logins{Auths: []patchbay.AuthType{patchbay.AuthSecret}, Accesses: []patchbay.Access{patchbay.Reader, patchbay.Writer}},
+				},
+				Kind: "postgresql", Children: []string{"databases"},
 				Open: func(_ context.Context, c driver.Config) (driver.Target, error) {
 					return &targetEnd{ends: w.ends, slow: strings.HasSuffix(string(c.ID), "slow")}, nil
 				},
 				Probe: letIn,
 			}},
 			Sources: map[string]driver.SourceDriver{"app": {
-				Types: []string{"Microsoft.Web/sites"},
-				Open:  func(context.Context, driver.Config) (driver.Source, error) { return sourceEnd{w.ends}, nil },
+				Driver: patchbay.Driver{Name: "app", Types: []string{"Microsoft.Web/sites"}},
+				Open:   func(context.Context, driver.Config) (driver.Source, error) { return sourceEnd{w.ends}, nil },
 			}},
 		},
 	})
@@ -597,7 +600,7 @@ func (t *targetEnd) Close() error                                  { return nil 
 type sourceEnd struct{ *ends }
 
 func (s sourceEnd) Inspect(context.Context) (driver.SourceInfo, error) {
-	return driver.SourceInfo{Restarts: true}, nil
+	return driver.SourceInfo{}, nil
 }
 
 func (s sourceEnd) ReadSettings(context.Context) (driver.Snapshot, error) {

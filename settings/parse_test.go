@@ -283,7 +283,7 @@ func FuzzParse(f *testing.F) {
 			valid := true
 			for v, all := range found {
 				fill.values[v] = all[0]
-				valid = valid && k.value(v).refuse(all[0]) == ""
+				valid = valid && refuse(*k.value(v), all[0]) == ""
 			}
 			again, wrote, left := fill.fill(s.template, s.syntax)
 			if !valid || left || len(fill.missing) > 0 {

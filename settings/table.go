@@ -35,6 +35,7 @@ type kind struct {
 	title    string
 	ids      []patchbay.TargetID
 	variant  string   // "cognitiveservices/OpenAI"
+	ofKind   bool     // variant is the resource's kind, and not a way to connect
 	cli      []string // of a variant, which has no ids of its own
 	connstr  bool     // .NET may ask for one string
 	prefix   string
@@ -183,8 +184,12 @@ var everyAuth = []patchbay.AuthType{
 
 // public is what the package says of a kind.
 func (k *kind) public() patchbay.TargetKind {
+	variant := ""
+	if k.ofKind {
+		variant = k.variant
+	}
 	return patchbay.TargetKind{
-		Name: k.name, Title: k.title, IDs: slices.Clone(k.ids), Variant: k.variant, Words: k.commandWords(),
+		Name: k.name, Title: k.title, IDs: slices.Clone(k.ids), Variant: variant, Words: k.commandWords(),
 		Namings: k.namings(), Clients: k.clients(k.naming()), Auths: k.authsOf(k.naming(), ""),
 		ConnectionString: k.connstr, Values: slices.Clone(k.values),
 	}
@@ -280,6 +285,7 @@ type (
 		Like    string                       `yaml:"like"` // another kind, whose words and rules it has
 		Targets []targetFile                 `yaml:"targets"`
 		Variant string                       `yaml:"variant"`
+		As      string                       `yaml:"connectAs"`
 		CLI     []string                     `yaml:"cli"`
 		Connstr bool                         `yaml:"connectionString"`
 		Prefix  string                       `yaml:"prefix"`
@@ -392,7 +398,7 @@ func read(name string, into any) error {
 // kind checks a file and completes it.
 func (f *kindFile) kind(name string, shared []valueFile) (*kind, error) {
 	k := &kind{
-		name: name, title: f.Title, variant: f.Variant, cli: f.CLI, connstr: f.Connstr, prefix: f.Prefix,
+		name: name, title: f.Title, variant: f.Variant + f.As, ofKind: f.Variant != "", cli: f.CLI, connstr: f.Connstr, prefix: f.Prefix,
 		auths: f.Auths, need: f.Need, words: f.Words, about: f.About,
 		property: make(map[string]string), rules: make(map[patchbay.Naming][]rule),
 	}

@@ -78,7 +78,15 @@ func (s placeState) last(name string) int {
 type placeSource struct{ *place }
 
 func (p *place) driver() driver.SourceDriver {
-	return driver.SourceDriver{Open: func(context.Context, driver.Config) (driver.Source, error) { return placeSource{p}, nil }}
+	return driver.SourceDriver{Open: func(context.Context, driver.Config) (driver.Source, error) {
+		if p.is("says that it can't restart") {
+			return struct {
+				driver.Source
+				driver.Vantage
+			}{placeSource{p}, placeSource{p}}, nil
+		}
+		return placeSource{p}, nil
+	}}
 }
 
 func (s placeSource) Close() error { return nil }
@@ -107,7 +115,7 @@ func (s placeSource) missing() error {
 func (s placeSource) Inspect(context.Context) (driver.SourceInfo, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return driver.SourceInfo{Restarts: !s.is("says that it can't restart"), Files: true}, s.missing()
+	return driver.SourceInfo{Files: true}, s.missing()
 }
 
 func (s placeSource) version(st placeState) string {

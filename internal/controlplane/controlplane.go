@@ -71,41 +71,24 @@ type Options struct {
 // Catalog is the drivers of this build, on the machine that applications run on:
 // a new one is one line here or in targets.
 func Catalog(host hosts.Host) driver.Catalog {
-	return driver.Catalog{
-		Targets: targets(),
-		Sources: map[string]driver.SourceDriver{
-			"envfile": envfile.Driver(host),
-		},
-	}
+	return driver.NewCatalog(targets(), []driver.SourceDriver{
+		envfile.Driver(host),
+	})
 }
 
-func targets() map[string]driver.TargetDriver {
-	return map[string]driver.TargetDriver{
-		"postgres": postgres.Driver(),
-		"nats":     nats.Driver(),
-		"external": external.Driver(externalKinds(), settings.Variant),
+func targets() []driver.TargetDriver {
+	return []driver.TargetDriver{
+		postgres.Driver(),
+		nats.Driver(),
+		external.Driver(settings.Kinds(), settings.Variant),
 	}
-}
-
-// externalKinds is the settings table as the driver of what is not administered
-// needs it.
-func externalKinds() []external.Kind {
-	var kinds []external.Kind
-	for _, k := range settings.Kinds() {
-		kind := external.Kind{Name: k.Name, Title: k.Title, Types: k.Types}
-		for _, v := range k.Values {
-			kind.Values = append(kind.Values, external.Value{Name: v.Name, Default: v.Default, Words: v.Words, Secret: v.Secret})
-		}
-		kinds = append(kinds, kind)
-	}
-	return kinds
 }
 
 // IfChild does not return in a process that was started to probe: whatever runs a
 // control plane calls it first of all.
 func IfChild() {
 	if sandbox.IsChild(os.Args[1:]) {
-		os.Exit(sandbox.Main(targets()))
+		os.Exit(sandbox.Main(driver.NewCatalog(targets(), nil).Targets))
 	}
 }
 

@@ -527,7 +527,7 @@ func TestDialerSpeaksFromThisMachine(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	defer l.Close()
-	c, err := opened(t, "/nowhere/env", "").Dialer().DialContext(t.Context(), "tcp", l.Addr().String())
+	c, err := opened(t, "/nowhere/env", "").(driver.Vantage).Dialer().DialContext(t.Context(), "tcp", l.Addr().String())
 	must(t, err)
 	must(t, c.Close())
 }

@@ -94,7 +94,7 @@ func TestASourceThatComesToLeadToTheServersOwnIsLeftAlone(t *testing.T) {
 			_, owned := s.Owned(t.Context())
 			for name, err := range map[string]error{
 				"Inspect": inspected, "ReadSettings": read, "WriteSettings": wrote, "Owned": owned,
-				"CheckChange": s.CheckChange(t.Context(), change), "RestoreSettings": s.RestoreSettings(t.Context(), change, before), "Restart": s.Restart(t.Context()),
+				"CheckChange": s.CheckChange(t.Context(), change), "RestoreSettings": s.RestoreSettings(t.Context(), change, before), "Restart": restart(t, s),
 			} {
 				if err == nil || strings.Contains(err.Error(), "secret") {
 					t.Errorf("%s = %v", name, err)

@@ -38,7 +38,7 @@ func TestReloadCommandsThatFailSaySoWithoutSecrets(t *testing.T) {
 		{"printf 'a\\377b\\033[31m'; exit 1", []string{"exit code 1"}, nil},
 	}
 	for _, tt := range tests {
-		err := withReload(t, t.TempDir(), "sh", "-c", tt.script).Restart(t.Context())
+		err := restart(t, withReload(t, t.TempDir(), "sh", "-c", tt.script))
 		code(t, err, patchbay.RestartFailed, tt.script)
 		e := patchbay.AsError(err)
 		for _, want := range tt.want {
@@ -55,14 +55,14 @@ func TestReloadCommandsThatFailSaySoWithoutSecrets(t *testing.T) {
 			t.Errorf("%q: a message of %d bytes, fix %q", tt.script, len(e.Message), e.Fix)
 		}
 	}
-	err := withReload(t, t.TempDir(), "/nowhere/reload").Restart(t.Context())
+	err := restart(t, withReload(t, t.TempDir(), "/nowhere/reload"))
 	code(t, err, patchbay.RestartFailed, "a command that is not there")
-	must(t, withReload(t, t.TempDir(), "true").Restart(t.Context()))
+	must(t, restart(t, withReload(t, t.TempDir(), "true")))
 }
 
 func TestReloadIsNoShell(t *testing.T) {
 	dir := t.TempDir()
-	must(t, withReload(t, dir, "touch", filepath.Join(dir, "$(id);x")).Restart(t.Context()))
+	must(t, restart(t, withReload(t, dir, "touch", filepath.Join(dir, "$(id);x"))))
 	if _, err := os.Stat(filepath.Join(dir, "$(id);x")); err != nil {
 		t.Error(err)
 	}
@@ -76,7 +76,7 @@ func TestReloadEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	s := withReload(t, dir, "sh", "-c", `sleep 1000 > "$1" & wait`, "sh", fifo)
 	done := make(chan error, 1)
-	go func() { done <- s.Restart(ctx) }()
+	go func() { done <- s.(driver.Restarter).Restart(ctx) }()
 	f, err := os.Open(fifo) // returns when the child runs
 	must(t, err)
 	defer f.Close()
@@ -95,14 +95,14 @@ func TestPidFilesThatCantBeMeant(t *testing.T) {
 		dir := t.TempDir()
 		pid := filepath.Join(dir, "pid")
 		must(t, os.WriteFile(pid, []byte(text), 0o600))
-		err := opened(t, filepath.Join(dir, "env"), `{"reload":{"pidFile":"`+pid+`"}}`).Restart(t.Context())
+		err := restart(t, opened(t, filepath.Join(dir, "env"), `{"reload":{"pidFile":"`+pid+`"}}`))
 		code(t, err, patchbay.RestartFailed, what)
 		if err == nil || patchbay.AsError(err).Fix == "" {
 			t.Errorf("%s: no fix in %v", what, err)
 		}
 	}
 	dir := t.TempDir()
-	err := opened(t, filepath.Join(dir, "env"), `{"reload":{"pidFile":"`+dir+`"}}`).Restart(t.Context())
+	err := restart(t, opened(t, filepath.Join(dir, "env"), `{"reload":{"pidFile":"`+dir+`"}}`))
 	code(t, err, patchbay.RestartFailed, "a directory as pid file")
 }
 
@@ -110,9 +110,19 @@ func TestAnApplicationThatDoesNotRunNeedsNoSignal(t *testing.T) {
 	dir := t.TempDir()
 	pid := filepath.Join(dir, "pid")
 	s := opened(t, filepath.Join(dir, "env"), `{"reload":{"pidFile":"`+pid+`"}}`)
-	must(t, s.Restart(t.Context()))
+	must(t, restart(t, s))
 	// No system has ids of 31 bits. That of a process which has just ended could
 	// be somebody else's by now.
 	must(t, os.WriteFile(pid, []byte("2147483647\n"), 0o600))
-	must(t, s.Restart(t.Context()))
+	must(t, restart(t, s))
+}
+
+// restart tells the application of a source that has a reload.
+func restart(t testing.TB, s driver.Source) error {
+	t.Helper()
+	r, ok := s.(driver.Restarter)
+	if !ok {
+		t.Fatal("the source has no way to tell its application")
+	}
+	return r.Restart(t.Context())
 }

@@ -1,11 +1,8 @@
 package external
 
 import (
-	"bytes"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
-	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -55,15 +52,8 @@ func (c catalogue) parse(cfg driver.Config) (config, error) {
 			WithFix("use the type of the product, or %s and a kind: %s", ownTypes, strings.Join(slices.Sorted(maps.Keys(c.kinds)), ", "))
 	}
 	var p properties
-	if len(bytes.TrimSpace(cfg.Properties)) > 0 {
-		d := json.NewDecoder(bytes.NewReader(cfg.Properties))
-		d.DisallowUnknownFields()
-		if err := d.Decode(&p); err != nil {
-			return config{}, invalid("the properties are not those of a service that is not administered: %v; they are values, endpoints and tls", err)
-		}
-		if _, err := d.Token(); err != io.EOF {
-			return config{}, invalid("something follows the properties")
-		}
+	if err := driver.DecodeProperties(describe(nil), cfg.Properties, &p); err != nil {
+		return config{}, err
 	}
 	for _, check := range []func(*config, properties, driver.Config) error{c.parseEndpoints, c.parseValues, c.parseAdmin, c.parseTLS} {
 		if err := check(&parsed, p, cfg); err != nil {
@@ -108,7 +98,7 @@ func (c catalogue) parseEndpoints(parsed *config, p properties, cfg driver.Confi
 
 // hasDefault reports whether the settings table has a default for the value.
 func (c catalogue) hasDefault(kind, value string) bool {
-	return slices.ContainsFunc(c.kinds[kind].Values, func(v Value) bool { return v.Name == value && v.Default != "" })
+	return slices.ContainsFunc(c.kinds[kind].Values, func(v patchbay.TargetValue) bool { return v.Name == value && v.Default != "" })
 }
 
 func (c catalogue) parseValues(parsed *config, p properties, _ driver.Config) error {
@@ -140,8 +130,8 @@ func (c catalogue) parseValues(parsed *config, p properties, _ driver.Config) er
 }
 
 // names are the values of these kinds, secret or not.
-func (c catalogue) names(kinds []string, secret bool) map[string]Value {
-	known := map[string]Value{}
+func (c catalogue) names(kinds []string, secret bool) map[string]patchbay.TargetValue {
+	known := map[string]patchbay.TargetValue{}
 	for _, kind := range kinds {
 		for _, v := range c.kinds[kind].Values {
 			if v.Secret == secret {
@@ -152,7 +142,7 @@ func (c catalogue) names(kinds []string, secret bool) map[string]Value {
 	return known
 }
 
-func checkValue(v Value, value string) error {
+func checkValue(v patchbay.TargetValue, value string) error {
 	switch {
 	case value == "" || len(value) > maxValue:
 		return invalid("the value %s is empty, or longer than %d bytes", v.Name, maxValue)
@@ -222,7 +212,7 @@ func (c catalogue) parseTLS(parsed *config, p properties, _ driver.Config) error
 }
 
 // switchOf is the value of a kind that turns TLS off.
-func switchOf(k Kind) string {
+func switchOf(k patchbay.TargetKind) string {
 	for _, v := range k.Values {
 		if v.Name == "ssl" || v.Name == "sslmode" {
 			return v.Name

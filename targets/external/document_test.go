@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/settings"
 )
 
@@ -56,9 +57,9 @@ func table() string {
 	return b.String()
 }
 
-func targets(k settings.Kind) []string {
+func targets(k patchbay.TargetKind) []string {
 	var types []string
-	for _, t := range k.Types {
+	for _, t := range k.Types() {
 		if strings.Contains(t, "/") {
 			types = append(types, t)
 		}
@@ -79,7 +80,7 @@ func targets(k settings.Kind) []string {
 
 func code(words []string) string { return "`" + strings.Join(words, "`, `") + "`" }
 
-func without(k settings.Kind, s service) string {
+func without(k patchbay.TargetKind, s service) string {
 	host := s.host
 	for _, v := range k.Values {
 		if host == "" && v.Name == "host" {

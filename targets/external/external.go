@@ -26,29 +26,12 @@ package external
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"strings"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
 )
-
-// Kind is what the driver has to know of a kind of the settings table.
-type Kind struct {
-	Name   string
-	Title  string
-	Types  []string // ARM types of a target, or target service types
-	Values []Value
-}
-
-// Value is one thing that settings of a kind are made of.
-type Value struct {
-	Name    string
-	Default string   // may refer to other values, as {account}
-	Words   []string // the only ones allowed; empty: any
-	Secret  bool
-}
 
 // ownTypes is the namespace of resources that are of no product's type: a kind's
 // name follows.
@@ -57,48 +40,29 @@ const ownTypes = "Patchbay.Services/"
 // Driver serves all of these kinds. Variant is the kind of a resource of that
 // kind whose own kind property is resourceKind (an account of Cognitive
 // Services of kind OpenAI).
-func Driver(kinds []Kind, variant func(kind, resourceKind string) string) driver.TargetDriver {
-	c := catalogue{kinds: map[string]Kind{}, variant: variant}
-	types := map[string]bool{}
+func Driver(kinds []patchbay.TargetKind, variant func(kind, resourceKind string) string) driver.TargetDriver {
+	c := catalogue{kinds: map[string]patchbay.TargetKind{}, variant: variant, order: services}
 	for _, k := range kinds {
 		c.kinds[k.Name] = k
-		types[ownTypes+k.Name] = true
-		for _, t := range k.Types {
-			if namespace, rest, ok := strings.Cut(t, "/"); ok {
-				top, _, _ := strings.Cut(rest, "/")
-				types[namespace+"/"+top] = true
-			}
+		if !slices.ContainsFunc(services, func(s service) bool { return s.kind == k.Name }) {
+			c.order = append(slices.Clip(c.order), serviceOf(k.Name))
 		}
 	}
 	schemes := map[string]string{}
-	for _, s := range services {
-		if _, ok := c.kinds[s.kind]; !ok {
-			continue
-		}
+	for _, s := range c.order {
 		for name := range s.schemes {
-			schemes[name] = s.kind
+			if _, ok := c.kinds[s.kind]; ok {
+				schemes[name] = s.kind
+			}
 		}
 	}
-	return driver.TargetDriver{
-		Types:   slices.Sorted(maps.Keys(types)),
-		Child:   driver.AnyChild,
-		Schemes: schemes,
-		Capabilities: driver.TargetCapabilities{
-			Auth: []patchbay.AuthType{
-				patchbay.AuthSecret, patchbay.AuthSystemIdentity, patchbay.AuthUserIdentity,
-				patchbay.AuthSPSecret, patchbay.AuthSPCertificate, patchbay.AuthUserAccount,
-			},
-			Access:   []patchbay.Access{patchbay.Reader, patchbay.Writer, patchbay.Owner},
-			External: true,
-		},
-		Open:  c.open,
-		Probe: c.probe,
-	}
+	return driver.TargetDriver{Driver: describe(kinds), Unregistered: schemes, Open: c.open, Probe: c.probe}
 }
 
 // catalogue is the kinds of a build.
 type catalogue struct {
-	kinds   map[string]Kind
+	kinds   map[string]patchbay.TargetKind
+	order   []service // in which they stand for a resource of several
 	variant func(kind, resourceKind string) string
 }
 
@@ -132,9 +96,9 @@ func (c catalogue) served(id patchbay.ID, resourceKind string) []string {
 		}
 	}
 	var found []string
-	for _, s := range services {
+	for _, s := range c.order {
 		k, ok := c.kinds[s.kind]
-		if ok && slices.ContainsFunc(k.Types, func(t string) bool { return within(t, typ) }) {
+		if ok && slices.ContainsFunc(k.Types(), func(t string) bool { return within(t, typ) }) {
 			found = append(found, c.variant(s.kind, resourceKind))
 		}
 	}
@@ -166,41 +130,15 @@ func (t *target) kindOf(sub string) (string, error) {
 		}
 	}
 	for _, name := range t.serves {
-		if slices.ContainsFunc(t.kinds[name].Types, func(known string) bool { return strings.EqualFold(known, typ) }) {
+		if slices.ContainsFunc(t.kinds[name].Types(), func(known string) bool { return strings.EqualFold(known, typ) }) {
 			return name, nil
 		}
 	}
 	return "", patchbay.Errorf(patchbay.TargetTypeNotSupported, "%s serves no target of type %s", t.id.Name(), clip(typ))
 }
 
-// NewCredential implements [driver.Target]: there is none to make.
-func (t *target) NewCredential(context.Context, driver.PrincipalRequest) (driver.Credential, error) {
-	return driver.Credential{}, notAdministered(t.id)
-}
-
-// EnsurePrincipal implements [driver.Target]: nobody is made here.
-func (t *target) EnsurePrincipal(context.Context, driver.PrincipalRequest) error {
-	return notAdministered(t.id)
-}
-
-// InspectPrincipal implements [driver.Target]: none of ours is here.
-func (t *target) InspectPrincipal(context.Context, driver.PrincipalRequest) (driver.PrincipalState, error) {
-	return driver.PrincipalState{}, nil
-}
-
-// RemovePrincipal implements [driver.Target]: what was never made is absent.
-func (t *target) RemovePrincipal(context.Context, driver.PrincipalRequest) error { return nil }
-
-// Owned implements [driver.Target].
-func (t *target) Owned(context.Context) ([]driver.Owned, error) { return nil, nil }
-
 // Close implements [driver.Target]. There is no admin connection to close.
 func (t *target) Close() error { return nil }
-
-func notAdministered(id patchbay.ID) error {
-	return patchbay.Errorf(patchbay.NotSupported, "%s is not administered by Patchbay, and no login can be made there", id.Name()).
-		WithFix("give the connection a login, or register one with the resource")
-}
 
 func invalid(format string, args ...any) *patchbay.Error {
 	return patchbay.Errorf(patchbay.InvalidArgument, format, args...)

@@ -155,7 +155,7 @@ func TestEveryKindsSettingsCanBeWritten(t *testing.T) {
 			target := p.opened(t)
 			facts := factsOf(t, target, p.sub)
 			kinds := settings.Kinds()
-			k := kinds[slices.IndexFunc(kinds, func(k settings.Kind) bool { return k.Name == p.kind })]
+			k := kinds[slices.IndexFunc(kinds, func(k patchbay.TargetKind) bool { return k.Name == p.kind })]
 			for _, auth := range k.Auths {
 				c, ok := credential(t, target, p, auth)
 				if !ok {

@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"patchbay.dev/patchbay"
 )
 
 // facts are the values that settings are filled with, less the login: what the
@@ -43,7 +45,7 @@ func (t *target) facts(kind, sub string) (map[string]string, error) {
 // application would knock at another than what was checked.
 func (t *target) sayable(kind string, s service, at address) error {
 	k := t.kinds[kind]
-	known := slices.ContainsFunc(k.Values, func(v Value) bool { return v.Name == "port" })
+	known := slices.ContainsFunc(k.Values, func(v patchbay.TargetValue) bool { return v.Name == "port" })
 	if s.place != inHost || known || at.port == "" || at.port == s.port || at.scheme == "https" && at.port == "443" {
 		return nil
 	}

@@ -222,8 +222,8 @@ func TestTheBuildsSchemesNameTheirKinds(t *testing.T) {
 		"sb": "servicebus", "eventhub": "eventhub",
 	}
 	d := product()
-	if !maps.Equal(d.Schemes, want) {
-		t.Errorf("%v", d.Schemes)
+	if !maps.Equal(d.Unregistered, want) {
+		t.Errorf("%v", d.Unregistered)
 	}
 	// Each opens without a registration.
 	for scheme, kind := range want {

@@ -26,17 +26,7 @@ func TestMain(m *testing.M) {
 const group = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/shop/providers/"
 
 // product is the driver as the build has it.
-func product() driver.TargetDriver {
-	var kinds []external.Kind
-	for _, k := range settings.Kinds() {
-		kind := external.Kind{Name: k.Name, Title: k.Title, Types: k.Types}
-		for _, v := range k.Values {
-			kind.Values = append(kind.Values, external.Value{Name: v.Name, Default: v.Default, Words: v.Words, Secret: v.Secret})
-		}
-		kinds = append(kinds, kind)
-	}
-	return external.Driver(kinds, settings.Variant)
-}
+func product() driver.TargetDriver { return external.Driver(settings.Kinds(), settings.Variant) }
 
 // here dials this machine. No name is asked of a server elsewhere: to tests, none
 // is known.

@@ -41,7 +41,7 @@ func opened(t testing.TB, s *testenv.NATSServer) *target {
 }
 
 // wanted is a request for a principal, with its credential.
-func wanted(t testing.TB, target driver.Target, uid string) driver.PrincipalRequest {
+func wanted(t testing.TB, target driver.Administrator, uid string) driver.PrincipalRequest {
 	t.Helper()
 	r := driver.PrincipalRequest{
 		Mark: driver.Mark{UID: uid, Generation: 1, Connection: "/subscriptions/s"}, Name: "pb_" + uid + "_g1",

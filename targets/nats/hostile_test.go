@@ -102,7 +102,7 @@ func TestTheBoundsAreBehindTLS(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := target.Owned(t.Context()); patchbay.CodeOf(err) != patchbay.TargetMisbehaved {
+		if _, err := target.(driver.Administrator).Owned(t.Context()); patchbay.CodeOf(err) != patchbay.TargetMisbehaved {
 			t.Errorf("tls %s: %v", mode, err)
 		}
 		_ = target.Close()
@@ -161,7 +161,7 @@ func TestNothingIsSaidInTheClearWhereTLSIsWanted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := target.Owned(t.Context()); err == nil {
+		if _, err := target.(driver.Administrator).Owned(t.Context()); err == nil {
 			t.Errorf("%q: it signs in", greeting)
 		}
 		_ = target.Close()

@@ -46,7 +46,7 @@ func opened(t testing.TB, c driver.Config) drivertest.Opened {
 }
 
 // request asks for a principal of that access.
-func request(t testing.TB, target driver.Target, uid string, access patchbay.Access, options map[string]string) driver.PrincipalRequest {
+func request(t testing.TB, target driver.Administrator, uid string, access patchbay.Access, options map[string]string) driver.PrincipalRequest {
 	t.Helper()
 	r := driver.PrincipalRequest{
 		Mark: driver.Mark{UID: uid, Generation: 1, Connection: "/subscriptions/s"}, Name: "pb_" + uid + "_g1",
@@ -61,7 +61,7 @@ func request(t testing.TB, target driver.Target, uid string, access patchbay.Acc
 }
 
 // made is a principal that is there.
-func made(t testing.TB, target driver.Target, uid string, access patchbay.Access, options map[string]string) driver.PrincipalRequest {
+func made(t testing.TB, target driver.Administrator, uid string, access patchbay.Access, options map[string]string) driver.PrincipalRequest {
 	t.Helper()
 	r := request(t, target, uid, access, options)
 	if err := target.EnsurePrincipal(t.Context(), r); err != nil {

@@ -26,7 +26,7 @@ func openTarget(t testing.TB, c driver.Config) drivertest.Opened {
 var serial int
 
 // principal makes one, and returns the request for it.
-func principal(t testing.TB, target driver.Target, database string, access patchbay.Access) driver.PrincipalRequest {
+func principal(t testing.TB, target driver.Administrator, database string, access patchbay.Access) driver.PrincipalRequest {
 	t.Helper()
 	serial++
 	r := driver.PrincipalRequest{
@@ -44,7 +44,7 @@ func principal(t testing.TB, target driver.Target, database string, access patch
 	return r
 }
 
-func remove(t testing.TB, target driver.Target, r driver.PrincipalRequest) {
+func remove(t testing.TB, target driver.Administrator, r driver.PrincipalRequest) {
 	t.Helper()
 	if err := target.RemovePrincipal(context.Background(), r); err != nil {
 		t.Fatal(err)
