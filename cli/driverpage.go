@@ -35,8 +35,10 @@ shows what a server can connect, which may be of another release.
 
 func driverSection(b *strings.Builder, d patchbay.Driver) {
 	fmt.Fprintf(b, "\n## %s\n\n%s\n\n", d.Name, d.About)
-	b.WriteString("Types: " + code(d.Types) + ".\n")
-	if len(d.Kinds) > 0 {
+	if len(d.Kinds) == 0 {
+		b.WriteString("Types: " + code(d.Types) + ".\n")
+	} else {
+		fmt.Fprintf(b, "It has %d types: `patchbay driver show %s` lists them. The most used have a word:\n", len(d.Types), d.Name)
 		b.WriteString("\n| `--kind` | Type | Kind of the resource |\n|---|---|---|\n")
 		for _, k := range d.Kinds {
 			fmt.Fprintf(b, "| `%s` | `%s` | %s |\n", k.Name, k.Type, k.Kind)

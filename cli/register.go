@@ -44,7 +44,7 @@ secret value on a command line can be seen by others.`,
 func (a *app) addDriver(d patchbay.Driver) *cobra.Command {
 	r := &registration{driver: d}
 	cmd := &cobra.Command{
-		Use: d.Name + " NAME", Short: "Register " + article(d.Noun), Long: addHelp(d), Example: addExample(d, false) + addExample(d, true),
+		Use: d.Name + " NAME", Short: "Register " + article(d.Noun), Long: addHelp(d), Example: addExample(d, false) + addExample(d, true) + urlExample(d),
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runAdd(cmd, r, args[0]) },
 	}
@@ -189,8 +189,8 @@ func (r *registration) declare(a *app, cmd *cobra.Command) {
 		f.StringVar(&r.typ, "type", "", about)
 		must(cmd.RegisterFlagCompletionFunc("type", cobra.FixedCompletions(d.Types, cobra.ShellCompDirectiveNoFileComp)))
 	}
-	if r.takesURL() {
-		f.StringVar(&r.url, "url", "", fmt.Sprintf("%s://USER@%s/?name=value with text properties, in place of --%s and --admin; @FILE reads it from a file",
+	if takesURL(d) {
+		f.StringVar(&r.url, "url", "", fmt.Sprintf("%s://USER@%s/?property=text, in place of --%s and --admin; @FILE reads it from a file",
 			d.Endpoint.Schemes[0], first(d.Endpoint.Form, "HOST:PORT"), endpointField(d).Word()))
 	}
 	if len(d.Admin) > 0 {
@@ -292,8 +292,8 @@ func (r *registration) values(ctx context.Context, a *app, cmd *cobra.Command, a
 }
 
 // takesURL reports whether the endpoint and a login may stand in one URL.
-func (r *registration) takesURL() bool {
-	return len(r.driver.Endpoint.Schemes) > 0 && hasField(r.driver.Admin, "username") && hasField(r.driver.Admin, "password")
+func takesURL(d patchbay.Driver) bool {
+	return len(d.Endpoint.Schemes) > 0 && hasField(d.Admin, "username") && hasField(d.Admin, "password")
 }
 
 // takeURL takes --url apart. Its errors never show it: it may hold a password.

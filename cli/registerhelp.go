@@ -9,7 +9,7 @@ import (
 
 // addHelp is what `resource add DRIVER --help` says above the flags.
 func addHelp(d patchbay.Driver) string {
-	help := "Registers " + article(d.Noun) + ".\n\n" + d.About
+	help := d.About
 	if slices.ContainsFunc(d.Admin, func(f patchbay.Field) bool { return f.Secret }) {
 		help += "\n\nSecrets come from a file, the environment or standard input; with a terminal, what\nis missing is asked for."
 	}
@@ -70,6 +70,15 @@ func addExample(d patchbay.Driver, whole bool) string {
 		return ""
 	}
 	return line + "\n"
+}
+
+// urlExample has endpoint and login in one.
+func urlExample(d patchbay.Driver) string {
+	if !takesURL(d) {
+		return ""
+	}
+	return "  patchbay resource add " + d.Name + " main --url " + d.Endpoint.Schemes[0] + "://" +
+		exampleOf(fieldNamed(d.Admin, "username")) + "@" + exampleOf(endpointField(d)) + "/ --admin-env PASSWORD\n"
 }
 
 func sayAdmin(f patchbay.Field, say func(flag, value string)) {

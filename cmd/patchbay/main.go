@@ -15,7 +15,10 @@ import (
 	"patchbay.dev/patchbay/internal/demo"
 	"patchbay.dev/patchbay/internal/version"
 	"patchbay.dev/patchbay/server"
+	"patchbay.dev/patchbay/settings"
 )
+
+//go:generate go test -run TestDocumentationIsCurrent -update .
 
 func main() {
 	controlplane.IfChild()
@@ -32,6 +35,7 @@ func deps() cli.Deps {
 	return cli.Deps{
 		Serve:   serve,
 		Demo:    showDemo,
+		Catalog: controlplane.Catalog(nil).Describe(settings.Kinds()), // nothing is opened
 		Version: cli.Version{Version: build.Version, Commit: build.Commit, Go: build.Go},
 	}
 }
