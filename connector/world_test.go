@@ -131,6 +131,7 @@ func (b *broker) remove(r driver.PrincipalRequest) error {
 }
 
 func (b *broker) PrepareProbe(_ context.Context, r driver.ProbeRequest) (driver.ProbeRequest, error) {
+	r.Servers = []string{b.listener.Addr().String()}
 	return r, nil
 }
 

@@ -49,7 +49,7 @@ func TestABudgetIsForACallAndForAllConnections(t *testing.T) {
 
 // verbose is a target that tells much, and does not come to an end.
 type verbose struct {
-	driver.Target
+	driver.Administrator
 	told   *atomic.Int64
 	enough <-chan struct{}
 }

@@ -123,8 +123,9 @@ func (d TargetDriver) Sub(resource, target patchbay.ID) (sub string, ok bool) {
 type Target interface {
 	// Inspect says what is there. Sub is the child that a connection names
 	// (a database), "" for the service as a whole; a missing one is
-	// DatabaseMissing. Values along with an error say that the target need not be
-	// reached from here: the application may have a way to it.
+	// DatabaseMissing. Of a target that is no [Administrator], Values along with an
+	// error say that it need not be reached from here: the application may have a way
+	// to it.
 	Inspect(ctx context.Context, sub string) (TargetInfo, error)
 
 	// PrepareProbe completes what [TargetDriver].Probe is asked with: Servers, and

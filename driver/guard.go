@@ -211,6 +211,9 @@ func (w *GuardedTarget) Inspect(ctx context.Context, sub string) (info TargetInf
 		info, err = w.t.Inspect(ctx, sub)
 		return err
 	})
+	if _, administers := w.t.(Administrator); administers && err != nil {
+		return TargetInfo{}, err // what is administered from here is reached from here
+	}
 	info.Version = Quoted(info.Version)
 	return info.bounded(), err
 }

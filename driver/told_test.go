@@ -11,7 +11,7 @@ import (
 
 // talkative is a target that tells more than anybody can keep.
 type talkative struct {
-	driver.Target
+	driver.Administrator
 	owned []driver.Owned
 }
 

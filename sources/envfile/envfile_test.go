@@ -68,7 +68,7 @@ func code(t *testing.T, err error, want patchbay.Code, what string) {
 
 func TestPropertiesAreStrict(t *testing.T) {
 	good := []string{
-		``, `{}`, `{"dialect":"docker"}`, `{"dialect":"systemd","mode":"0640"}`, `{"bindingRoot":"/b"}`, `{"location":"here"}`,
+		``, `{}`, `{"dialect":"docker"}`, `{"dialect":"systemd","mode":"0640"}`, `{"bindingRoot":"/b"}`,
 		`{"egress":["10.0.0.1/32","fd00::/64"]}`, `{"reload":{"command":["true"]}}`, `{"reload":{"pidFile":"/p"}}`, `{"reload":{"pidFile":"/p","signal":"USR1"}}`,
 	}
 	bad := []string{

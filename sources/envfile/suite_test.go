@@ -104,7 +104,7 @@ func (l layout) place(t testing.TB) drivertest.SourcePlace {
 	if l.begin != nil {
 		must(t, os.WriteFile(target, []byte(*l.begin), 0o640))
 	}
-	properties := map[string]any{"egress": []string{"127.0.0.1/32", "fd00::/64"}, "location": "here"}
+	properties := map[string]any{"egress": []string{"127.0.0.1/32", "fd00::/64"}}
 	if l.dialect != "dotenv" {
 		properties["dialect"] = l.dialect
 	}

@@ -40,7 +40,7 @@ func TestARegistrationThatIsWrongIsRefused(t *testing.T) {
 		"a host of other letters":        {registration{typ: redis, endpoint: "cаche:6379"}, "can't be one"},
 		"a fragment":                     {registration{typ: s3, endpoint: "https://s3.test/#x"}, "can't be read"},
 		"a query of nothing known":       {registration{typ: redis, endpoint: "redis://cache?color=red"}, "no value of redis"},
-		"a property of nobody":           {registration{typ: redis, properties: map[string]any{"vaules": 1}}, "unknown field"},
+		"a property of nobody":           {registration{typ: redis, properties: map[string]any{"vaules": 1}}, "no property"},
 		"a value of nobody":              {registration{typ: redis, properties: map[string]any{"values": map[string]any{"hots": "x"}}}, "there are clientId, database, host"},
 		"a secret among the values":      {registration{typ: redis, properties: map[string]any{"values": map[string]any{"password": "hunter2"}}}, "no value of redis"},
 		"a value outside its words":      {registration{typ: redis, properties: map[string]any{"values": map[string]any{"ssl": "maybe"}}}, "can be true, false"},
