@@ -75,6 +75,10 @@ func TestStatusPathsAreBoundToTheirSubscription(t *testing.T) {
 	if !strings.Contains(path, "/locations/GLOBAL/operationStatuses/0f*") || query != "api-version="+statusVersion {
 		t.Errorf("%s ? %s", path, query)
 	}
+	var r Router
+	if err := r.Add("status", "{subscription}/providers/Microsoft.ServiceLinker/locations/{location}/operationStatuses/{status}"); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		path string
 		code int
@@ -86,7 +90,7 @@ func TestStatusPathsAreBoundToTheirSubscription(t *testing.T) {
 		{path[:strings.IndexByte(path, '*')], http.StatusNotFound},
 		{path[:strings.IndexByte(path, '*')+1], http.StatusNotFound},
 	} {
-		p, err := ParsePath(c.path)
+		p, err := r.Parse(c.path)
 		if c.code == 0 && (err != nil || p.Name != "0f") || c.code != 0 && (err == nil || Status(patchbay.CodeOf(err)) != c.code) {
 			t.Errorf("%s: %+v %v", c.path, p, err)
 		}

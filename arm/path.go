@@ -1,6 +1,7 @@
 package arm
 
 import (
+	"cmp"
 	"net/url"
 	"regexp"
 	"slices"
@@ -10,66 +11,13 @@ import (
 	"patchbay.dev/patchbay"
 )
 
-// Route is what a path leads to. There is a fixed set of them: a route is a
-// label of metrics and spans, a path is not.
+// Route is what a path leads to, by the name that the server's table of routes
+// gives it. There is a fixed set of them: a route is a label of metrics and
+// spans, a path is not.
 type Route string
 
-// The routes.
-const (
-	RouteLinkers            Route = "linkers"
-	RouteLinker             Route = "linkers/{name}"
-	RouteLinkerAction       Route = "linkers/{name}/{action}"
-	RouteOwnLinkerAction    Route = "linkers/{name}/Patchbay.Connector/{action}"
-	RouteConnectors         Route = "connectors"
-	RouteConnector          Route = "connectors/{name}"
-	RouteConnectorAction    Route = "connectors/{name}/{action}"
-	RouteOwnConnectorAction Route = "connectors/{name}/Patchbay.Connector/{action}"
-	RouteDryruns            Route = "dryruns"
-	RouteDryrun             Route = "dryruns/{name}"
-	RouteLocalDryruns       Route = "locations/dryruns"
-	RouteLocalDryrun        Route = "locations/dryruns/{name}"
-	RouteDaprConfigurations Route = "daprConfigurations"
-	RouteConfigurationNames Route = "Microsoft.ServiceLinker/configurationNames"
-	RouteOperationStatus    Route = "operationStatuses/{id}"
-	RouteProviderOperations Route = "Microsoft.ServiceLinker/operations"
-	RouteEnvironment        Route = "Patchbay.Connector/environment"
-	RouteOperations         Route = "Patchbay.Connector/operations"
-	RouteOperation          Route = "Patchbay.Connector/operations/{id}"
-	RouteOperationAction    Route = "Patchbay.Connector/operations/{id}/{action}"
-	RouteLeftovers          Route = "Patchbay.Connector/leftovers"
-	RouteLeftover           Route = "Patchbay.Connector/leftovers/{id}"
-	RouteSweep              Route = "Patchbay.Connector/sweep"
-	RouteSettings           Route = "Patchbay.Connector/settings"
-	RouteAllResources       Route = "Patchbay.Connector/resources"
-	RouteTenantList         Route = "tenants"
-	RouteSubscriptions      Route = "subscriptions"
-	RouteSubscription       Route = "subscriptions/{s}"
-	RouteLocations          Route = "locations"
-	RouteProviders          Route = "providers"
-	RouteProvider           Route = "providers/{namespace}"
-	RouteProviderAction     Route = "providers/{namespace}/{action}"
-	RouteResourceGroups     Route = "resourceGroups"
-	RouteResourceGroup      Route = "resourceGroups/{rg}"
-	RouteResources          Route = "resources"
-	RouteResource           Route = "{resource}"
-	RouteSiteConfig         Route = "{site}/config/{name}"
-	RouteSiteConfigList     Route = "{site}/config/{name}/list"
-	RouteSitePublish        Route = "{site}/publishxml"
-	RouteTenants            Route = "Patchbay.Connector/tenants"
-	RouteTenant             Route = "Patchbay.Connector/tenants/{id}"
-	RoutePrincipals         Route = "Patchbay.Connector/principals"
-	RoutePrincipal          Route = "Patchbay.Connector/principals/{id}"
-	RoutePrincipalAction    Route = "Patchbay.Connector/principals/{id}/{action}"
-	RouteSignIn             Route = "Patchbay.Connector/signIn"
-	RouteAudit              Route = "Patchbay.Connector/audit"
-	RouteAuditVerify        Route = "Patchbay.Connector/audit/verify"
-	RouteRoleDefinitions    Route = "roleDefinitions"
-	RouteRoleDefinition     Route = "roleDefinitions/{id}"
-	RouteRoleAssignments    Route = "roleAssignments"
-	RouteRoleAssignment     Route = "roleAssignments/{id}"
-	RoutePermissions        Route = "permissions"
-	RouteUnknown            Route = "unknown"
-)
+// RouteUnknown is where a path leads that leads nowhere.
+const RouteUnknown Route = "unknown"
 
 // Path is a request path, understood.
 type Path struct {
@@ -83,9 +31,11 @@ type Path struct {
 	// Dryrun is the dryrun's id.
 	Dryrun patchbay.ID
 	// Name is the connection's or dryrun's name, the operation's or leftover's id,
-	// the subscription's, a provider's namespace, or a site's configuration's.
+	// the principal's, tenant's or role's, a provider's namespace, or a site's
+	// configuration's.
 	Name string
-	// Location is the location segment of an operation's status.
+	// Location is the location that a connector, its dryrun or an operation's
+	// status is in.
 	Location string
 	// Action is the last word of an action, in lower case.
 	Action string
@@ -105,11 +55,84 @@ func CheckLinkerName(name string) error {
 	return nil
 }
 
-// ParsePath understands the path of a request, still percent-encoded. Words of
-// ARM are taken in any case and doubled slashes are folded; a source's id may
-// itself hold /providers/, so the last provider in the path counts. A path that
+// Router finds the route of a path. The zero value knows none.
+type Router struct {
+	patterns []pattern // in the order that they are tried
+}
+
+// pattern is where a route hangs, and what is behind that.
+type pattern struct {
+	route Route
+	heads []string // keys of heads; none: the root of the path
+	tail  []string // words, and segments in braces: keys of segments
+	words []string // what {action} may be, in lower case
+}
+
+// Add adds a route. Its pattern begins with what the route hangs on:
+//
+//	/                nothing: what follows is the whole path
+//	{subscription}   an id of that kind, or of one of several: {subscription|group};
+//	                 the kinds are subscription, group, linker, connector, source,
+//	                 site, resource, id, and root, which is no id at all
+//
+// and goes on with words, which are taken in any case, and names in braces:
+// {name} of a connection or dryrun, {operation}, {status} and {leftover} by
+// their ids, {principal}, {tenant} and {role} by theirs, {namespace},
+// {config}, {location}, and {action}, which is one of actions. The error says
+// what of the pattern is none of that.
+func (r *Router) Add(route Route, path string, actions ...string) error {
+	p := pattern{route: route, tail: strings.Split(strings.Trim(path, "/"), "/")}
+	if !strings.HasPrefix(path, "/") {
+		p.heads = strings.Split(strings.Trim(p.tail[0], "{}"), "|")
+		p.tail = p.tail[1:]
+	}
+	for _, kind := range p.heads {
+		if heads[kind] == nil {
+			return patchbay.Errorf(patchbay.Internal, "the route %s: nothing is known of an id {%s}", route, kind)
+		}
+	}
+	for i, word := range p.tail {
+		name, variable := inBraces(word)
+		switch {
+		case variable && segments[name] == nil:
+			return patchbay.Errorf(patchbay.Internal, "the route %s: nothing is known of a segment %s", route, word)
+		case name == "name" && (i == 0 || !slices.Contains(collections, p.tail[i-1])):
+			return patchbay.Errorf(patchbay.Internal, "the route %s: a {name} has to follow one of %s", route, strings.Join(collections, ", "))
+		}
+	}
+	if slices.Contains(p.tail, "{action}") != (len(actions) > 0) {
+		return patchbay.Errorf(patchbay.Internal, "the route %s: {action} has to be in its pattern, and actions be given, or neither", route)
+	}
+	for _, a := range actions {
+		p.words = append(p.words, strings.ToLower(a))
+	}
+	r.patterns = append(r.patterns, p)
+	// What says more is tried first: {site}/config/{config} before {resource}.
+	slices.SortStableFunc(r.patterns, func(a, b pattern) int {
+		return cmp.Or(cmp.Compare(len(b.tail), len(a.tail)), cmp.Compare(b.literals(), a.literals()))
+	})
+	return nil
+}
+
+func (p pattern) literals() (n int) {
+	for _, word := range p.tail {
+		if _, ok := inBraces(word); !ok {
+			n++
+		}
+	}
+	return n
+}
+
+func inBraces(word string) (string, bool) {
+	name, ok := strings.CutPrefix(word, "{")
+	return strings.TrimSuffix(name, "}"), ok
+}
+
+// Parse understands the path of a request, still percent-encoded. Words of ARM
+// are taken in any case and doubled slashes are folded; a source's id may
+// itself hold /providers/, so a route is compared from its end. A path that
 // leads nowhere is RouteUnknown with an error of 404 or 400.
-func ParsePath(escaped string) (Path, error) {
+func (r *Router) Parse(escaped string) (Path, error) {
 	unknown := Path{Route: RouteUnknown}
 	if len(escaped) > 3*patchbay.MaxIDLength {
 		return unknown, patchbay.Errorf(patchbay.InvalidResourceID, "the path is longer than %d bytes", 3*patchbay.MaxIDLength)
@@ -125,28 +148,236 @@ func ParsePath(escaped string) (Path, error) {
 		}
 		parts = append(parts, part)
 	}
-	if p, ok, err := parseSurroundings(parts); ok {
-		return p, err
-	}
-	for i := len(parts) - 2; i >= 0; i-- {
-		if !strings.EqualFold(parts[i], "providers") {
+	for _, p := range r.patterns {
+		head, ok := p.behind(parts)
+		if !ok {
 			continue
 		}
-		scope, rest := parts[:i], parts[i+2:]
-		switch {
-		case strings.EqualFold(parts[i+1], Provider):
-			return parseServiceLinker(scope, rest)
-		case strings.EqualFold(parts[i+1], OwnProvider):
-			return parseOwn(scope, rest)
-		case strings.EqualFold(parts[i+1], AuthorizationProvider):
-			return parseAuthorization(scope, rest)
+		if path, ok := p.hangsOn(parts[:head]); ok {
+			return p.read(path, parts[head:])
 		}
 	}
-	return parseInventory(parts)
+	return unknown, nowhere(parts)
 }
 
-func notFound(what string) (Path, error) {
-	return Path{Route: RouteUnknown}, patchbay.Errorf(InvalidResourceType, "there is nothing at %s", what)
+// behind reports whether the path ends as the pattern does, and how many parts
+// are before that.
+func (p pattern) behind(parts []string) (head int, ok bool) {
+	head = len(parts) - len(p.tail)
+	if head < 0 || len(p.heads) == 0 && head > 0 {
+		return 0, false
+	}
+	for i, word := range p.tail {
+		name, variable := inBraces(word)
+		part := parts[head+i]
+		switch {
+		case name == "action" && !slices.Contains(p.words, strings.ToLower(part)),
+			!variable && !is(part, word):
+			return 0, false
+		}
+	}
+	return head, true
+}
+
+// hangsOn is what the parts name, when that is of a kind that the pattern hangs
+// on.
+func (p pattern) hangsOn(parts []string) (Path, bool) {
+	switch {
+	case len(p.heads) == 0:
+		return Path{}, true
+	case len(parts) == 0:
+		return Path{Scope: patchbay.RootScope}, slices.Contains(p.heads, "root")
+	}
+	id, err := parseScope(parts)
+	if err != nil {
+		return Path{}, false
+	}
+	for _, kind := range p.heads {
+		if heads[kind](id) {
+			return headed(id, kind), true
+		}
+	}
+	return Path{}, false
+}
+
+// read completes the path with what its last parts say.
+func (p pattern) read(path Path, parts []string) (Path, error) {
+	path.Route = p.route
+	if path.Linker != "" {
+		if err := CheckLinkerName(path.Name); err != nil {
+			return path, err
+		}
+	}
+	for i, word := range p.tail {
+		name, variable := inBraces(word)
+		if !variable {
+			continue
+		}
+		if err := segments[name](&path, parts[i]); err != nil {
+			if patchbay.CodeOf(err) == InvalidResourceType {
+				path = Path{Route: RouteUnknown}
+			}
+			return path, err
+		}
+		if name == "name" {
+			path.in(p.tail[:i])
+		}
+	}
+	return path, nil
+}
+
+// collections are what a {name} is in.
+var collections = []string{"linkers", "connectors", "dryruns"}
+
+// in completes the path of one of a collection, with its id.
+func (p *Path) in(collection []string) {
+	last := collection[len(collection)-1]
+	id := p.Scope.Child(strings.Join(collection, "/"), p.Name)
+	if p.Location != "" {
+		id = p.Scope.Child(last, p.Name) // the location is in the scope already
+	}
+	if last == "dryruns" {
+		p.Dryrun = id
+	} else {
+		p.Linker = id
+	}
+}
+
+// heads are the kinds of ids that routes hang on.
+var heads = map[string]func(patchbay.ID) bool{
+	"root":         func(patchbay.ID) bool { return false },
+	"id":           func(patchbay.ID) bool { return true },
+	"subscription": func(id patchbay.ID) bool { return strings.Count(string(id), "/") == 2 },
+	"group":        isGroup,
+	"linker":       func(id patchbay.ID) bool { return isConnection(id) && !id.IsConnector() },
+	"connector":    patchbay.ID.IsConnector,
+	"source":       func(id patchbay.ID) bool { return !isConnection(id) },
+	"site":         IsSite,
+	"resource":     func(id patchbay.ID) bool { return strings.Contains(id.Type(), "/") && !isOurs(id) },
+}
+
+func isGroup(id patchbay.ID) bool {
+	return id.ResourceGroup() != "" && strings.Count(string(id), "/") == 4
+}
+
+func isConnection(id patchbay.ID) bool {
+	_, _, ok := id.ConnectionSource()
+	return ok
+}
+
+// isOurs reports whether the id is below one of the providers that have routes
+// of their own.
+func isOurs(id patchbay.ID) bool {
+	_, _, _, ok := lastOurs(strings.Split(string(id), "/"))
+	return ok
+}
+
+// headed is the path of what hangs on an id of that kind.
+func headed(id patchbay.ID, kind string) Path {
+	source, name, _ := id.ConnectionSource()
+	switch kind {
+	case "linker":
+		return Path{Scope: source, Linker: source.Linker(name), Name: name}
+	case "connector":
+		return Path{Scope: source, Linker: source.Connector(name), Name: name}
+	}
+	return Path{Scope: id}
+}
+
+// operationID is what an operation may be called, and what it left.
+var operationID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,100}$`)
+
+// segments are what the names in braces say, and what each may be.
+var segments = map[string]func(*Path, string) error{
+	"action":    func(p *Path, s string) error { p.Action = strings.ToLower(s); return nil },
+	"config":    func(p *Path, s string) error { p.Name = strings.ToLower(s); return nil },
+	"principal": named,
+	"role":      named,
+	"tenant":    named,
+	"location": func(p *Path, s string) (err error) {
+		p.Location = s
+		if isGroup(p.Scope) {
+			p.Scope, err = patchbay.ParseID(string(p.Scope.Location(s)))
+		}
+		return err
+	},
+	"name": func(p *Path, s string) error {
+		p.Name = s
+		return CheckLinkerName(s)
+	},
+	"namespace": func(p *Path, s string) error {
+		if !namespace.MatchString(s) {
+			return nothingAt("/providers/" + shown([]string{s}))
+		}
+		return named(p, s)
+	},
+	"operation": func(p *Path, s string) error {
+		if !operationID.MatchString(s) {
+			return patchbay.Errorf(patchbay.ResourceNotFound, "there is no operation %s", quote(s))
+		}
+		return named(p, s)
+	},
+	"leftover": func(p *Path, s string) error { // they are named after operations
+		if !operationID.MatchString(s) {
+			return nothingAt("/providers/" + OwnProvider + "/leftovers/" + shown([]string{s}))
+		}
+		return named(p, s)
+	},
+	"status": func(p *Path, s string) error {
+		id, ok := splitStatusName(p.Scope.Subscription(), s)
+		if !ok {
+			return patchbay.Errorf(patchbay.ResourceNotFound, "there is no operation %s", quote(s))
+		}
+		return named(p, id)
+	},
+}
+
+func named(p *Path, s string) error { p.Name = s; return nil }
+
+// lastOurs finds the last of the providers that have routes of their own: what
+// is before it, and behind it.
+func lastOurs(parts []string) (provider string, scope, rest []string, ok bool) {
+	for i := len(parts) - 2; i >= 0; i-- {
+		if !is(parts[i], "providers") {
+			continue
+		}
+		for _, ours := range []string{Provider, OwnProvider, AuthorizationProvider} {
+			if is(parts[i+1], ours) {
+				return ours, parts[:i], parts[i+2:], true
+			}
+		}
+	}
+	return "", nil, nil, false
+}
+
+// nowhere is the answer to a path that leads nowhere.
+func nowhere(parts []string) error {
+	provider, scope, rest, ours := lastOurs(parts)
+	switch {
+	case ours && len(scope) == 0:
+		return nothingAt("/providers/" + provider + "/" + shown(rest))
+	case ours:
+		id, err := parseScope(scope)
+		if err != nil {
+			return err
+		}
+		at := "{scope}"
+		if isConnection(id) {
+			at = "{connection}"
+		}
+		return nothingAt(at + "/providers/" + provider + "/" + shown(rest))
+	case len(parts) == 0 || !is(parts[0], "subscriptions"):
+		return nothingAt("/" + shown(parts))
+	}
+	id, err := parseScope(parts)
+	if err != nil {
+		return err
+	}
+	return nothingAt(quote(string(id)))
+}
+
+func nothingAt(what string) error {
+	return patchbay.Errorf(InvalidResourceType, "there is nothing at %s", what)
 }
 
 func parseScope(parts []string) (patchbay.ID, error) {
@@ -154,274 +385,6 @@ func parseScope(parts []string) (patchbay.ID, error) {
 }
 
 func is(s, word string) bool { return strings.EqualFold(s, word) }
-
-func parseServiceLinker(scope, rest []string) (Path, error) {
-	if len(scope) == 0 {
-		switch {
-		case len(rest) == 1 && is(rest[0], "operations"):
-			return Path{Route: RouteProviderOperations}, nil
-		case len(rest) == 1 && is(rest[0], "configurationNames"):
-			return Path{Route: RouteConfigurationNames}, nil
-		}
-		return notFound("/providers/" + Provider + "/" + shown(rest))
-	}
-	id, err := parseScope(scope)
-	if err != nil {
-		return Path{Route: RouteUnknown}, err
-	}
-	switch {
-	case len(rest) == 0:
-	case is(rest[0], "locations"):
-		return parseLocation(id, rest)
-	case is(rest[0], "linkers") && len(rest) <= 3:
-		p := Path{Route: RouteLinkers, Scope: id}
-		return p.connection(rest[1:], RouteLinker, RouteLinkerAction, "validatelinker", "listconfigurations", "generateconfigurations")
-	case is(rest[0], "dryruns") && len(rest) <= 2:
-		p := Path{Route: RouteDryruns, Scope: id}
-		return p.dryrun(rest[1:], RouteDryrun)
-	case is(rest[0], "daprConfigurations") && len(rest) == 1:
-		return Path{Route: RouteDaprConfigurations, Scope: id}, nil
-	}
-	return notFound("{source}/providers/" + Provider + "/" + shown(rest))
-}
-
-// parseLocation understands locations/{location}/…: below a subscription the
-// statuses of operations, below a resource group what is for one's own machine.
-func parseLocation(scope patchbay.ID, rest []string) (Path, error) {
-	nowhere := "{scope}/providers/" + Provider + "/" + shown(rest)
-	if len(rest) < 3 {
-		return notFound(nowhere)
-	}
-	p := Path{Route: RouteUnknown, Scope: scope, Location: rest[1]}
-	group := scope.ResourceGroup()
-	switch {
-	case group == "" && scope.Type() == "" && len(rest) == 4 && is(rest[2], "operationStatuses"):
-		p.Route = RouteOperationStatus
-		name, ok := splitStatusName(scope.Subscription(), rest[3])
-		if !ok {
-			return p, patchbay.Errorf(patchbay.ResourceNotFound, "there is no operation %s", quote(rest[3]))
-		}
-		p.Name = name
-		return p, nil
-	case group == "" || scope.Type() != "":
-		return notFound(nowhere)
-	}
-	var err error
-	if p.Scope, err = patchbay.ParseID(string(scope.Location(rest[1]))); err != nil {
-		return p, err
-	}
-	switch {
-	case is(rest[2], "connectors") && len(rest) <= 5:
-		p.Route = RouteConnectors
-		return p.connection(rest[3:], RouteConnector, RouteConnectorAction, "validate", "generateconfigurations")
-	case is(rest[2], "dryruns") && len(rest) <= 4:
-		p.Route = RouteLocalDryruns
-		return p.dryrun(rest[3:], RouteLocalDryrun)
-	}
-	return notFound(nowhere)
-}
-
-// connection completes p, the path of a list of connections, with
-// [{name}[/{action}]].
-func (p Path) connection(rest []string, one, act Route, actions ...string) (Path, error) {
-	if len(rest) == 0 {
-		return p, nil
-	}
-	list := p.Route
-	p.Route = one
-	if len(rest) == 2 {
-		p.Route, p.Action = act, strings.ToLower(rest[1])
-	}
-	if err := CheckLinkerName(rest[0]); err != nil {
-		return p, err
-	}
-	p.Name = rest[0]
-	if list == RouteConnectors {
-		p.Linker = p.Scope.Connector(p.Name)
-	} else {
-		p.Linker = p.Scope.Linker(p.Name)
-	}
-	if p.Action != "" && !slices.Contains(actions, p.Action) {
-		return notFound(string(one) + "/" + shown(rest[1:]))
-	}
-	return p, nil
-}
-
-// dryrun completes p, the path of a list of dryruns, with [{name}].
-func (p Path) dryrun(rest []string, one Route) (Path, error) {
-	if len(rest) == 0 {
-		return p, nil
-	}
-	list := p.Route
-	p.Route = one
-	if err := CheckLinkerName(rest[0]); err != nil {
-		return p, err
-	}
-	p.Name = rest[0]
-	if list == RouteLocalDryruns {
-		p.Dryrun = p.Scope.Child("dryruns", p.Name)
-	} else {
-		p.Dryrun = p.Scope.Child("providers/"+Provider+"/dryruns", p.Name)
-	}
-	return p, nil
-}
-
-func parseOwn(scope, rest []string) (Path, error) {
-	where := "/providers/" + OwnProvider + "/" + shown(rest)
-	if len(scope) == 0 {
-		return parseOwnRoot(where, rest)
-	}
-	id, err := parseScope(scope)
-	if err != nil {
-		return Path{Route: RouteUnknown}, err
-	}
-	if len(rest) != 1 {
-		return notFound("{id}" + where)
-	}
-	action := strings.ToLower(rest[0])
-	if source, name, ok := id.ConnectionSource(); ok {
-		p := Path{Route: RouteOwnLinkerAction, Scope: source, Linker: source.Linker(name), Name: name, Action: action}
-		if id.IsConnector() {
-			p.Route, p.Linker = RouteOwnConnectorAction, source.Connector(name)
-		}
-		if err := CheckLinkerName(name); err != nil {
-			return p, err
-		}
-		switch action {
-		case "rotate", "validate", "preview":
-			return p, nil
-		}
-		return notFound("{connection}" + where)
-	}
-	if action == "environment" {
-		return Path{Route: RouteEnvironment, Scope: id, Action: action}, nil
-	}
-	return notFound("{id}" + where)
-}
-
-func parseOwnRoot(where string, rest []string) (Path, error) {
-	if len(rest) == 0 {
-		return notFound(where)
-	}
-	switch word := strings.ToLower(rest[0]); {
-	case word == "operations" && len(rest) == 1:
-		return Path{Route: RouteOperations}, nil
-	case word == "operations" && len(rest) == 2:
-		return Path{Route: RouteOperation, Name: rest[1]}, checkOperationID(rest[1])
-	case word == "operations" && len(rest) == 3:
-		p := Path{Route: RouteOperationAction, Name: rest[1], Action: strings.ToLower(rest[2])}
-		switch p.Action {
-		case "cancel", "retry", "abandon":
-			return p, checkOperationID(rest[1])
-		}
-	case word == "leftovers" && len(rest) == 1:
-		return Path{Route: RouteLeftovers}, nil
-	case word == "leftovers" && len(rest) == 2 && operationID.MatchString(rest[1]): // they are named after operations
-		return Path{Route: RouteLeftover, Name: rest[1]}, nil
-	case word == "sweep" && len(rest) == 1:
-		return Path{Route: RouteSweep}, nil
-	case word == "settings" && len(rest) == 1:
-		return Path{Route: RouteSettings}, nil
-	case word == "resources" && len(rest) == 1:
-		return Path{Route: RouteAllResources}, nil
-	case word == "tenants" && len(rest) == 1:
-		return Path{Route: RouteTenants}, nil
-	case word == "tenants" && len(rest) == 2:
-		return Path{Route: RouteTenant, Name: rest[1]}, nil
-	case word == "principals" && len(rest) == 1:
-		return Path{Route: RoutePrincipals}, nil
-	case word == "principals" && len(rest) == 2:
-		return Path{Route: RoutePrincipal, Name: rest[1]}, nil
-	case word == "principals" && len(rest) == 3 && is(rest[2], "resetSecret"):
-		return Path{Route: RoutePrincipalAction, Name: rest[1], Action: strings.ToLower(rest[2])}, nil
-	case word == "signin" && len(rest) == 1:
-		return Path{Route: RouteSignIn}, nil
-	case word == "audit" && len(rest) == 1:
-		return Path{Route: RouteAudit}, nil
-	case word == "audit" && len(rest) == 2 && is(rest[1], "verify"):
-		return Path{Route: RouteAuditVerify, Action: "verify"}, nil
-	}
-	return notFound(where)
-}
-
-// parseAuthorization understands Microsoft.Authorization below a scope; at the
-// root of the path the scope is the caller's tenant.
-func parseAuthorization(scope, rest []string) (Path, error) {
-	p := Path{Scope: patchbay.RootScope}
-	if len(scope) > 0 {
-		id, err := parseScope(scope)
-		if err != nil {
-			return Path{Route: RouteUnknown}, err
-		}
-		p.Scope = id
-	}
-	if len(rest) == 0 || len(rest) > 2 {
-		return notFound("{scope}/providers/" + AuthorizationProvider + "/" + shown(rest))
-	}
-	if len(rest) == 2 {
-		p.Name = rest[1]
-	}
-	switch word := strings.ToLower(rest[0]); {
-	case word == "roledefinitions" && len(rest) == 1:
-		p.Route = RouteRoleDefinitions
-	case word == "roledefinitions":
-		p.Route = RouteRoleDefinition
-	case word == "roleassignments" && len(rest) == 1:
-		p.Route = RouteRoleAssignments
-	case word == "roleassignments":
-		p.Route = RouteRoleAssignment
-	case word == "permissions" && len(rest) == 1:
-		p.Route = RoutePermissions
-	default:
-		return notFound("{scope}/providers/" + AuthorizationProvider + "/" + shown(rest))
-	}
-	return p, nil
-}
-
-var operationID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,100}$`)
-
-func checkOperationID(id string) error {
-	if operationID.MatchString(id) {
-		return nil
-	}
-	return patchbay.Errorf(patchbay.ResourceNotFound, "there is no operation %s", quote(id))
-}
-
-func parseInventory(parts []string) (Path, error) {
-	if len(parts) == 0 || !is(parts[0], "subscriptions") {
-		return notFound("/" + shown(parts))
-	}
-	p := Path{Route: RouteUnknown}
-	last := parts[len(parts)-1]
-	switch {
-	case len(parts) == 1:
-		return Path{Route: RouteSubscriptions}, nil
-	case len(parts) == 3 && is(last, "resourceGroups"), len(parts) == 3 && is(last, "resources"),
-		len(parts) == 5 && is(last, "resources") && is(parts[2], "resourceGroups"):
-		id, err := parseScope(parts[:len(parts)-1])
-		p.Route, p.Scope = RouteResources, id
-		if is(last, "resourceGroups") {
-			p.Route = RouteResourceGroups
-		}
-		return p, err
-	}
-	id, err := parseScope(parts)
-	if err != nil {
-		return p, err
-	}
-	p.Scope = id
-	switch {
-	case len(parts) == 2:
-		p.Route, p.Name = RouteSubscription, id.Subscription()
-	case len(parts) == 4 && is(parts[2], "resourceGroups"):
-		p.Route = RouteResourceGroup
-	case id.Type() != "" && strings.Contains(id.Type(), "/"):
-		p.Route = RouteResource
-	default:
-		return notFound(quote(string(id)))
-	}
-	return p, nil
-}
 
 // shown is what was asked for, shortened, for a message.
 func shown(parts []string) string {

@@ -24,24 +24,6 @@ type Roles interface {
 	Permissions(ctx context.Context, who patchbay.Subject, scope patchbay.ID) ([]patchbay.RoleDefinition, error)
 }
 
-// accessRoutes are the routes of role definitions and assignments, in the shape
-// that az and the SDKs know from ARM. Any api-version does.
-func (s *Server) accessRoutes(add addRoute) {
-	add(arm.RouteRoleDefinitions, anyVersion, map[string]route{"GET": {action: access.ReadDefinitions, answer: s.listRoleDefinitions, costs: lists}})
-	add(arm.RouteRoleDefinition, anyVersion, map[string]route{
-		"GET":    {action: access.ReadDefinitions, answer: s.getRoleDefinition},
-		"PUT":    {action: access.WriteDefinitions, answer: s.putRoleDefinition},
-		"DELETE": {action: access.DeleteDefinitions, answer: s.deleteRoleDefinition},
-	})
-	add(arm.RouteRoleAssignments, anyVersion, map[string]route{"GET": {action: access.ReadAssignments, answer: s.listRoleAssignments, costs: lists}})
-	add(arm.RouteRoleAssignment, anyVersion, map[string]route{
-		"GET":    {action: access.ReadAssignments, answer: s.getRoleAssignment},
-		"PUT":    {action: access.WriteAssignments, answer: s.putRoleAssignment},
-		"DELETE": {action: access.DeleteAssignments, answer: s.deleteRoleAssignment},
-	})
-	add(arm.RoutePermissions, anyVersion, map[string]route{"GET": {action: "Microsoft.Authorization/permissions/read", answer: s.listPermissions, costs: lists}})
-}
-
 // roles keeps the roles, where there are any.
 func (s *Server) roles() (Roles, error) {
 	if r, ok := s.opts.Access.(Roles); ok {

@@ -19,52 +19,22 @@ import (
 
 // exchange is one request being answered.
 type exchange struct {
-	ctx     context.Context
-	server  *Server
-	w       http.ResponseWriter
-	r       *http.Request
-	path    arm.Path
-	version arm.Version // of Microsoft.ServiceLinker's routes
-	caller  caller
-	action  string
-	sight
+	ctx       context.Context
+	server    *Server
+	w         http.ResponseWriter
+	r         *http.Request
+	path      arm.Path
+	version   arm.Version // of Microsoft.ServiceLinker's routes
+	caller    caller
+	rule               // of the route and method
+	reads     string   // the action that makes what it is about visible
 	container bool     // the route's GET shows a container with what is in it
+	record    string   // what kind of record the path names, where that is looked up
 	refused   *refusal // what was not allowed last
-	costs     cost
-	records   int     // how many were read for a list, shown or not
-	place     func()  // gives back the place that it has; nil: it has none
-	content   *[]byte // the body, when it has been read
+	records   int      // how many were read for a list, shown or not
+	place     func()   // gives back the place that it has; nil: it has none
+	content   *[]byte  // the body, when it has been read
 }
-
-// route is how one method of one route is answered.
-type route struct {
-	action string // what the caller must be allowed, in ARM's words
-	answer func(*exchange) error
-	// late routes name an operation: what the caller must be allowed it at is its
-	// connection, so they ask [exchange.allowed] when they have read it.
-	late bool
-	// costs is what it takes of what all share.
-	costs cost
-}
-
-// versions says which api-version a route wants.
-type versions int
-
-const (
-	anyVersion    versions = iota // any, or none: the inventory and operation statuses
-	linkerVersion                 // one of Microsoft.ServiceLinker's
-	ownVersion                    // Patchbay.Connector's
-)
-
-// endpoint is what one path leads to: its methods, with the action behind the
-// method where the path has one ("POST cancel").
-type endpoint struct {
-	version versions
-	methods map[string]route
-	sight
-}
-
-type routes map[arm.Route]endpoint
 
 // answer signs the caller in and answers one request that is no probe.
 func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
@@ -103,7 +73,7 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) error {
 		s.limitedCaller(x, err)
 		return err
 	}
-	answer, err := x.route(v.err)
+	err = x.route(v.err)
 	if err != nil {
 		return err
 	}
@@ -114,10 +84,13 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) error {
 	defer func() { s.charge(x.caller.subject, x.records) }()
 	err = x.authorize()
 	if err == nil {
-		err = x.enter(x.costs)
+		err = x.of.has(x.version)
 	}
 	if err == nil {
-		err = answer(x)
+		err = x.enter(x.takes)
+	}
+	if err == nil {
+		err = x.answer(s, x)
 	}
 	if wasRefused(x, err) {
 		s.refusedCaller(x, err)
@@ -143,45 +116,33 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request) (caller, error) {
 
 // route finds what answers the request, and checks its version and size.
 // pathErr is what was wrong with the path.
-func (x *exchange) route(pathErr error) (func(*exchange) error, error) {
+func (x *exchange) route(pathErr error) error {
 	if pathErr != nil {
-		return nil, pathErr
+		return pathErr
 	}
-	known, ok := x.server.routes[x.path.Route]
+	known, ok := x.server.routes.byName[x.path.Route]
 	if !ok {
-		return nil, patchbay.Errorf(arm.InvalidResourceType, "there is nothing here")
+		return patchbay.Errorf(arm.InvalidResourceType, "there is nothing here")
 	}
 	method := x.r.Method
 	if method == http.MethodHead {
 		method = http.MethodGet
 	}
-	key := method
-	if x.path.Action != "" {
-		key += " " + x.path.Action
-	}
-	route, ok := known.methods[key]
+	rule, ok := known.methods[keyOf(method, x.path.Action)]
 	if !ok {
 		allow := methodsOf(known.methods, x.path.Action)
 		x.w.Header().Set("Allow", allow)
-		return nil, patchbay.Errorf(arm.MethodNotAllowed, "%s is not allowed here; allowed: %s", methodLabel(x.r.Method), allow)
+		return patchbay.Errorf(arm.MethodNotAllowed, "%s is not allowed here; allowed: %s", methodLabel(x.r.Method), allow)
 	}
 	var err error
-	switch asked := x.query("api-version"); known.version {
-	case linkerVersion:
-		x.version, err = arm.ParseVersion(asked)
-	case ownVersion:
-		err = arm.CheckOwnVersion(asked)
-	}
-	if err != nil {
-		return nil, err
+	if x.version, err = rule.of.check(x.query("api-version")); err != nil {
+		return err
 	}
 	if x.r.ContentLength > arm.MaxBody {
-		return nil, tooLarge()
+		return tooLarge()
 	}
-	x.action = route.action
-	x.sight = sight{reads: known.reads, hold: known.holdOf(route)}
-	x.container, x.costs = known.hold == inside, route.costs
-	return route.answer, nil
+	x.rule, x.reads, x.container = rule, known.reads, known.container()
+	return nil
 }
 
 // scope is what the request is about: a connection, a dryrun, or what the route
@@ -198,6 +159,7 @@ func (x *exchange) scope() patchbay.ID {
 
 // operation reads the operation that the path names, for a caller who may.
 func (x *exchange) operation() (patchbay.Operation, error) {
+	x.record = "operation"
 	op, err := x.server.api.Operation(x.ctx, x.path.Name)
 	if patchbay.CodeOf(err) == patchbay.ResourceNotFound {
 		return op, x.absent("")
@@ -208,7 +170,7 @@ func (x *exchange) operation() (patchbay.Operation, error) {
 	return op, x.allowed(op.Connection)
 }
 
-func methodsOf(methods map[string]route, action string) string {
+func methodsOf(methods methods, action string) string {
 	var list []string
 	for key := range methods {
 		method, of, _ := strings.Cut(key, " ")

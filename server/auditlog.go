@@ -25,12 +25,6 @@ type AuditLog interface {
 	Export(ctx context.Context, f store.AuditFilter, w io.Writer) (int64, error)
 }
 
-// auditRoutes are the routes of the audit log.
-func (s *Server) auditRoutes(add addRoute) {
-	add(arm.RouteAudit, ownVersion, map[string]route{"GET": {action: own + "audit/read", answer: s.readAudit, costs: lists}})
-	add(arm.RouteAuditVerify, ownVersion, map[string]route{"POST verify": {action: own + "audit/verify/action", answer: s.verifyAudit, costs: wholeLog}})
-}
-
 func (s *Server) auditLog() (AuditLog, error) {
 	if l, ok := s.opts.Audit.(AuditLog); ok {
 		return l, nil

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"strings"
 
 	"patchbay.dev/patchbay"
@@ -23,99 +22,10 @@ const (
 	atServer             // at the server as a whole: the operator alone
 )
 
-// sight is how a route's things become visible: who has the action reads there
-// sees them, and is told what else it lacks; for everybody else they are not
-// there.
-type sight struct {
-	reads string // "" is the action of its GET
-	hold  hold   // of its GET; the other methods are held atScope, byRecord or atServer
-}
-
-// sights are the routes that are not simply read by their GET at their scope.
-// A route without a GET has to be here.
-var sights = map[arm.Route]sight{
-	arm.RouteLinkers:            {hold: inside},
-	arm.RouteLinkerAction:       {reads: linkers + "read"},
-	arm.RouteOwnLinkerAction:    {reads: linkers + "read"},
-	arm.RouteConnectors:         {hold: inside},
-	arm.RouteConnectorAction:    {reads: connectors + "read"},
-	arm.RouteOwnConnectorAction: {reads: connectors + "read"},
-	arm.RouteConfigurationNames: {hold: anywhere},
-	arm.RouteTenantList:         {hold: listed},
-	arm.RouteLocations:          {hold: inside},
-	arm.RouteProviders:          {hold: inside},
-	arm.RouteProvider:           {hold: inside},
-	arm.RouteProviderAction:     {reads: readSubscription, hold: inside},
-	arm.RouteSiteConfigList:     {reads: own + "resources/read"},
-	arm.RouteSitePublish:        {reads: own + "resources/read"},
-	arm.RouteEnvironment:        {reads: own + "resources/read"},
-	arm.RouteProviderOperations: {hold: anywhere},
-	arm.RouteOperationStatus:    {hold: byRecord},
-	arm.RouteOperation:          {hold: byRecord},
-	arm.RouteOperationAction:    {reads: own + "operations/read", hold: byRecord},
-	arm.RouteOperations:         {hold: listed},
-	arm.RouteLeftovers:          {hold: listed},
-	arm.RouteLeftover:           {reads: own + "leftovers/read", hold: byRecord},
-	arm.RouteSweep:              {reads: own + "leftovers/read", hold: atServer},
-	arm.RouteSettings:           {hold: anywhere},
-	arm.RouteAllResources:       {hold: listed},
-	arm.RouteSubscriptions:      {hold: listed},
-	arm.RouteSubscription:       {hold: inside},
-	arm.RouteResourceGroups:     {hold: inside},
-	arm.RouteResourceGroup:      {hold: inside},
-	arm.RouteResources:          {hold: inside},
-	arm.RouteDryruns:            {hold: inside},
-	arm.RouteLocalDryruns:       {hold: inside},
-	arm.RouteTenants:            {hold: listed},
-	arm.RoutePrincipalAction:    {reads: own + "principals/read"},
-	arm.RouteAuditVerify:        {reads: own + "audit/read"},
-	arm.RouteRoleAssignments:    {hold: inside},
-	arm.RouteRoleDefinitions:    {hold: inside},
-	arm.RouteRoleDefinition:     {hold: inside},
-}
-
-// guard completes the table of routes with how each is seen. A route that
-// nobody said an action of can't be: it is refused at the start, not forgotten.
-func guard(r routes) error {
-	for name, e := range r {
-		at := sights[name]
-		if at.reads == "" {
-			at.reads = e.methods[http.MethodGet].action
-		}
-		if at.reads == "" {
-			return patchbay.Errorf(patchbay.Internal, "nothing says which action makes the route %s visible", name)
-		}
-		for method, m := range e.methods {
-			if m.action == "" || m.answer == nil {
-				return patchbay.Errorf(patchbay.Internal, "the route %s %s has no action", method, name)
-			}
-			if m.late && at.hold == atScope {
-				at.hold = byRecord
-			}
-		}
-		e.sight = at
-		r[name] = e
-	}
-	return nil
-}
-
-// holdOf is where a method's action must be held.
-func (e endpoint) holdOf(m route) hold {
-	switch {
-	case m.late:
-		return byRecord
-	case m.action == e.reads:
-		return e.hold
-	case e.hold == byRecord, e.hold == atServer:
-		return e.hold
-	}
-	return atScope
-}
-
 // authorize asks whether the caller may do what the route does.
 func (x *exchange) authorize() error {
 	scope := x.scope()
-	switch x.hold {
+	switch x.held {
 	case byRecord, listed:
 		return nil
 	case atServer:
@@ -172,7 +82,7 @@ func (x *exchange) refuse(who patchbay.Subject, action string, scope patchbay.ID
 	if !visible {
 		return x.absent(scope)
 	}
-	if x.hold == atServer {
+	if x.held == atServer {
 		return patchbay.Errorf(patchbay.Forbidden, "%s may not do %s: it is about the whole server, and for its operator alone", x.caller.Name, action)
 	}
 	if err := x.server.opts.Access.Check(x.ctx, who, action, scope); err != nil {
@@ -185,18 +95,15 @@ func (x *exchange) refuse(who patchbay.Subject, action string, scope patchbay.ID
 // whoever may not know that it is.
 func (x *exchange) absent(scope patchbay.ID) error {
 	what, id := "resource", string(scope)
-	switch x.path.Route {
-	case arm.RouteLinker, arm.RouteLinkerAction, arm.RouteOwnLinkerAction,
-		arm.RouteConnector, arm.RouteConnectorAction, arm.RouteOwnConnectorAction:
+	switch {
+	case x.path.Linker != "":
 		what = "connection"
-	case arm.RouteSubscription, arm.RouteResourceGroups:
+	case x.path.Route == routeSubscription, x.path.Route == routeGroups:
 		return patchbay.Errorf(patchbay.ResourceNotFound, "there is no subscription %q", scope.Subscription())
-	case arm.RouteResourceGroup:
+	case x.path.Route == routeGroup:
 		what = "resource group"
-	case arm.RouteOperationStatus, arm.RouteOperation, arm.RouteOperationAction:
-		what, id = "operation", x.path.Name
-	case arm.RouteLeftover:
-		what, id = "leftover", x.path.Name
+	case x.record != "":
+		what, id = x.record, x.path.Name
 	}
 	if x.path.Scope == "" && x.path.Linker == "" && x.path.Name != "" {
 		id = x.path.Name
@@ -264,9 +171,9 @@ func (x *exchange) identified() connector.Caller {
 	c.Allow = func(ctx context.Context, action string, scope patchbay.ID) error {
 		ask := *x
 		ask.container = false
-		ask.ctx, ask.hold, ask.path = ctx, atScope, arm.Path{Route: arm.RouteResource, Scope: scope}
+		ask.ctx, ask.held, ask.path = ctx, atScope, arm.Path{Scope: scope}
 		if _, _, connection := scope.ConnectionSource(); connection {
-			ask.path.Route = arm.RouteLinker
+			ask.path.Linker = scope
 		}
 		err := ask.allow(action, scope)
 		x.refused = ask.refused

@@ -19,62 +19,18 @@ import (
 	"patchbay.dev/patchbay/connector"
 )
 
-// samples is one path for every route, in the group rg of the first tenant. A
-// route that has none fails the tests: whoever adds one says here what it is
-// asked with, and looks at what the matrix then says of it.
-var samples = map[arm.Route]string{
-	arm.RouteLinkers:            testWeb + "/providers/Microsoft.ServiceLinker/linkers",
-	arm.RouteLinker:             testWeb + "/providers/Microsoft.ServiceLinker/linkers/db",
-	arm.RouteLinkerAction:       testWeb + "/providers/Microsoft.ServiceLinker/linkers/db/",
-	arm.RouteOwnLinkerAction:    testWeb + "/providers/Microsoft.ServiceLinker/linkers/db/providers/Patchbay.Connector/",
-	arm.RouteConnectors:         sampleLocation + "/connectors",
-	arm.RouteConnector:          sampleLocation + "/connectors/db",
-	arm.RouteConnectorAction:    sampleLocation + "/connectors/db/",
-	arm.RouteOwnConnectorAction: sampleLocation + "/connectors/db/providers/Patchbay.Connector/",
-	arm.RouteDryruns:            testWeb + "/providers/Microsoft.ServiceLinker/dryruns",
-	arm.RouteDryrun:             testWeb + "/providers/Microsoft.ServiceLinker/dryruns/db",
-	arm.RouteLocalDryruns:       sampleLocation + "/dryruns",
-	arm.RouteLocalDryrun:        sampleLocation + "/dryruns/db",
-	arm.RouteDaprConfigurations: testWeb + "/providers/Microsoft.ServiceLinker/daprConfigurations",
-	arm.RouteConfigurationNames: "/providers/Microsoft.ServiceLinker/configurationNames",
-	arm.RouteOperationStatus:    "/subscriptions/" + testSub + "/providers/Microsoft.ServiceLinker/locations/local/operationStatuses/",
-	arm.RouteProviderOperations: "/providers/Microsoft.ServiceLinker/operations",
-	arm.RouteEnvironment:        testWeb + "/providers/Patchbay.Connector/",
-	arm.RouteOperations:         "/providers/Patchbay.Connector/operations",
-	arm.RouteOperation:          "/providers/Patchbay.Connector/operations/op-1",
-	arm.RouteOperationAction:    "/providers/Patchbay.Connector/operations/op-1/",
-	arm.RouteLeftovers:          "/providers/Patchbay.Connector/leftovers",
-	arm.RouteLeftover:           "/providers/Patchbay.Connector/leftovers/op-1.revoke",
-	arm.RouteSweep:              "/providers/Patchbay.Connector/sweep",
-	arm.RouteSettings:           "/providers/Patchbay.Connector/settings",
-	arm.RouteAllResources:       "/providers/Patchbay.Connector/resources",
-	arm.RouteTenantList:         "/tenants",
-	arm.RouteSubscriptions:      "/subscriptions",
-	arm.RouteSubscription:       "/subscriptions/" + testSub,
-	arm.RouteLocations:          "/subscriptions/" + testSub + "/locations",
-	arm.RouteProviders:          "/subscriptions/" + testSub + "/providers",
-	arm.RouteProvider:           "/subscriptions/" + testSub + "/providers/Microsoft.ServiceLinker",
-	arm.RouteProviderAction:     "/subscriptions/" + testSub + "/providers/Microsoft.ServiceLinker/",
-	arm.RouteResourceGroups:     "/subscriptions/" + testSub + "/resourceGroups",
-	arm.RouteResourceGroup:      testRG,
-	arm.RouteResources:          testRG + "/resources",
-	arm.RouteResource:           testPG,
-	arm.RouteSiteConfig:         testWeb + "/config/web",
-	arm.RouteSiteConfigList:     testWeb + "/config/appsettings/list",
-	arm.RouteSitePublish:        testWeb + "/publishxml",
-	arm.RouteTenants:            "/providers/Patchbay.Connector/tenants",
-	arm.RouteTenant:             "/providers/Patchbay.Connector/tenants/" + testTenant,
-	arm.RoutePrincipals:         "/providers/Patchbay.Connector/principals",
-	arm.RoutePrincipal:          "/providers/Patchbay.Connector/principals/" + sampleGUID,
-	arm.RoutePrincipalAction:    "/providers/Patchbay.Connector/principals/" + sampleGUID + "/",
-	arm.RouteSignIn:             "/providers/Patchbay.Connector/signIn",
-	arm.RouteAudit:              "/providers/Patchbay.Connector/audit",
-	arm.RouteAuditVerify:        "/providers/Patchbay.Connector/audit/",
-	arm.RouteRoleDefinitions:    testRG + "/providers/Microsoft.Authorization/roleDefinitions",
-	arm.RouteRoleDefinition:     testRG + "/providers/Microsoft.Authorization/roleDefinitions/" + sampleGUID,
-	arm.RouteRoleAssignments:    testRG + "/providers/Microsoft.Authorization/roleAssignments",
-	arm.RouteRoleAssignment:     testRG + "/providers/Microsoft.Authorization/roleAssignments/" + sampleGUID,
-	arm.RoutePermissions:        testRG + "/providers/Microsoft.Authorization/permissions",
+// samples are what the patterns of routes are asked with, in the group rg of the
+// first tenant. Whoever adds a kind of id or segment says here what it is asked
+// with, and looks at what the matrix then says of it.
+var samples = map[string]string{
+	"source": testWeb, "site": testWeb, "resource": testPG, "root|id": testRG, "subscription|group": testRG, "group": testRG,
+	"subscription": "/subscriptions/" + testSub, "root|subscription": "/subscriptions/" + testSub,
+	"location": "local", "linker": testWeb + "/providers/Microsoft.ServiceLinker/linkers/db",
+	"connector": sampleLocation + "/connectors/db",
+	"name":      "db", "operation": "op-1", "leftover": "op-1.revoke", "namespace": "Microsoft.ServiceLinker", "config": "appsettings",
+	"tenant": testTenant, "principal": sampleGUID, "role": sampleGUID,
+	// It ends in digits that are made of its subscription's and operation's ids.
+	"status": strings.SplitN(arm.StatusPath(patchbay.Operation{ID: "op-1", Connection: testWeb}, "local"), "operationStatuses/", 2)[1],
 }
 
 const (
@@ -82,39 +38,42 @@ const (
 	sampleLocation = testRG + "/providers/Microsoft.ServiceLinker/locations/local"
 )
 
+// sampleOf is a path that fits the pattern.
+func sampleOf(t *testing.T, pattern, action string) string {
+	t.Helper()
+	path := regexp.MustCompile(`\{(.*?)\}`).ReplaceAllStringFunc(pattern, func(in string) string {
+		name := strings.Trim(in, "{}")
+		if name == "action" {
+			return action
+		}
+		if samples[name] == "" {
+			t.Errorf("%s: %s has no sample: add it, run this test with -update, and read what the matrix says", pattern, in)
+		}
+		return samples[name]
+	})
+	path, _, _ = strings.Cut(path, "?")
+	return path
+}
+
 // sampled is one method of one route, with its sample.
 type sampled struct {
 	name   string // "PUT linkers/{name}"
 	method string
 	path   string
 	route  arm.Route
-	end    endpoint
-	rule   route
+	end    entry
+	rule   rule
 }
 
 func everyRoute(t *testing.T, b *bench) []sampled {
 	t.Helper()
-	op, _ := b.fake.Operation(t.Context(), "op-1")
 	var list []sampled
-	for name, e := range b.routes {
-		path, ok := samples[name]
-		if !ok {
-			t.Errorf("the route %s has no sample: add it, run this test with -update, and read what the matrix says", name)
-			continue
-		}
+	for name, e := range b.routes.byName {
 		for key, m := range e.methods {
 			method, action, _ := strings.Cut(key, " ")
-			a := sampled{method: method, path: path, route: name, end: e, rule: m, name: method + " " + string(name)}
-			if action != "" {
-				if strings.HasSuffix(path, "/") {
-					a.path += action
-				}
-				a.name = method + " " + strings.Replace(string(name), "{action}", action, 1)
-			}
-			if name == arm.RouteOperationStatus {
-				a.path = strings.SplitN(arm.StatusPath(op, "local"), "?", 2)[0]
-			}
-			got, err := arm.ParsePath(a.path)
+			a := sampled{method: method, path: sampleOf(t, e.pattern, action), route: name, end: e, rule: m}
+			a.name = method + " " + strings.Replace(string(name), "{action}", action, 1)
+			got, err := b.routes.paths.Parse(a.path)
 			if err != nil || got.Route != name {
 				t.Errorf("the sample of %s leads to %s: %v", name, got.Route, err)
 			}
@@ -132,7 +91,7 @@ func everyRoute(t *testing.T, b *bench) []sampled {
 
 // version is the api-version that a route wants.
 func (a sampled) version() string {
-	if a.end.version == linkerVersion {
+	if a.rule.of != anyVersion && a.rule.of != ours {
 		return "2024-07-01-preview"
 	}
 	return "2026-11-01"
@@ -204,7 +163,8 @@ func (b *bench) as(name, method, path, body string, header ...string) *httptest.
 
 // oracle says what should come of a request, from the data of the roles alone
 // and by means of its own: 200 stands for whatever an allowed request gets.
-func oracle(c placed, a sampled) int {
+func oracle(t *testing.T, c placed, a sampled) int {
+	t.Helper()
 	if c.tenant == "" {
 		return http.StatusUnauthorized
 	}
@@ -223,10 +183,14 @@ func oracle(c placed, a sampled) int {
 		return false
 	}
 	// What the request is about, and where the caller's role holds.
-	path, _ := arm.ParsePath(a.path)
+	known, err := newRoutes(table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, _ := known.paths.Parse(a.path)
 	about := path.Scope
 	switch {
-	case a.rule.late, a.end.hold == byRecord:
+	case a.rule.held == byRecord:
 		about = patchbay.ID(testWeb).Linker("db")
 	case path.Linker != "":
 		about = path.Linker
@@ -253,10 +217,10 @@ func oracle(c placed, a sampled) int {
 		return above && granted(action)
 	}
 	seenFrom := atScope
-	if a.end.hold == inside {
+	if a.end.container() {
 		seenFrom = inside
 	}
-	switch h := a.end.holdOf(a.rule); {
+	switch h := a.rule.held; {
 	case has(a.rule.action, h):
 		return http.StatusOK
 	case a.rule.action != a.end.reads && (h == atServer && granted(a.end.reads) || h != atServer && has(a.end.reads, seenFrom)):
@@ -287,7 +251,7 @@ func TestAuthorization(t *testing.T) {
 		for _, c := range list {
 			p.heard()
 			x := b.try(t, p, c, a)
-			if want := oracle(c, a); x != want {
+			if want := oracle(t, c, a); x != want {
 				t.Errorf("%s as %s: %d, want %d", a.name, c.name, x, want)
 			}
 			row += map[int]string{200: "+", 401: "1", 403: "3", 404: "4"}[x]
@@ -380,13 +344,13 @@ func TestWhatOneMayNotReadIsAsIfItWereAbsent(t *testing.T) {
 		for _, a := range everyRoute(t, b) {
 			for there, absent := range map[string]string{"/web": "/wxy", "/db": "/dx", "/op-1": "/op-9", "/orders": "/ordxyz", "/rg": "/rx", testSub: sampleGUID} {
 				path := strings.Replace(a.path, there, absent, 1)
-				if a.route == arm.RouteOperationStatus {
+				if a.route == "operationStatuses/{id}" {
 					if there != "/op-1" {
 						continue
 					}
 					path = strings.SplitN(arm.StatusPath(patchbay.Operation{ID: "op-9", Connection: testWeb}, "local"), "?", 2)[0]
 				}
-				if path == a.path || oracle(c, a) != http.StatusNotFound {
+				if path == a.path || oracle(t, c, a) != http.StatusNotFound {
 					continue
 				}
 				w1 := b.as(c.name, a.method, a.path+"?api-version="+a.version(), "{}")
@@ -491,16 +455,25 @@ func TestAConnectionAcrossTenantsNeedsATokenOfEach(t *testing.T) {
 }
 
 func TestARouteWithoutAnActionIsRefusedAtTheStart(t *testing.T) {
-	ok := func(*exchange) error { return nil }
-	for name, r := range map[string]routes{
-		"no action":   {"x": {methods: map[string]route{"GET": {answer: ok}}}},
-		"no answer":   {"x": {methods: map[string]route{"GET": {action: "a/read"}}}},
-		"not visible": {"x": {methods: map[string]route{"POST": {action: "a/action", answer: ok}}}},
-		"nothing":     {"x": {}},
+	ok := func(*Server, *exchange) error { return nil }
+	good := rule{"a/read", atScope, light, anyVersion, ok}
+	for name, table := range map[string][]entry{
+		"no action":      {{"x", "/x", asGET, methods{"GET": {"", atScope, light, anyVersion, ok}}}},
+		"no answer":      {{"x", "/x", asGET, methods{"GET": {"a/read", atScope, light, anyVersion, nil}}}},
+		"not visible":    {{"x", "/x", asGET, methods{"POST": {"a/action", atScope, light, anyVersion, ok}}}},
+		"nothing":        {{"x", "/x", asGET, nil}},
+		"twice":          {{"x", "/x", asGET, methods{"GET": good}}, {"x", "/y", asGET, methods{"GET": good}}},
+		"unknown id":     {{"x", "{planet}/x", asGET, methods{"GET": good}}},
+		"unknown word":   {{"x", "/x/{planet}", asGET, methods{"GET": good}}},
+		"name of what":   {{"x", "{source}/{name}", asGET, methods{"GET": good}}},
+		"needless words": {{"x", "/x", asGET, methods{"GET": good, "POST y": good}}},
 	} {
-		if err := guard(r); err == nil {
+		if _, err := newRoutes(table); err == nil {
 			t.Errorf("%s is taken", name)
 		}
+	}
+	if _, err := newRoutes([]entry{{"x", "/x", asGET, methods{"GET": good}}}); err != nil {
+		t.Error(err)
 	}
 }
 

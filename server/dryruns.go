@@ -8,30 +8,6 @@ import (
 	"patchbay.dev/patchbay/connector"
 )
 
-// dryrunRoutes are the routes of dryruns, of a source and of a location.
-func (s *Server) dryrunRoutes(add addRoute) {
-	since := func(answer func(*exchange) error) func(*exchange) error {
-		return from(arm.V20221101Preview, "the resource type dryruns", answer)
-	}
-	both := func(list, one arm.Route, action string) {
-		add(list, linkerVersion, map[string]route{
-			"GET": {action: action + "read", answer: since(s.listDryruns), costs: lists},
-		})
-		add(one, linkerVersion, map[string]route{
-			"GET":    {action: action + "read", answer: since(s.getDryrun)},
-			"PUT":    {action: action + "write", answer: since(s.putDryrun), costs: dials},
-			"PATCH":  {action: action + "write", answer: since(s.patchDryrun), costs: dials},
-			"DELETE": {action: action + "delete", answer: since(s.deleteDryrun)},
-		})
-	}
-	both(arm.RouteDryruns, arm.RouteDryrun, "Microsoft.ServiceLinker/dryruns/")
-	both(arm.RouteLocalDryruns, arm.RouteLocalDryrun, "Microsoft.ServiceLinker/locations/dryruns/")
-	add(arm.RouteDaprConfigurations, linkerVersion, map[string]route{
-		"GET": {action: "Microsoft.ServiceLinker/daprConfigurations/read",
-			answer: from(arm.V20230401Preview, "daprConfigurations", s.daprConfigurations)},
-	})
-}
-
 func (s *Server) listDryruns(x *exchange) error {
 	after, limit, err := x.page()
 	if err != nil {

@@ -100,6 +100,7 @@ var otherEffects = map[string]effect{
 	"POST Patchbay.Connector/operations/{id}/retry":       {source: "the next step of the operation at once", target: "the same", again: "as the operation: for whom it acts, not for who asks to retry"},
 	"POST Patchbay.Connector/operations/{id}/abandon":     {elsewhere: "what it leaves behind becomes leftovers", again: neverAgain},
 	"DELETE Patchbay.Connector/leftovers/{id}":            {elsewhere: "what it names stays where it is; only a sweep finds it", again: neverAgain},
+	"POST Graph/directoryObjects/getByIds":                {elsewhere: "nothing: it is how az reads names", again: neverAgain},
 	"POST Patchbay.Connector/sweep":                       {target: "leftovers, and logins with our mark that no connection has, go", source: "leftovers go", also: "the operator alone", again: neverAgain},
 	"PUT dryruns/{name}":                                  {source: "is looked at", target: "is looked at, by who may connect it", elsewhere: "stores what was seen", also: "write at the connection and " + connectAtTarget + ": what is missing is noted", again: neverAgain},
 	"PATCH dryruns/{name}":                                {source: "is looked at", target: "is looked at, by who may connect it", elsewhere: "stores what was seen", also: "write at the connection and " + connectAtTarget + ": what is missing is noted", again: neverAgain},

@@ -138,7 +138,7 @@ func TestADeleteThatFailsWithinTheGraceIsPolled(t *testing.T) {
 // operations says, and nothing is said that no route asks for.
 func TestEveryActionOfTheProviderIsInItsList(t *testing.T) {
 	asked := map[string]bool{}
-	for name, e := range newBench(t).routes {
+	for name, e := range newBench(t).routes.byName {
 		for method, m := range e.methods {
 			if !strings.HasPrefix(m.action, arm.Provider+"/") {
 				continue

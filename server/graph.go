@@ -17,55 +17,6 @@ import (
 // maxGraphIDs is how many ids one request may name, as in Graph.
 const maxGraphIDs = 1000
 
-// graphRoute finds what of Graph a path is; words are in lower case.
-func (s *Server) graphRoute(words []string) (open, bool) {
-	switch {
-	case len(words) == 2 && words[1] == "serviceprincipals":
-		return open{http.MethodGet, s.graph(searchGraph(patchbay.ServicePrincipal))}, true
-	case len(words) == 2 && words[1] == "users":
-		return open{http.MethodGet, s.graph(searchGraph(patchbay.UserPrincipal))}, true
-	case len(words) == 2 && words[1] == "groups":
-		return open{http.MethodGet, s.graph(searchGraph(patchbay.GroupPrincipal))}, true
-	case len(words) == 3 && words[1] == "serviceprincipals":
-		return open{http.MethodGet, s.graph(oneOfGraph(words[2]))}, true
-	case len(words) == 3 && words[1] == "directoryobjects" && words[2] == "getbyids":
-		return open{http.MethodPost, s.graph(graphByIDs)}, true
-	}
-	return open{}, false
-}
-
-// graph signs the caller in and asks whether it may read principals, as the
-// routes of ARM do.
-func (s *Server) graph(answer func(*exchange) error) func(http.ResponseWriter, *http.Request) error {
-	return func(w http.ResponseWriter, r *http.Request) error {
-		who, err := s.admit(w, r)
-		if err != nil {
-			return err
-		}
-		visitOf(r.Context()).caller = who.Name
-		x := &exchange{server: s, w: w, r: r, ctx: r.Context(), caller: who, action: own + "principals/read"}
-		x.reads = x.action
-		if err := s.limit(w, r, who.subject); err != nil {
-			s.limitedCaller(x, err)
-			return err
-		}
-		x.ctx = patchbay.WithAct(x.ctx, x.act(patchbay.RootScope))
-		defer x.leave()
-		defer func() { s.charge(who.subject, x.records) }()
-		err = x.allowed(patchbay.RootScope)
-		if err == nil {
-			err = x.enter(lists)
-		}
-		if err == nil {
-			err = answer(x)
-		}
-		if wasRefused(x, err) {
-			s.refusedCaller(x, err)
-		}
-		return err
-	}
-}
-
 // graphObject is a principal in Graph's words.
 func graphObject(p patchbay.Principal) map[string]any {
 	o := map[string]any{"id": p.ID, "displayName": p.Name, "accountEnabled": !p.Disabled}
@@ -86,9 +37,13 @@ func graphObject(p patchbay.Principal) map[string]any {
 
 // graphList answers the principals that fit.
 func (x *exchange) graphList(fits func(patchbay.Principal) bool) error {
+	people, err := x.server.people()
+	if err != nil {
+		return err
+	}
 	items := []any{}
 	for after := ""; ; {
-		page, next, err := x.server.opts.Issuer.List(x.ctx, x.tenant(), after, store.MaxPage)
+		page, next, err := people.List(x.ctx, x.tenant(), after, store.MaxPage)
 		if err != nil {
 			return err
 		}
@@ -109,8 +64,8 @@ var quoted = regexp.MustCompile(`'((?:[^']|'')*)'`)
 
 // searchGraph answers those of a kind that a value of the filter names by an
 // id, a client id or a name. az's filters all ask for that, in several words.
-func searchGraph(kind patchbay.PrincipalKind) func(*exchange) error {
-	return func(x *exchange) error {
+func searchGraph(kind patchbay.PrincipalKind) func(*Server, *exchange) error {
+	return func(_ *Server, x *exchange) error {
 		filter := x.query("$filter")
 		if len(filter) > patchbay.MaxIDLength {
 			return patchbay.Errorf(patchbay.InvalidArgument, "the query parameter $filter is too long")
@@ -135,20 +90,27 @@ func isNamed(p patchbay.Principal, values []string) bool {
 	return false
 }
 
-func oneOfGraph(id string) func(*exchange) error {
-	return func(x *exchange) error {
-		p, err := x.server.opts.Issuer.Get(x.ctx, x.tenant(), id)
-		if err != nil {
-			return err
-		}
-		if p.Kind != patchbay.ServicePrincipal {
-			return &patchbay.Error{Code: patchbay.ResourceNotFound, Subject: id, Message: "there is no such service principal"}
-		}
-		return x.json(http.StatusOK, graphObject(p))
+func (s *Server) oneOfGraph(x *exchange) error {
+	people, err := s.people()
+	if err != nil {
+		return err
 	}
+	id := strings.ToLower(x.path.Name)
+	p, err := people.Get(x.ctx, x.tenant(), id)
+	if err != nil {
+		return err
+	}
+	if p.Kind != patchbay.ServicePrincipal {
+		return &patchbay.Error{Code: patchbay.ResourceNotFound, Subject: id, Message: "there is no such service principal"}
+	}
+	return x.json(http.StatusOK, graphObject(p))
 }
 
-func graphByIDs(x *exchange) error {
+func (s *Server) graphByIDs(x *exchange) error {
+	people, err := s.people()
+	if err != nil {
+		return err
+	}
 	body, err := x.body()
 	if err != nil {
 		return err
@@ -161,7 +123,7 @@ func graphByIDs(x *exchange) error {
 	}
 	items := []any{}
 	for _, id := range asked.IDs {
-		p, err := x.server.opts.Issuer.Get(x.ctx, x.tenant(), id)
+		p, err := people.Get(x.ctx, x.tenant(), id)
 		if patchbay.CodeOf(err) == patchbay.ResourceNotFound {
 			continue
 		}

@@ -50,9 +50,6 @@ func (s *Server) getSubscription(x *exchange) error {
 // putSubscription makes a subscription in a tenant, or renames it. It is not
 // ARM's: Azure makes them elsewhere.
 func (s *Server) putSubscription(x *exchange) error {
-	if err := arm.CheckOwnVersion(x.query("api-version")); err != nil {
-		return err
-	}
 	body, err := x.body()
 	if err != nil {
 		return err
@@ -216,7 +213,7 @@ func (s *Server) listResources(x *exchange) error {
 	}
 	items := make([]any, len(found))
 	for i, r := range found {
-		if x.path.Route == arm.RouteAllResources {
+		if scope == "" {
 			items[i] = arm.Resource(r, nil)
 		} else {
 			items[i] = arm.ResourceItem(r, x.query("$expand"))

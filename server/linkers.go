@@ -226,16 +226,6 @@ func (s *Server) environment(x *exchange) error {
 	return x.json(http.StatusOK, map[string]any{"environment": values})
 }
 
-// from answers only versions from the first one on that has what.
-func from(first arm.Version, what string, answer func(*exchange) error) func(*exchange) error {
-	return func(x *exchange) error {
-		if x.version < first {
-			return patchbay.Errorf(arm.InvalidResourceType, "%s is not in api-version %s; it is from %s on", what, x.version, first)
-		}
-		return answer(x)
-	}
-}
-
 func (s *Server) providerOperations(x *exchange) error {
 	return x.json(http.StatusOK, arm.ProviderOperations())
 }

@@ -7,35 +7,6 @@ import (
 	"patchbay.dev/patchbay/arm"
 )
 
-// connectors are local connections: those of a developer's own machine, which
-// have a location in place of a source.
-const connectors = "Microsoft.ServiceLinker/locations/connectors/"
-
-// localRoutes are the routes of local connections (connectors).
-func (s *Server) localRoutes(add addRoute) {
-	local := func(answer func(*exchange) error) func(*exchange) error {
-		return from(arm.V20221101Preview, "the resource type locations/connectors", answer)
-	}
-	add(arm.RouteConnectors, linkerVersion, map[string]route{
-		"GET": {action: connectors + "read", answer: local(s.listLinkers), costs: lists},
-	})
-	add(arm.RouteConnector, linkerVersion, map[string]route{
-		"GET":    {action: connectors + "read", answer: local(s.getLinker)},
-		"PUT":    {action: connectors + "write", answer: local(s.putConnector)},
-		"PATCH":  {action: connectors + "write", answer: local(s.patchConnector)},
-		"DELETE": {action: connectors + "delete", answer: local(s.deleteConnector)},
-	})
-	add(arm.RouteConnectorAction, linkerVersion, map[string]route{
-		"POST validate":               {action: connectors + "validate/action", answer: local(s.validateLinker)},
-		"POST generateconfigurations": {action: connectors + "generateConfigurations/action", answer: local(s.generateConfigurations), costs: dials},
-	})
-	add(arm.RouteOwnConnectorAction, ownVersion, map[string]route{
-		"POST rotate":   {action: own + "connectors/rotate/action", answer: s.rotateLinker},
-		"POST validate": {action: own + "connectors/validate/action", answer: s.validateOwn},
-		"POST preview":  {action: own + "connectors/preview/action", answer: s.previewLinker, costs: dials},
-	})
-}
-
 func (s *Server) putConnector(x *exchange) error {
 	body, err := x.body()
 	if err != nil {

@@ -94,7 +94,7 @@ func (s *Server) observed(next http.Handler) http.Handler {
 		if isProbe(r.URL.Path) {
 			v.path.Route = arm.Route(strings.TrimPrefix(r.URL.Path, "/"))
 		} else {
-			v.path, v.err = arm.ParsePath(r.URL.EscapedPath())
+			v.path, v.err = s.routes.paths.Parse(r.URL.EscapedPath())
 		}
 		r = r.WithContext(context.WithValue(r.Context(), visitKey{}, v))
 		h := w.Header()

@@ -147,12 +147,13 @@ func (x *exchange) waiting() (time.Duration, int64, error) {
 	return wait, version, nil
 }
 
-func (s *Server) operationAction(do func(context.Context, string, connector.Caller) (patchbay.Operation, error)) func(*exchange) error {
-	return func(x *exchange) error {
+// operationAction answers what is done to an operation.
+func operationAction(do func(connector.API, context.Context, string, connector.Caller) (patchbay.Operation, error)) func(*Server, *exchange) error {
+	return func(s *Server, x *exchange) error {
 		if _, err := x.operation(); err != nil {
 			return err
 		}
-		op, err := do(x.ctx, x.path.Name, x.caller.Caller)
+		op, err := do(s.api, x.ctx, x.path.Name, x.caller.Caller)
 		if err != nil {
 			return err
 		}
@@ -190,6 +191,7 @@ func (s *Server) forgetLeftover(x *exchange) error {
 // leftover asks whether the caller may do what the route does about the
 // leftover that the path names: at the connection that left it.
 func (x *exchange) leftover() error {
+	x.record = "leftover"
 	for after := ""; ; {
 		page, next, err := x.server.api.Leftovers(x.ctx, after, maxPage)
 		if err != nil {

@@ -13,28 +13,6 @@ import (
 	"patchbay.dev/patchbay/identity"
 )
 
-// principalRoutes are the routes of tenants and principals. A principal is held
-// at its tenant's root.
-func (s *Server) principalRoutes(add addRoute) {
-	add(arm.RouteTenants, ownVersion, map[string]route{"GET": {action: own + "tenants/read", answer: s.tenantList}})
-	add(arm.RouteTenant, ownVersion, map[string]route{
-		"GET": {action: own + "tenants/read", answer: s.getTenant},
-		"PUT": {action: own + "tenants/write", answer: s.putTenant},
-	})
-	add(arm.RoutePrincipals, ownVersion, map[string]route{
-		"GET":  {action: own + "principals/read", answer: s.listPrincipals, costs: lists},
-		"POST": {action: own + "principals/write", answer: s.createPrincipal},
-	})
-	add(arm.RoutePrincipal, ownVersion, map[string]route{
-		"GET":    {action: own + "principals/read", answer: s.getPrincipal},
-		"PATCH":  {action: own + "principals/write", answer: s.patchPrincipal},
-		"DELETE": {action: own + "principals/delete", answer: s.deletePrincipal},
-	})
-	add(arm.RoutePrincipalAction, ownVersion, map[string]route{
-		"POST resetsecret": {action: own + "principals/resetSecret/action", answer: s.resetSecret},
-	})
-}
-
 // findTenant is the tenant that the path names, for who may know of it.
 func (s *Server) findTenant(x *exchange) (patchbay.Tenant, error) {
 	tenants, err := s.api.Tenants(x.ctx)

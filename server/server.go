@@ -174,8 +174,7 @@ func New(api connector.API, opts Options) (*Server, error) {
 		scrape: promhttp.HandlerFor(opts.Registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 30 * time.Second}),
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
-	s.routes = s.makeRoutes()
-	if err := guard(s.routes); err != nil {
+	if s.routes, err = newRoutes(table); err != nil {
 		return nil, err
 	}
 	s.limiter, s.shares = newLimiter(opts.Limits), newShares()

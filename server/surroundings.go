@@ -11,32 +11,6 @@ import (
 	"patchbay.dev/patchbay/settings"
 )
 
-const readSubscription = "Microsoft.Resources/subscriptions/read"
-
-// surroundingRoutes are the routes of what clients ask for around Microsoft.ServiceLinker.
-func (s *Server) surroundingRoutes(add addRoute) {
-	add(arm.RouteConfigurationNames, linkerVersion, map[string]route{
-		"GET": {action: "Microsoft.ServiceLinker/configurationNames/read",
-			answer: from(arm.V20221101Preview, "configurationNames", s.configurationNames), costs: lists},
-	})
-	add(arm.RouteTenantList, anyVersion, map[string]route{
-		"GET": {action: "Microsoft.Resources/tenants/read", answer: s.tenantList},
-	})
-	add(arm.RouteLocations, anyVersion, map[string]route{"GET": {action: readSubscription, answer: s.listLocations, costs: lists}})
-	add(arm.RouteProviders, anyVersion, map[string]route{"GET": {action: readSubscription, answer: s.listProviders, costs: lists}})
-	add(arm.RouteProvider, anyVersion, map[string]route{"GET": {action: readSubscription, answer: s.getProvider, costs: lists}})
-	// Registering changes nothing: every provider is registered everywhere.
-	add(arm.RouteProviderAction, anyVersion, map[string]route{
-		"POST register":   {action: readSubscription, answer: s.getProvider, costs: lists},
-		"POST unregister": {action: readSubscription, answer: s.unregisterProvider},
-	})
-	add(arm.RouteSiteConfig, anyVersion, map[string]route{"GET": {action: own + "resources/read", answer: s.siteConfig}})
-	add(arm.RouteSiteConfigList, anyVersion, map[string]route{
-		"POST": {action: "Microsoft.Web/sites/config/list/action", answer: s.siteSettings, costs: dials},
-	})
-	add(arm.RouteSitePublish, anyVersion, map[string]route{"POST": {action: own + "resources/read", answer: s.publishProfiles}})
-}
-
 // tenantList answers the tenants that the caller may know of: its own.
 func (s *Server) tenantList(x *exchange) error {
 	tenants, err := s.api.Tenants(x.ctx)
