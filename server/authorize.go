@@ -18,6 +18,7 @@ const (
 	inside               // at the scope, above it, or anywhere below: a container shows itself with what is in it
 	anywhere             // at any scope: what is no tenant's own
 	listed               // nowhere: a list at the root shows what the caller may read, which may be nothing
+	signedIn             // nowhere: it is the same for everybody, and in the documentation
 	byRecord             // at what the named record is about; the handler asks when it has read it
 	atServer             // at the server as a whole: the operator alone
 )
@@ -26,7 +27,7 @@ const (
 func (x *exchange) authorize() error {
 	scope := x.scope()
 	switch x.held {
-	case byRecord, listed:
+	case byRecord, listed, signedIn:
 		return nil
 	case atServer:
 		if x.caller.subject.Operator {

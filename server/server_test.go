@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -676,6 +677,24 @@ func TestTheSettingsTableIsServed(t *testing.T) {
 	}
 	if w = b.send("GET", own+"&kind=postgresql&client=go", ""); w.Code != 200 || !strings.Contains(w.Body.String(), "AZURE_POSTGRESQL") {
 		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+func TestTheCatalogueIsServedToWhoHasSignedIn(t *testing.T) {
+	catalog := patchbay.Catalog{
+		Targets: []patchbay.Driver{{Name: "db", Types: []string{"A.B/c"}, Endpoint: patchbay.Endpoint{Port: "1"},
+			Properties: []patchbay.Field{{Name: "tls.ca", Type: patchbay.FileField, Required: true}}}},
+		Sources: []patchbay.Driver{{Name: "file"}},
+		Kinds:   []patchbay.TargetKind{{Name: "db", IDs: []patchbay.TargetID{{Form: "A.B/c/{server}", Words: []string{"db"}}}}},
+	}
+	b := newBench(t, func(o *Options) { o.Catalog = catalog })
+	w := b.send("GET", "/providers/Patchbay.Connector/catalog?api-version=2026-11-01", "")
+	var got patchbay.Catalog
+	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != 200 || !reflect.DeepEqual(got, catalog) {
+		t.Errorf("%d, %v: %s", w.Code, err, w.Body)
+	}
+	if !strings.Contains(w.Body.String(), `{"name":"tls.ca","type":"file","about":"","required":true}`) {
+		t.Errorf("a field is %s", w.Body)
 	}
 }
 
