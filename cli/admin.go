@@ -42,12 +42,13 @@ func (r *registration) adminFlags(a *app, cmd *cobra.Command) {
 			continue
 		}
 		s := &secretFlag{fieldFlag: &fieldFlag{Field: field}}
-		if name := field.Word() + "-file"; a.isFree(cmd, name) {
+		word := a.flagOf(field)
+		if name := word + "-file"; word != "" && a.isFree(cmd, name) {
 			s.file = name
 			f.StringVar(&s.fromFile, name, "", field.About+": its file, or - for standard input")
 			must(cmd.MarkFlagFilename(name))
 		}
-		if name := field.Word() + "-env"; a.isFree(cmd, name) {
+		if name := word + "-env"; word != "" && a.isFree(cmd, name) {
 			s.env = name
 			f.StringVar(&s.fromEnv, name, "", field.About+": the environment variable that has it")
 		}

@@ -26,27 +26,63 @@ const catalogTime = 2 * time.Second
 // catalogued marks a command that is made from the catalogue, or shows it.
 const catalogued = "catalogued"
 
-// needsCatalog reports whether a command line is about such a command: it runs it,
-// asks for its help or completes it.
-func needsCatalog(root *cobra.Command, args []string) bool {
-	if len(args) > 0 {
-		switch args[0] {
+// known is the catalogue in use: the server's, where it was asked.
+func (a *app) known() patchbay.Catalog {
+	if a.catalog == nil {
+		c := a.own()
+		a.catalog = &c
+	}
+	return *a.catalog
+}
+
+// own is this build's.
+func (a *app) own() patchbay.Catalog {
+	if a.Catalog == nil {
+		return patchbay.Catalog{}
+	}
+	return a.Catalog()
+}
+
+// shown is what the commands are made from.
+func (a *app) shown() patchbay.Catalog {
+	if a.bare {
+		return patchbay.Catalog{}
+	}
+	return a.known()
+}
+
+// rootFor is the command tree for a command line. It has what is made from the
+// catalogue only if the line is about that: to run it, for its help or to
+// complete it. Most are not, and need not wait.
+func (a *app) rootFor(ctx context.Context, args []string) *cobra.Command {
+	a.bare = true
+	root := a.root()
+	line := args
+	if len(line) > 0 {
+		switch line[0] {
 		case "help":
-			args = args[1:]
+			line = line[1:]
 		case cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd:
-			args = args[1:max(1, len(args)-1)] // the last word is not written yet
+			line = line[1:max(1, len(line)-1)] // the last word is not written yet
 		}
 	}
-	cmd, _, err := root.Find(args)
+	cmd, _, err := root.Find(line)
 	if err != nil {
-		return false
+		return root
+	}
+	if cmd == root {
+		a.bare = false // for the examples
+		return a.root()
 	}
 	for ; cmd != nil; cmd = cmd.Parent() {
 		if cmd.Annotations[catalogued] != "" {
-			return true
+			readGlobals(root, line)
+			_ = a.askCatalog(ctx) // then there is this build's
+			a.bare = false
+			return a.root()
 		}
 	}
-	return false
+	return root
 }
 
 // readGlobals reads the flags that every command has, and that say where the
@@ -81,7 +117,7 @@ func (a *app) askCatalog(ctx context.Context) error {
 	if len(drivers(catalog)) == 0 {
 		return patchbay.Errorf(patchbay.Internal, "the server's catalogue has no drivers")
 	}
-	a.catalog, a.asked = catalog, true
+	a.catalog, a.asked = &catalog, true
 	return nil
 }
 
@@ -111,14 +147,14 @@ func driverNames(c patchbay.Catalog) []string {
 // isSource reports whether a resource of that driver has connections, and is not
 // the target of some.
 func (a *app) isSource(driver string) bool {
-	_, source, ok := driverOf(a.catalog, driver)
+	_, source, ok := driverOf(a.known(), driver)
 	return ok && source
 }
 
 // noSuchDriver is the error of a driver that is not in the catalogue.
 func (a *app) noSuchDriver(cmd *cobra.Command, name string) error {
-	names := driverNames(a.catalog)
-	if _, _, ok := driverOf(a.Catalog, name); ok && a.asked {
+	names := driverNames(a.shown())
+	if _, _, ok := driverOf(a.own(), name); ok && a.asked {
 		return usagef(cmd, "this server has no driver %q, though this command line knows it: the server is of another release or build. It has %s",
 			clean(name), strings.Join(names, ", "))
 	}

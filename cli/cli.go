@@ -39,8 +39,8 @@ type Deps struct {
 	Demo    func(ctx context.Context, o DemoOptions) error
 	Version Version
 	// Catalog is what the servers of this build can connect; commands are made
-	// from it where no server can be asked for its own.
-	Catalog patchbay.Catalog
+	// from it where no server can be asked for its own. Nil: nothing.
+	Catalog func() patchbay.Catalog
 	// Random makes the names of connections that were given none.
 	Random io.Reader
 	Now    func() time.Time
@@ -147,9 +147,10 @@ type app struct {
 	subscription string
 	quiet        bool
 
-	globals   *pflag.FlagSet   // the flags above
-	catalog   patchbay.Catalog // what commands are made from
-	asked     bool             // it is the server's
+	globals   *pflag.FlagSet    // the flags above
+	catalog   *patchbay.Catalog // nil until it is needed
+	asked     bool              // it is the server's
+	bare      bool              // the tree has no commands that are made from it
 	connected *client.Client
 	inventory []client.ResourceView // nil until it was asked for
 	asker     asker
@@ -163,12 +164,17 @@ func New(deps Deps) *cobra.Command {
 }
 
 func build(deps Deps) (*app, *cobra.Command) {
-	a := &app{Deps: deps.withDefaults(), catalog: deps.Catalog}
-	a.asker = a.newAsker()
+	a := newApp(deps)
 	return a, a.root()
 }
 
-// root makes the command tree anew, from the catalogue in use.
+func newApp(deps Deps) *app {
+	a := &app{Deps: deps.withDefaults()}
+	a.asker = a.newAsker()
+	return a
+}
+
+// root makes the command tree, from the catalogue in use.
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "patchbay",
@@ -189,9 +195,6 @@ it by its data directory; elsewhere, name it:
   ACCESSIBLE                    ask in plain lines, which a screen reader can follow
 
 Results go to standard output, everything for people to standard error.`,
-		Example: "  patchbay serve\n" + a.addExamples() +
-			"  patchbay connection create " + a.exampleKind() + " --source web --target main --client-type go\n" +
-			"  patchbay connection validate web/orders_x1y2z --fix",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          noCommand,
@@ -201,7 +204,15 @@ Results go to standard output, everything for people to standard error.`,
 	root.SetOut(a.Stdout)
 	root.SetErr(a.Stderr)
 	root.CompletionOptions.HiddenDefaultCmd = false
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{err, cmd.CommandPath()} })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		// A word that the catalogue does not have is what is wrong, not its flags.
+		if args := cmd.Flags().Args(); len(args) > 0 && cmd.Annotations[catalogued] != "" && cmd.HasSubCommands() {
+			if wrong := cmd.ValidateArgs(args); wrong != nil {
+				return wrong
+			}
+		}
+		return usageError{err, cmd.CommandPath()}
+	})
 
 	f := root.PersistentFlags()
 	a.globals = f
@@ -216,6 +227,9 @@ Results go to standard output, everything for people to standard error.`,
 	must(root.MarkPersistentFlagFilename("ca"))
 	must(root.MarkPersistentFlagFilename("token-file"))
 	must(root.MarkPersistentFlagDirname("data"))
+	root.Example = "  patchbay serve\n" + a.addExamples() +
+		"  patchbay connection create " + a.exampleKind() + " --source web --target main --client-type go\n" +
+		"  patchbay connection validate web/orders_x1y2z --fix"
 
 	root.AddCommand(
 		a.serveCommand(), a.demoCommand(),
@@ -255,14 +269,9 @@ func noCommand(cmd *cobra.Command, args []string) error {
 // status: docs/cli.md lists them. When ctx ends, it stops
 // waiting; what the server has begun goes on.
 func Main(ctx context.Context, deps Deps, args []string) int {
-	a, root := build(deps)
+	a := newApp(deps)
 	args = expandLists(args)
-	if needsCatalog(root, args) {
-		readGlobals(root, args)
-		if a.askCatalog(ctx) == nil {
-			root = a.root()
-		}
-	}
+	root := a.rootFor(ctx, args)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
 	if a.connected != nil {

@@ -25,7 +25,7 @@ type confluentFlags struct {
 
 // confluentCommand is nil where the catalogue has no such kind.
 func (a *app) confluentCommand(v connectVerb) *cobra.Command {
-	kind, ok := endpointKind(a.catalog, patchbay.ConfluentBootstrapServer)
+	kind, ok := endpointKind(a.shown(), patchbay.ConfluentBootstrapServer)
 	if !ok {
 		return nil
 	}

@@ -51,7 +51,7 @@ driver for it: --target-id takes any id.`,
 // connectGroup is `connection create`, with a subcommand for each target kind.
 func (a *app) connectGroup(v connectVerb) *cobra.Command {
 	var guided *connectFlags
-	kinds := targetKinds(a.catalog)
+	kinds := targetKinds(a.shown())
 	names := wordsOf(kinds)
 	cmd := &cobra.Command{
 		Use:         v.name + " KIND",
@@ -93,7 +93,7 @@ func (a *app) connectGroup(v connectVerb) *cobra.Command {
 
 // noSuchKind is the error of a word that is no kind of target.
 func (a *app) noSuchKind(cmd *cobra.Command, word string, names []string) error {
-	if a.asked && slices.Contains(wordsOf(targetKinds(a.Catalog)), word) {
+	if a.asked && slices.Contains(wordsOf(targetKinds(a.own())), word) {
 		return usagef(cmd, "this server has no target kind %q, though this command line knows it: the server is of another release or build. It has %s",
 			clean(word), strings.Join(names, ", "))
 	}

@@ -477,7 +477,7 @@ func (a *app) resolveExpected(ctx context.Context, ref connectionRef, arg string
 
 func (a *app) connectionSettings() *cobra.Command {
 	var client, auth, naming string
-	kinds := wordsOf(targetKinds(a.catalog))
+	kinds := wordsOf(targetKinds(a.shown()))
 	cmd := &cobra.Command{
 		Use:   "preview-configuration KIND",
 		Short: "Show the names of the settings of a kind of target",
@@ -540,8 +540,8 @@ func yes(b bool) string {
 
 func (a *app) connectionTypes() *cobra.Command {
 	var only string
-	kinds := targetKinds(a.catalog)
-	kafka, hasKafka := endpointKind(a.catalog, patchbay.ConfluentBootstrapServer)
+	kinds := targetKinds(a.shown())
+	kafka, hasKafka := endpointKind(a.shown(), patchbay.ConfluentBootstrapServer)
 	names := wordsOf(kinds)
 	if hasKafka {
 		names = append(names, kafka.Name)

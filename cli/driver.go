@@ -42,7 +42,7 @@ func (a *app) driverList() *cobra.Command {
 				return usageError{err, cmd.CommandPath()}
 			}
 			a.sayWhoseCatalog()
-			all := drivers(a.catalog)
+			all := drivers(a.shown())
 			if all == nil {
 				all = []patchbay.Driver{}
 			}
@@ -50,7 +50,7 @@ func (a *app) driverList() *cobra.Command {
 				r := rows{head: []string{"Name", "Product", "For", "Logins"}}
 				for i, d := range all {
 					end := "targets"
-					if i < len(a.catalog.Sources) {
+					if i < len(a.shown().Sources) {
 						end = "sources"
 					}
 					r.add(d.Name, d.Title, end, loginsInShort(d))
@@ -84,7 +84,7 @@ func (a *app) driverShow() *cobra.Command {
 				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
 			var names []string
-			for _, d := range drivers(a.catalog) {
+			for _, d := range drivers(a.shown()) {
 				names = append(names, d.Name+"\t"+d.Title)
 			}
 			return names, cobra.ShellCompDirectiveNoFileComp
@@ -93,17 +93,17 @@ func (a *app) driverShow() *cobra.Command {
 			if err := a.checkOutput(); err != nil {
 				return usageError{err, cmd.CommandPath()}
 			}
-			d, _, ok := driverOf(a.catalog, args[0])
+			d, _, ok := driverOf(a.shown(), args[0])
 			if !ok {
 				return a.noSuchDriver(cmd, args[0])
 			}
 			a.sayWhoseCatalog()
-			return a.print(d, func() rows { return driverRows(d) })
+			return a.print(d, func() rows { return a.driverRows(d) })
 		},
 	}
 }
 
-func driverRows(d patchbay.Driver) rows {
+func (a *app) driverRows(d patchbay.Driver) rows {
 	r := rows{head: []string{"What", "Name", "Said with", "Means"}}
 	for _, t := range d.Types {
 		r.add("type", t, "", "")
@@ -111,11 +111,11 @@ func driverRows(d patchbay.Driver) rows {
 	for _, k := range d.Kinds {
 		r.add("kind", k.Name, "--kind "+k.Name, strings.TrimSpace(k.Type+" "+k.Kind))
 	}
-	for _, f := range allFields(d) {
+	for _, f := range a.allFields(d) {
 		r.add(f.what, f.Name, f.said, fieldMeans(f.Field))
 	}
 	if l := d.Logins; l != nil {
-		r.add("logins", strings.Join(words(l.Auths), ", "), "", "sign in so")
+		r.add("logins", strings.Join(words(l.Auths), ", "), "", "how they sign in")
 		r.add("logins", strings.Join(words(l.Accesses), ", "), "--access", "what they may do")
 		for _, o := range l.Options {
 			r.add("option", o.Name, "--option "+o.Name+"="+o.Example, o.About)
@@ -135,19 +135,22 @@ type describedField struct {
 }
 
 // allFields are the fields of a driver, in the order in which they are shown.
-func allFields(d patchbay.Driver) []describedField {
+func (a *app) allFields(d patchbay.Driver) []describedField {
 	var all []describedField
 	add := func(what, said string, f patchbay.Field) { all = append(all, describedField{f, what, said}) }
 	e := endpointField(d)
-	add("endpoint", said(e.Word(), e), e)
+	add("endpoint", said(a.flagOf(e), e), e)
 	for _, f := range d.Properties {
-		add("property", said(f.Word(), f), f)
+		add("property", said(a.flagOf(f), f), f)
 	}
 	for _, f := range d.Admin {
-		flags := said(f.Word(), f)
+		flag := a.flagOf(f)
+		flags := said(flag, f)
 		switch {
+		case flag == "":
+			flags = "--admin " + f.Name + "=@FILE"
 		case f.Secret:
-			flags = "--" + f.Word() + "-file, --" + f.Word() + "-env"
+			flags = "--" + flag + "-file, --" + flag + "-env"
 		case f.Name == "username" && f.Flag == "":
 			flags = "--admin NAME"
 		}

@@ -8,8 +8,10 @@ import (
 	"patchbay.dev/patchbay"
 )
 
-// DriverPage writes the page about the drivers of a catalogue.
-func DriverPage(w io.Writer, c patchbay.Catalog) error {
+// DriverPage writes the page about the drivers of a build.
+func DriverPage(w io.Writer, deps Deps) error {
+	a, _ := build(deps)
+	c := a.known()
 	var b strings.Builder
 	b.WriteString(`# Drivers
 
@@ -27,13 +29,13 @@ shows what a server can connect, which may be of another release.
 		fmt.Fprintf(&b, "| [`%s`](#%s) | %s | %s | %s |\n", d.Name, d.Name, d.Title, end, loginsInShort(d))
 	}
 	for _, d := range drivers(c) {
-		driverSection(&b, d)
+		a.driverSection(&b, d)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-func driverSection(b *strings.Builder, d patchbay.Driver) {
+func (a *app) driverSection(b *strings.Builder, d patchbay.Driver) {
 	fmt.Fprintf(b, "\n## %s\n\n%s\n\n", d.Name, d.About)
 	if len(d.Kinds) == 0 {
 		b.WriteString("Types: " + code(d.Types) + ".\n")
@@ -48,7 +50,7 @@ func driverSection(b *strings.Builder, d patchbay.Driver) {
 		{"endpoint", "Where it is:"}, {"property", "Its properties:"}, {"admin", adminIntro(d)},
 	} {
 		begun := false
-		for _, f := range allFields(d) {
+		for _, f := range a.allFields(d) {
 			if f.what != table.what {
 				continue
 			}

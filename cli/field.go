@@ -30,10 +30,23 @@ type fieldFlag struct {
 	list []string
 }
 
+// addFlags are what no field of a driver is called on the command line.
+var addFlags = []string{"resource-group", "location", "tag", "no-check", "property", "kind", "type", "url", "admin", "admin-env", "help"}
+
+// flagOf is the flag that a field can have; "" for none.
+func (a *app) flagOf(f patchbay.Field) string {
+	known := []patchbay.FieldType{patchbay.TextField, patchbay.BoolField, patchbay.ListField, patchbay.MapField, patchbay.FileField, patchbay.PathField}
+	name := f.Word()
+	if !slices.Contains(known, f.Type) || !wordForm.MatchString(name) || slices.Contains(addFlags, name) || a.globals.Lookup(name) != nil {
+		return ""
+	}
+	return name
+}
+
 func newFieldFlag(a *app, cmd *cobra.Command, field patchbay.Field) *fieldFlag {
 	f := &fieldFlag{Field: field}
-	name := field.Word()
-	if !a.isFree(cmd, name) {
+	name := a.flagOf(field)
+	if name == "" || !a.isFree(cmd, name) {
 		return f
 	}
 	fs := cmd.Flags()
@@ -51,8 +64,6 @@ func newFieldFlag(a *app, cmd *cobra.Command, field patchbay.Field) *fieldFlag {
 		}
 	case patchbay.MapField:
 		fs.StringArrayVar(&f.list, name, nil, about)
-	default:
-		return f
 	}
 	f.flag = name
 	switch {

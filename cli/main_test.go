@@ -30,8 +30,8 @@ func inProcess(ctx context.Context, t *testing.T, f *fake, d Deps, args ...strin
 	}
 	var out, errs bytes.Buffer
 	d.Stdin, d.Stdout, d.Stderr = strings.NewReader(""), &out, &errs
-	if d.Catalog.Targets == nil {
-		d.Catalog = buildCatalog()
+	if d.Catalog == nil {
+		d.Catalog = buildCatalog
 	}
 	d.Getenv = func(name string) string {
 		if name == "PATCHBAY_DATA" {
@@ -245,7 +245,7 @@ func TestADataDirectoryIsEnoughWhateverTheHomeIs(t *testing.T) {
 			} else {
 				env["PATCHBAY_DATA"] = data
 			}
-			d := Deps{Catalog: buildCatalog(), Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Getenv: func(name string) string { return env[name] }}
+			d := Deps{Catalog: buildCatalog, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Getenv: func(name string) string { return env[name] }}
 			if status := Main(t.Context(), d, args); status != 0 {
 				t.Errorf("home: %s, by flag: %v: status %d, %s", name, byFlag, status, errs.String())
 			}
@@ -254,7 +254,7 @@ func TestADataDirectoryIsEnoughWhateverTheHomeIs(t *testing.T) {
 	// Who names another server has to say who he is.
 	var errs bytes.Buffer
 	env := map[string]string{"HOME": loop, "PATCHBAY_DATA": data}
-	d := Deps{Catalog: buildCatalog(), Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: &errs, Getenv: func(name string) string { return env[name] }}
+	d := Deps{Catalog: buildCatalog, Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: &errs, Getenv: func(name string) string { return env[name] }}
 	if status := Main(t.Context(), d, []string{"connection", "list", "--source", "web", "--patchbay-url", "http://127.0.0.1:1"}); status == 0 || !strings.Contains(errs.String(), "login can't be read") {
 		t.Errorf("status %d, %s", status, errs.String())
 	}
@@ -283,7 +283,7 @@ func TestEveryTargetKindHasOneFormOfItsId(t *testing.T) {
 // TestEveryCommandExplainsItself holds for all of the tree: a text that says
 // more than the name, and an example that is one of its own command lines.
 func TestEveryCommandExplainsItself(t *testing.T) {
-	walk(New(Deps{Catalog: buildCatalog()}), func(c *cobra.Command) {
+	walk(New(Deps{Catalog: buildCatalog}), func(c *cobra.Command) {
 		if !c.HasParent() || c.Name() == "completion" {
 			return
 		}
@@ -301,7 +301,7 @@ func TestEveryCommandExplainsItself(t *testing.T) {
 
 // TestExamplesParse runs nothing: it lets the flags of every example be read.
 func TestExamplesParse(t *testing.T) {
-	root := New(Deps{Catalog: buildCatalog()})
+	root := New(Deps{Catalog: buildCatalog})
 	check := func(c *cobra.Command) {
 		for line := range strings.Lines(strings.ReplaceAll(c.Example, "\\\n", " ")) {
 			fields := expandLists(strings.Fields(line))

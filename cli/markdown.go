@@ -90,14 +90,14 @@ func (a *app) section(b *strings.Builder, c *cobra.Command) {
 
 func (a *app) kindTable(b *strings.Builder, c *cobra.Command) {
 	b.WriteString("| KIND | Product | The target is named by | Client types |\n|---|---|---|---|\n")
-	for _, k := range targetKinds(a.catalog) {
+	for _, k := range targetKinds(a.shown()) {
 		flags := strings.Join(k.flags(), " ")
 		if c.Annotations["kinds"] == updateVerb.name {
 			flags = ""
 		}
 		fmt.Fprintf(b, "| %s | %s | %s | %s |\n", k.word, k.Title, cell(flags), strings.Join(words(k.Clients), ", "))
 	}
-	if k, ok := endpointKind(a.catalog, patchbay.ConfluentBootstrapServer); ok && c.Annotations["kinds"] != previewVerb.name {
+	if k, ok := endpointKind(a.shown(), patchbay.ConfluentBootstrapServer); ok && c.Annotations["kinds"] != previewVerb.name {
 		fmt.Fprintf(b, "| %s | %s | %s | %s |\n", k.Name, k.Title,
 			"--bootstrap-server --kafka-key --kafka-secret --schema-registry --schema-key --schema-secret", strings.Join(words(k.Clients), ", "))
 	}

@@ -31,7 +31,7 @@ func (a *app) resources(ctx context.Context) ([]client.ResourceView, error) {
 	// What a driver of another release is, its server says; an error of that is
 	// none of what was asked for.
 	if slices.ContainsFunc(found, func(r client.ResourceView) bool {
-		_, _, known := driverOf(a.catalog, r.Properties.Driver)
+		_, _, known := driverOf(a.known(), r.Properties.Driver)
 		return !known
 	}) {
 		_ = a.askCatalog(ctx)

@@ -10,7 +10,7 @@ import (
 
 // askKind lets the person choose among the targets that there are.
 func (a *app) askKind(ctx context.Context, f *connectFlags) (targetKind, error) {
-	all := targetKinds(a.catalog)
+	all := targetKinds(a.shown())
 	if f.targetID != "" {
 		id, err := patchbay.ParseID(f.targetID)
 		if err != nil {

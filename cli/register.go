@@ -29,13 +29,13 @@ secret value on a command line can be seen by others.`,
 		Annotations: map[string]string{catalogued: "yes"},
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return usagef(cmd, "which kind of resource? There are %s", strings.Join(driverNames(a.catalog), ", "))
+				return usagef(cmd, "which kind of resource? There are %s", strings.Join(driverNames(a.shown()), ", "))
 			}
 			return a.noSuchDriver(cmd, args[0])
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	for _, d := range drivers(a.catalog) {
+	for _, d := range drivers(a.shown()) {
 		cmd.AddCommand(a.addDriver(d))
 	}
 	return cmd
@@ -44,7 +44,7 @@ secret value on a command line can be seen by others.`,
 func (a *app) addDriver(d patchbay.Driver) *cobra.Command {
 	r := &registration{driver: d}
 	cmd := &cobra.Command{
-		Use: d.Name + " NAME", Short: "Register " + article(d.Noun), Long: addHelp(d), Example: addExample(d, false) + addExample(d, true) + urlExample(d),
+		Use: d.Name + " NAME", Short: "Register " + article(d.Noun), Long: addHelp(d), Example: a.addExample(d, false) + a.addExample(d, true) + urlExample(d),
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runAdd(cmd, r, args[0]) },
 	}

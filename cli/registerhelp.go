@@ -24,28 +24,37 @@ func addHelp(d patchbay.Driver) string {
 
 // addExample is a command line that registers a resource: with what is needed,
 // or with all that the driver gives an example of.
-func addExample(d patchbay.Driver, whole bool) string {
+func (a *app) addExample(d patchbay.Driver, whole bool) string {
 	name := "main"
 	if d.Logins == nil && len(d.Admin) == 0 {
 		name = "web"
 	}
 	line := "  patchbay resource add " + d.Name + " " + name
 	begun := line
-	say := func(flag, value string) { line += " --" + flag + " " + value }
+	say := func(f patchbay.Field) {
+		if flag := a.flagOf(f); flag != "" {
+			line += " --" + flag
+			if f.Type != patchbay.BoolField {
+				line += " " + exampleOf(f)
+			}
+		} else {
+			line += " --property " + f.Name + ":=" + exampleOf(f)
+		}
+	}
 	if len(d.Kinds) > 0 {
-		say("kind", d.Kinds[0].Name)
+		line += " --kind " + d.Kinds[0].Name
 	}
 	if e := endpointField(d); e.Required || whole && e.Example != "" && len(d.Kinds) == 0 {
-		say(e.Word(), exampleOf(e))
+		say(e)
 	}
 	needs := line
 	for _, f := range d.Properties {
 		switch {
 		case f.Required && !strings.Contains(f.Name, "."):
-			say(f.Word(), exampleOf(f))
+			say(f)
 			needs = line
 		case whole && f.Example != "":
-			say(f.Word(), exampleOf(f))
+			say(f)
 		}
 	}
 	if whole && line == needs {
@@ -61,10 +70,10 @@ func addExample(d patchbay.Driver, whole bool) string {
 	for _, part := range form {
 		f := fieldNamed(d.Admin, part)
 		secret = secret || f.Secret
-		sayAdmin(f, say)
+		line += a.adminExample(f)
 	}
 	if at := slices.IndexFunc(d.Admin, func(f patchbay.Field) bool { return f.Secret }); len(form) > 0 && !secret && at >= 0 {
-		sayAdmin(d.Admin[at], say)
+		line += a.adminExample(d.Admin[at])
 	}
 	if line == begun {
 		return ""
@@ -81,15 +90,19 @@ func urlExample(d patchbay.Driver) string {
 		exampleOf(fieldNamed(d.Admin, "username")) + "@" + exampleOf(endpointField(d)) + "/ --admin-env PASSWORD\n"
 }
 
-func sayAdmin(f patchbay.Field, say func(flag, value string)) {
+func (a *app) adminExample(f patchbay.Field) string {
+	flag := a.flagOf(f)
 	switch {
+	case f.Secret && flag != "":
+		return " --" + flag + "-file " + first(f.Example, flag+".txt")
 	case f.Secret:
-		say(f.Word()+"-file", first(f.Example, f.Word()+".txt"))
+		return " --admin " + f.Name + "=@FILE"
 	case f.Name == "username" && f.Flag == "":
-		say("admin", exampleOf(f))
-	default:
-		say(f.Word(), exampleOf(f))
+		return " --admin " + exampleOf(f)
+	case flag == "":
+		return " --admin " + f.Name + "=" + exampleOf(f)
 	}
+	return " --" + flag + " " + exampleOf(f)
 }
 
 // exampleOf is a value that a field may have.
@@ -109,12 +122,12 @@ func exampleOf(f patchbay.Field) string {
 // with the least to say.
 func (a *app) addExamples() string {
 	examples := ""
-	if len(a.catalog.Sources) > 0 {
-		examples = addExample(a.catalog.Sources[0], false)
+	if len(a.shown().Sources) > 0 {
+		examples = a.addExample(a.shown().Sources[0], false)
 	}
 	shortest := ""
-	for _, d := range a.catalog.Targets {
-		if e := addExample(d, false); e != "" && d.Logins != nil && (shortest == "" || len(e) < len(shortest)) {
+	for _, d := range a.shown().Targets {
+		if e := a.addExample(d, false); e != "" && d.Logins != nil && (shortest == "" || len(e) < len(shortest)) {
 			shortest = e
 		}
 	}
@@ -123,7 +136,7 @@ func (a *app) addExamples() string {
 
 // exampleKind is the kind that examples are of.
 func (a *app) exampleKind() string {
-	if kinds := targetKinds(a.catalog); len(kinds) > 0 {
+	if kinds := targetKinds(a.shown()); len(kinds) > 0 {
 		return fullest(kinds).word
 	}
 	return "KIND"

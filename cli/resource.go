@@ -76,7 +76,9 @@ func (a *app) resourceList() *cobra.Command {
 	}
 	cmd.Flags().StringVarP(&group, "resource-group", "g", "", "only of this resource group")
 	cmd.Flags().StringVar(&driver, "driver", "", "only of this driver")
-	must(cmd.RegisterFlagCompletionFunc("driver", cobra.FixedCompletions(driverNames(a.catalog), cobra.ShellCompDirectiveNoFileComp)))
+	must(cmd.RegisterFlagCompletionFunc("driver", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return driverNames(a.known()), cobra.ShellCompDirectiveNoFileComp
+	}))
 	return cmd
 }
 

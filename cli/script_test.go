@@ -47,7 +47,7 @@ func testedMain() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	deps := Deps{
-		Catalog: buildCatalog(),
+		Catalog: buildCatalog,
 		Random:  strings.NewReader(strings.Repeat("patchbay", 64)),
 		Version: Version{Version: "v1.2.3", Commit: "0123abc", Go: "go1.26.0", Platform: "linux/amd64"},
 		Serve: func(_ context.Context, o ServeOptions) error {
@@ -115,6 +115,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("GROUP", fakeGroup)
 			e.Setenv("CANARY", canary)
 			e.Setenv("URL", f.server.URL)
+			e.Setenv("FAKE_TOKEN", fakeToken)
 			return f.dataDir(data)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
@@ -128,11 +129,16 @@ func TestScripts(t *testing.T) {
 func fakeCommand(ts *testscript.TestScript, neg bool, args []string) {
 	f := ts.Value("fake").(*fake)
 	if neg || len(args) == 0 {
-		ts.Fatalf("usage: fake register|failing|hostile|forget|requests …")
+		ts.Fatalf("usage: fake register|catalog|failing|hostile|forget|requests …")
 	}
 	switch args[0] {
 	case "register": // fake register ID DRIVER ENDPOINT
 		f.register(args[1], args[2], args[3])
+	case "catalog": // fake catalog FILE: what the server can connect from now on
+		text := []byte(ts.ReadFile(args[1]))
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.catalog = text
 	case "failing": // the third check fails from now on
 		f.mu.Lock()
 		defer f.mu.Unlock()

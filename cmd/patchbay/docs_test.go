@@ -21,12 +21,12 @@ func TestDocumentationIsCurrent(t *testing.T) {
 	d.Version = cli.Version{}
 	for file, write := range map[string]func(io.Writer) error{
 		"docs/cli.md":     func(w io.Writer) error { return cli.Markdown(w, d) },
-		"docs/drivers.md": func(w io.Writer) error { return cli.DriverPage(w, d.Catalog) },
+		"docs/drivers.md": func(w io.Writer) error { return cli.DriverPage(w, d) },
 		"cli/testdata/catalog.json": func(w io.Writer) error {
 			e := json.NewEncoder(w)
 			e.SetEscapeHTML(false)
 			e.SetIndent("", "  ")
-			return e.Encode(d.Catalog)
+			return e.Encode(d.Catalog())
 		},
 	} {
 		var b strings.Builder
