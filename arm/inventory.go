@@ -327,6 +327,13 @@ func DecodeValidate(body []byte) (fix bool, err error) {
 	return fix, err
 }
 
+// ValidateRequest is the body that [DecodeValidate] reads.
+func ValidateRequest(fix bool) any {
+	m := &members{}
+	m.add("", "fix", fix)
+	return m
+}
+
 func (o *object) isTrue(name string) bool {
 	var b *bool
 	o.flag("", name, &b)

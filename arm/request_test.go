@@ -297,6 +297,18 @@ func TestARotationIsReadAsItIsAsked(t *testing.T) {
 	}
 }
 
+func TestAValidationIsReadAsItIsAsked(t *testing.T) {
+	for _, fix := range []bool{true, false} {
+		body, err := Marshal(ValidateRequest(fix))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := DecodeValidate(body); err != nil || got != fix {
+			t.Errorf("%s: %v, %v", body, got, err)
+		}
+	}
+}
+
 func TestRolesAreReadAsTheyAreAsked(t *testing.T) {
 	for _, d := range []patchbay.RoleDefinition{
 		{ID: "r", Name: "Auditor", Scopes: []patchbay.ID{patchbay.RootScope}, Actions: []string{"*/read"}},

@@ -480,7 +480,8 @@ func (f *fake) operation(w http.ResponseWriter, r *http.Request, rest string) {
 
 // advance ends the step that runs. A connection named …broken… fails at its
 // settings, one named …leaves… can't undo its principal then, one named
-// …stuck… needs attention.
+// …stuck… needs attention, one named …parks… ends with a warning, and its delete
+// leaves the principal for later.
 func (f *fake) advance(op *patchbay.Operation) {
 	op.Version++
 	name := op.Connection.Name()
@@ -515,9 +516,14 @@ func (f *fake) advance(op *patchbay.Operation) {
 		op.State, op.Step = patchbay.Undoing, 1
 		return
 	}
+	parks := strings.Contains(name, "parks")
+	run.Parked = parks && op.Kind == patchbay.OpDelete && run.Name == "principal"
 	op.Trail = append(op.Trail, run)
 	if op.Step++; op.Step < len(op.Plan) {
 		return
+	}
+	if parks {
+		op.Message = "the login is an old one"
 	}
 	op.State, op.Ended, op.Error = patchbay.Done, run.Ended, nil
 	op.Step = len(op.Plan) - 1

@@ -152,7 +152,7 @@ func (b *broker) probe(ctx context.Context, _ driver.Config, r driver.ProbeReque
 	if _, ok := b.principals[user]; !ok && r.Access != "" {
 		return driver.ProbeResult{}, patchbay.Errorf(patchbay.LoginRefused, "%s is refused", user)
 	}
-	return driver.ProbeResult{}, nil
+	return driver.ProbeResult{Allowed: []string{"signed in"}}, nil
 }
 
 func (b *broker) Owned(context.Context) ([]driver.Owned, error) {

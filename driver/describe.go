@@ -159,6 +159,15 @@ func CheckAdmin(d patchbay.Driver, admin Secrets) error {
 	return invalid(d, "the admin credential of %s needs %s", article(d.Noun), strings.Join(forms, ", or "))
 }
 
+// Words are a type's words as a [patchbay.Field] has them.
+func Words[T ~string](all []T) []string {
+	words := make([]string, len(all))
+	for i, one := range all {
+		words[i] = string(one)
+	}
+	return words
+}
+
 // article is a noun with its article.
 func article(noun string) string {
 	if noun != "" && strings.ContainsRune("aeioAEIO", rune(noun[0])) {

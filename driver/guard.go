@@ -220,7 +220,7 @@ func (w *GuardedTarget) Inspect(ctx context.Context, sub string) (info TargetInf
 
 // NewCredential is [Administrator].NewCredential.
 func (w *GuardedTarget) NewCredential(ctx context.Context, r PrincipalRequest) (c Credential, err error) {
-	err = w.g.call(ctx, "NewCredential", nil, func(ctx context.Context) (err error) {
+	err = w.g.call(ctx, "NewCredential", r.Credential.Secret, func(ctx context.Context) (err error) {
 		t, err := w.administrator()
 		if err == nil {
 			c, err = t.NewCredential(ctx, r)

@@ -121,6 +121,28 @@ func TestALinkToTheNextPageKeepsTheTokenHere(t *testing.T) {
 	}
 }
 
+func TestAServerBehindAProxysPathIsAskedBelowIt(t *testing.T) {
+	var asked []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.URL.Path)
+		next := ""
+		if !r.URL.Query().Has("$skiptoken") {
+			next = "https://proxy.example" + r.URL.Path + "?$skiptoken=2"
+		}
+		answer(t, w, 200, fmt.Sprintf(`{"value":[{"id":"/subscriptions/s/a"}],"nextLink":%q}`, next))
+	}))
+	defer server.Close()
+	c, err := client.New(client.Config{URL: server.URL + "/tools/patchbay/", Token: patchbay.NewSecret(clientToken)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	const path = "/tools/patchbay/providers/Patchbay.Connector/resources"
+	if found, err := c.Resources(t.Context()); err != nil || len(found) != 2 || !slices.Equal(asked, []string{path, path}) {
+		t.Errorf("%d resources, asked for at %q: %v", len(found), asked, err)
+	}
+}
+
 func TestAListEndsWhenEnoughWasSeen(t *testing.T) {
 	asked := 0
 	c := clientOf(t, func(w http.ResponseWriter, r *http.Request) {
@@ -280,6 +302,47 @@ func TestAConnectionIsWrittenAndWatched(t *testing.T) {
 	last, err := c.Watch(ctx, op, func(o patchbay.Operation) { states = append(states, o.State) })
 	if err != nil || last.State != patchbay.Done || !slices.Equal(states, []patchbay.OperationState{patchbay.Running, patchbay.Running, patchbay.Done}) {
 		t.Errorf("watched %v to %v, %v", states, last.State, err)
+	}
+}
+
+func TestAConnectionSaysWhatItWasAskedFor(t *testing.T) {
+	body := `{"name":"x","properties":{"provisioningState":"Succeeded","targetService":{"type":"SelfHostedServer","endpoint":"redis://h:1"},
+		"authInfo":{"authType":"userAccount","principalId":"o"}%s}}`
+	more := ""
+	c := clientOf(t, func(w http.ResponseWriter, _ *http.Request) { answer(t, w, 200, fmt.Sprintf(body, more)) })
+	for _, more = range []string{"", `,"fromTheFuture":1`} {
+		v, err := c.Connection(t.Context(), clientWeb.Linker("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		spec, err := v.Spec()
+		if more != "" {
+			if patchbay.CodeOf(err) != patchbay.Internal || !strings.Contains(err.Error(), "x is not what this version expects") {
+				t.Errorf("what is not known: %v", err)
+			}
+		} else if err != nil || spec.Target.Endpoint != "redis://h:1" || spec.Auth.PrincipalID != "o" {
+			t.Errorf("%+v, %v", spec, err)
+		}
+	}
+}
+
+// A write that is answered with the operation that runs already may have it in
+// the body alone.
+func TestAnOperationIsFoundInTheConnection(t *testing.T) {
+	c := clientOf(t, func(w http.ResponseWriter, _ *http.Request) {
+		answer(t, w, 200, `{"properties":{"patchbay":{"operation":"op-3"}}}`)
+	})
+	if _, op, err := c.PutConnection(t.Context(), clientWeb.Linker("x"), patchbay.Spec{}); err != nil || op != "op-3" {
+		t.Errorf("%q, %v", op, err)
+	}
+}
+
+func TestAnAuthorityWithoutACertificateIsRefused(t *testing.T) {
+	for _, ca := range []string{"", "nothing", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"} {
+		_, err := client.New(client.Config{URL: "https://127.0.0.1:1", CA: []byte(ca)})
+		if patchbay.CodeOf(err) != patchbay.InvalidArgument || !strings.Contains(err.Error(), "no PEM certificate") {
+			t.Errorf("%q: %v", ca, err)
+		}
 	}
 }
 

@@ -53,9 +53,15 @@ func (v *ConnectionView) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// Spec is what the connection was asked for, as far as this version knows it; its
-// secrets are nowhere to be read.
-func (v ConnectionView) Spec() (patchbay.Spec, error) { return arm.DecodePut(arm.V20261101, v.Raw) }
+// Spec is what the connection was asked for, less its secrets. It is an error when
+// a server of another release has more to say of it than this one knows.
+func (v ConnectionView) Spec() (patchbay.Spec, error) {
+	spec, err := arm.DecodePut(arm.V20261101, v.Raw)
+	if err != nil {
+		return spec, patchbay.Errorf(patchbay.Internal, "%s is not what this version expects: %w", v.Name, err)
+	}
+	return spec, nil
+}
 
 // Source is the id of the connection's source; of a local one, its location's.
 func (v ConnectionView) Source() patchbay.ID {
@@ -140,7 +146,7 @@ func atOnce() http.Header { return http.Header{"Prefer": {"respond-async"}} }
 // operation. fix applies what is safe first.
 func (c *Client) ValidateConnection(ctx context.Context, id patchbay.ID, fix bool) (operation string, err error) {
 	h, _, err := c.send(ctx, request{
-		method: http.MethodPost, path: string(id) + ownProvider + "/validate", body: map[string]any{"fix": fix},
+		method: http.MethodPost, path: string(id) + ownProvider + "/validate", body: arm.ValidateRequest(fix),
 	}, nil)
 	if err != nil {
 		return "", err

@@ -64,6 +64,19 @@ func Source(t *testing.T, h SourceHarness) {
 		t.Fatal("drivertest: the harness lacks New or Driver")
 	}
 	s := &sourceSuite{h}
+	t.Run("Describes", func(t *testing.T) {
+		c := s.New(t).Config
+		if c.Dialer == nil {
+			c.Dialer = netDialer
+		}
+		describes(t, h.Driver.Driver, c, func(ctx context.Context, c driver.Config) error {
+			source, err := h.Driver.Open(ctx, c)
+			if err == nil {
+				_ = source.Close()
+			}
+			return err
+		})
+	})
 	t.Run("Inspect", s.inspect)
 	t.Run("ValuesComeThroughExactly", s.values)
 	t.Run("WhatCantBeHeldIsRefused", s.refused)

@@ -77,8 +77,25 @@ func (s placeState) last(name string) int {
 
 type placeSource struct{ *place }
 
+var placeDescription = patchbay.Driver{
+	Name: "place", Title: "Place", Noun: "place", About: "A place in memory.", Types: []string{"Microsoft.Web/sites"},
+	Endpoint:   patchbay.Endpoint{Field: patchbay.Field{Type: patchbay.TextField, About: "nothing"}},
+	Properties: []patchbay.Field{{Name: "colour", Type: patchbay.TextField, Words: []string{"red"}, About: "of no use"}},
+}
+
 func (p *place) driver() driver.SourceDriver {
-	return driver.SourceDriver{Open: func(context.Context, driver.Config) (driver.Source, error) {
+	d := placeDescription
+	if p.is("two fields have one flag") {
+		d.Properties = append(slices.Clone(d.Properties), patchbay.Field{Name: "tint", Flag: "colour", Type: patchbay.TextField, About: "the same"})
+	}
+	return driver.SourceDriver{Driver: d, Open: func(_ context.Context, c driver.Config) (driver.Source, error) {
+		var properties struct{ Colour string }
+		if err := driver.DecodeProperties(d, c.Properties, &properties); err != nil && !p.is("any property will do") {
+			return nil, err
+		}
+		if err := driver.CheckAdmin(d, c.Admin); err != nil {
+			return nil, err
+		}
 		if p.is("says that it can't restart") {
 			return struct {
 				driver.Source
@@ -395,6 +412,8 @@ func (s placeSource) Owned(context.Context) ([]driver.Owned, error) {
 // placeMutants are what a driver may get wrong, with the case that must see
 // it.
 var placeMutants = map[string]string{
+	"two fields have one flag":                      "Describes",
+	"any property will do":                          "Describes",
 	"says that it can't restart":                    "Inspect",
 	"egress is an address in a network":             "Inspect",
 	"no dialer":                                     "Dialer",
@@ -445,7 +464,10 @@ var placeMutants = map[string]string{
 func runSourceSuite(t *testing.T, mutant string) {
 	var p *place
 	drivertest.Source(t, drivertest.SourceHarness{
-		Driver: driver.SourceDriver{Open: func(ctx context.Context, c driver.Config) (driver.Source, error) { return p.driver().Open(ctx, c) }},
+		Driver: driver.SourceDriver{
+			Driver: (&place{mutant: mutant}).driver().Driver,
+			Open:   func(ctx context.Context, c driver.Config) (driver.Source, error) { return p.driver().Open(ctx, c) },
+		},
 		Values: []string{"one\ntwo\n"},
 		New: func(testing.TB) drivertest.SourcePlace {
 			p = &place{mutant: mutant, restored: map[string]bool{}, first: map[string]placeState{}, state: placeState{Entries: []entry{}, Bindings: map[string]files{}}}

@@ -106,6 +106,15 @@ func Target(t *testing.T, h TargetHarness) {
 	}
 	s := &targetSuite{TargetHarness: h}
 	s.cleaner = s.open(t, nil)
+	t.Run("Describes", func(t *testing.T) {
+		describes(t, h.Driver.Driver, h.Config, func(ctx context.Context, c driver.Config) error {
+			target, err := h.Driver.Open(ctx, c)
+			if err == nil {
+				_ = target.Close()
+			}
+			return err
+		})
+	})
 	t.Run("Inspect", s.inspect)
 	t.Run("Credentials", s.credentials)
 	t.Run("EnsureTwiceIsOnePrincipal", s.ensureTwice)

@@ -152,7 +152,7 @@ func postgresClient() client {
 				mode = "require"
 			}
 			return driver.Config{
-				ID: inGroup + "Microsoft.DBforPostgreSQL/flexibleServers/hostile", Endpoint: address, Properties: properties(map[string]any{"sslmode": mode}),
+				ID: inGroup + "Microsoft.DBforPostgreSQL/flexibleServers/hostile", Endpoint: address, Properties: properties(map[string]any{"sslmode": mode, "weakestAuth": "password"}), // it answers whatever is asked
 				Admin: driver.Secrets{"username": patchbay.NewSecret("postgres"), "password": patchbay.NewSecret("secret")},
 			}
 		},
@@ -168,6 +168,7 @@ func natsClients(t testing.TB) []client {
 		config: func(address string, secure bool) driver.Config {
 			p := s.Properties()
 			p["subjects"] = []string{"orders.*", "invoices.>"}
+			p["tls"] = "off" // says the password
 			if secure {
 				p["tls"] = "require"
 			}

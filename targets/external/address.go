@@ -1,11 +1,10 @@
 package external
 
 import (
-	"net"
-	"net/netip"
 	"net/url"
 	"strconv"
-	"strings"
+
+	"patchbay.dev/patchbay/driver"
 )
 
 // address is an endpoint that was read: of several servers, the first and all.
@@ -18,80 +17,31 @@ type address struct {
 	servers []string // host, or host:port
 }
 
-const maxServers = 32
+// form is what all kinds have in common; fits is about one of them.
+var form = driver.EndpointForm{Servers: 32, Path: true, Query: true}
 
-// parseAddress takes host, host:port, URLs, and several with commas between
-// them. What is wrong is said without showing any of it: there may be a
-// password in it.
+// parseAddress reads an endpoint. What is wrong is said without showing any of it:
+// there may be a password in it.
 func parseAddress(what, text string) (address, error) {
-	if text == "" || len(text) > maxValue || hostile(text) {
-		return address{}, invalid("%s is empty, too long, or has control characters", what)
+	e, err := form.Parse(what, text)
+	if err != nil {
+		return address{}, err
 	}
-	var a address
-	items := strings.Split(text, ",")
-	if len(items) > maxServers {
-		return address{}, invalid("%s has more than %d servers", what, maxServers)
+	first := e.Servers[0]
+	a := address{scheme: first.Scheme, host: first.Host, path: e.Path, query: e.Query}
+	if first.Port != 0 {
+		a.port = strconv.Itoa(int(first.Port))
 	}
-	for i, item := range items {
-		one, err := parseServer(what, strings.TrimSpace(item))
-		if err != nil {
-			return address{}, err
+	if a.scheme == "sasl_ssl" { // as Confluent's pages show it
+		a.scheme = "kafka"
+	}
+	for _, s := range e.Servers {
+		if s.Scheme != first.Scheme {
+			return address{}, invalid("%s has servers of several schemes", what)
 		}
-		if i == 0 {
-			a = one
-		} else if one.scheme != a.scheme && one.scheme != "" || strings.Trim(one.path, "/") != "" || len(one.query) > 0 {
-			return address{}, invalid("%s has servers of several forms", what)
-		}
-		server := one.host
-		if one.port != "" {
-			server = net.JoinHostPort(one.host, one.port)
-		}
-		a.servers = append(a.servers, server)
+		a.servers = append(a.servers, s.Address())
 	}
 	return a, nil
-}
-
-func parseServer(what, item string) (address, error) {
-	text := item
-	if rest, ok := cutPrefixFold(text, "SASL_SSL://"); ok { // as Confluent's pages show it
-		text = "kafka://" + rest
-	}
-	if !strings.Contains(text, "://") {
-		text = "//" + text
-	}
-	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || u.Opaque != "" {
-		return address{}, invalid("%s is not host, host:port or a URL", what)
-	}
-	query, err := url.ParseQuery(u.RawQuery)
-	a := address{scheme: strings.ToLower(u.Scheme), host: u.Hostname(), port: u.Port(), path: u.Path, query: query}
-	switch {
-	case u.User != nil:
-		return address{}, invalid("%s has a login in it", what).WithFix("give the login on its own, and the endpoint without it")
-	case err != nil || u.Fragment != "":
-		return address{}, invalid("%s has something behind it that can't be read", what)
-	case hostile(a.path):
-		return address{}, invalid("%s has control characters", what)
-	case !isHost(a.host):
-		return address{}, invalid("%s names a host that can't be one", what)
-	case strings.HasSuffix(u.Host, ":"):
-		return address{}, invalid("%s has no port behind its colon", what)
-	}
-	if n, err := strconv.ParseUint(a.port, 10, 16); a.port != "" && (err != nil || n == 0) {
-		return address{}, invalid("%s has a port that is not a number from 1 to 65535", what)
-	}
-	return a, nil
-}
-
-// isHost reports whether s is an address or of the characters of a name.
-func isHost(s string) bool {
-	if _, err := netip.ParseAddr(s); err == nil {
-		return true
-	}
-	return s != "" && len(s) <= 253 && !strings.HasPrefix(s, "-") && !strings.HasPrefix(s, ".") &&
-		!strings.ContainsFunc(s, func(r rune) bool {
-			return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '.' && r != '_'
-		})
 }
 
 // fits says what is wrong with a as the endpoint of a kind.

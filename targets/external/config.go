@@ -1,8 +1,6 @@
 package external
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"maps"
 	"slices"
 	"strings"
@@ -24,17 +22,16 @@ type properties struct {
 
 // config is a registration that was checked.
 type config struct {
-	id         patchbay.ID
-	location   string
-	serves     []string // kinds; never empty
-	endpoint   address  // zero: where Azure has it
-	endpoints  map[string]address
-	values     map[string]string
-	admin      driver.Secrets
-	dialer     driver.Dialer
-	roots      *x509.CertPool // nil: the system's
-	serverName string
-	noTLS      bool
+	id        patchbay.ID
+	location  string
+	serves    []string // kinds; never empty
+	endpoint  address  // zero: where Azure has it
+	endpoints map[string]address
+	values    map[string]string
+	admin     driver.Secrets
+	dialer    driver.Dialer
+	tls       driver.TLS // its Mode is said by a value: see encryption
+	noTLS     bool
 }
 
 // The parts of an admin credential that every kind has.
@@ -190,18 +187,12 @@ func (c catalogue) parseAdmin(parsed *config, _ properties, cfg driver.Config) e
 }
 
 func (c catalogue) parseTLS(parsed *config, p properties, _ driver.Config) error {
-	if hostile(p.TLS.ServerName) || strings.ContainsAny(p.TLS.ServerName, " /:") {
-		return invalid("tls.serverName is no name of a server")
-	}
-	parsed.serverName, parsed.noTLS = p.TLS.ServerName, p.TLS.Off
-	if p.TLS.CA != "" {
-		parsed.roots = x509.NewCertPool()
-		if !parsed.roots.AppendCertsFromPEM([]byte(p.TLS.CA)) {
-			return invalid("tls.ca holds no certificate in PEM")
-		}
-	}
+	parsed.tls, parsed.noTLS = driver.TLS{CA: p.TLS.CA, ServerName: p.TLS.ServerName}, p.TLS.Off
 	if parsed.noTLS && (p.TLS.CA != "" || p.TLS.ServerName != "") {
 		return invalid("tls is off, but says how to check the certificate")
+	}
+	if _, err := parsed.tls.Config(""); err != nil {
+		return err
 	}
 	for _, kind := range parsed.serves {
 		if value := switchOf(c.kinds[kind]); value != "" && parsed.noTLS {
@@ -221,10 +212,10 @@ func switchOf(k patchbay.TargetKind) string {
 	return ""
 }
 
-// tlsConfig checks the certificate of host.
-func (c config) tlsConfig(host string) *tls.Config {
-	if c.serverName != "" {
-		host = c.serverName
-	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host, RootCAs: c.roots}
+// encryption is what was said of TLS. A mode counts when somebody chose it: the
+// default of the settings, require, checks all here.
+func (c config) encryption() driver.TLS {
+	t := c.tls
+	t.Mode = driver.TLSMode(c.values["sslmode"])
+	return t
 }

@@ -3,7 +3,6 @@ package external
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"io"
 	"net"
@@ -61,7 +60,9 @@ func (c catalogue) probe(ctx context.Context, cfg driver.Config, r driver.ProbeR
 	ctx, cancel := context.WithTimeout(ctx, probeLimit)
 	defer cancel()
 	s.login, s.over, s.dialer = r.Credential.Values(), ctx, r.Dialer
-	s.talkTo(r.Servers[0])
+	if err := s.talkTo(r.Servers[0]); err != nil {
+		return driver.ProbeResult{}, err
+	}
 	if err := s.reach(ctx); err != nil {
 		return driver.ProbeResult{}, err
 	}
@@ -133,33 +134,6 @@ func (s *session) strange(how string) error {
 func (s *session) seen(conn net.Conn) {
 	if t, ok := conn.(*tls.Conn); ok {
 		s.protocol = tls.VersionName(t.ConnectionState().Version)
-	}
-}
-
-// relax checks less of a certificate, as the words of sslmode have it. It is
-// for a mode that somebody chose: the default, require, checks all here.
-func relax(c *tls.Config, mode string) {
-	switch mode {
-	case "require":
-		if c.RootCAs == nil {
-			c.InsecureSkipVerify = true // #nosec G402 -- that is what was chosen
-			return
-		}
-		fallthrough // as libpq does
-	case "verify-ca":
-		roots := c.RootCAs
-		c.InsecureSkipVerify = true // #nosec G402 -- all but the name is checked below
-		c.VerifyConnection = func(state tls.ConnectionState) error {
-			between := x509.NewCertPool()
-			for _, cert := range state.PeerCertificates[1:] {
-				between.AddCert(cert)
-			}
-			_, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between})
-			if err != nil {
-				return &tls.CertificateVerificationError{UnverifiedCertificates: state.PeerCertificates, Err: err}
-			}
-			return nil
-		}
 	}
 }
 

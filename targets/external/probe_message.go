@@ -57,7 +57,10 @@ func probeNATS(ctx context.Context, s *session) error {
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
 	}
 	host, _, _ := net.SplitHostPort(s.at)
-	config := s.tlsConfig(host)
+	config, err := s.encryption().Config(host)
+	if err != nil {
+		return err
+	}
 	url := "nats://" + s.at
 	if s.tls != nil {
 		o = append(o, nats.Secure(config))

@@ -34,6 +34,9 @@ func probePostgres(ctx context.Context, s *session) error {
 	c.DialFunc = s.DialContext
 	c.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil }
 	c.KerberosSrvName, c.KerberosSpn, c.RequireAuth, c.SSLCertMode, c.ChannelBinding = "", "", "", "allow", "prefer"
+	if s.tls == nil || !s.encryption().Verified() {
+		c.RequireAuth = "!password" // nobody is told the password itself unless it is known who asks
+	}
 	conn, err := pgx.ConnectConfig(ctx, c)
 	if err == nil {
 		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
@@ -44,6 +47,10 @@ func probePostgres(ctx context.Context, s *session) error {
 	if !errors.As(err, &said) {
 		if err != nil && s.tls != nil && says(err, "server refused tls") {
 			return s.fault(ctx, tls.RecordHeaderError{Msg: "no TLS"})
+		}
+		if err != nil && says(err, "authentication method requirement") {
+			return patchbay.Errorf(patchbay.CertificateInvalid, "%s asks for the password in the clear, and nothing proves that it is the server; nothing was sent", s.asked).
+				WithFix("register it with the value sslmode=verify-full, and its authority as the property tls.ca; or have it ask by scram-sha-256 (pg_hba.conf)")
 		}
 		return err
 	}

@@ -33,7 +33,9 @@ func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, er
 	case err != nil:
 		return info, err
 	default:
-		s.talkTo(at)
+		if err := s.talkTo(at); err != nil {
+			return info, err
+		}
 	}
 	if err := s.reach(ctx); err != nil {
 		return info, err // what is known of the place stays known
@@ -71,25 +73,23 @@ func (s *session) locate(ctx context.Context) (at string, err error) {
 		}
 	}
 	host, _, err := net.SplitHostPort(at)
-	if err != nil || !isHost(host) {
+	if err != nil || !driver.IsHost(host) {
 		return "", invalid("%s is not host:port", clip(s.asked))
 	}
 	return at, nil
 }
 
 // talkTo makes at the session's address, and decides how it is spoken to.
-func (s *session) talkTo(at string) {
+func (s *session) talkTo(at string) (err error) {
 	s.at = at
 	asked, secure := s.where(s.service, s.facts)
 	s.asked = asked
 	if !secure && s.service.cover == tlsScheme || s.noTLS || s.facts["ssl"] == "false" || s.facts["sslmode"] == "disable" {
-		return
+		return nil
 	}
 	host, _, _ := net.SplitHostPort(at)
-	s.tls = s.tlsConfig(host)
-	if t, chosen := s.values["sslmode"]; chosen {
-		relax(s.tls, t)
-	}
+	s.tls, err = s.encryption().Config(host)
+	return err
 }
 
 // reach opens a connection, with TLS where that comes first.

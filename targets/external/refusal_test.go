@@ -35,7 +35,7 @@ func TestARegistrationThatIsWrongIsRefused(t *testing.T) {
 		"a port without a number":        {registration{typ: redis, endpoint: "cache:"}, "no port"},
 		"a line's end in the endpoint":   {registration{typ: redis, endpoint: "cache:6379\r\nX: y"}, "control characters"},
 		"an escaped one in the path":     {registration{typ: s3, endpoint: "https://s3.test/a%0d%0ab"}, "control characters"},
-		"a host with a space":            {registration{typ: redis, endpoint: "my cache:6379"}, "not host"},
+		"a host with a space":            {registration{typ: redis, endpoint: "my cache:6379"}, "can't be one"},
 		"a host that is an option":       {registration{typ: redis, endpoint: "-x:6379"}, "can't be one"},
 		"a host of other letters":        {registration{typ: redis, endpoint: "cаche:6379"}, "can't be one"},
 		"a fragment":                     {registration{typ: s3, endpoint: "https://s3.test/#x"}, "can't be read"},
@@ -52,7 +52,7 @@ func TestARegistrationThatIsWrongIsRefused(t *testing.T) {
 		"no authority":                   {registration{typ: redis, properties: map[string]any{"tls": map[string]any{"ca": "CA"}}}, "no certificate in PEM"},
 		"two ways to turn TLS off":       {registration{typ: redis, properties: map[string]any{"tls": map[string]any{"off": true}}}, "redis has ssl"},
 		"a certificate without TLS":      {registration{typ: "Microsoft.Sql/servers", properties: map[string]any{"tls": map[string]any{"off": true, "serverName": "x"}}}, "tls is off"},
-		"a name with a line's end":       {registration{typ: redis, properties: map[string]any{"tls": map[string]any{"serverName": "a\nb"}}}, "no name of a server"},
+		"a name with a line's end":       {registration{typ: redis, properties: map[string]any{"tls": map[string]any{"serverName": "a\nb"}}}, "can't be one"},
 		"a storage account as Redis":     {registration{typ: "Microsoft.Storage/storageAccounts", endpoint: "redis://x"}, "scheme redis"},
 		"an endpoint longer than a page": {registration{typ: redis, endpoint: strings.Repeat("a", 5000)}, "too long"},
 	}

@@ -146,7 +146,12 @@ func (c *config) connect(ctx context.Context, what string, servers []string, d d
 		return nil, fault(ctx, what, ctx.Err(), nil, refusal)
 	}
 	deadline, _ := ctx.Deadline()
-	dialer := &contextDialer{config: c, ctx: ctx, next: d, budget: driver.NewBudget(strings.Join(servers, ","), driver.CallBytes)}
+	if wantsTLS(servers) {
+		secured := *c
+		secured.secure = true
+		c = &secured
+	}
+	dialer := &contextDialer{config: c, login: l, ctx: ctx, next: d, budget: driver.NewBudget(strings.Join(servers, ","), driver.CallBytes)}
 	defer dialer.release()
 	options := []natsgo.Option{
 		natsgo.Name("patchbay"), natsgo.NoReconnect(), natsgo.IgnoreDiscoveredServers(), natsgo.DontRandomize(),

@@ -1,11 +1,9 @@
 package nats
 
 import (
+	"cmp"
 	"crypto/tls"
-	"crypto/x509"
-	"net"
-	"net/url"
-	"strconv"
+	"slices"
 	"strings"
 
 	"github.com/nats-io/jwt/v2"
@@ -19,7 +17,7 @@ const (
 	adminOperator = "operatorSeed"
 	adminSystem   = "systemCreds"
 
-	defaultPort = "4222"
+	defaultPort = 4222
 	maxServers  = 32
 )
 
@@ -41,6 +39,7 @@ type config struct {
 	account    string
 	scope      scope
 	secure     bool // TLS whatever the server says
+	clear      bool // no TLS unless the server insists, passwords included
 	tlsFirst   bool
 	tls        *tls.Config
 	private    bool // inboxes
@@ -79,17 +78,20 @@ func parseConfig(c driver.Config) (config, error) {
 	return cfg, cfg.parseTLS(p)
 }
 
-func (c *config) parseTLS(p properties) error {
-	c.tls = &tls.Config{MinVersion: tls.VersionTLS12}
-	if p.CA != "" {
-		c.tls.RootCAs = x509.NewCertPool()
-		if !c.tls.RootCAs.AppendCertsFromPEM([]byte(p.CA)) {
-			return patchbay.Errorf(patchbay.InvalidArgument, "ca holds no certificate in PEM")
-		}
-	}
-	c.tlsFirst = p.TLS == "first"
+func (c *config) parseTLS(p properties) (err error) {
+	c.clear, c.tlsFirst = p.TLS == "off", p.TLS == "first"
 	c.secure = c.tlsFirst || p.TLS == "require"
-	return nil
+	// natsgo takes a scheme of one server for all of them.
+	if c.clear && (p.CA != "" || wantsTLS(c.servers) || wantsTLS(c.advertised)) {
+		return patchbay.Errorf(patchbay.InvalidArgument, "tls is off, but the scheme tls or certificates are given")
+	}
+	c.tls, err = driver.TLS{CA: p.CA}.Config("")
+	return err
+}
+
+// wantsTLS reports whether TLS is insisted on by a scheme.
+func wantsTLS(servers []string) bool {
+	return slices.ContainsFunc(servers, func(url string) bool { return strings.HasPrefix(url, "tls://") })
 }
 
 // parseAdmin says what is wrong with a secret without showing any of it.
@@ -115,39 +117,19 @@ func (c *config) parseAdmin(admin driver.Secrets) error {
 	return nil
 }
 
-// parseServers checks a comma-separated list of host:port or URLs and returns
-// URLs. Credentials do not belong there.
+// form is what its endpoints look like.
+var form = driver.EndpointForm{Schemes: map[string]uint16{"": defaultPort, "nats": defaultPort, "tls": defaultPort}, Servers: maxServers}
+
+// parseServers are the URLs of an endpoint's servers.
 func parseServers(what, list string) ([]string, error) {
-	var servers []string
-	for item := range strings.SplitSeq(list, ",") {
-		item = strings.TrimSpace(item)
-		text := item
-		if !strings.Contains(text, "://") {
-			text = "nats://" + text
-		}
-		u, err := url.Parse(text)
-		if err != nil || u.Hostname() == "" || len(item) > 512 || strings.ContainsAny(u.Hostname(), " \"'\\`{}<>") {
-			return nil, patchbay.Errorf(patchbay.InvalidArgument, "%s is not host:port or nats://host:port", what)
-		}
-		switch {
-		case u.User != nil:
-			return nil, patchbay.Errorf(patchbay.InvalidArgument, "%s holds a credential; credentials are given on their own", what)
-		case u.Scheme != "nats" && u.Scheme != "tls":
-			return nil, patchbay.Errorf(patchbay.InvalidArgument, "%s has the scheme %q, and can have nats or tls", what, u.Scheme)
-		case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
-			return nil, patchbay.Errorf(patchbay.InvalidArgument, "%s has something behind host and port", what)
-		}
-		port := u.Port()
-		if port == "" {
-			port = defaultPort
-		}
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			return nil, patchbay.Errorf(patchbay.InvalidArgument, "%s has the port %q", what, port)
-		}
-		servers = append(servers, u.Scheme+"://"+net.JoinHostPort(u.Hostname(), port))
+	e, err := form.Parse(what, list)
+	if err != nil {
+		return nil, err
 	}
-	if len(servers) > maxServers {
-		return nil, patchbay.Errorf(patchbay.InvalidArgument, "%s has more than %d servers", what, maxServers)
+	var servers []string
+	for _, s := range e.Servers {
+		s.Scheme = cmp.Or(s.Scheme, "nats")
+		servers = append(servers, s.URL())
 	}
 	return servers, nil
 }

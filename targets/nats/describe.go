@@ -1,6 +1,10 @@
 package nats
 
-import "patchbay.dev/patchbay"
+import (
+	"strconv"
+
+	"patchbay.dev/patchbay"
+)
 
 var description = patchbay.Driver{
 	Name: "nats", Title: "NATS", Noun: "NATS server",
@@ -10,14 +14,14 @@ revokes them.`,
 	Types: []string{"Patchbay.Services/natsServers"},
 	Endpoint: patchbay.Endpoint{
 		Field: patchbay.Field{Type: patchbay.TextField, About: "where it is; several with commas between them", Form: "nats://HOST:PORT", Example: "nats://10.0.0.6:4222", Required: true},
-		Port:  defaultPort, Schemes: []string{"nats", "tls"},
+		Port:  strconv.Itoa(defaultPort), Schemes: []string{"nats", "tls"},
 	},
 	Properties: []patchbay.Field{
 		{Name: "account", Type: patchbay.TextField, About: "the account that logins are made in: its public key", Example: "ABJ…", Required: true},
 		{Name: "subjects", Flag: "subject", Type: patchbay.ListField, Commas: true, About: "subjects that connections may use, unless they ask for others", Example: "'orders.>'"},
 		{Name: "streams", Flag: "stream", Type: patchbay.ListField, Commas: true, About: "streams that connections may use, unless they ask for others"},
 		{Name: "url", Flag: "client-url", Type: patchbay.TextField, About: "what clients are told to connect to", Default: "the endpoint"},
-		{Name: "tls", Type: patchbay.TextField, About: "when TLS begins: auto is when the server asks for it, first before its greeting", Words: []string{"auto", "require", "first"}, Default: "auto"},
+		{Name: "tls", Type: patchbay.TextField, About: "when TLS begins: auto is when the server asks for it, first before its greeting, off never insists and sends passwords in the clear too", Words: []string{"auto", "require", "first", "off"}, Default: "auto"},
 		{Name: "ca", Flag: "ca-file", Type: patchbay.FileField, About: "authorities that the server's certificate may be of, in PEM", Default: "the system's"},
 		{Name: "inbox", Type: patchbay.TextField, About: "where answers to requests arrive: below _INBOX for all, or private to each login", Words: []string{"shared", "private"}, Default: "shared"},
 	},

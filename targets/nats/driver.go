@@ -18,7 +18,7 @@
 // of a signing key of it, and systemCreds, the content of a creds file of a
 // user of the system account. A signing key made for Patchbay is best: it can be
 // taken back alone. The server needs the full (directory) account resolver:
-// others take no updates.
+// others take no updates. [Driver] documents the properties.
 //
 // # Access
 //

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"flag"
+	"fmt"
 	"io"
 	"net"
 	"slices"
@@ -147,27 +148,71 @@ func TestNothingIsSaidInTheClearWhereTLSIsWanted(t *testing.T) {
 		"INFO {\"tls_required\":true}", "INFO\t {\"tls_required\":true,\"tls_available\":true}", " INFO {\"tls_available\":true}", "INFO  {\"tls_available\":true}", "info {\"tls_available\":true}",
 		"INFO {\"TLS_Required\":true}", "INFO {\"tls_required\":true,\"tls_required\":false,\"tls_available\":true}", "INFO {\"tls_available\":true,\"port\":\"x\"}",
 		"INFO {\"tls_available\":true} x", "INFO {}", "INFO", "", "INFO {\"tls_available\":true}\r\nINFO {}",
+		"INFO {\"server_id\":\"x\",\"version\":\"2.11.0\",\"proto\":1,\"tls_available\":true,\"nonce\":\"AAAA\"}", "INFO {\"server_id\":\"x\",\"version\":\"2.11.0\",\"proto\":1,\"nonce\":\"AAAA\"}",
 	} {
-		heard := make(chan []byte, 1)
-		c := register(s, map[string]any{"tls": "require"})
-		c.Dialer = &net.Dialer{}
-		c.Endpoint = hostile.Listen(t, func(conn net.Conn) {
-			_, _ = io.WriteString(conn, greeting+"\r\n")
-			first := make([]byte, 64)
-			n, _ := conn.Read(first)
-			heard <- first[:n]
-		})
-		target, err := nats.Driver().Open(t.Context(), c)
-		if err != nil {
-			t.Fatal(err)
+		for _, way := range []string{"%s", "tls://%s", "nats://%s,tls://127.0.0.1:1"} {
+			address, heard := greets(t, greeting)
+			c := register(s, nil)
+			if way == "%s" {
+				c = register(s, map[string]any{"tls": "require"})
+			}
+			c.Endpoint, c.Dialer = fmt.Sprintf(way, address), &net.Dialer{}
+			target, err := nats.Driver().Open(t.Context(), c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := target.(driver.Administrator).Owned(t.Context()); err == nil {
+				t.Errorf("%q, %s: it signs in", greeting, way)
+			}
+			_ = target.Close()
+			const handshake = 0x16 // the first byte of TLS
+			if said := heard(); len(said) > 0 && said[0] != handshake {
+				t.Errorf("%q, %s: it says %q", greeting, way, said)
+			}
 		}
-		if _, err := target.(driver.Administrator).Owned(t.Context()); err == nil {
-			t.Errorf("%q: it signs in", greeting)
+	}
+}
+
+// greets is a server that says one line, and hears the beginning of the answer.
+func greets(t *testing.T, greeting string) (address string, heard func() []byte) {
+	first := make(chan []byte, 1)
+	return hostile.Listen(t, func(conn net.Conn) {
+		_, _ = io.WriteString(conn, greeting+"\r\n")
+		b := make([]byte, 256)
+		n, _ := conn.Read(b)
+		select {
+		case first <- b[:n]:
+		default: // it was tried before
 		}
-		_ = target.Close()
-		const handshake = 0x16 // the first byte of TLS
-		if said := <-heard; len(said) > 0 && said[0] != handshake {
-			t.Errorf("%q: it says %q", greeting, said)
+	}), func() []byte { return <-first }
+}
+
+// A key signs what the server says, and a password is said as it is: that is for
+// TLS, or for who said that there is none.
+func TestAPasswordIsNotSaidInTheClear(t *testing.T) {
+	s := testenv.NATS(t, natsserver.Config{})
+	for name, c := range map[string]struct {
+		properties map[string]any
+		credential driver.Credential
+		said       bool
+	}{
+		"password":      {nil, driver.Credential{Public: map[string]string{"username": "app"}, Secret: driver.Secrets{"password": patchbay.NewSecret("canary")}}, false},
+		"token":         {nil, driver.Credential{Secret: driver.Secrets{"token": patchbay.NewSecret("canary")}}, false},
+		"auto":          {map[string]any{"tls": "auto"}, driver.Credential{Secret: driver.Secrets{"token": patchbay.NewSecret("canary")}}, false},
+		"off":           {map[string]any{"tls": "off"}, driver.Credential{Secret: driver.Secrets{"token": patchbay.NewSecret("canary")}}, true},
+		"a key":         {nil, request(t, opened(t, register(s, scope)), "aaaaaaaaaaaa", patchbay.Writer, nil).Credential, true},
+		"a key, by TLS": {map[string]any{"tls": "require"}, request(t, opened(t, register(s, scope)), "aaaaaaaaaaaa", patchbay.Writer, nil).Credential, false},
+	} {
+		config := register(s, c.properties)
+		address, heard := greets(t, `INFO {"server_id":"x","version":"2.11.0","proto":1,"nonce":"AAAA"}`)
+		config.Endpoint, config.Dialer = address, &net.Dialer{}
+		target := opened(t, config)
+		_, err := nats.Driver().ProbeHere(t.Context(), config, target, driver.ProbeRequest{Credential: c.credential, Dialer: &net.Dialer{}})
+		if said := string(heard()); strings.HasPrefix(said, "CONNECT") != c.said {
+			t.Errorf("%s: it says %q", name, said)
+		}
+		if e := patchbay.AsError(err); e == nil || !c.said && (e.Code != patchbay.CertificateInvalid || e.Transient) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

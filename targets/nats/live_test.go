@@ -494,7 +494,9 @@ func TestARevocationOfEverybodyNeedsANewCredential(t *testing.T) {
 
 func TestAGivenLoginIsTriedAsItIs(t *testing.T) {
 	s := testenv.NATS(t, natsserver.Config{})
-	target := opened(t, register(s, scope))
+	plain := maps.Clone(scope)
+	plain["tls"] = "off" // or no password is said
+	target := opened(t, register(s, plain))
 	creds, err := s.AccountCreds("given")
 	if err != nil {
 		t.Fatal(err)

@@ -66,14 +66,13 @@ type wire struct {
 // newWire makes conn ready for the client library: it reads the greeting and
 // agrees on TLS, as the library would. The library has no place for bounds
 // between TLS and itself.
-func (c *config) newWire(ctx context.Context, conn net.Conn, budget *driver.Budget, host string) (*wire, error) {
+//
+// A password is said as it is, so it is for TLS, or for who said that there is
+// none; what a key signs is of no use to anybody else.
+func (c *config) newWire(ctx context.Context, conn net.Conn, budget *driver.Budget, host string, l login) (*wire, error) {
 	w := &wire{Conn: budget.Conn(conn), budget: budget}
 	secured := func() error {
-		config := c.tls.Clone()
-		if config.ServerName == "" {
-			config.ServerName = host
-		}
-		t := tls.Client(w.Conn, config)
+		t := tls.Client(w.Conn, driver.TLSTo(c.tls, host))
 		w.Conn = t
 		return t.HandshakeContext(ctx)
 	}
@@ -104,6 +103,9 @@ func (c *config) newWire(ctx context.Context, conn net.Conn, budget *driver.Budg
 		return w, secured()
 	case c.secure:
 		return nil, natsgo.ErrSecureConnWanted
+	case l.jwt == "" && !c.clear:
+		return nil, patchbay.Errorf(patchbay.CertificateInvalid, "the server does not ask for TLS, and a password or token would be sent in the clear; nothing was sent").
+			WithFix("register it again with --property tls=require where it has TLS; or let whoever is in between read the password: --property tls=off")
 	}
 	return w, nil
 }
@@ -208,6 +210,7 @@ func (s *session) charge(text []byte) error {
 // the handshake behind it too, and remembers what the dialer's failure means.
 type contextDialer struct {
 	config *config
+	login  login
 	ctx    context.Context
 	next   driver.Dialer
 	budget *driver.Budget
@@ -232,7 +235,7 @@ func (d *contextDialer) dial(network, address string) (*wire, error) {
 	}
 	d.stop = append(d.stop, context.AfterFunc(d.ctx, func() { _ = conn.Close() }))
 	host, _, _ := net.SplitHostPort(address)
-	w, err := d.config.newWire(d.ctx, conn, d.budget, host)
+	w, err := d.config.newWire(d.ctx, conn, d.budget, host, d.login)
 	if err != nil {
 		_ = conn.Close()
 		return nil, err

@@ -1,6 +1,9 @@
 package postgres
 
-import "patchbay.dev/patchbay"
+import (
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
+)
 
 var description = patchbay.Driver{
 	Name: "postgres", Title: "PostgreSQL", Noun: "PostgreSQL server",
@@ -12,9 +15,10 @@ var description = patchbay.Driver{
 		Port:  "5432", Schemes: []string{"postgres", "postgresql"},
 	},
 	Properties: []patchbay.Field{
-		{Name: "sslmode", Type: patchbay.TextField, About: "how far TLS is insisted on, in libpq's words", Words: sslModes, Default: "prefer"},
+		{Name: "sslmode", Type: patchbay.TextField, About: "how far TLS is insisted on, in libpq's words", Words: driver.Words(driver.TLSModes), Default: "prefer"},
 		{Name: "ca", Flag: "ca-file", Type: patchbay.FileField, About: "authorities that the server's certificate may be of, in PEM", Default: "the system's"},
 		{Name: "tlsServerName", Type: patchbay.TextField, About: "the name in the server's certificate", Default: "the endpoint's host"},
+		{Name: "weakestAuth", Type: patchbay.TextField, About: "the weakest way to sign in that is answered", Words: driver.Words(auths), Default: "password where the certificate proves who asks, scram-sha-256-plus where TLS proves nothing, else scram-sha-256"},
 		{Name: "database", Type: patchbay.TextField, About: "where the administrator works on what belongs to no database", Default: "postgres"},
 	},
 	Admin: []patchbay.Field{

@@ -36,7 +36,7 @@ var hostileRequest = driver.PrincipalRequest{
 func openHostile(username, password string) func(string) (*driver.GuardedTarget, error) {
 	return func(address string) (*driver.GuardedTarget, error) {
 		admin := driver.Secrets{"username": patchbay.NewSecret(username), "password": patchbay.NewSecret(password)}
-		c := driver.Config{ID: hostileID, Endpoint: address, Admin: admin, Dialer: &net.Dialer{}}
+		c := driver.Config{ID: hostileID, Endpoint: address, Properties: []byte(`{"weakestAuth":"password"}`), Admin: admin, Dialer: &net.Dialer{}}
 		return driver.Guard{Name: "postgres", Admin: admin}.OpenTarget(context.Background(), postgres.Driver(), c)
 	}
 }

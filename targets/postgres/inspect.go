@@ -38,7 +38,7 @@ func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, er
 		Version: c.Conn().PgConn().ParameterStatus("server_version"),
 		TLS:     tlsVersion(c.Conn()),
 		Values: map[string]string{
-			"host": t.settings.host, "port": strconv.Itoa(int(t.settings.port)), "sslmode": t.settings.sslmode,
+			"host": t.settings.host, "port": strconv.Itoa(int(t.settings.port)), "sslmode": string(t.settings.tls.Mode),
 		},
 	}
 	var super, createRole, standby bool
@@ -68,11 +68,11 @@ func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, er
 		warn("the server is a standby: nothing can be changed on it")
 	}
 	if !super && !createRole {
-		return driver.TargetInfo{}, patchbay.Errorf(patchbay.AdminRights, "the administrator %q may not create roles", t.settings.admin.username).
-			WithFix("ALTER ROLE %s CREATEROLE", ident(t.settings.admin.username))
+		return driver.TargetInfo{}, patchbay.Errorf(patchbay.AdminRights, "the administrator %q may not create roles", t.settings.admin.Username).
+			WithFix("ALTER ROLE %s CREATEROLE", ident(t.settings.admin.Username))
 	}
 	// What the application is told to do is what was seen to work.
-	if t.settings.sslmode == "prefer" {
+	if t.settings.tls.Mode == driver.TLSPrefer {
 		info.Values["sslmode"] = "require"
 		if info.TLS == "" {
 			info.Values["sslmode"] = "disable"

@@ -27,11 +27,9 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"maps"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -54,22 +52,16 @@ func open(_ context.Context, c driver.Config) (driver.Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &target{settings: s, pools: map[string]*pool{}}, nil
+	t := &target{settings: s}
+	t.pools = driver.NewPools(maxPools, t.open, (*pgxpool.Pool).Close)
+	return t, nil
 }
 
 // target administers one server. It keeps one pool for each database that it
 // works in: a session of PostgreSQL is bound to one.
 type target struct {
 	settings *settings
-
-	mu     sync.Mutex
-	pools  map[string]*pool
-	closed bool
-}
-
-type pool struct {
-	*pgxpool.Pool
-	used time.Time // when it was last asked for
+	pools    *driver.Pools[*pgxpool.Pool]
 }
 
 const (
@@ -84,18 +76,11 @@ const (
 
 // pool is that of the named database, "" for the maintenance database.
 func (t *target) pool(database string) (*pgxpool.Pool, error) {
-	if database == "" {
-		database = t.settings.database
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.closed {
-		return nil, patchbay.Errorf(patchbay.Internal, "the target is closed")
-	}
-	if p := t.pools[database]; p != nil {
-		p.used = time.Now()
-		return p.Pool, nil
-	}
+	return t.pools.Get(cmp.Or(database, t.settings.database))
+}
+
+// open makes the pool of a database.
+func (t *target) open(database string) (*pgxpool.Pool, error) {
 	c, err := t.settings.connect(database, t.settings.admin, t.settings.dialer)
 	if err != nil {
 		return nil, err
@@ -106,7 +91,7 @@ func (t *target) pool(database string) (*pgxpool.Pool, error) {
 	}
 	pc.ConnConfig = c
 	pc.BeforeConnect = func(_ context.Context, c *pgx.ConnConfig) error {
-		watch(c, t.settings.address(), t.settings.dialer) // each session on its own
+		watch(c, t.settings.gate(), t.settings.dialer) // each session on its own
 		return nil
 	}
 	pc.MaxConns = poolSize
@@ -117,19 +102,7 @@ func (t *target) pool(database string) (*pgxpool.Pool, error) {
 	if err != nil {
 		return nil, t.adminError(context.Background(), "prepare the connection", err)
 	}
-	if len(t.pools) >= maxPools {
-		t.dropPool()
-	}
-	t.pools[database] = &pool{p, time.Now()}
 	return p, nil
-}
-
-// dropPool closes the pool that was not asked for the longest, when its sessions
-// have come back.
-func (t *target) dropPool() {
-	oldest := slices.MinFunc(slices.Collect(maps.Keys(t.pools)), func(a, b string) int { return t.pools[a].used.Compare(t.pools[b].used) })
-	go t.pools[oldest].Close()
-	delete(t.pools, oldest)
 }
 
 // acquire is an administrator's session in the named database, until release.
@@ -146,13 +119,7 @@ func (t *target) acquire(ctx context.Context, database string) (c *pgxpool.Conn,
 }
 
 func (t *target) Close() error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.closed = true
-	for _, p := range t.pools {
-		p.Close()
-	}
-	t.pools = nil
+	t.pools.Close()
 	return nil
 }
 

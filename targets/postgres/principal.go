@@ -52,7 +52,7 @@ func (t *target) NewCredential(_ context.Context, r driver.PrincipalRequest) (dr
 	}
 	return driver.Credential{
 		Public: map[string]string{"username": r.Name},
-		Secret: driver.Secrets{"password": newPassword()},
+		Secret: driver.Secrets{"password": driver.NewPassword()},
 	}, nil
 }
 
@@ -254,8 +254,8 @@ func (s *session) ensure(ctx context.Context, r driver.PrincipalRequest, secret 
 		return "", nil, err
 	}
 	if len(c.differs) > 0 {
-		return "", nil, patchbay.Errorf(patchbay.AdminRights, "the administrator %q can't bring about: %s", s.t.settings.admin.username, driver.Quoted(list(c.differs))).
-			WithFix("make it a member of the roles that own these objects: GRANT {owner} TO %s", ident(s.t.settings.admin.username))
+		return "", nil, patchbay.Errorf(patchbay.AdminRights, "the administrator %q can't bring about: %s", s.t.settings.admin.Username, driver.Quoted(list(c.differs))).
+			WithFix("make it a member of the roles that own these objects: GRANT {owner} TO %s", ident(s.t.settings.admin.Username))
 	}
 	return "", nil, nil
 }

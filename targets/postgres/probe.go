@@ -28,17 +28,13 @@ func (t *target) PrepareProbe(_ context.Context, r driver.ProbeRequest) (driver.
 func tryLogin(ctx context.Context, c driver.Config, r driver.ProbeRequest) (driver.ProbeResult, error) {
 	started := time.Now()
 	settings, err := parsePlace(c)
-	if err == nil {
-		err = settings.parseTLS("", "")
-	}
 	if err != nil {
 		return driver.ProbeResult{}, err
 	}
-	values := r.Credential.Values()
-	l := login{username: values["username"].Reveal(), password: values["password"]}
+	l, err := driver.Secrets(r.Credential.Values()).Login()
 	switch {
-	case l.username == "" || strings.ContainsRune(l.username+l.password.Reveal(), 0):
-		return driver.ProbeResult{}, invalid("the login has no username, or a zero byte in it")
+	case err != nil:
+		return driver.ProbeResult{}, err
 	case r.Sub == "" || strings.ContainsRune(r.Sub, 0):
 		return driver.ProbeResult{}, invalid("a probe of PostgreSQL needs a database")
 	}
@@ -70,7 +66,7 @@ func tryLogin(ctx context.Context, c driver.Config, r driver.ProbeRequest) (driv
 // probe is one sign-in as the application.
 type probe struct {
 	settings *settings
-	login    login
+	login    driver.Login
 	conn     *pgx.Conn
 	result   driver.ProbeResult
 }
@@ -140,12 +136,12 @@ func (p *probe) try(ctx context.Context, access patchbay.Access) error {
 	if err := p.conn.SendBatch(ctx, b).Close(); err != nil {
 		return p.error(ctx, err)
 	}
-	if session != p.login.username {
-		return patchbay.Errorf(patchbay.LoginRefused, "%s lets %s in as somebody else", p.settings.address(), p.login.username).
+	if session != p.login.Username {
+		return patchbay.Errorf(patchbay.LoginRefused, "%s lets %s in as somebody else", p.settings.address(), p.login.Username).
 			WithFix("look at the user name map in pg_ident.conf")
 	}
 	if readOnly == "on" && access != patchbay.Reader {
-		return patchbay.Errorf(patchbay.RightsMissing, "%s may not write: %s is read-only", p.login.username, p.settings.address()).
+		return patchbay.Errorf(patchbay.RightsMissing, "%s may not write: %s is read-only", p.login.Username, p.settings.address()).
 			WithFix("register the primary, not a standby, or: ALTER DATABASE … SET default_transaction_read_only = off")
 	}
 	for i, name := range privileges {
@@ -179,14 +175,14 @@ func (p *probe) one(ctx context.Context, wanted bool, what, statement string) er
 		p.allowed(what)
 		return nil
 	case err == nil:
-		return patchbay.Errorf(patchbay.RightsExcess, "%s may do more than it should on %s: %s", p.login.username, p.settings.address(), what)
+		return patchbay.Errorf(patchbay.RightsExcess, "%s may do more than it should on %s: %s", p.login.Username, p.settings.address(), what)
 	case errors.As(err, &pg) && pg.Code == insufficientPrivilege && !wanted:
 		p.refused(what)
 		return nil
 	case errors.As(err, &pg) && pg.Code == insufficientPrivilege:
-		return patchbay.Errorf(patchbay.RightsMissing, "%s lacks a right on %s: %s", p.login.username, p.settings.address(), what)
+		return patchbay.Errorf(patchbay.RightsMissing, "%s lacks a right on %s: %s", p.login.Username, p.settings.address(), what)
 	case errors.As(err, &pg) && pg.Code == divisionByZero:
-		return patchbay.Errorf(patchbay.RightsMissing, "what %s makes on %s would belong to it, not to the database's owner role", p.login.username, p.settings.address())
+		return patchbay.Errorf(patchbay.RightsMissing, "what %s makes on %s would belong to it, not to the database's owner role", p.login.Username, p.settings.address())
 	}
 	return p.error(ctx, err)
 }
@@ -197,6 +193,9 @@ func (p *probe) error(ctx context.Context, err error) error {
 	if e := p.settings.lost(ctx, err); e != nil {
 		return e
 	}
+	if e := (*patchbay.Error)(nil); errors.As(err, &e) {
+		return e
+	}
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {
 		return p.settings.unreachable(err)
@@ -204,12 +203,12 @@ func (p *probe) error(ctx context.Context, err error) error {
 	text := driver.SQLState(pg.Code)
 	switch pg.Code {
 	case invalidPassword, invalidAuthorization:
-		return patchbay.Errorf(patchbay.LoginRefused, "%s does not let %s in: %s", p.settings.address(), p.login.username, text).
-			WithFix("%s", hbaFix(pg, p.login.username, ""))
+		return patchbay.Errorf(patchbay.LoginRefused, "%s does not let %s in: %s", p.settings.address(), p.login.Username, text).
+			WithFix("%s", hbaFix(pg, p.login.Username, ""))
 	case invalidCatalogName:
 		return patchbay.Errorf(patchbay.DatabaseMissing, "there is no such database on %s", p.settings.address())
 	case insufficientPrivilege:
-		return patchbay.Errorf(patchbay.RightsMissing, "%s lacks a right on %s", p.login.username, p.settings.address())
+		return patchbay.Errorf(patchbay.RightsMissing, "%s lacks a right on %s", p.login.Username, p.settings.address())
 	}
 	return p.settings.refusal(pg, text)
 }

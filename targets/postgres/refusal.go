@@ -70,12 +70,12 @@ func (t *target) adminError(ctx context.Context, what string, err error) error {
 	e := t.settings.refusal(pg, text)
 	switch pg.Code {
 	case invalidPassword, invalidAuthorization:
-		e = patchbay.Errorf(patchbay.AdminRefused, "%s does not let the administrator %q in: %s", t.settings.address(), admin.username, text).
-			WithFix("%s", hbaFix(pg, admin.username, "register the server again with an admin credential that signs in"))
+		e = patchbay.Errorf(patchbay.AdminRefused, "%s does not let the administrator %q in: %s", t.settings.address(), admin.Username, text).
+			WithFix("%s", hbaFix(pg, admin.Username, "register the server again with an admin credential that signs in"))
 	case invalidCatalogName:
 		e = patchbay.Errorf(patchbay.DatabaseMissing, "there is no such database on %s", t.settings.address())
 	case insufficientPrivilege, dependentObjects:
-		e = patchbay.Errorf(patchbay.AdminRights, "the administrator %q may not do what is needed on %s: %s", admin.username, t.settings.address(), text).
+		e = patchbay.Errorf(patchbay.AdminRights, "the administrator %q may not do what is needed on %s: %s", admin.Username, t.settings.address(), text).
 			WithFix("use a superuser, or a role with CREATEROLE that owns the database and is a member of the roles that own its objects")
 	case readOnlyTransaction:
 		e = patchbay.Errorf(patchbay.TargetUnreachable, "%s is read-only", t.settings.address()).
@@ -120,8 +120,8 @@ func (s *settings) unreachable(err error) error {
 	if errors.As(err, &timeout) && timeout.Timeout() && !errors.As(err, new(*net.DNSError)) {
 		return patchbay.Errorf(patchbay.Timeout, "%s did not answer in time", s.address()).AsTransient()
 	}
-	if s.sslmode != "prefer" && strings.Contains(err.Error(), "server refused TLS") {
-		return patchbay.Errorf(patchbay.CertificateInvalid, "%s does not speak TLS, and sslmode %s insists on it", s.address(), s.sslmode).
+	if s.tls.Mode != driver.TLSPrefer && strings.Contains(err.Error(), "server refused TLS") {
+		return patchbay.Errorf(patchbay.CertificateInvalid, "%s does not speak TLS, and sslmode %s insists on it", s.address(), s.tls.Mode).
 			WithFix("turn ssl on in postgresql.conf, or register the server with sslmode prefer")
 	}
 	e := driver.DialError(err, s.address())

@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
-	"math/big"
 
 	"github.com/xdg-go/stringprep"
 
@@ -45,19 +44,4 @@ func verifierWith(password patchbay.Secret, salt []byte) (patchbay.Secret, error
 	stored := sha256.Sum256(mac("Client Key"))
 	b64 := base64.StdEncoding.EncodeToString
 	return patchbay.NewSecret(fmt.Sprintf("SCRAM-SHA-256$%d:%s$%s:%s", iterations, b64(salt), b64(stored[:]), b64(mac("Server Key")))), nil
-}
-
-const (
-	alphabet       = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-	passwordLength = 40 // 238 bits
-)
-
-// newPassword needs no quoting in any URL, file or shell.
-func newPassword() patchbay.Secret {
-	b := make([]byte, passwordLength)
-	for i := range b {
-		n, _ := rand.Int(rand.Reader, big.NewInt(int64(len(alphabet))))
-		b[i] = alphabet[n.Int64()]
-	}
-	return patchbay.NewSecret(string(b))
 }

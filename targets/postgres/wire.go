@@ -41,6 +41,7 @@ const (
 // and the client library.
 type wire struct {
 	budget *driver.Budget
+	gate   gate
 	from   io.Reader
 	// head is as much of a message's type and length as has come, body what is
 	// read of those messages that are looked into, left what is still to come.
@@ -55,8 +56,8 @@ type wire struct {
 
 // watch puts bounds on the sessions that are opened with c; it is for one
 // session alone.
-func watch(c *pgx.ConnConfig, at string, d driver.Dialer) {
-	w := &wire{budget: driver.NewBudget(at, driver.CallBytes)}
+func watch(c *pgx.ConnConfig, g gate, d driver.Dialer) {
+	w := &wire{budget: driver.NewBudget(g.address, driver.CallBytes), gate: g}
 	c.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := d.DialContext(ctx, network, address)
 		if err != nil {
@@ -67,7 +68,7 @@ func watch(c *pgx.ConnConfig, at string, d driver.Dialer) {
 	}
 	c.BuildFrontend = func(r io.Reader, out io.Writer) *pgproto3.Frontend {
 		w.from, w.head, w.body, w.left, w.signIn, w.parameters = r, nil, nil, 0, 0, map[string]bool{}
-		return pgproto3.NewFrontend(w, out)
+		return pgproto3.NewFrontend(w, outlet{out, g})
 	}
 	c.AfterConnect = func(_ context.Context, conn *pgconn.PgConn) error {
 		conn.CustomData()[wireKey] = w
@@ -169,7 +170,7 @@ func (w *wire) check(kind byte, body []byte) error {
 			return w.budget.Refuse("does not come to an end with the sign-in")
 		}
 		if len(body) < 4 || binary.BigEndian.Uint32(body) != pgproto3.AuthTypeSASLContinue {
-			return nil
+			return w.gate.asked(body)
 		}
 		// r=nonce,s=salt,i=iterations (RFC 5802, section 5.1)
 		fields := bytes.SplitN(body[4:], []byte(","), 3)
@@ -179,6 +180,8 @@ func (w *wire) check(kind byte, body []byte) error {
 			return w.budget.Refuse("asks for %d rounds of SCRAM, and more than %d are not made", n, maxIterations)
 		case err == nil && n > fewIterations:
 			return w.budget.Large()
+		case err == nil:
+			return w.gate.rounds(n)
 		}
 	}
 	return nil

@@ -1,0 +1,26 @@
+package driver
+
+import (
+	"strings"
+
+	"patchbay.dev/patchbay"
+)
+
+// Login is what signs in to most products.
+type Login struct {
+	Username string
+	Password patchbay.Secret // may be zero: a certificate signs in, or nothing is asked
+}
+
+// Login takes username and password. Who has no name, or a zero byte, which ends a
+// text in many protocols, is InvalidArgument.
+func (s Secrets) Login() (Login, error) {
+	l := Login{Username: s["username"].Reveal(), Password: s["password"]}
+	switch {
+	case l.Username == "":
+		return Login{}, patchbay.Errorf(patchbay.InvalidArgument, "the login has no username")
+	case strings.ContainsRune(l.Username+l.Password.Reveal(), 0):
+		return Login{}, patchbay.Errorf(patchbay.InvalidArgument, "the login has a zero byte")
+	}
+	return l, nil
+}

@@ -1,0 +1,129 @@
+package driver_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
+)
+
+// certified is a certificate of an authority of its own, for db.test.
+type certified struct{ ca, cert, key string }
+
+func certify(t testing.TB) certified {
+	t.Helper()
+	block := func(kind string, der []byte, err error) string {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
+	}
+	issue := func(serial int64, ca bool, names []string) (*x509.Certificate, *ecdsa.PrivateKey) {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &x509.Certificate{
+			SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "test"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+			IsCA: ca, BasicConstraintsValid: true, DNSNames: names, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		}, key
+	}
+	authority, authorityKey := issue(1, true, nil)
+	leaf, key := issue(2, false, []string{"db.test"})
+	root, err := x509.CreateCertificate(rand.Reader, authority, authority, authorityKey.Public(), authorityKey)
+	c := certified{ca: block("CERTIFICATE", root, err)}
+	der, err := x509.CreateCertificate(rand.Reader, leaf, authority, key.Public(), authorityKey)
+	c.cert = block("CERTIFICATE", der, err)
+	der, err = x509.MarshalECPrivateKey(key)
+	c.key = block("EC PRIVATE KEY", der, err)
+	return c
+}
+
+// agree has a client with that configuration meet a server with that certificate.
+func agree(t *testing.T, config *tls.Config, server certified) (clientCertificates int, err error) {
+	t.Helper()
+	pair, err := tls.X509KeyPair([]byte(server.cert), []byte(server.key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs := net.Pipe()
+	defer func() { _ = ours.Close() }()
+	s := tls.Server(theirs, &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequestClientCert, MaxVersion: tls.VersionTLS12}) // #nosec G402 -- there the client hears the server's opinion
+	done := make(chan struct{})
+	go func() { defer close(done); _ = s.HandshakeContext(t.Context()); _ = theirs.Close() }()
+	err = tls.Client(ours, config).HandshakeContext(t.Context())
+	_ = ours.Close()
+	<-done
+	return len(s.ConnectionState().PeerCertificates), err
+}
+
+func TestTLSModesCheckWhatTheySay(t *testing.T) {
+	server, other := certify(t), certify(t)
+	for _, c := range []struct {
+		tls      driver.TLS
+		host     string
+		ok       bool
+		verified bool
+	}{
+		{driver.TLS{}, "db.test", false, true}, // of no authority of the system's
+		{driver.TLS{CA: server.ca}, "db.test", true, true},
+		{driver.TLS{CA: server.ca}, "10.0.0.1", false, true},
+		{driver.TLS{CA: server.ca, ServerName: "db.test"}, "10.0.0.1", true, true},
+		{driver.TLS{CA: other.ca}, "db.test", false, true},
+		{driver.TLS{Mode: driver.TLSVerifyFull, CA: server.ca + other.ca}, "db.test", true, true},
+		{driver.TLS{Mode: driver.TLSVerifyCA, CA: server.ca}, "elsewhere.test", true, true},
+		{driver.TLS{Mode: driver.TLSVerifyCA, CA: other.ca}, "db.test", false, true},
+		{driver.TLS{Mode: driver.TLSVerifyCA}, "db.test", false, false}, // a name that anybody may have
+		{driver.TLS{Mode: driver.TLSRequire, CA: server.ca}, "elsewhere.test", true, true},
+		{driver.TLS{Mode: driver.TLSRequire, CA: other.ca}, "db.test", false, true},
+		{driver.TLS{Mode: driver.TLSRequire}, "elsewhere.test", true, false},
+		{driver.TLS{Mode: driver.TLSPrefer, CA: other.ca}, "elsewhere.test", true, false},
+	} {
+		config, err := c.tls.Config("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := agree(t, driver.TLSTo(config, c.host), server); (err == nil) != c.ok || c.tls.Verified() != c.verified {
+			t.Errorf("%+.20v to %s: %v, verified %v", c.tls, c.host, err, c.tls.Verified())
+		}
+	}
+}
+
+func TestTheAdministratorsCertificateIsShown(t *testing.T) {
+	server, client := certify(t), certify(t)
+	config, err := driver.TLS{CA: server.ca, ClientCert: patchbay.NewSecret(client.cert), ClientKey: patchbay.NewSecret(client.key)}.Config("db.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := agree(t, config, server); n != 1 || err != nil {
+		t.Errorf("the server was shown %d certificates: %v", n, err)
+	}
+}
+
+func TestTLSThatCantBe(t *testing.T) {
+	server := certify(t)
+	if c, err := (driver.TLS{Mode: driver.TLSDisable}).Config("h"); c != nil || err != nil {
+		t.Errorf("disable = %v, %v", c, err)
+	}
+	for name, c := range map[string]driver.TLS{
+		"mode": {Mode: "maybe\n"}, "off with a CA": {Mode: driver.TLSDisable, CA: server.ca},
+		"off with a certificate": {Mode: driver.TLSDisable, ClientCert: patchbay.NewSecret("canary")}, "CA": {CA: "x"}, "name": {ServerName: "a b"},
+		"key": {ClientKey: patchbay.NewSecret("canary")}, "pair": {ClientCert: patchbay.NewSecret(server.cert), ClientKey: patchbay.NewSecret(certify(t).key)},
+	} {
+		if _, err := c.Config("h"); patchbay.CodeOf(err) != patchbay.InvalidArgument || strings.ContainsAny(err.Error(), "\n") || strings.Contains(err.Error(), "canary") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -1,0 +1,286 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"patchbay.dev/patchbay"
+)
+
+// both is a driver whose every method does the same.
+type both struct {
+	do func(ctx context.Context) error
+}
+
+func (b both) Inspect(ctx context.Context, _ string) (TargetInfo, error) {
+	return TargetInfo{}, b.do(ctx)
+}
+func (b both) PrepareProbe(ctx context.Context, r ProbeRequest) (ProbeRequest, error) {
+	return r, b.do(ctx)
+}
+func (b both) NewCredential(ctx context.Context, _ PrincipalRequest) (Credential, error) {
+	return Credential{}, b.do(ctx)
+}
+func (b both) EnsurePrincipal(ctx context.Context, _ PrincipalRequest) error { return b.do(ctx) }
+func (b both) InspectPrincipal(ctx context.Context, _ PrincipalRequest) (PrincipalState, error) {
+	return PrincipalState{}, b.do(ctx)
+}
+func (b both) RemovePrincipal(ctx context.Context, _ PrincipalRequest) error { return b.do(ctx) }
+func (b both) Owned(ctx context.Context) ([]Owned, error)                    { return nil, b.do(ctx) }
+func (b both) Given(string, string, patchbay.Secret) (Credential, error) {
+	return Credential{}, b.do(context.Background())
+}
+func (b both) Registered(string) (Credential, error) { return Credential{}, b.do(context.Background()) }
+func (b both) Close() error                          { return nil }
+
+type bothSource struct{ both }
+
+func (b bothSource) Inspect(ctx context.Context) (SourceInfo, error) {
+	return SourceInfo{}, b.do(ctx)
+}
+func (b bothSource) ReadSettings(ctx context.Context) (Snapshot, error) {
+	return Snapshot{}, b.do(ctx)
+}
+func (b bothSource) CheckChange(ctx context.Context, _ Change) error { return b.do(ctx) }
+func (b bothSource) WriteSettings(ctx context.Context, _ Change, _ string) (string, error) {
+	return "", b.do(ctx)
+}
+func (b bothSource) RestoreSettings(ctx context.Context, _ Change, _ Snapshot) error {
+	return b.do(ctx)
+}
+func (b bothSource) Restart(ctx context.Context) error { return b.do(ctx) }
+func (b bothSource) Egress(ctx context.Context) ([]netip.Prefix, error) {
+	return nil, b.do(ctx)
+}
+func (b bothSource) Dialer() Dialer { return nil }
+
+const (
+	adminSecret    = "geheim-des-verwalters"
+	loginSecret    = "geheim-des-logins"
+	settingSecret  = "geheim-der-einstellung"
+	previousSecret = "geheim-von-frueher"
+	othersSecret   = "geheim-von-anderen"
+	contentSecret  = "geheim-im-inhalt"
+)
+
+// calls are all methods of the two wrappers, with the secrets that go in.
+func calls(g Guard, do func(context.Context) error) map[string]func(context.Context) error {
+	g.Admin = Secrets{"password": patchbay.NewSecret(adminSecret)}
+	d := TargetDriver{
+		Driver: patchbay.Driver{Logins: &patchbay.Logins{}},
+		Probe: func(ctx context.Context, _ Config, _ ProbeRequest) (ProbeResult, error) {
+			return ProbeResult{}, do(ctx)
+		},
+	}
+	t := g.Target(d, Config{}, both{do})
+	s := g.Source(bothSource{both{do}})
+	credential := Credential{Secret: Secrets{"password": patchbay.NewSecret(loginSecret)}}
+	r := PrincipalRequest{Credential: credential}
+	c := Change{
+		Set: []patchbay.Setting{{Name: "A", Value: patchbay.NewSecret(settingSecret), Secret: true}},
+		Had: []patchbay.Setting{{Name: "B", Value: patchbay.NewSecret(previousSecret), Secret: true}},
+	}
+	before := Snapshot{
+		Settings: map[string]patchbay.Secret{"C": patchbay.NewSecret(othersSecret)},
+		Content:  patchbay.NewSecret(contentSecret),
+	}
+	return map[string]func(context.Context) error{
+		"GuardedTarget.Inspect":          func(ctx context.Context) error { _, err := t.Inspect(ctx, ""); return err },
+		"GuardedTarget.NewCredential":    func(ctx context.Context) error { _, err := t.NewCredential(ctx, r); return err },
+		"GuardedTarget.EnsurePrincipal":  func(ctx context.Context) error { return t.EnsurePrincipal(ctx, r) },
+		"GuardedTarget.InspectPrincipal": func(ctx context.Context) error { _, err := t.InspectPrincipal(ctx, r); return err },
+		"GuardedTarget.RemovePrincipal":  func(ctx context.Context) error { return t.RemovePrincipal(ctx, r) },
+		"GuardedTarget.Owned":            func(ctx context.Context) error { _, err := t.Owned(ctx); return err },
+		"GuardedTarget.PrepareProbe": func(ctx context.Context) error {
+			_, err := t.PrepareProbe(ctx, ProbeRequest{Credential: credential})
+			return err
+		},
+		"GuardedTarget.Probe": func(ctx context.Context) error {
+			_, err := t.Probe(ctx, ProbeRequest{Credential: credential, Dialer: nowhere{}})
+			return err
+		},
+		"GuardedTarget.Given": func(context.Context) error {
+			_, err := t.Given("", "", patchbay.NewSecret(loginSecret))
+			return err
+		},
+		"GuardedTarget.Registered":      func(context.Context) error { _, err := t.Registered(""); return err },
+		"GuardedSource.Inspect":         func(ctx context.Context) error { _, err := s.Inspect(ctx); return err },
+		"GuardedSource.ReadSettings":    func(ctx context.Context) error { _, err := s.ReadSettings(ctx); return err },
+		"GuardedSource.CheckChange":     func(ctx context.Context) error { return s.CheckChange(ctx, c) },
+		"GuardedSource.WriteSettings":   func(ctx context.Context) error { _, err := s.WriteSettings(ctx, c, ""); return err },
+		"GuardedSource.RestoreSettings": func(ctx context.Context) error { return s.RestoreSettings(ctx, c, before) },
+		"GuardedSource.Restart":         func(ctx context.Context) error { return s.Restart(ctx) },
+		"GuardedSource.Egress":          func(ctx context.Context) error { _, err := s.Egress(ctx); return err },
+		"GuardedSource.Owned":           func(ctx context.Context) error { _, err := s.Owned(ctx); return err },
+	}
+}
+
+type nowhere struct{ Dialer }
+
+// given are the secrets that a method is given, besides the administrator's.
+func given(method string) []string {
+	switch _, name, _ := strings.Cut(method, "."); name {
+	case "EnsurePrincipal", "InspectPrincipal", "RemovePrincipal", "PrepareProbe", "Probe", "Given", "NewCredential":
+		return []string{loginSecret}
+	case "CheckChange", "WriteSettings":
+		return []string{settingSecret, previousSecret}
+	case "RestoreSettings":
+		return []string{settingSecret, previousSecret, othersSecret, contentSecret}
+	}
+	return nil
+}
+
+// A method that is added to a wrapper is added to the tests below.
+func TestEveryMethodOfTheWrappersIsTried(t *testing.T) {
+	tried := calls(Guard{}, nil)
+	for _, wrapper := range []any{&GuardedTarget{}, &GuardedSource{}} {
+		typ := reflect.TypeOf(wrapper)
+		for i := range typ.NumMethod() {
+			name := typ.Elem().Name() + "." + typ.Method(i).Name
+			if slices.Contains([]string{"Close", "Dialer", "Restarts", "Speaks"}, typ.Method(i).Name) {
+				continue // they give nothing of the driver's but what it is
+			}
+			if tried[name] == nil {
+				t.Errorf("%s is not tried", name)
+			}
+		}
+	}
+}
+
+func TestNoMethodsErrorShowsWhatWentIn(t *testing.T) {
+	all := []string{adminSecret, loginSecret, settingSecret, previousSecret, othersSecret, contentSecret}
+	quote := errors.New(strings.Join(all, " and "))
+	for kind, err := range map[string]error{
+		"without a code": quote,
+		"with a code":    patchbay.Errorf(patchbay.TargetUnreachable, "it said: %w", quote).WithFix("%v", quote).WithSaid(quote.Error()),
+	} {
+		for method, call := range calls(Guard{}, func(context.Context) error { return err }) {
+			e := patchbay.AsError(call(t.Context()))
+			if e == nil {
+				t.Errorf("%s, %s: no error", method, kind)
+				continue
+			}
+			text := e.Error() + e.Fix + e.Said + e.Subject
+			for _, secret := range append(given(method), adminSecret) {
+				if strings.Contains(text, secret) {
+					t.Errorf("%s, %s: the error shows %s", method, kind, secret)
+				}
+			}
+			if errors.Is(e, quote) {
+				t.Errorf("%s, %s: the cause is still there", method, kind)
+			}
+		}
+	}
+}
+
+func TestNoMethodIsWaitedForWithoutEnd(t *testing.T) {
+	hang := func(ctx context.Context) error {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	methods := calls(Guard{Timeout: time.Millisecond}, hang)
+	delete(methods, "GuardedTarget.Given") // they reach nobody, and have no context
+	delete(methods, "GuardedTarget.Registered")
+	for method, call := range methods {
+		if err := call(t.Context()); patchbay.CodeOf(err) != patchbay.Timeout || !patchbay.IsTransient(err) {
+			t.Errorf("%s: %v", method, err)
+		}
+	}
+}
+
+func TestEveryCallIsObserved(t *testing.T) {
+	var seen []string
+	g := Guard{Name: "d", Observe: func(driver, method string, _ time.Duration, code patchbay.Code) {
+		seen = append(seen, driver+"."+method+" "+string(code))
+	}}
+	methods := calls(g, func(context.Context) error { return patchbay.Errorf(patchbay.NotOurs, "no") })
+	delete(methods, "GuardedTarget.Given")
+	delete(methods, "GuardedTarget.Registered")
+	for method, call := range methods {
+		seen = nil
+		_ = call(t.Context())
+		_, name, _ := strings.Cut(method, ".")
+		if want := []string{"d." + name + " NotOurs"}; !slices.Equal(seen, want) {
+			t.Errorf("%s: %q, want %q", method, seen, want)
+		}
+	}
+}
+
+// What is no Administrator has no principal of ours, and can be given none.
+func TestATargetThatMakesNoLogins(t *testing.T) {
+	type plain struct{ Target }
+	target := Guard{}.Target(TargetDriver{}, Config{ID: "/subscriptions/s/resourceGroups/g/providers/N.S/servers/db"}, plain{both{}})
+	r := PrincipalRequest{}
+	if _, err := target.NewCredential(t.Context(), r); patchbay.CodeOf(err) != patchbay.NotSupported {
+		t.Errorf("a credential is made: %v", err)
+	}
+	if err := target.EnsurePrincipal(t.Context(), r); patchbay.CodeOf(err) != patchbay.NotSupported {
+		t.Errorf("a login is made: %v", err)
+	}
+	state, err := target.InspectPrincipal(t.Context(), r)
+	owned, ownedErr := target.Owned(t.Context())
+	if err := errors.Join(err, ownedErr, target.RemovePrincipal(t.Context(), r)); err != nil || state.Exists || len(owned) > 0 {
+		t.Errorf("%+v, %v, %v", state, owned, err)
+	}
+}
+
+// What a driver describes and what it opens agree.
+func TestADriverThatOpensSomethingElse(t *testing.T) {
+	type plain struct{ Target }
+	opens := func(target Target) func(context.Context, Config) (Target, error) {
+		return func(context.Context, Config) (Target, error) { return target, nil }
+	}
+	logins := patchbay.Driver{Logins: &patchbay.Logins{}}
+	for what, d := range map[string]TargetDriver{
+		"logins are described, and nobody makes them": {Driver: logins, Open: opens(plain{both{}})},
+		"logins are made, and nobody says so":         {Open: opens(both{})},
+	} {
+		if _, err := (Guard{}).OpenTarget(t.Context(), d, Config{}); patchbay.CodeOf(err) != patchbay.Internal {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	for what, d := range map[string]TargetDriver{
+		"both": {Driver: logins, Open: opens(both{})}, "neither": {Open: opens(plain{both{}})},
+	} {
+		if _, err := (Guard{}).OpenTarget(t.Context(), d, Config{}); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+// A source that can neither be told nor spoken from.
+func TestASourceThatIsNothingElse(t *testing.T) {
+	type plain struct{ Source }
+	source := Guard{}.Source(plain{bothSource{}})
+	from, err := source.Egress(t.Context())
+	if source.Restarts() || source.Speaks() || source.Dialer() != nil || len(from) > 0 || err != nil {
+		t.Errorf("it can more than it can: %v, %v", from, err)
+	}
+	if err := source.Restart(t.Context()); patchbay.CodeOf(err) != patchbay.NotSupported {
+		t.Errorf("it restarts: %v", err)
+	}
+}
+
+func TestACatalogIsDescribedAdministeredKindsFirst(t *testing.T) {
+	c := NewCatalog([]TargetDriver{
+		{Driver: patchbay.Driver{Name: "b", Logins: &patchbay.Logins{}}, Kind: "zebra"}, {Driver: patchbay.Driver{Name: "a"}},
+	}, []SourceDriver{{Driver: patchbay.Driver{Name: "s"}}})
+	all := c.Describe([]patchbay.TargetKind{{Name: "ape"}, {Name: "bear"}, {Name: "zebra"}})
+	var kinds []string
+	for _, k := range all.Kinds {
+		kinds = append(kinds, k.Name)
+	}
+	if !slices.Equal(kinds, []string{"zebra", "ape", "bear"}) || all.Targets[0].Name != "a" || all.Targets[1].Name != "b" || all.Sources[0].Name != "s" {
+		t.Errorf("%+v", all)
+	}
+	if !slices.Equal(slices.Sorted(maps.Keys(c.Targets)), []string{"a", "b"}) {
+		t.Errorf("%v", c.Targets)
+	}
+}
