@@ -71,6 +71,17 @@ it. docs/external-targets.md says what each kind needs.`,
 			add(k.Name, of[base], resourceKind)
 		}
 	}
+	// A kind that is only another way to connect is registered as what it is.
+	for _, k := range kinds {
+		if len(k.IDs) > 0 || k.Variant != "" {
+			continue
+		}
+		for _, word := range k.Words {
+			if at := slices.IndexFunc(d.Kinds, func(known patchbay.ResourceKind) bool { return known.Name == word }); at >= 0 {
+				add(k.Name, d.Kinds[at].Type, "")
+			}
+		}
+	}
 	slices.SortFunc(d.Kinds, func(a, b patchbay.ResourceKind) int { return strings.Compare(a.Name, b.Name) })
 	d.Types = slices.Sorted(maps.Keys(types))
 	return d
