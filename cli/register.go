@@ -96,7 +96,9 @@ func (a *app) runAdd(cmd *cobra.Command, r *registration, name string) error {
 	if len(admin) == 0 && len(r.driver.AdminForms) > 0 {
 		_, err := c.Resource(ctx, id)
 		if patchbay.CodeOf(err) == patchbay.ResourceNotFound {
-			err = r.askAdmin(ctx, a, cmd, admin)
+			if err = r.askAdmin(ctx, a, cmd, admin); err == nil {
+				err = r.completeAdmin(ctx, a, cmd, admin)
+			}
 		}
 		if err != nil {
 			return err
