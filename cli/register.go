@@ -25,7 +25,7 @@ already is changed.
 The admin credential is stored sealed and never shown again. --admin name=value
 is for values that are no secret, or name=@FILE and name=@- (standard input): a
 secret value on a command line can be seen by others.`,
-		Example:     a.addExamples(),
+		Example:     strings.TrimSuffix(a.addExamples(), "\n"),
 		Annotations: map[string]string{catalogued: "yes"},
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -44,7 +44,7 @@ secret value on a command line can be seen by others.`,
 func (a *app) addDriver(d patchbay.Driver) *cobra.Command {
 	r := &registration{driver: d}
 	cmd := &cobra.Command{
-		Use: d.Name + " NAME", Short: "Register " + article(d.Noun), Long: addHelp(d), Example: a.addExample(d, false) + a.addExample(d, true) + urlExample(d),
+		Use: d.Name + " NAME", Short: "Register " + article(d.Noun), Long: addHelp(d), Example: strings.TrimSuffix(a.addExample(d, false)+a.addExample(d, true)+urlExample(d), "\n"),
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runAdd(cmd, r, args[0]) },
 	}

@@ -41,10 +41,12 @@ func (a *app) addExample(d patchbay.Driver, whole bool) string {
 			line += " --property " + f.Name + ":=" + exampleOf(f)
 		}
 	}
-	if len(d.Kinds) > 0 {
-		line += " --kind " + d.Kinds[0].Name
+	e := endpointField(d)
+	kind, fits := exampleKindOf(d)
+	if kind != "" {
+		line += " --kind " + kind
 	}
-	if e := endpointField(d); e.Required || whole && e.Example != "" && len(d.Kinds) == 0 {
+	if e.Required || e.Example != "" && (fits || whole && kind == "") {
 		say(e)
 	}
 	needs := line
@@ -103,6 +105,20 @@ func (a *app) adminExample(f patchbay.Field) string {
 		return " --admin " + f.Name + "=" + exampleOf(f)
 	}
 	return " --" + flag + " " + exampleOf(f)
+}
+
+// exampleKindOf is a kind for examples, one that the example of an endpoint is of
+// if there is one.
+func exampleKindOf(d patchbay.Driver) (name string, fits bool) {
+	for _, k := range d.Kinds {
+		if strings.HasPrefix(d.Endpoint.Example, k.Name) {
+			return k.Name, true
+		}
+	}
+	if len(d.Kinds) > 0 {
+		name = d.Kinds[0].Name
+	}
+	return name, false
 }
 
 // exampleOf is a value that a field may have.
