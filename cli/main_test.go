@@ -349,8 +349,16 @@ func TestRunFindsCommandsInThePathThatTheCommandWillSee(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// What lies in the working directory is not run.
+	t.Chdir(t.TempDir())
+	if err := os.Mkdir("relative", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join("relative", "near"), nil, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	a, _ := build(Deps{})
-	for command, want := range map[string]int{"runs": 0, "plain": exitNotExecuted, "absent": exitNoSuchFile, dir: exitNotExecuted, dir + "/runs": 0} {
+	for command, want := range map[string]int{"runs": 0, "near": exitNoSuchFile, "plain": exitNotExecuted, "absent": exitNoSuchFile, dir: exitNotExecuted, dir + "/runs": 0} {
 		_, err := a.lookPath(command, []string{"PATH=relative:" + dir})
 		if got := exitStatus(err); got != want {
 			t.Errorf("%s: status %d, want %d (%v)", command, got, want, err)

@@ -70,58 +70,62 @@ func unlessOvertaken[T any](ifMatch string, begin func() (T, error)) (T, error) 
 func (s *Service) patch(ctx context.Context, r PutRequest, merge func(*patchbay.Spec) error) (Begun, error) {
 	old, err := s.records.Connection(ctx, r.ID)
 	exists := err == nil
-	if err != nil && patchbay.CodeOf(err) != patchbay.ResourceNotFound {
+	if err != nil && (merge != nil || patchbay.CodeOf(err) != patchbay.ResourceNotFound) {
 		return Begun{}, err
 	}
-	if !exists && (merge != nil || r.IfMatch != "") {
-		if merge != nil {
-			return Begun{}, err
-		}
+	if !exists && r.IfMatch != "" {
 		return Begun{}, patchbay.Errorf(patchbay.PreconditionFailed, "there is no connection %s that could match", r.ID.Name())
 	}
-	spec := r.Spec
 	if merge != nil {
-		spec = cloneSpec(old.Spec)
-		if err := merge(&spec); err != nil {
+		r.Spec = cloneSpec(old.Spec)
+		if err := merge(&r.Spec); err != nil {
 			return Begun{}, err
 		}
 	}
-	spec = cloneSpec(spec)
-	p, err := s.newParties(ctx, r.Caller, r.ID, &spec)
+	b, p, err := s.want(ctx, r, old, exists, refuse)
 	if err != nil {
 		return Begun{}, err
 	}
-	if !exists {
-		if err := s.roomForConnection(ctx, r.ID); err != nil {
-			return Begun{}, err
-		}
+	b.target = refOf(p).Target
+	return s.submit(ctx, b)
+}
+
+// want is what a request for a connection that is old, or not there, comes to. note
+// is told of what is in the way, as a draft's.
+func (s *Service) want(ctx context.Context, r PutRequest, old patchbay.Connection, exists bool, note func(error) error) (begin, parties, error) {
+	spec := cloneSpec(r.Spec)
+	p, err := s.newParties(ctx, r.Caller, r.ID, &spec)
+	if err == nil && spec.Scope != old.Spec.Scope { // one that it has, an earlier release took
+		err = checkScope(p, spec.Scope)
+	}
+	if err := note(err); err != nil {
+		return begin{}, p, err
 	}
 	given := takeSecrets(&spec)
-	anew := given[givenValue] != ""
-	kind := patchbay.OpCreate
-	if exists {
-		kind = patchbay.OpUpdate
-		if err := s.keepGiven(old, spec, given); err != nil {
-			return Begun{}, err
-		}
-	}
-	if err := givenWhole(p, spec, given); err != nil {
-		return Begun{}, err
-	}
+	in := input{Want: old, Created: !exists, Kept: given[givenValue] == ""}
+	b := begin{kind: patchbay.OpUpdate, given: given, id: r.OperationID, ifMatch: r.IfMatch, caller: r.Caller}
 	now := s.now().UTC()
-	want := old
-	if !exists {
+	if exists {
+		in.Connection, in.Sealed = old, old.Sealed
+		err = s.keepGiven(old, spec, given)
+	} else {
+		b.kind = patchbay.OpCreate
 		source, name, _ := r.ID.ConnectionSource()
-		want = patchbay.Connection{ID: r.ID, UID: newUID(), Source: source, Name: name, Created: now, CreatedBy: r.Caller.Name, CreatedByType: r.Caller.Type}
+		in.Want = patchbay.Connection{ID: r.ID, UID: newUID(), Source: source, Name: name, Created: now, CreatedBy: r.Caller.Name, CreatedByType: r.Caller.Type}
+		err = s.roomForConnection(ctx, r.ID)
 	}
+	if err := note(err); err != nil {
+		return begin{}, p, err
+	}
+	if err := note(givenWhole(p, spec, given)); err != nil {
+		return begin{}, p, err
+	}
+	want := &in.Want
 	want.Location = p.place()
 	want.Spec, want.State = spec, patchbay.Accepted
 	want.Modified, want.ModifiedBy, want.ModifiedByType = now, r.Caller.Name, r.Caller.Type
-	in := input{Want: want, Created: !exists, Kept: !anew}
-	if exists {
-		in.Connection, in.Sealed = old, old.Sealed
-	}
-	return s.submit(ctx, begin{kind: kind, in: in, given: given, id: r.OperationID, ifMatch: r.IfMatch, caller: r.Caller, target: refOf(p).Target})
+	b.in = in
+	return b, p, nil
 }
 
 // givenWhole refuses a part of a login.
@@ -400,8 +404,12 @@ func (s *Service) submit(ctx context.Context, b begin) (Begun, error) {
 	code := patchbay.CodeOf(err)
 	if kind != patchbay.OpValidate && (code == patchbay.OperationInProgress || code == patchbay.PreconditionFailed) {
 		// Another request came in between.
-		if cur, getErr := s.records.Connection(ctx, in.Want.ID); getErr == nil && changing(cur) {
+		switch cur, getErr := s.records.Connection(ctx, in.Want.ID); {
+		case getErr != nil:
+		case changing(cur):
 			return s.sameOrBusy(ctx, sub, cur)
+		case cur.ETag != in.Connection.ETag: // and has ended: this one begins from what it made
+			err = patchbay.Errorf(patchbay.PreconditionFailed, "the connection %s was changed meanwhile", cur.Name)
 		}
 	}
 	return Begun{}, err

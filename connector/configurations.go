@@ -47,7 +47,7 @@ func (s *Service) Generate(ctx context.Context, id patchbay.ID, info *patchbay.C
 	if !held.made() {
 		return nil, notMade(c)
 	}
-	p := plan{Credential: held.Credential}
+	p := agreed{secrets: secrets{Credential: held.Credential}}
 	if p.ref, _, err = s.today(ctx, held.ref, c.Spec.Target.ID); err != nil {
 		return nil, err
 	}
@@ -60,14 +60,12 @@ func (s *Service) Generate(ctx context.Context, id patchbay.ID, info *patchbay.C
 	if err != nil {
 		return nil, err
 	}
-	if id.IsConnector() {
-		return s.localSettings(p, c, facts.Values)
-	}
 	own := owners{}
 	if held.Written != nil {
 		own.add(c, held.Written.open())
 	}
-	return s.render(p, c, facts.Values, driver.Snapshot{}, own)
+	r := settingsRequest(p, c, facts.Values)
+	return render(&r, c, driver.Snapshot{}, own)
 }
 
 // Process implements [API].

@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"context"
 	"maps"
 	"net"
 	"slices"
@@ -9,6 +10,7 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/saga"
 )
 
 // given is the spec of a connection with the caller's own login.
@@ -295,6 +297,40 @@ func TestTwoCreatesOfOneNameAreOneConnection(t *testing.T) {
 	}
 	if c := mustGet(t, w); !slices.Equal(w.broker.names(), []string{c.Principal}) {
 		t.Errorf("the target has %v, the record %s", w.broker.names(), c.Principal)
+	}
+}
+
+// late is an engine to which another request comes first, once, and has ended when
+// this one is told that it is busy, or is admitted.
+type late struct {
+	Engine
+	first  func()
+	admits bool
+}
+
+func (l *late) Submit(ctx context.Context, sub saga.Submission) (patchbay.Operation, error) {
+	if first := l.first; first != nil {
+		l.first = nil
+		first()
+		if !l.admits {
+			return patchbay.Operation{}, patchbay.Errorf(patchbay.OperationInProgress, "it is busy")
+		}
+	}
+	return l.Engine.Submit(ctx, sub)
+}
+
+func TestARequestThatAnotherWasFasterThanIsNotRefusedForOneThatHasEnded(t *testing.T) {
+	w := newWorld(t)
+	engine := &late{Engine: w.engine}
+	w.Bind(engine)
+	for range 2 {
+		engine.first = func() { w.want(w.put(w.spec()), patchbay.Done, "") }
+		w.want(w.put(w.spec()), patchbay.Done, "")
+	}
+	// What is not changed meanwhile is still busy.
+	engine.first = func() {}
+	if _, err := w.Put(t.Context(), PutRequest{ID: w.linker, Spec: w.spec(), Caller: w.caller}); patchbay.CodeOf(err) != patchbay.OperationInProgress {
+		t.Errorf("%v", err)
 	}
 }
 

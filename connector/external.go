@@ -82,32 +82,19 @@ func movedAway(c patchbay.Connection, was, is string) error {
 		WithFix("give it again, with --secret name=… secret=…")
 }
 
-// planExternal decides which login the connection has on a target where none
-// can be made.
-func (s *Service) planExternal(ctx context.Context, p *plan, want patchbay.Connection, held holding, target *driver.GuardedTarget) error {
-	c, err := s.externalLogin(ctx, p, want, target)
-	if err != nil {
-		return err
-	}
-	p.Credential = hideCredential(c)
-	if held.Principal != nil || !p.Credential.equal(held.Credential) {
-		p.next()
-	}
-	return nil
-}
-
-func (s *Service) externalLogin(ctx context.Context, p *plan, want patchbay.Connection, target *driver.GuardedTarget) (driver.Credential, error) {
-	a := want.Spec.Auth
+// loginOf is whose login a connection has with that spec and those secrets.
+func loginOf(p parties, spec patchbay.Spec, given map[string]string) login {
 	switch {
-	case a.Type != patchbay.AuthSecret:
-		p.Login = loginIdentity
-		return s.identity(ctx, want, p.Kind, p.Given)
-	case p.Given[givenValue] != "":
-		p.Login = loginGiven
-		return target.Given(p.Sub, a.Name, patchbay.NewSecret(p.Given[givenValue]))
+	case !authenticates(spec):
+		return loginNone
+	case !p.targets.Administers() && spec.Auth.Type != patchbay.AuthSecret:
+		return loginIdentity
+	case spec.Auth.Type == patchbay.AuthSecret && given[givenValue] != "":
+		return loginGiven
+	case !p.targets.Administers():
+		return loginRegistered
 	}
-	p.Login = loginRegistered
-	return target.Registered(p.Sub)
+	return loginOwn
 }
 
 // identity is what the settings say of an identity or a service principal:

@@ -53,7 +53,7 @@ func (s *Service) newLeftover(op *saga.Op, step string, on patchbay.ID, what str
 }
 
 func (s *Service) parkPrincipal(op *saga.Op, cause error) (patchbay.Leftover, error) {
-	p, err := s.readPlan(op)
+	p, err := s.outlineOf(op)
 	if err != nil || !p.Made {
 		return patchbay.Leftover{}, err
 	}
@@ -79,7 +79,7 @@ func (s *Service) parkRestart(op *saga.Op, cause error) (patchbay.Leftover, erro
 }
 
 func (s *Service) parkOld(op *saga.Op, cause error) (patchbay.Leftover, error) {
-	p, err := s.readPlan(op)
+	p, err := s.outlineOf(op)
 	if err != nil || p.Old == nil {
 		return patchbay.Leftover{}, err
 	}
@@ -94,12 +94,12 @@ func (s *Service) parkSettings(op *saga.Op, cause error) (patchbay.Leftover, err
 	if saga.Asked(cause) { // the settings are back (see undoSettings)
 		return s.parkRestart(op, cause)
 	}
-	p, err := s.readPlan(op)
-	if err != nil || p.Write == nil {
+	wrote, err := s.writeOf(op, partChange)
+	if err != nil || wrote == nil {
 		return patchbay.Leftover{}, err
 	}
 	return s.newLeftover(op, stepSettings, op.Source, whatSettings, cause, work{
-		Written: p.Write.kept(), UID: p.Write.Change.Mark.UID,
+		Written: wrote.kept(), UID: wrote.Change.Mark.UID,
 		Restart: op.Kind != patchbay.OpDelete && op.Plan[op.Step] == stepSettings, // otherwise it is a leftover of its own
 	})
 }

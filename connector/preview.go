@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"patchbay.dev/patchbay"
@@ -31,78 +33,75 @@ func (s *Service) preview(ctx context.Context, r PutRequest, mayAsk func() bool)
 	if _, _, ok := r.ID.ConnectionSource(); !ok {
 		return pv, notConnection(r.ID)
 	}
-	spec := cloneSpec(r.Spec)
-	given := takeSecrets(&spec)
-	parties, err := s.newParties(ctx, r.Caller, r.ID, &spec)
-	switch code := patchbay.CodeOf(err); {
-	case code == patchbay.Forbidden:
+	b, p, err := s.want(ctx, r, old, exists, pv.note)
+	if err != nil {
 		return pv, err
-	case err != nil:
-		pv.problem(err)
 	}
-	if parties.kind == "" {
+	spec := &b.in.Want.Spec
+	if p.kind == "" {
 		kind, known := settings.KindOf(cmp.Or(spec.Target.ID.Type(), string(spec.Target.Type)))
 		if !known {
 			return pv, nil
 		}
-		parties.kind = kind
+		p.kind = kind
 	}
 	spec.Client = cmp.Or(spec.Client, "none")
-	var values settings.Values
-	if mayAsk() {
-		if parties.target.ID != "" {
-			if err := r.Caller.tell(ctx, asks(parties, r.ID, spec.Target)); err != nil {
-				return pv, err
-			}
-		}
-		values = s.previewValues(ctx, &pv, parties, spec)
-	}
-	if configures(spec) {
-		s.previewSettings(ctx, &pv, parties, spec, values, r.ID, old)
-	}
-	if exists {
-		if err := s.keepGiven(old, spec, given); err != nil {
+	d := &draft{in: b.in, given: b.given, parties: p, asks: mayAsk() && p.target.ID != "", preview: true, note: pv.note}
+	if d.asks {
+		if err := r.Caller.tell(ctx, asks(p, r.ID, spec.Target)); err != nil {
 			return pv, err
 		}
-	} else if err := s.roomForConnection(ctx, r.ID); err != nil {
-		pv.problem(err)
 	}
-	if err := givenWhole(parties, spec, given); err != nil {
-		pv.problem(err)
+	if err := s.decide(ctx, d); err != nil {
+		return pv, err
 	}
-	pv.Steps = previewSteps(pv, parties, r.ID, spec, old, given[givenValue] == "")
+	pv.Settings = d.shown()
+	pv.Steps = previewSteps(b.kind, d)
 	return pv, nil
 }
 
-func (pv *Preview) problem(err error) { pv.Problems = append(pv.Problems, *patchbay.AsError(err)) }
+// note keeps what is in the way of the plan, once, and lets the preview go on: all
+// of it is to be shown. Only who may not do it is shown nothing.
+func (pv *Preview) note(err error) error {
+	if err == nil || patchbay.CodeOf(err) == patchbay.Forbidden {
+		return err
+	}
+	e := *patchbay.AsError(err)
+	if !slices.ContainsFunc(pv.Problems, func(p patchbay.Error) bool { return p.Code == e.Code && p.Message == e.Message }) {
+		pv.Problems = append(pv.Problems, e)
+	}
+	return nil
+}
 
-// previewSettings are the settings, with what is not known as ‹password›.
-func (s *Service) previewSettings(ctx context.Context, pv *Preview, p parties, spec patchbay.Spec, values settings.Values, id patchbay.ID, old patchbay.Connection) {
-	source, name, _ := id.ConnectionSource()
-	if id.IsConnector() {
-		source = id
+// shown are the draft's settings, with ‹password› for what is not known and for
+// what is not for whoever asks: secrets, and a login that is not the caller's.
+func (d *draft) shown() []patchbay.Setting {
+	if len(d.set) == 0 {
+		return nil
 	}
-	request := settings.Request{
-		Kind: p.kind, Client: spec.Client, Auth: settingsAuth(p.kind, spec), Naming: spec.Naming,
-		Connection: name, Values: values, Preview: true,
+	c := d.plan.Credential
+	hidden := slices.Collect(maps.Keys(c.Secret))
+	if d.plan.Made || d.plan.Login == loginRegistered {
+		hidden = slices.AppendSeq(hidden, maps.Keys(c.Public))
 	}
-	if i := spec.Configuration; i != nil {
-		request.Customized, request.Additional, request.ConnectionString = i.CustomizedKeys, i.Additional, i.ConnectionString
+	r := d.asked
+	for _, name := range hidden {
+		r.Values[name] = settings.Blank(name)
 	}
-	if src, done, err := s.source(ctx, source); err == nil {
-		if now, err := src.ReadSettings(ctx); err == nil {
-			all, err := s.ownersOn(ctx, source)
-			if err != nil {
-				pv.problem(err)
-			}
-			request.Taken = all.taken(old.UID, now)
+	if a := d.in.Want.Spec.Auth; a != nil && a.Name != "" && d.plan.Login != loginNone {
+		r.Values["username"] = patchbay.NewSecret(a.Name)
+	}
+	masked, err := renderLogin(r, d.plan.Login != loginNone)
+	set := slices.Clone(d.set)
+	for i := range set {
+		at := slices.IndexFunc(masked, func(m patchbay.Setting) bool { return m.Name == set[i].Name })
+		if err != nil || at < 0 {
+			set[i].Value = settings.Blank("value")
+			continue
 		}
-		done()
+		set[i].Value = masked[at].Value
 	}
-	var err error
-	if pv.Settings, err = renderLogin(request, authenticates(spec)); err != nil {
-		pv.problem(err)
-	}
+	return set
 }
 
 // asks is the audit log's line of a preview that opens connections to its target:
@@ -114,70 +113,47 @@ func asks(p parties, connection patchbay.ID, target patchbay.TargetService) patc
 	return patchbay.AuditEntry{Action: ActionConnect, Resource: connection, Detail: "a preview asks " + target.ID.String()}
 }
 
-// previewValues are the values that are known.
-func (s *Service) previewValues(ctx context.Context, pv *Preview, p parties, spec patchbay.Spec) settings.Values {
-	values := settings.Values{}
-	if authenticates(spec) && spec.Auth.Name != "" {
-		values["username"] = patchbay.NewSecret(spec.Auth.Name)
-	}
-	if p.target.ID == "" {
-		return values
-	}
-	target, done, err := s.openParty(ctx, p)
-	if err == nil {
-		defer done()
-		info, inspectErr := target.Inspect(ctx, p.sub)
-		for name, value := range info.Values {
-			values[name] = patchbay.NewSecret(value)
-		}
-		err = inspectErr
-	}
-	if err != nil {
-		pv.problem(err)
-	}
-	return values
-}
-
-// previewSteps says in words what each step of the plan would do. own says
-// that no login was given.
-func previewSteps(pv Preview, p parties, id patchbay.ID, spec patchbay.Spec, old patchbay.Connection, own bool) []PreviewStep {
-	target, source := targetName(spec.Target), p.source.ID.Name()
+// previewSteps says in words what each step of the plan would do.
+func previewSteps(kind patchbay.OperationKind, d *draft) []PreviewStep {
+	id, spec := d.in.Want.ID, d.in.Want.Spec
+	target, source := targetName(spec.Target), d.parties.source.ID.Name()
 	text := map[string]string{
 		stepPlan:      "read both ends and decide everything",
-		stepPrincipal: previewLogin(p, spec, target, own),
+		stepPrincipal: d.loginText(target),
 		stepProbe:     fmt.Sprintf("sign in to %s as the application, from where it runs", target),
-		stepSettings:  fmt.Sprintf("write %s to %s", count(len(pv.Settings), "setting"), source),
+		stepSettings:  fmt.Sprintf("write %s to %s", count(len(d.set), "setting"), source),
 		stepRestart:   fmt.Sprintf("restart or reload %s, where it has a way to", source),
 		stepVerify:    "read the settings back and sign in with them",
-		stepRevoke:    "revoke the login " + old.Principal + " when nothing uses it any more, if it is replaced",
+		stepRevoke:    "revoke the login " + d.in.Connection.Principal + " when nothing uses it any more, if it is replaced",
 	}
 	if id.IsConnector() {
 		text[stepProbe] = fmt.Sprintf("sign in to %s from the server", target)
 		text[stepVerify] = "keep the login for the developer to read"
 	}
-	if !p.targets.Administers() && authenticates(spec) && spec.Auth.Type != patchbay.AuthSecret {
+	if d.plan.Login == loginIdentity {
 		text[stepProbe] = "try the way to " + target
 	}
 	var out []PreviewStep
-	for _, name := range steps(pv.Kind, input{Connection: old, Created: pv.Kind == patchbay.OpCreate, Want: patchbay.Connection{ID: id, Spec: spec}}) {
+	for _, name := range steps(kind, d.in) {
 		out = append(out, PreviewStep{Name: name, Text: text[name]})
 	}
 	return out
 }
 
-// previewLogin says where the login comes from.
-func previewLogin(p parties, spec patchbay.Spec, target string, own bool) string {
-	switch {
-	case !authenticates(spec):
+// loginText says where the login comes from.
+func (d *draft) loginText(target string) string {
+	spec := d.in.Want.Spec
+	switch d.plan.Login {
+	case loginNone:
 		return ""
-	case !own:
+	case loginGiven:
 		return "take the login that was given"
-	case p.targets.Administers():
-		return fmt.Sprintf("make a login with %s access to %s", cmp.Or(spec.Access, patchbay.Writer), target)
-	case spec.Auth.Type == patchbay.AuthSecret:
-		return "take the login that was registered with " + p.title()
+	case loginRegistered:
+		return "take the login that was registered with " + d.parties.title()
+	case loginIdentity:
+		return "make nothing: the owner of " + target + " gives the identity its access"
 	}
-	return "make nothing: the owner of " + target + " gives the identity its access"
+	return fmt.Sprintf("make a login with %s access to %s", cmp.Or(spec.Access, patchbay.Writer), target)
 }
 
 // targetName is what people call a target: a database of a server, an

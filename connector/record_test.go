@@ -72,6 +72,7 @@ func TestAWriteOfAnEarlierReleaseIsGoneOnWith(t *testing.T) {
 	*p.Write = earlierWrite(change{Name: "orders", Set: []setting{{Setting: patchbay.Setting{Name: "NEW"}, Plain: "new"}}}, before, "OLD")
 	p.Write.Before.Version = "1"
 	op := w.step(input{}, &p)
+	op.Outputs[0] = w.asOne(op, p)
 	if _, err := w.writeSettings(t.Context(), op); err != nil {
 		t.Fatal(err)
 	}

@@ -86,7 +86,7 @@ func (s *Service) entitled(do func(context.Context, *saga.Op) ([]byte, error)) f
 		if err != nil {
 			return nil, err
 		}
-		p, err := s.readPlan(op)
+		p, err := s.outlineOf(op)
 		if err != nil {
 			return nil, err
 		}

@@ -237,6 +237,28 @@ func checkConfiguration(p parties, spec *patchbay.Spec) error {
 	return nil
 }
 
+// parted are the types of sources that Azure divides. Its clients name a part of
+// one as a connection's scope: a container, a namespace (contract 3.3).
+var parted = map[string]bool{"microsoft.app/containerapps": true, "microsoft.containerservice/managedclusters": true}
+
+// scopeName is what a container or a namespace may be called.
+var scopeName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
+// checkScope refuses a scope that nothing can read, and one that is no name.
+func checkScope(p parties, scope string) error {
+	switch {
+	case scope == "":
+		return nil
+	case p.local:
+		return patchbay.Errorf(patchbay.InvalidArgument, "a local connection has no source, so no part of one that a scope could name; leave it out")
+	case !parted[strings.ToLower(p.source.ID.Type())]:
+		return patchbay.Errorf(patchbay.InvalidArgument, "%s has no parts that a scope could name: its settings are those of all of it; leave it out", p.source.ID.Name())
+	case !scopeName.MatchString(scope):
+		return patchbay.Errorf(patchbay.InvalidArgument, "a scope is the name of a container or a namespace, 1 to 63 lower-case letters, digits and dashes; %q is not", clip(scope, 80))
+	}
+	return nil
+}
+
 // authType is the auth type whose settings are written; a connection without
 // authentication has those of a secret, less the login.
 func authType(a *patchbay.Auth) patchbay.AuthType {

@@ -13,7 +13,7 @@ import (
 )
 
 func (s *Service) ensurePrincipal(ctx context.Context, op *saga.Op) ([]byte, error) {
-	p, err := s.readPlan(op)
+	p, err := s.agreedOf(op)
 	if err != nil || p.Principal == nil {
 		return nil, err
 	}
@@ -28,7 +28,7 @@ func (s *Service) ensurePrincipal(ctx context.Context, op *saga.Op) ([]byte, err
 }
 
 func (s *Service) undoPrincipal(ctx context.Context, op *saga.Op) error {
-	p, err := s.readPlan(op)
+	p, err := s.outlineOf(op)
 	if err != nil || !p.Made {
 		return err
 	}
@@ -62,7 +62,7 @@ func (s *Service) removePrincipal(ctx context.Context, id patchbay.ID, r driver.
 // probe signs in as the application before its settings change: a login that
 // does not work never reaches a source.
 func (s *Service) probe(ctx context.Context, op *saga.Op) ([]byte, error) {
-	p, err := s.readPlan(op)
+	p, err := s.agreedOf(op)
 	if err != nil {
 		return nil, err
 	}
@@ -75,12 +75,12 @@ func (s *Service) probe(ctx context.Context, op *saga.Op) ([]byte, error) {
 	if p.Login == loginIdentity && optsOutOfNetwork(in.Want.Spec) {
 		return []byte("true"), nil
 	}
-	_, err = s.signIn(ctx, op.Source, p, p.Credential.open())
+	_, err = s.signIn(ctx, op.Source, p.outline, p.Credential.open())
 	return []byte("true"), err
 }
 
 // signIn signs in as the application, from where it runs.
-func (s *Service) signIn(ctx context.Context, sourceID patchbay.ID, p plan, c driver.Credential) (driver.ProbeResult, error) {
+func (s *Service) signIn(ctx context.Context, sourceID patchbay.ID, p outline, c driver.Credential) (driver.ProbeResult, error) {
 	source, doneSource, err := s.source(ctx, sourceID)
 	if err != nil {
 		return driver.ProbeResult{}, err
@@ -115,8 +115,8 @@ func (s *Service) signIn(ctx context.Context, sourceID patchbay.ID, p plan, c dr
 var wroteSettings = []byte("written")
 
 func (s *Service) writeSettings(ctx context.Context, op *saga.Op) ([]byte, error) {
-	p, err := s.readPlan(op)
-	if err != nil || p.Write == nil {
+	planned, err := s.writeOf(op, partChange)
+	if err != nil || planned == nil {
 		return nil, err
 	}
 	source, done, err := s.source(ctx, op.Source)
@@ -124,7 +124,7 @@ func (s *Service) writeSettings(ctx context.Context, op *saga.Op) ([]byte, error
 		return nil, err
 	}
 	defer done()
-	change, version := p.Write.open(), p.Write.Before.Version
+	change, version := planned.open(), planned.Before.Version
 	for try := 0; ; try++ {
 		_, err = source.WriteSettings(ctx, change, version)
 		if err == nil {
@@ -139,7 +139,10 @@ func (s *Service) writeSettings(ctx context.Context, op *saga.Op) ([]byte, error
 		if readErr != nil {
 			return nil, readErr
 		}
-		if name := overtaken(change, p.Write.Before.Settings, now.Settings); name != "" {
+		if planned, err = s.writeOf(op, partChange, partBefore); err != nil {
+			return nil, err
+		}
+		if name := overtaken(change, planned.Before.Settings, now.Settings); name != "" {
 			return nil, patchbay.Errorf(patchbay.Conflict, "somebody changed %s on %s meanwhile", name, op.Source.Name()).
 				WithFix("try again: what is decided is then decided from what is there now")
 		}
@@ -167,11 +170,15 @@ func overtaken(c driver.Change, before map[string]string, now map[string]patchba
 // restart, it may go on with what was taken away: then that stays for as long (see
 // undoPrincipal).
 func (s *Service) undoSettings(ctx context.Context, op *saga.Op) error {
-	p, err := s.readPlan(op)
-	if err != nil || p.Write == nil {
+	planned, err := s.writeOf(op, partChange, partBefore)
+	if err != nil || planned == nil {
 		return err
 	}
-	wrote, err := s.restoreSettings(ctx, op.Source, *p.Write)
+	p, err := s.outlineOf(op)
+	if err != nil {
+		return err
+	}
+	wrote, err := s.restoreSettings(ctx, op.Source, *planned)
 	if err != nil {
 		return err
 	}
@@ -205,8 +212,8 @@ func (s *Service) restoreSettings(ctx context.Context, id patchbay.ID, w written
 const restartAttempts = 3
 
 func (s *Service) restart(ctx context.Context, op *saga.Op) ([]byte, error) {
-	p, err := s.readPlan(op)
-	if err != nil || !p.Restarts || p.Write == nil {
+	p, err := s.outlineOf(op)
+	if err != nil || !p.Restarts || p.Writes == nil {
 		return nil, err
 	}
 	return nil, s.restartSource(ctx, op.Source)
@@ -274,7 +281,7 @@ func mayHold(op *saga.Op, in input) string {
 // verify is the pivot: the source holds what was planned, and what it holds
 // signs in.
 func (s *Service) verify(ctx context.Context, op *saga.Op) ([]byte, error) {
-	p, err := s.readPlan(op)
+	p, err := s.agreedOf(op)
 	if err != nil {
 		return nil, err
 	}
@@ -282,9 +289,12 @@ func (s *Service) verify(ctx context.Context, op *saga.Op) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	held := p.Credential.open()
-	if p.Write != nil {
-		found, _, err := s.settingsHeld(ctx, op.Source, p.Write.open())
+	wrote, err := s.writeOf(op, partChange)
+	if err != nil {
+		return nil, err
+	}
+	if wrote != nil {
+		found, _, err := s.settingsHeld(ctx, op.Source, wrote.open())
 		if err != nil {
 			return nil, err
 		}
@@ -297,7 +307,7 @@ func (s *Service) verify(ctx context.Context, op *saga.Op) ([]byte, error) {
 		// what the source holds is, to the byte, what signed in from there.
 		return nil, nil
 	}
-	_, err = s.signIn(ctx, op.Source, p, held)
+	_, err = s.signIn(ctx, op.Source, p.outline, p.Credential.open())
 	return nil, err
 }
 
@@ -334,7 +344,7 @@ func (s *Service) settingsHeld(ctx context.Context, id patchbay.ID, c driver.Cha
 // revokeOld ends the login that the new settings replace, once nothing uses it
 // any more: first the overlap passes, then its sessions end.
 func (s *Service) revokeOld(ctx context.Context, op *saga.Op) ([]byte, error) {
-	p, err := s.readPlan(op)
+	p, err := s.outlineOf(op)
 	if err != nil || p.Old == nil {
 		return nil, err
 	}
@@ -408,18 +418,17 @@ func (s *Service) planDelete(ctx context.Context, op *saga.Op) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.sealPlan(op, plan{
-		ref: held.ref, Generation: in.Connection.Generation,
-		Old: held.Principal, OldTarget: held.Target, Write: held.Written,
-	})
+	p := plan{Write: held.Written}
+	p.outline = outline{ref: held.ref, Generation: in.Connection.Generation, Old: held.Principal, OldTarget: held.Target}
+	return s.sealPlan(op, p)
 }
 
 func (s *Service) removeSettings(ctx context.Context, op *saga.Op) ([]byte, error) {
-	p, err := s.readPlan(op)
-	if err != nil || p.Write == nil {
+	wrote, err := s.writeOf(op, partChange)
+	if err != nil || wrote == nil {
 		return nil, err
 	}
-	return nil, absentIsSuccess(s.change(ctx, op.Source, p.Write.removal()))
+	return nil, absentIsSuccess(s.change(ctx, op.Source, wrote.removal()))
 }
 
 // change makes a change to whatever settings are there.
@@ -461,7 +470,7 @@ func (s *Service) restartAfterDelete(ctx context.Context, op *saga.Op) ([]byte, 
 }
 
 func (s *Service) revokeOwn(ctx context.Context, op *saga.Op) ([]byte, error) {
-	p, err := s.readPlan(op)
+	p, err := s.outlineOf(op)
 	if err != nil || p.Old == nil {
 		return nil, err
 	}
@@ -496,11 +505,18 @@ func (s *Service) finishChange(_ context.Context, op *saga.Op, outcome patchbay.
 		}
 		return saga.Commit{PutConnection: &back, Message: message}, nil
 	}
-	p, err := s.readPlan(op)
+	p, err := s.agreedOf(op)
+	if err != nil {
+		return saga.Commit{}, err
+	}
+	wrote, err := s.writeOf(op, partChange)
 	if err != nil {
 		return saga.Commit{}, err
 	}
 	c := in.Want
+	if p.Spec != nil {
+		c.Spec = *p.Spec
+	}
 	c.State, c.Generation, c.ETag, c.Message = patchbay.Succeeded, p.Generation, newETag(), p.Message
 	h := holding{ref: p.ref, Last: p.Last, Given: p.Given, Where: p.Where, Principal: p.Principal, Login: p.Login, Credential: p.Credential}
 	c.Principal = ""
@@ -508,7 +524,7 @@ func (s *Service) finishChange(_ context.Context, op *saga.Op, outcome patchbay.
 		c.Principal = p.Principal.Name
 	}
 	c.Keys = nil
-	if h.Written = p.Write.kept(); h.Written != nil {
+	if h.Written = wrote.kept(); h.Written != nil {
 		for _, set := range h.Written.Change.Set {
 			c.Keys = append(c.Keys, set.Name)
 		}
@@ -523,7 +539,7 @@ func (s *Service) finishChange(_ context.Context, op *saga.Op, outcome patchbay.
 // spend is what c holds, with the generation that op used counted as used
 // although op was undone.
 func (s *Service) spend(op *saga.Op, c patchbay.Connection) (patchbay.Sealed, error) {
-	p, err := s.readPlan(op)
+	p, err := s.outlineOf(op)
 	if err != nil || p.Last == 0 {
 		return c.Sealed, err
 	}

@@ -69,7 +69,7 @@ func (s *Service) validate(ctx context.Context, op *saga.Op) ([]byte, error) {
 		report.AuthType = ""
 	}
 	if in.Fix {
-		p, err := s.readPlan(op)
+		p, err := s.outlineOf(op)
 		if err != nil {
 			return nil, err
 		}
@@ -306,7 +306,7 @@ func (v *checking) authentication(ctx context.Context, have map[string]patchbay.
 		v.failed(group, name, err, "")
 		return
 	}
-	p := plan{ref: v.ref, Principal: v.held.Principal, Login: v.held.whose(), Credential: v.held.Credential}
+	p := agreed{outline{ref: v.ref, Principal: v.held.Principal, Login: v.held.whose()}, secrets{Credential: v.held.Credential}}
 	holds := v.held.Credential.open()
 	if readable {
 		values, ok := v.holds(p, have)
@@ -319,7 +319,7 @@ func (v *checking) authentication(ctx context.Context, have map[string]patchbay.
 		v.add(group, name, patchbay.NotChecked, "", noVantage(v.c), "")
 		return
 	}
-	result, err := v.s.signIn(ctx, runsOn(v.c), p, holds)
+	result, err := v.s.signIn(ctx, runsOn(v.c), p.outline, holds)
 	switch {
 	case err != nil && p.Login == loginRegistered && v.registeredAnew(p):
 		v.failed(group, name, patchbay.AsError(err), "")
@@ -387,16 +387,16 @@ func (v *checking) identity() string {
 
 // registeredAnew reports whether the target has another login registered than
 // the one that the connection took.
-func (v *checking) registeredAnew(p plan) bool {
+func (v *checking) registeredAnew(p agreed) bool {
 	c, err := v.target.Registered(p.Sub)
 	return err == nil && !hideCredential(c).equal(p.Credential)
 }
 
 // holds is the login that the source's settings hold; ok is false when it is
 // not one to sign in with, and a check says why.
-func (v *checking) holds(p plan, have map[string]patchbay.Secret) (values settings.Values, ok bool) {
+func (v *checking) holds(p agreed, have map[string]patchbay.Secret) (values settings.Values, ok bool) {
 	const group, name = patchbay.CheckAuthentication, nameAuthentication
-	values, err := settings.Parse(v.s.settingsRequest(p, v.c, v.facts, nil), have)
+	values, err := settings.Parse(settingsRequest(p, v.c, v.facts), have)
 	if err != nil {
 		v.add(group, name, patchbay.NotChecked, "", "what the source holds is not a login that can be read: "+patchbay.AsError(err).Message, v.fix())
 		return nil, false

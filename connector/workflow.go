@@ -55,47 +55,6 @@ func (s *Service) Workflows() []saga.Workflow {
 	}
 }
 
-// plan is what an operation decided before its first effect. It is journalled,
-// sealed, as the output of its first step; everything later reads it and
-// decides nothing.
-type plan struct {
-	ref
-	Generation int64 `json:"generation"`
-	Last       int64 `json:"last"` // as holding.Last
-	// Principal is the login to ensure; nil when the login was given or none is
-	// wanted. Made says that this operation makes it, so undo removes it.
-	Principal *driver.PrincipalRequest `json:"principal,omitempty"`
-	Made      bool                     `json:"made,omitempty"`
-	Login     login                    `json:"login,omitempty"`
-	// Credential is what the application will sign in with.
-	Credential credential `json:"credential"`
-	// Old is the login that is revoked once the new settings are in use.
-	Old       *driver.PrincipalRequest `json:"old,omitempty"`
-	OldTarget patchbay.ID              `json:"oldTarget,omitempty"`
-	// Write is what happens to the source's settings, and what they were; nil
-	// for nothing.
-	Write *written          `json:"write,omitempty"`
-	Given map[string]string `json:"given,omitempty"`
-	Where map[string]string `json:"where,omitempty"` // as holding.Where
-	// Restarts says that the source has a way to restart.
-	Restarts bool   `json:"restarts,omitempty"`
-	Message  string `json:"message,omitempty"` // a warning for the user
-	// Mended names what a fix found broken and puts right.
-	Mended []string `json:"mended,omitempty"`
-}
-
-func planContext(op *saga.Op) string { return "plan " + op.ID }
-
-func (s *Service) sealPlan(op *saga.Op, p plan) ([]byte, error) {
-	sealed, err := s.seal(p, planContext(op))
-	return sealed, err
-}
-
-func (s *Service) readPlan(op *saga.Op) (plan, error) {
-	var p plan
-	return p, s.unseal(op.Output(stepPlan), planContext(op), &p)
-}
-
 func readInput(op *saga.Op) (input, error) {
 	var in input
 	if err := json.Unmarshal(op.Input, &in); err != nil {
@@ -132,60 +91,109 @@ func (s *Service) plan(ctx context.Context, op *saga.Op) ([]byte, error) {
 	if in.Fix {
 		return s.planFix(ctx, op, in.Want.ID, who)
 	}
-	want := in.Want
-	if err := who.allow(ctx, actionOf(op.Kind, want.ID), want.ID); err != nil {
+	d := &draft{in: in, given: given, asks: true, note: refuse}
+	if err := who.allow(ctx, actionOf(op.Kind, in.Want.ID), in.Want.ID); err != nil {
 		return nil, err
 	}
-	parties, err := s.newParties(ctx, who, want.ID, &want.Spec)
+	if d.parties, err = s.newParties(ctx, who, in.Want.ID, &d.in.Want.Spec); err != nil {
+		return nil, err
+	}
+	if err := s.decide(ctx, d); err != nil {
+		return nil, err
+	}
+	return s.sealPlan(op, d.plan)
+}
+
+// draft is a plan in the making: what it is made of, and what comes of it. It is
+// made in the same way for an operation, which seals it, and for a preview, which
+// shows it.
+type draft struct {
+	in      input
+	given   map[string]string // the secrets
+	parties parties
+	// asks says that the target may be asked. Without that no credential is known.
+	asks bool
+	// preview has ‹password› for what is not known.
+	preview bool
+	// note is told of what is in the way. It gives what ends the draft, nil to go on
+	// without whatever it was.
+	note func(error) error
+
+	plan  plan
+	set   []patchbay.Setting
+	asked settings.Request // what they were rendered from
+}
+
+// refuse is the note of a plan that is to be carried out.
+func refuse(err error) error { return err }
+
+// decide makes the plan.
+func (s *Service) decide(ctx context.Context, d *draft) error {
+	held, err := s.openHolding(d.in.Connection)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	held, err := s.openHolding(in.Connection)
+	last := d.in.Connection.Generation
+	d.plan.outline = outline{ref: refOf(d.parties), Spec: &d.in.Want.Spec, Generation: last, Last: max(last, held.Last)}
+	d.plan.Given = d.given
+	source, done, err := s.openSourceOf(ctx, d.parties)
 	if err != nil {
-		return nil, err
-	}
-	p := plan{
-		ref: refOf(parties), Generation: in.Connection.Generation, Last: max(in.Connection.Generation, held.Last), Given: given,
-	}
-	source, done, err := s.openSourceOf(ctx, parties)
-	if err != nil {
-		return nil, err
+		if err := d.note(err); err != nil {
+			return err
+		}
+		source, done = s.nowhere(), func() {}
 	}
 	defer done()
-	target, doneTarget, err := s.openParty(ctx, parties)
-	if err != nil {
-		return nil, err
+	var target *driver.GuardedTarget // nil when it can't be asked
+	if d.asks {
+		opened, done, err := s.openParty(ctx, d.parties)
+		if err := d.note(err); err != nil {
+			return err
+		}
+		if err == nil {
+			target = opened
+			defer done()
+		}
 	}
-	defer doneTarget()
-
-	if _, err := source.Inspect(ctx); err != nil {
-		return nil, err
+	_, err = source.Inspect(ctx)
+	if err := d.note(err); err != nil {
+		return err
 	}
-	p.Restarts = source.Restarts()
-	facts, err := inspect(ctx, target, p.Sub)
-	if err != nil {
-		return nil, err
+	d.plan.Restarts = source.Restarts()
+	var facts driver.TargetInfo
+	if target != nil {
+		facts, err = inspect(ctx, target, d.plan.Sub)
+		if err := d.note(err); err != nil {
+			return err
+		}
 	}
-	if err := s.planPrincipal(ctx, &p, in, want, held, parties, source, target); err != nil {
-		return nil, err
+	if err := d.note(s.planLogin(ctx, d, held, source, target)); err != nil {
+		return err
 	}
-	if p.Login == loginGiven {
-		p.Where = whereIs(facts.Values)
-		if in.Kept {
-			if err := held.stays(want, p.Where); err != nil {
-				return nil, err
+	if d.plan.Login == loginGiven && target != nil {
+		d.plan.Where = whereIs(facts.Values)
+		if d.in.Kept {
+			if err := d.note(held.stays(d.in.Want, d.plan.Where)); err != nil {
+				return err
 			}
 		}
 	}
-	if err := s.planSettings(ctx, &p, in, want, held, facts.Values, source); err != nil {
-		return nil, err
+	if err := s.planSettings(ctx, d, held, facts.Values, source); err != nil {
+		return err
 	}
-	p.Message = strings.Join(facts.Warnings, "; ")
-	if p.Write != nil && !p.Restarts && !in.Created {
-		restart := fmt.Sprintf("%s has no way to be restarted by Patchbay; restart it so that it reads the new settings", parties.source.ID.Name())
-		p.Message = strings.TrimPrefix(p.Message+"; "+restart, "; ")
+	d.plan.Message = strings.Join(append(facts.Warnings, d.warnings()...), "; ")
+	return nil
+}
+
+// warnings are what comes with success, besides what the target says.
+func (d *draft) warnings() (list []string) {
+	if scope := d.in.Want.Spec.Scope; scope != "" && d.plan.Write != nil {
+		list = append(list, fmt.Sprintf("the part %s on %s was not looked at: the settings are those of all of it", scope, d.parties.source.ID.Name()))
 	}
-	return s.sealPlan(op, p)
+	if d.plan.Write != nil && !d.plan.Restarts && !d.in.Created {
+		list = append(list, fmt.Sprintf("%s has no way to be restarted by Patchbay; restart it so that it reads the new settings", d.parties.source.ID.Name()))
+	}
+	return list
 }
 
 // planFix puts everything back to what the connection is on record to be. It
@@ -206,10 +214,10 @@ func (s *Service) planFix(ctx context.Context, op *saga.Op, id patchbay.ID, who 
 	if err := mayRepair(ctx, who, c, held.ref); err != nil {
 		return nil, err
 	}
-	p := plan{
-		Generation: c.Generation, Last: held.Last,
-		Principal: held.Principal, Login: held.whose(), Credential: held.Credential, Given: held.Given,
-	}
+	p := plan{agreed: agreed{
+		outline{Generation: c.Generation, Last: held.Last, Principal: held.Principal, Login: held.whose()},
+		secrets{Credential: held.Credential, Given: held.Given},
+	}}
 	if p.ref, _, err = s.today(ctx, held.ref, c.Spec.Target.ID); err != nil {
 		return nil, err
 	}
@@ -279,59 +287,73 @@ func (p *plan) findBroken(ctx context.Context, target *driver.GuardedTarget) err
 	return nil
 }
 
-// planPrincipal decides which login the connection has afterwards.
-func (s *Service) planPrincipal(ctx context.Context, p *plan, in input, want patchbay.Connection, held holding, parties parties, source *driver.GuardedSource, target *driver.GuardedTarget) error {
-	spec := want.Spec
+// planLogin decides which login the connection has afterwards.
+func (s *Service) planLogin(ctx context.Context, d *draft, held holding, source *driver.GuardedSource, target *driver.GuardedTarget) error {
+	p, want := &d.plan, d.in.Want
 	if held.Principal != nil {
 		p.Old, p.OldTarget = held.Principal, held.Target
 	}
+	p.Login = loginOf(d.parties, want.Spec, p.Given)
+	var c driver.Credential
+	var err error
 	switch {
-	case !authenticates(spec):
-	case !parties.targets.Administers():
-		return s.planExternal(ctx, p, want, held, target)
-	case spec.Auth.Type == patchbay.AuthSecret && p.Given[givenValue] != "":
-		p.Login = loginGiven
-		c, err := target.Given(p.Sub, spec.Auth.Name, patchbay.NewSecret(p.Given[givenValue]))
-		if err != nil {
-			return err
-		}
-		p.Credential = hideCredential(c)
-		if held.Principal != nil || !p.Credential.equal(held.Credential) {
-			p.next()
-		}
+	case p.Login == loginNone:
+		return nil
+	case p.Login == loginIdentity:
+		c, err = s.identity(ctx, want, p.Kind, p.Given)
+	case target == nil:
+		return nil
+	case p.Login == loginOwn:
+		return s.planPrincipal(ctx, d, held, source, target)
+	case p.Login == loginGiven:
+		c, err = target.Given(p.Sub, want.Spec.Auth.Name, patchbay.NewSecret(p.Given[givenValue]))
 	default:
-		p.Login = loginOwn
-		r := driver.PrincipalRequest{
-			Sub: p.Sub, Auth: spec.Auth.Type, Access: spec.Access, Roles: spec.Auth.Roles, Options: spec.Options,
-		}
-		if parties.targets.Logins.Sources {
-			from, err := source.Egress(ctx)
-			if err != nil {
-				return err
-			}
-			r.Sources = from
-		}
-		if p.Old != nil && !in.Rotate && p.OldTarget.Equal(p.Target) && sameRights(*p.Old, r) {
-			// Nothing about the login changes: ensure the one there is, and do
-			// not remove it when something else fails.
-			p.Principal, p.Credential, p.Old = p.Old, held.Credential, nil
-			return nil
-		}
+		c, err = target.Registered(p.Sub)
+	}
+	if err != nil {
+		return err
+	}
+	p.Credential = hideCredential(c)
+	if held.Principal != nil || !p.Credential.equal(held.Credential) {
 		p.next()
-		p.Made = true
-		r.Mark = driver.Mark{UID: want.UID, Generation: p.Generation, Connection: want.ID}
-		r.Name = principalName(r.Mark)
-		c, err := target.NewCredential(ctx, r)
-		if err != nil {
-			return err
-		}
-		p.Principal, p.Credential = &r, hideCredential(c)
 	}
 	return nil
 }
 
+// planPrincipal decides on a login of Patchbay's own.
+func (s *Service) planPrincipal(ctx context.Context, d *draft, held holding, source *driver.GuardedSource, target *driver.GuardedTarget) error {
+	p, want := &d.plan, d.in.Want
+	spec := want.Spec
+	r := driver.PrincipalRequest{
+		Sub: p.Sub, Auth: spec.Auth.Type, Access: spec.Access, Roles: spec.Auth.Roles, Options: spec.Options,
+	}
+	if d.parties.targets.Logins.Sources {
+		from, err := source.Egress(ctx)
+		if err != nil {
+			return err
+		}
+		r.Sources = from
+	}
+	if p.Old != nil && !d.in.Rotate && p.OldTarget.Equal(p.Target) && sameRights(*p.Old, r) {
+		// Nothing about the login changes: ensure the one there is, and do
+		// not remove it when something else fails.
+		p.Principal, p.Credential, p.Old = p.Old, held.Credential, nil
+		return nil
+	}
+	p.next()
+	p.Made = true
+	r.Mark = driver.Mark{UID: want.UID, Generation: p.Generation, Connection: want.ID}
+	r.Name = principalName(r.Mark)
+	c, err := target.NewCredential(ctx, r)
+	if err != nil {
+		return err
+	}
+	p.Principal, p.Credential = &r, hideCredential(c)
+	return nil
+}
+
 // next begins a new generation of the credential.
-func (p *plan) next() {
+func (p *outline) next() {
 	p.Last++
 	p.Generation = p.Last
 }
@@ -343,37 +365,48 @@ func sameRights(old, r driver.PrincipalRequest) bool {
 	return errA == nil && errB == nil && string(a) == string(b)
 }
 
-// planSettings decides what is written to the source.
-func (s *Service) planSettings(ctx context.Context, p *plan, in input, want patchbay.Connection, held holding, facts map[string]string, source driver.Source) error {
-	if want.ID.IsConnector() {
-		// Nothing is written. Whoever reads them later must be able to have them.
-		_, err := s.localSettings(*p, want, facts)
-		return err
-	}
-	if !configures(want.Spec) && held.Written == nil {
+// planSettings decides what is written to the source. To that of a local
+// connection nothing is: whoever reads them later must be able to have them.
+func (s *Service) planSettings(ctx context.Context, d *draft, held holding, facts map[string]string, source driver.Source) error {
+	want := d.in.Want
+	wanted, local := configures(want.Spec), want.ID.IsConnector()
+	if !wanted && (local || held.Written == nil) {
 		return nil
 	}
-	before, err := source.ReadSettings(ctx)
-	if err != nil {
-		return err
+	var before driver.Snapshot
+	var all owners
+	var err error
+	if !local {
+		before, err = source.ReadSettings(ctx)
+		if err := d.note(err); err != nil {
+			return err
+		}
 	}
-	c := driver.Change{Mark: driver.Mark{UID: want.UID, Generation: p.Generation, Connection: want.ID}, Name: want.Name}
+	if wanted && !local {
+		all, err = s.ownersOn(ctx, want.Source)
+		if err := d.note(err); err != nil {
+			return err
+		}
+	}
+	if wanted {
+		d.asked = settingsRequest(d.plan.agreed, want, facts)
+		d.asked.Preview = d.preview
+		d.set, err = render(&d.asked, want, before, all)
+		if err := d.note(err); err != nil {
+			return err
+		}
+	}
+	if local {
+		return nil
+	}
+	c := driver.Change{Mark: driver.Mark{UID: want.UID, Generation: d.plan.Generation, Connection: want.ID}, Name: want.Name, Set: d.set}
 	if held.Written != nil {
 		c.Had = openSettings(held.Written.Change.Set)
 	}
-	if configures(want.Spec) {
-		all, err := s.ownersOn(ctx, want.Source)
-		if err != nil {
-			return err
-		}
-		if c.Set, err = s.render(*p, want, facts, before, all); err != nil {
-			return err
-		}
-	}
-	if err := source.CheckChange(ctx, c); err != nil {
+	if err := d.note(source.CheckChange(ctx, c)); err != nil {
 		return err
 	}
-	p.Write = &written{Change: hideChange(c), Before: hideSnapshot(before)}
+	d.plan.Write = &written{Change: hideChange(c), Before: hideSnapshot(before)}
 	return nil
 }
 
@@ -429,25 +462,19 @@ func (s *Service) eachOf(ctx context.Context, source patchbay.ID, do func(patchb
 	}
 }
 
-// localSettings are the settings of a local connection. Its names collide with
-// nobody's.
-func (s *Service) localSettings(p plan, c patchbay.Connection, facts map[string]string) ([]patchbay.Setting, error) {
-	if !configures(c.Spec) {
-		return []patchbay.Setting{}, nil
-	}
-	return s.render(p, c, facts, driver.Snapshot{}, nil)
-}
-
 // render gives the settings that a connection has on a source with those
 // settings and owners. Names that it has already it keeps: that another
 // connection's namesakes are gone must not rename what the application reads.
-func (s *Service) render(p plan, c patchbay.Connection, facts map[string]string, now driver.Snapshot, all owners) ([]patchbay.Setting, error) {
+// r.Taken is then what they were named by.
+func render(r *settings.Request, c patchbay.Connection, now driver.Snapshot, all owners) ([]patchbay.Setting, error) {
 	login := authenticates(c.Spec)
-	set, err := renderLogin(s.settingsRequest(p, c, facts, func(name string) bool { return !all.only(c.UID, name) }), login)
+	r.Taken = func(name string) bool { return !all.only(c.UID, name) }
+	set, err := renderLogin(*r, login)
 	if err == nil {
 		return set, nil
 	}
-	return renderLogin(s.settingsRequest(p, c, facts, all.taken(c.UID, now)), login)
+	r.Taken = all.taken(c.UID, now)
+	return renderLogin(*r, login)
 }
 
 // renderLogin renders r; without a login, only the settings that have no part
@@ -464,7 +491,7 @@ func renderLogin(r settings.Request, login bool) ([]patchbay.Setting, error) {
 	}), nil
 }
 
-func (s *Service) settingsRequest(p plan, c patchbay.Connection, facts map[string]string, taken func(string) bool) settings.Request {
+func settingsRequest(p agreed, c patchbay.Connection, facts map[string]string) settings.Request {
 	values := settings.Values{}
 	for name, value := range facts {
 		values[name] = patchbay.NewSecret(value)
@@ -477,7 +504,7 @@ func (s *Service) settingsRequest(p plan, c patchbay.Connection, facts map[strin
 	}
 	r := settings.Request{
 		Kind: p.Kind, Client: c.Spec.Client, Auth: settingsAuth(p.Kind, c.Spec), Naming: c.Spec.Naming,
-		Connection: c.Name, Taken: taken, Values: values,
+		Connection: c.Name, Values: values,
 	}
 	if i := c.Spec.Configuration; i != nil {
 		r.Customized, r.Additional, r.ConnectionString = i.CustomizedKeys, i.Additional, i.ConnectionString

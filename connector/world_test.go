@@ -335,6 +335,8 @@ type world struct {
 	caller Caller
 	limits Limits
 	rights Rights
+	// planned is told of every plan, and gives what is journalled of it.
+	planned func(*saga.Op, []byte) []byte
 }
 
 func newWorld(t *testing.T) *world {
@@ -439,13 +441,13 @@ func (w *world) start(records recorder, keys *keyring.Keyring) (stop func()) {
 				"away": w.away.driver(),
 			},
 			Sources: map[string]driver.SourceDriver{"memoryApp": {
-				Driver: patchbay.Driver{Name: "memoryApp", Types: []string{"Microsoft.Web/sites"}},
+				Driver: patchbay.Driver{Name: "memoryApp", Types: []string{"Microsoft.Web/sites", "Microsoft.App/containerApps", "Microsoft.ContainerService/managedClusters"}},
 				Open:   w.open,
 			}},
 		},
 	})
 	service := w.Service
-	engine, err := saga.New(records, w.Workflows(), saga.Options{
+	engine, err := saga.New(records, w.workflows(), saga.Options{
 		ParkAfter: 2, Backoff: func(int) time.Duration { return time.Millisecond }, DrainTimeout: 20 * time.Millisecond,
 	})
 	if err != nil {
@@ -462,6 +464,26 @@ func (w *world) start(records recorder, keys *keyring.Keyring) (stop func()) {
 		}
 		service.Close()
 	}
+}
+
+// workflows are the service's, with what a test does to their plans.
+func (w *world) workflows() []saga.Workflow {
+	list := w.Workflows()
+	for f, flow := range list {
+		list[f].Steps = slices.Clone(flow.Steps) // kinds share them
+		for i, step := range flow.Steps {
+			if do := step.Do; step.Name == stepPlan {
+				list[f].Steps[i].Do = func(ctx context.Context, op *saga.Op) ([]byte, error) {
+					output, err := do(ctx, op)
+					if err == nil && w.planned != nil {
+						output = w.planned(op, output)
+					}
+					return output, err
+				}
+			}
+		}
+	}
+	return list
 }
 
 // gate is passed by every call of a target; one of them is held there until

@@ -40,9 +40,12 @@ type Request struct {
 	// Values that the kind does not know are ignored.
 	Values Values
 	// Preview has a value that is not there written as ‹password›, where
-	// otherwise it would be an error.
+	// otherwise it would be an error. One that is there may be a [Blank].
 	Preview bool
 }
+
+// Blank stands in a preview for the value of that name: ‹password›.
+func Blank(name string) patchbay.Secret { return patchbay.NewSecret("‹" + name + "›") }
 
 // Name is a setting that a connection may have, before any collision.
 type Name struct {
@@ -245,6 +248,7 @@ func (p *plan) filling(r Request) (*filling, error) {
 		}
 		if !s.IsZero() && f.exists(v.Name) {
 			f.values[v.Name] = s.Reveal()
+			f.blanks = f.blanks || r.Preview && s == Blank(v.Name)
 		}
 	}
 	met, sets := f.needMet()
@@ -284,7 +288,7 @@ func (f *filling) blank(met bool) {
 	for _, v := range f.kind.values {
 		needed := !v.Optional || !met && slices.Contains(f.kind.need[0], v.Name)
 		if f.values[v.Name] == "" && f.exists(v.Name) && needed && v.Default == "" {
-			f.values[v.Name] = "‹" + v.Name + "›"
+			f.values[v.Name] = Blank(v.Name).Reveal()
 			f.blanks = true
 		}
 	}

@@ -10,7 +10,7 @@ import (
 // FuzzAnswerHeaders: whatever a server answers, the client waits a bounded time
 // before it asks again, and takes no operation's id that reaches elsewhere.
 func FuzzAnswerHeaders(f *testing.F) {
-	for _, s := range []string{"1", "0", "-1", "99999999999999999999", "Wed, 21 Oct 2026 07:28:00 GMT", "\x00",
+	for _, s := range []string{"1", "0", "-1", "3600", "99999999999999999999", "Wed, 21 Oct 2026 07:28:00 GMT", "\x00",
 		"https://h/subscriptions/s/providers/Microsoft.ServiceLinker/locations/l/operationStatuses/op-1*ABC?api-version=x", "::", "//", "%zz", "/*"} {
 		f.Add(s, 503, 1)
 	}
