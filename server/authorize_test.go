@@ -448,6 +448,10 @@ func TestAConnectionAcrossTenantsNeedsATokenOfEach(t *testing.T) {
 		if strings.Contains(w.Body.String(), "token-of") {
 			t.Errorf("%s: a token is in the answer", tt.name)
 		}
+		// It says whose right, or which token, is the one that is missing.
+		if says := map[int]string{403: "reads (" + reads.ID, 401: auxiliaryHeader}[tt.want]; !strings.Contains(w.Body.String(), says) {
+			t.Errorf("%s: %s is not in %s", tt.name, says, w.Body)
+		}
 	}
 	if strings.Contains(b.logs.String(), "token-of-") {
 		t.Error("a token is in the log")

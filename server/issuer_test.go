@@ -25,6 +25,14 @@ import (
 // withIssuer is a server that signs principals in.
 func withIssuer(t *testing.T, with ...func(*Options)) (*bench, *people, *identity.Service) {
 	t.Helper()
+	s, _ := issuing(t)
+	b, p := withPeople(t, append(with, func(o *Options) { o.Issuer, o.Identity = s, s })...)
+	return b, p, s
+}
+
+// issuing is an issuer, and the records that it is on.
+func issuing(t *testing.T) (*identity.Service, *storetest.Memory) {
+	t.Helper()
 	records := storetest.NewMemory()
 	if err := records.PutTenant(t.Context(), patchbay.Tenant{ID: otherTenant, DisplayName: "contoso"}); err != nil {
 		t.Fatal(err)
@@ -38,8 +46,7 @@ func withIssuer(t *testing.T, with ...func(*Options)) (*bench, *people, *identit
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
-	b, p := withPeople(t, append(with, func(o *Options) { o.Issuer, o.Identity = s, s })...)
-	return b, p, s
+	return s, records
 }
 
 // ask makes a request that nobody has signed, with a form when there is one.
@@ -210,6 +217,48 @@ func TestTokensAndSecretsInTheClearAreRefused(t *testing.T) {
 		if w.Code != c.status || c.status == 401 && !strings.Contains(w.Body.String(), "plain HTTP") {
 			t.Errorf("%s: %d %s", c.name, w.Code, w.Body)
 		}
+	}
+}
+
+// Who may do everything in a tenant finds nothing of another: not its
+// principals, by whatever they are named, nor can it make or rename a tenant.
+func TestAnOwnerOfATenantReachesNoOther(t *testing.T) {
+	b, p, s := withIssuer(t)
+	b.opts.Identity = p
+	theirs, _, err := s.Create(t.Context(), identity.NewPrincipal{Tenant: otherTenant, Name: "deployer"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.give(p.caller("owner", testTenant), access.Owner, "/")
+	const principals = "/providers/Patchbay.Connector/principals"
+	for _, c := range []struct {
+		method, path, body string
+		status             int
+	}{
+		{"GET", principals + "?tenant=contoso", "", 404},
+		{"GET", principals + "?tenant=" + otherTenant, "", 404},
+		{"POST", principals + "?tenant=" + otherTenant, `{"name":"mole"}`, 404},
+		{"GET", principals + "/" + theirs.ID, "", 404},
+		{"GET", principals + "/" + theirs.AppID, "", 404},
+		{"PATCH", principals + "/" + theirs.ID, `{"disabled":true}`, 404},
+		{"POST", principals + "/" + theirs.ID + "/resetSecret", "{}", 404},
+		{"DELETE", principals + "/" + theirs.ID, "", 204}, // as of one that is not there
+		{"GET", "/v1.0/servicePrincipals/" + theirs.ID, "", 404},
+		{"GET", "/providers/Patchbay.Connector/tenants/" + otherTenant, "", 404},
+		{"PUT", "/providers/Patchbay.Connector/tenants/" + otherTenant, `{"displayName":"ours"}`, 404},
+		{"PUT", "/providers/Patchbay.Connector/tenants/" + sampleGUID, `{"displayName":"new"}`, 404},
+	} {
+		path := c.path + "?api-version=2026-11-01"
+		if strings.Contains(c.path, "?") {
+			path = c.path + "&api-version=2026-11-01"
+		}
+		w := b.as("owner", c.method, path, c.body)
+		if w.Code != c.status || strings.Contains(w.Body.String(), "deployer") || strings.Contains(w.Body.String(), "secret\"") {
+			t.Errorf("%s %s: %d %s", c.method, c.path, w.Code, w.Body)
+		}
+	}
+	if got, err := s.Get(t.Context(), otherTenant, theirs.ID); err != nil || got.Disabled || len(b.fake.tenants) != 2 || b.fake.tenants[1].DisplayName != "other" {
+		t.Errorf("something changed: %+v (%v), %+v", got, err, b.fake.tenants)
 	}
 }
 
