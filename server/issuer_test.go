@@ -19,6 +19,7 @@ import (
 	"patchbay.dev/patchbay/access"
 	"patchbay.dev/patchbay/identity"
 	"patchbay.dev/patchbay/keyring"
+	"patchbay.dev/patchbay/store"
 	"patchbay.dev/patchbay/store/storetest"
 )
 
@@ -216,6 +217,26 @@ func TestTokensAndSecretsInTheClearAreRefused(t *testing.T) {
 		w := b.ask(c.method, c.path, c.form, c.header...)
 		if w.Code != c.status || c.status == 401 && !strings.Contains(w.Body.String(), "plain HTTP") {
 			t.Errorf("%s: %d %s", c.name, w.Code, w.Body)
+		}
+	}
+}
+
+// What the operator does to a principal its tenant reads in its own log.
+func TestATenantsLogTellsWhatIsDoneToItsPrincipals(t *testing.T) {
+	issuer, records := issuing(t)
+	b, _ := withPeople(t, func(o *Options) { o.Issuer = issuer })
+	path := "/providers/Patchbay.Connector/principals/" + sampleGUID + "?api-version=2026-11-01"
+	if err := records.PutPrincipal(t.Context(), patchbay.Principal{ID: sampleGUID, Tenant: otherTenant, Name: "x", Kind: patchbay.GroupPrincipal}, store.Absent); err != nil {
+		t.Fatal(err)
+	}
+	tenant := otherTenant
+	for i, c := range [][2]string{{"PATCH", `{"name":"y"}`}, {"DELETE", ""}} {
+		if w := b.send(c[0], path, c[1]); w.Code != http.StatusOK {
+			t.Fatalf("%s: %d %s", c[0], w.Code, w.Body)
+		}
+		lines, err := records.AuditEntries(t.Context(), store.AuditFilter{Tenant: &tenant}, 0, 10)
+		if err != nil || len(lines) != i+1 || lines[i].Caller != operator.Name {
+			t.Errorf("%s: %+v (%v)", c[0], lines, err)
 		}
 	}
 }

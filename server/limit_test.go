@@ -1,8 +1,10 @@
 package server
 
 import (
+	"context"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"testing"
@@ -254,6 +256,27 @@ func TestRefusalsAreWrittenAndFloodsAreSummedUp(t *testing.T) {
 	b.flushRefusals(t.Context())
 	if lines := p.heard(); len(lines) != 1 || !strings.HasPrefix(lines[0].Detail, "5 more") {
 		t.Errorf("at a stop: %+v", lines)
+	}
+}
+
+// obedient is an audit log that writes nothing for who has gone.
+type obedient struct{ *people }
+
+func (o obedient) AppendAudit(ctx context.Context, e patchbay.AuditEntry) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return o.people.AppendAudit(ctx, e)
+}
+
+func TestARefusalOfWhoHangsUpIsInTheLog(t *testing.T) {
+	b, p := withPeople(t)
+	b.opts.Audit = obedient{p}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	b.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "https://patchbay.test/subscriptions", nil).WithContext(ctx))
+	if lines := p.heard(); len(lines) != 1 {
+		t.Errorf("%+v", lines)
 	}
 }
 
