@@ -364,6 +364,33 @@ func TestNamesAndIDsAreFoundAsInGraph(t *testing.T) {
 	}
 }
 
+func TestGraphAnswersSoManyAndOfTheKindThatIsAskedFor(t *testing.T) {
+	issuer, records := issuing(t)
+	b, _ := withPeople(t, func(o *Options) { o.Issuer = issuer })
+	id := func(i int) string { return fmt.Sprintf("50000000-0000-0000-0000-%012x", i) }
+	ids := make([]string, maxGraphIDs+1)
+	for i := range ids {
+		ids[i] = id(i)
+		if err := records.PutPrincipal(t.Context(), patchbay.Principal{ID: id(i), Tenant: otherTenant, Name: id(i), Kind: patchbay.GroupPrincipal}, store.Absent); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var page struct{ Value []json.RawMessage }
+	w := b.send("GET", "/v1.0/groups", "")
+	if err := json.Unmarshal(w.Body.Bytes(), &page); err != nil || w.Code != http.StatusOK || len(page.Value) != maxGraphIDs {
+		t.Errorf("%d, %d groups (%v)", w.Code, len(page.Value), err)
+	}
+	if w := b.send("GET", "/v1.0/servicePrincipals/"+id(1), ""); w.Code != http.StatusNotFound {
+		t.Errorf("a group as a service principal: %d %s", w.Code, w.Body)
+	}
+	for n, status := range map[int]int{maxGraphIDs: http.StatusOK, maxGraphIDs + 1: http.StatusBadRequest} {
+		body, _ := json.Marshal(map[string]any{"ids": ids[:n]})
+		if w := b.send("POST", "/v1.0/directoryObjects/getByIds", string(body)); w.Code != status {
+			t.Errorf("%d ids: %d", n, w.Code)
+		}
+	}
+}
+
 // Who may not read principals is told nothing by Graph's routes either, and
 // nobody is told of another tenant's.
 func TestGraphIsForWhoMayReadPrincipals(t *testing.T) {

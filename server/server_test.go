@@ -542,6 +542,14 @@ func TestMetricsHaveBoundedLabels(t *testing.T) {
 	}
 }
 
+func TestALoggedPathIsBounded(t *testing.T) {
+	b := newBench(t)
+	b.send("GET", "/"+strings.Repeat("x", 5000), "")
+	if log := b.logs.String(); !strings.Contains(log, strings.Repeat("x", 500)) || strings.Contains(log, strings.Repeat("x", 513)) {
+		t.Errorf("the log has %d bytes", len(log))
+	}
+}
+
 func TestAPanicIsAnAnswerAndALogLine(t *testing.T) {
 	b := newBench(t)
 	b.fake.panicking = true
