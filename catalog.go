@@ -67,10 +67,14 @@ type Field struct {
 	Words   []string  `json:"words,omitempty"`   // the only ones allowed; none: any
 	Default string    `json:"default,omitempty"` // for people; the driver applies it
 	Example string    `json:"example,omitempty"`
-	// Form is what stands for a value in help: HOST:PORT.
-	Form     string `json:"form,omitempty"`
-	Secret   bool   `json:"secret,omitempty"`
-	Required bool   `json:"required,omitempty"`
+	// Form is what stands for a value in help: HOST:PORT. A path's is DIR when it is
+	// a directory's.
+	Form string `json:"form,omitempty"`
+	// Commas says that the items of a list may stand in one text, with commas
+	// between them.
+	Commas   bool `json:"commas,omitempty"`
+	Secret   bool `json:"secret,omitempty"`
+	Required bool `json:"required,omitempty"`
 }
 
 // FieldType is the form of a field's value.

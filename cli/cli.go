@@ -15,12 +15,12 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
+	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/arm/client"
 )
-
-//go:generate go test -run TestDocumentationIsCurrent -update .
 
 // Deps is what the command line works on. Zero members take the process's own.
 type Deps struct {
@@ -38,6 +38,9 @@ type Deps struct {
 	// Demo shows the main job; an error says what was not as it should be.
 	Demo    func(ctx context.Context, o DemoOptions) error
 	Version Version
+	// Catalog is what the servers of this build can connect; commands are made
+	// from it where no server can be asked for its own. Nil: nothing.
+	Catalog func() patchbay.Catalog
 	// Random makes the names of connections that were given none.
 	Random io.Reader
 	Now    func() time.Time
@@ -144,6 +147,10 @@ type app struct {
 	subscription string
 	quiet        bool
 
+	globals   *pflag.FlagSet    // the flags above
+	catalog   *patchbay.Catalog // nil until it is needed
+	asked     bool              // it is the server's
+	bare      bool              // the tree has no commands that are made from it
 	connected *client.Client
 	inventory []client.ResourceView // nil until it was asked for
 	asker     asker
@@ -157,8 +164,18 @@ func New(deps Deps) *cobra.Command {
 }
 
 func build(deps Deps) (*app, *cobra.Command) {
+	a := newApp(deps)
+	return a, a.root()
+}
+
+func newApp(deps Deps) *app {
 	a := &app{Deps: deps.withDefaults()}
 	a.asker = a.newAsker()
+	return a
+}
+
+// root makes the command tree, from the catalogue in use.
+func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "patchbay",
 		Short: "Connect applications to the services that they use",
@@ -178,11 +195,6 @@ it by its data directory; elsewhere, name it:
   ACCESSIBLE                    ask in plain lines, which a screen reader can follow
 
 Results go to standard output, everything for people to standard error.`,
-		Example: `  patchbay serve
-  patchbay resource add envfile web --path ./web.env
-  patchbay resource add postgres orders --endpoint 10.0.0.5:5432 --admin postgres
-  patchbay connection create postgres --source web --target orders/shop --client-type go
-  patchbay connection validate web/orders_x1y2z --fix`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          noCommand,
@@ -192,9 +204,18 @@ Results go to standard output, everything for people to standard error.`,
 	root.SetOut(a.Stdout)
 	root.SetErr(a.Stderr)
 	root.CompletionOptions.HiddenDefaultCmd = false
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{err, cmd.CommandPath()} })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		// A word that the catalogue does not have is what is wrong, not its flags.
+		if args := cmd.Flags().Args(); len(args) > 0 && cmd.Annotations[catalogued] != "" && cmd.HasSubCommands() {
+			if wrong := cmd.ValidateArgs(args); wrong != nil {
+				return wrong
+			}
+		}
+		return usageError{err, cmd.CommandPath()}
+	})
 
 	f := root.PersistentFlags()
+	a.globals = f
 	f.StringVar(&a.url, "patchbay-url", "", "URL of the server (default $PATCHBAY_URL, or that of the data directory)")
 	f.StringVar(&a.caFile, "ca", "", "file of the authority that signed the server's certificate (default $PATCHBAY_CA)")
 	f.StringVar(&a.tokenFile, "token-file", "", "file of the token to sign in with (default $PATCHBAY_TOKEN, or the data directory's)")
@@ -206,16 +227,19 @@ Results go to standard output, everything for people to standard error.`,
 	must(root.MarkPersistentFlagFilename("ca"))
 	must(root.MarkPersistentFlagFilename("token-file"))
 	must(root.MarkPersistentFlagDirname("data"))
+	root.Example = "  patchbay serve\n" + a.addExamples() +
+		"  patchbay connection create " + a.exampleKind() + " --source web --target main --client-type go\n" +
+		"  patchbay connection validate web/orders_x1y2z --fix"
 
 	root.AddCommand(
 		a.serveCommand(), a.demoCommand(),
-		a.resourceCommand(), a.connectionCommand(), a.operationCommand(), a.leftoversCommand(),
+		a.driverCommand(), a.resourceCommand(), a.connectionCommand(), a.operationCommand(), a.leftoversCommand(),
 		a.roleCommand(), a.runCommand(), a.versionCommand(),
 		a.loginCommand(), a.logoutCommand(), a.whoamiCommand(),
 		a.principalCommand(), a.tenantCommand(), a.subscriptionCommand(), a.auditCommand(),
 	)
 	root.InitDefaultCompletionCmd()
-	return a, root
+	return root
 }
 
 // must holds for registrations that can only fail for a flag that is not
@@ -245,8 +269,10 @@ func noCommand(cmd *cobra.Command, args []string) error {
 // status: docs/cli.md lists them. When ctx ends, it stops
 // waiting; what the server has begun goes on.
 func Main(ctx context.Context, deps Deps, args []string) int {
-	a, root := build(deps)
-	root.SetArgs(expandLists(args))
+	a := newApp(deps)
+	args = expandLists(args)
+	root := a.rootFor(ctx, args)
+	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
 	if a.connected != nil {
 		a.connected.Close()

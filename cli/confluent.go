@@ -9,17 +9,13 @@ import (
 	"patchbay.dev/patchbay/arm/client"
 )
 
-// confluentKind is the one kind of target that has no id: a Kafka cluster and
-// its schema registry, each an endpoint, each a connection of its own. As with
-// az, the second has the first one's name and _schema behind it.
-const (
-	confluentKind = "confluent-cloud"
-	schemaSuffix  = "_schema"
-)
-
-var confluentClients = []string{"dotnet", "java", "python", "go", "springBoot", "none"}
+// schemaSuffix makes the name of the connection to a schema registry. A Kafka
+// cluster and its registry are the one kind of target that has no id: each is an
+// endpoint, and each a connection of its own. The names are as with az.
+const schemaSuffix = "_schema"
 
 type confluentFlags struct {
+	kind                                     string
 	bootstrap, key, secret                   string
 	registry, registryKey, registrySecret    string
 	clientType, naming                       string
@@ -27,19 +23,26 @@ type confluentFlags struct {
 	noWait                                   bool
 }
 
+// confluentCommand is nil where the catalogue has no such kind.
 func (a *app) confluentCommand(v connectVerb) *cobra.Command {
-	short := "Connect a source to Apache Kafka on Confluent Cloud"
-	use, args := confluentKind, cobra.NoArgs
-	example := `  patchbay connection create confluent-cloud --source web --client-type go --connection events \
+	kind, ok := endpointKind(a.shown(), patchbay.ConfluentBootstrapServer)
+	if !ok {
+		return nil
+	}
+	clients := words(kind.Clients)
+	short := "Connect a source to " + kind.Title
+	use, args := kind.Name, cobra.NoArgs
+	path := "  patchbay connection " + v.name + " " + kind.Name
+	example := path + ` --source web --client-type go --connection events \
     --bootstrap-server pkc-1.example.com:9092 --kafka-key KEY --kafka-secret @kafka.secret \
     --schema-registry https://psrc-1.example.com --schema-key KEY --schema-secret @schema.secret`
 	if v.name == updateVerb.name {
-		short = "Change a connection to Apache Kafka on Confluent Cloud"
-		use, args = confluentKind+" [SOURCE/NAME]", cobra.MaximumNArgs(1)
-		example = "  patchbay connection update confluent-cloud web/events --kafka-key KEY --kafka-secret @kafka.secret"
+		short = "Change a connection to " + kind.Title
+		use, args = kind.Name+" [SOURCE/NAME]", cobra.MaximumNArgs(1)
+		example = path + " web/events --kafka-key KEY --kafka-secret @kafka.secret"
 	}
 	ref := &connectionRef{}
-	f := &confluentFlags{}
+	f := &confluentFlags{kind: kind.Name}
 	cmd := &cobra.Command{
 		Use: use, Short: short, Args: args, Example: example,
 		Long: short + ".\n\nThese are two connections: NAME to the cluster, and NAME" + schemaSuffix + " to its schema registry.",
@@ -54,13 +57,13 @@ func (a *app) confluentCommand(v connectVerb) *cobra.Command {
 	fs.StringVar(&f.registry, "schema-registry", "", "URL of the schema registry")
 	fs.StringVar(&f.registryKey, "schema-key", "", "API key for the schema registry")
 	fs.StringVar(&f.registrySecret, "schema-secret", "", "its secret: @FILE, @- or the value")
-	fs.StringVar(&f.clientType, "client-type", "", "what reads the settings: "+strings.Join(confluentClients, ", "))
+	fs.StringVar(&f.clientType, "client-type", "", "what reads the settings: "+strings.Join(clients, ", "))
 	fs.StringVar(&f.naming, "naming", "", "names of the settings: azure or native (default azure)")
 	fs.StringArrayVar(&f.customizedKeys, "customized-keys", nil, "other names for settings: DEFAULT=NAME (several)")
 	fs.StringArrayVar(&f.connstrProps, "connstr-props", nil, "what to append to connection strings: name=value (several)")
 	fs.StringArrayVar(&f.additional, "additional", nil, "further settings: NAME=value (several)")
 	fs.BoolVar(&f.noWait, "no-wait", false, "do not wait for the end")
-	must(cmd.RegisterFlagCompletionFunc("client-type", cobra.FixedCompletions(confluentClients, cobra.ShellCompDirectiveNoFileComp)))
+	must(cmd.RegisterFlagCompletionFunc("client-type", cobra.FixedCompletions(clients, cobra.ShellCompDirectiveNoFileComp)))
 	if v.name == updateVerb.name {
 		fs.StringVar(&ref.id, "id", "", "id of the connection to the cluster")
 		cmd.ValidArgsFunction = a.completeConnections
@@ -97,7 +100,7 @@ func (a *app) runConfluent(cmd *cobra.Command, v connectVerb, ref connectionRef,
 	if update {
 		id, err = a.resolve(ctx, ref, arg)
 	} else {
-		id, err = a.confluentName(cmd, ref)
+		id, err = a.confluentName(cmd, ref, f.kind)
 	}
 	if err != nil {
 		return err
@@ -147,7 +150,7 @@ func (a *app) writeConfluent(cmd *cobra.Command, c *client.Client, id patchbay.I
 }
 
 // confluentName is the id of a new connection to a cluster.
-func (a *app) confluentName(cmd *cobra.Command, ref connectionRef) (patchbay.ID, error) {
+func (a *app) confluentName(cmd *cobra.Command, ref connectionRef, kind string) (patchbay.ID, error) {
 	if ref.source == "" && ref.sourceID == "" {
 		return "", usagef(cmd, "which source? Name it with --source")
 	}
@@ -157,7 +160,7 @@ func (a *app) confluentName(cmd *cobra.Command, ref connectionRef) (patchbay.ID,
 	}
 	name := ref.connection
 	if name == "" {
-		if name, err = a.newName(confluentKind); err != nil {
+		if name, err = a.newName(kind); err != nil {
 			return "", err
 		}
 	}

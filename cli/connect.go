@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"patchbay.dev/patchbay"
 )
 
 // connectVerb is one of the commands that take a target kind.
@@ -49,16 +51,21 @@ driver for it: --target-id takes any id.`,
 // connectGroup is `connection create`, with a subcommand for each target kind.
 func (a *app) connectGroup(v connectVerb) *cobra.Command {
 	var guided *connectFlags
+	kinds := targetKinds(a.shown())
+	names := wordsOf(kinds)
 	cmd := &cobra.Command{
 		Use:         v.name + " KIND",
 		Short:       v.short,
-		Long:        v.long,
-		Example:     "  patchbay connection " + v.name + " postgres --help\n" + kindExample(v, targetKinds[0]),
-		Annotations: map[string]string{"kinds": v.name},
-		Args:        unknownKind,
+		Annotations: map[string]string{"kinds": v.name, catalogued: "yes"},
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			return a.noSuchKind(cmd, args[0], names)
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if v.name != createVerb.name || !a.interactive() {
-				return usagef(cmd, "which kind of target? There are %s", strings.Join(kindsUnder(cmd), ", "))
+				return usagef(cmd, "which kind of target? There are %s", strings.Join(names, ", "))
 			}
 			k, err := a.askKind(cmd.Context(), guided)
 			if err != nil {
@@ -70,41 +77,55 @@ func (a *app) connectGroup(v connectVerb) *cobra.Command {
 	if v.name == createVerb.name {
 		guided = a.connectFlags(cmd, v, nil)
 	}
-	for _, k := range targetKinds {
+	for _, k := range kinds {
 		cmd.AddCommand(a.connectKind(v, k))
 	}
-	if v.name != previewVerb.name {
-		cmd.AddCommand(a.confluentCommand(v))
+	if c := a.confluentCommand(v); c != nil && v.name != previewVerb.name {
+		cmd.AddCommand(c)
+		names = append(names, c.Name())
 	}
-	cmd.Long += "\n\nThe target kinds are " + strings.Join(kindsUnder(cmd), ", ") + "."
+	cmd.Long = v.long + "\n\nThe target kinds are " + strings.Join(names, ", ") + "."
+	if len(kinds) > 0 {
+		cmd.Example = "  patchbay connection " + v.name + " " + kinds[0].word + " --help\n" + kindExample(v, fullest(kinds))
+	}
 	return cmd
 }
 
-func unknownKind(cmd *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
+// noSuchKind is the error of a word that is no kind of target.
+func (a *app) noSuchKind(cmd *cobra.Command, word string, names []string) error {
+	if a.asked && slices.Contains(wordsOf(targetKinds(a.own())), word) {
+		return usagef(cmd, "this server has no target kind %q, though this command line knows it: the server is of another release or build. It has %s",
+			clean(word), strings.Join(names, ", "))
 	}
-	kinds := kindsUnder(cmd)
-	return usagef(cmd, "there is no target kind %q; there are %s%s", clean(args[0]), strings.Join(kinds, ", "), didYouMean(args[0], kinds))
+	return usagef(cmd, "there is no target kind %q; there are %s%s", clean(word), strings.Join(names, ", "), didYouMean(word, names))
 }
 
-func kindsUnder(cmd *cobra.Command) []string {
-	var kinds []string
-	for _, c := range cmd.Commands() {
-		if c.Name() != "help" {
-			kinds = append(kinds, c.Name())
+// fullest is the first kind that needs most to be named: its flags stand for
+// those of all.
+func fullest(kinds []targetKind) targetKind {
+	weight := func(k targetKind) int {
+		n := len(k.flags())
+		if k.ConnectionString {
+			n++
+		}
+		return n
+	}
+	best := kinds[0]
+	for _, k := range kinds {
+		if weight(k) > weight(best) {
+			best = k
 		}
 	}
-	return kinds
+	return best
 }
 
 func (a *app) connectKind(v connectVerb, k targetKind) *cobra.Command {
 	short := map[string]string{
-		"create":  "Connect a source to " + k.product,
-		"update":  "Change a connection to " + k.product,
-		"preview": "Show what connecting a source to " + k.product + " would do",
+		"create":  "Connect a source to " + k.Title,
+		"update":  "Change a connection to " + k.Title,
+		"preview": "Show what connecting a source to " + k.Title + " would do",
 	}[v.name]
-	use := k.name
+	use := k.word
 	args := cobra.NoArgs
 	if v.name == updateVerb.name {
 		use += " [SOURCE/NAME]"
@@ -124,16 +145,16 @@ func (a *app) connectKind(v connectVerb, k targetKind) *cobra.Command {
 }
 
 func kindExample(v connectVerb, k targetKind) string {
-	path := "patchbay connection " + v.name + " " + k.name
+	path := "patchbay connection " + v.name + " " + k.word
 	target := "--target NAME"
-	for _, p := range k.parts {
-		if p.flag != "" && p.name == "" {
-			target += "/" + strings.ToUpper(p.flag)
+	for _, p := range k.parts() {
+		if p.Default == "" || p.Default == "@" {
+			target += "/" + strings.ToUpper(p.Name)
 		}
 	}
-	client := k.client[0]
-	if slices.Contains(k.client, "go") {
-		client = "go"
+	client := patchbay.ClientType("go")
+	if !slices.Contains(k.Clients, client) && len(k.Clients) > 0 {
+		client = k.Clients[0]
 	}
 	switch v.name {
 	case "update":
@@ -142,7 +163,7 @@ func kindExample(v connectVerb, k targetKind) string {
 		return fmt.Sprintf("  %s --source web %s --client-type %s", path, target, client)
 	}
 	example := fmt.Sprintf("  %[1]s --source web %[2]s --client-type %[3]s\n  %[1]s --source web %[2]s --client-type %[3]s --connection orders --access reader", path, target, client)
-	if k.connectionString || k.name == "nats" {
+	if k.hasLogins() {
 		example += fmt.Sprintf("\n  %s --source web %s --client-type %s --secret name=app secret=@app.password", path, target, client)
 	}
 	return example

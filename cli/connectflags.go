@@ -66,24 +66,9 @@ func (a *app) connectFlags(cmd *cobra.Command, v connectVerb, k *targetKind) *co
 		must(fs.MarkHidden("tg"))
 		a.completeTargets(cmd, k)
 	}
-	if k != nil && v.name != updateVerb.name {
-		fs.StringVar(&f.server, k.server, "", "name of the target's "+strings.ReplaceAll(k.server, "-", " ")+", in place of --target")
-		for _, p := range k.parts {
-			if p.flag == "" {
-				continue
-			}
-			about := "name of the " + strings.ReplaceAll(p.flag, "-", " ")
-			if p.name != "" {
-				about += " (default " + p.name + ")"
-			} else if p.own {
-				about += " (default: the one of the target's own name)"
-			}
-			f.parts[p.flag] = fs.String(p.flag, "", about)
-		}
-	}
 	clients := []string{}
 	if k != nil {
-		clients = k.client
+		clients = words(k.Clients)
 	}
 	about := "what reads the settings"
 	if len(clients) > 0 {
@@ -94,7 +79,7 @@ func (a *app) connectFlags(cmd *cobra.Command, v connectVerb, k *targetKind) *co
 	}
 	fs.StringVar(&f.clientType, "client-type", "", about)
 	must(cmd.RegisterFlagCompletionFunc("client-type", cobra.FixedCompletions(clients, cobra.ShellCompDirectiveNoFileComp)))
-	if k != nil && k.connectionString {
+	if k != nil && k.ConnectionString {
 		fs.BoolVar(&f.configConnstr, "config-connstr", false, "with --client-type dotnet: one connection string")
 	}
 	fs.StringVar(&f.access, "access", "", "what the login may do: reader, writer or owner (default writer)")
@@ -124,7 +109,38 @@ func (a *app) connectFlags(cmd *cobra.Command, v connectVerb, k *targetKind) *co
 		fs.BoolVar(&f.noWait, "no-wait", false, "do not wait for the end")
 	}
 	must(cmd.MarkFlagFilename("secret-file"))
+	if k != nil && v.name != updateVerb.name {
+		a.partFlags(cmd, *k, f)
+	}
 	return f
+}
+
+// partFlags declares the flags that name a target. A kind of another release may
+// have a word that is a flag already: then --target alone says it.
+func (a *app) partFlags(cmd *cobra.Command, k targetKind, f *connectFlags) {
+	spoken := func(name string) string { return strings.ReplaceAll(name, "-", " ") }
+	if server := k.server(); a.isFree(cmd, server) {
+		cmd.Flags().StringVar(&f.server, server, "", "name of the target's "+spoken(server)+", in place of --target")
+	}
+	for _, p := range k.parts() {
+		if !a.isFree(cmd, p.Name) {
+			continue
+		}
+		about := "name of the " + spoken(p.Name)
+		switch p.Default {
+		case "":
+		case "@":
+			about += " (default: the one of the target's own name)"
+		default:
+			about += " (default " + p.Default + ")"
+		}
+		f.parts[p.Name] = cmd.Flags().String(p.Name, "", about)
+	}
+}
+
+// isFree reports whether a command can have a flag of that name.
+func (a *app) isFree(cmd *cobra.Command, name string) bool {
+	return wordForm.MatchString(name) && name != "help" && cmd.Flags().Lookup(name) == nil && a.globals.Lookup(name) == nil
 }
 
 // sourceFlags name the source of a connection.
@@ -143,7 +159,7 @@ func (f *connectFlags) check(cmd *cobra.Command, k targetKind) error {
 	if f.clientType != "" {
 		// The set is open on the wire, so only the casing is mended here: the
 		// server says which ones the kind has.
-		for _, c := range k.client {
+		for _, c := range words(k.Clients) {
 			if strings.EqualFold(c, f.clientType) {
 				f.clientType = c
 			}
@@ -178,7 +194,7 @@ func (f *connectFlags) check(cmd *cobra.Command, k targetKind) error {
 		}
 	}
 	if named > 1 {
-		return usagef(cmd, "name the target once: with --target, --%s or --target-id", k.server)
+		return usagef(cmd, "name the target once: with --target, --%s or --target-id", k.server())
 	}
 	auths := 0
 	for _, flags := range [][]string{{"secret", "secret-file"}, {"system-identity"}, {"user-identity"}, {"service-principal"}, {"user-account"}} {

@@ -477,14 +477,16 @@ func (a *app) resolveExpected(ctx context.Context, ref connectionRef, arg string
 
 func (a *app) connectionSettings() *cobra.Command {
 	var client, auth, naming string
+	kinds := wordsOf(targetKinds(a.shown()))
 	cmd := &cobra.Command{
 		Use:   "preview-configuration KIND",
 		Short: "Show the names of the settings of a kind of target",
 		Long:  "Shows the settings that a connection to a kind of target would have. There need not be a driver for it.",
-		Example: `  patchbay connection preview-configuration postgres --client-type go -o table
-  patchbay connection preview-configuration redis --client-type python --naming native`,
+		Example: fmt.Sprintf(`  patchbay connection preview-configuration %[1]s --client-type go -o table
+  patchbay connection preview-configuration %[1]s --client-type python --naming native`, a.exampleKind()),
+		Annotations:       map[string]string{catalogued: "yes"},
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: cobra.FixedCompletions(targetKindNames(), cobra.ShellCompDirectiveNoFileComp),
+		ValidArgsFunction: cobra.FixedCompletions(kinds, cobra.ShellCompDirectiveNoFileComp),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
 			c, err := a.start(cmd)
@@ -538,12 +540,19 @@ func yes(b bool) string {
 
 func (a *app) connectionTypes() *cobra.Command {
 	var only string
+	kinds := targetKinds(a.shown())
+	kafka, hasKafka := endpointKind(a.shown(), patchbay.ConfluentBootstrapServer)
+	names := wordsOf(kinds)
+	if hasKafka {
+		names = append(names, kafka.Name)
+	}
 	cmd := &cobra.Command{
-		Use:     "list-support-types",
-		Short:   "List the kinds of target and their client types",
-		Long:    "Lists the kinds of target that a connection can name, the flags that name one, and the client types that have settings of their own. It asks no server.",
-		Example: "  patchbay connection list-support-types -o table\n  patchbay connection list-support-types --target-type redis",
-		Args:    cobra.NoArgs,
+		Use:         "list-support-types",
+		Short:       "List the kinds of target and their client types",
+		Long:        "Lists the kinds of target that a connection can name, the flags that name one, and the client types that have settings of their own. Where no server can be asked, they are those of this build.",
+		Example:     "  patchbay connection list-support-types -o table\n  patchbay connection list-support-types --target-type " + a.exampleKind(),
+		Annotations: map[string]string{catalogued: "yes"},
+		Args:        cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := a.checkOutput(); err != nil {
 				return usageError{err, cmd.CommandPath()}
@@ -556,19 +565,18 @@ func (a *app) connectionTypes() *cobra.Command {
 				ClientTypes []string `json:"clientTypes"`
 			}
 			found := []supported{}
-			for _, k := range targetKinds {
-				if only == "" || k.name == only {
-					found = append(found, supported{k.name, k.product, k.types, k.flags(), k.client})
+			for _, k := range kinds {
+				if only == "" || k.word == only {
+					found = append(found, supported{k.word, k.Title, k.resources(), k.flags(), words(k.Clients)})
 				}
 			}
-			if only == "" || only == confluentKind {
+			if hasKafka && (only == "" || only == kafka.Name) {
 				found = append(found, supported{
-					confluentKind, "Apache Kafka on Confluent Cloud", []string{}, []string{"--bootstrap-server", "--schema-registry"}, confluentClients,
+					kafka.Name, kafka.Title, []string{}, []string{"--bootstrap-server", "--schema-registry"}, words(kafka.Clients),
 				})
 			}
 			if len(found) == 0 {
-				names := append(targetKindNames(), confluentKind)
-				return usagef(cmd, "there is no target kind %q; there are %s%s", clean(only), strings.Join(names, ", "), didYouMean(only, names))
+				return a.noSuchKind(cmd, only, names)
 			}
 			return a.print(found, func() rows {
 				r := rows{head: []string{"Target", "Product", "Flags", "ClientTypes"}}
@@ -580,7 +588,7 @@ func (a *app) connectionTypes() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVarP(&only, "target-type", "t", "", "only this kind")
-	must(cmd.RegisterFlagCompletionFunc("target-type", cobra.FixedCompletions(targetKindNames(), cobra.ShellCompDirectiveNoFileComp)))
+	must(cmd.RegisterFlagCompletionFunc("target-type", cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp)))
 	return cmd
 }
 
@@ -632,7 +640,7 @@ func (a *app) completeTargets(cmd *cobra.Command, k *targetKind) {
 			found, _ := a.resources(ctx)
 			var names []string
 			for _, r := range found {
-				if k == nil && isTargetType(r.ID.Type()) || k != nil && k.serves(r.ID.Type()) {
+				if k == nil && !a.isSource(r.Properties.Driver) || k != nil && a.serves(*k)(r) {
 					names = append(names, clean(r.ID.Name()))
 				}
 			}

@@ -50,7 +50,7 @@ func (a *app) newConnection(cmd *cobra.Command, k targetKind, f *connectFlags) (
 	case !f.ref.named():
 		return "", patchbay.Spec{}, usagef(cmd, "which source? Name it with --source, or say --local for a connection of your own machine")
 	case f.targetID == "" && f.targetName == "" && f.server == "":
-		return "", patchbay.Spec{}, usagef(cmd, "which target? Name it with --target or --%s", k.server)
+		return "", patchbay.Spec{}, usagef(cmd, "which target? Name it with --target or --%s", k.server())
 	}
 	source, err := a.home(ctx, f.ref)
 	if err != nil {
@@ -77,7 +77,7 @@ func (a *app) newConnection(cmd *cobra.Command, k targetKind, f *connectFlags) (
 	f.settleAuth(&spec, nil)
 	name := f.ref.connection
 	if name == "" {
-		if name, err = a.newName(k.name); err != nil {
+		if name, err = a.newName(k.word); err != nil {
 			return "", patchbay.Spec{}, err
 		}
 	}

@@ -28,7 +28,7 @@ const (
 	exitInterrupted  = 130
 	exitStatusesText = `0    done
 1    it failed; the message says why and what was undone
-2    the command line is wrong; nothing was asked of the server
+2    the command line is wrong; nothing was changed
 3    something that was named does not exist
 4    a validation found failures
 5    a conflict: another operation runs, or it was changed meanwhile

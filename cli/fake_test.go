@@ -53,6 +53,7 @@ type fake struct {
 	leftovers []patchbay.Leftover
 	roles     []map[string]any // role assignments
 	custom    []map[string]any // role definitions
+	catalog   []byte           // nil: a release that has none
 	log       strings.Builder  // every request, for assertions
 	answer    func(w http.ResponseWriter, r *http.Request) bool
 }
@@ -198,6 +199,8 @@ func (f *fake) route(w http.ResponseWriter, r *http.Request, body []byte) {
 		f.audit(w, r)
 	case path == own+"principals" && r.Method == http.MethodGet:
 		f.ok(w, 200, list(fakePrincipals))
+	case path == own+"catalog" && f.catalog != nil:
+		_, _ = w.Write(f.catalog)
 	case path == own+"leftovers":
 		f.ok(w, 200, list(f.leftovers))
 	case strings.HasPrefix(path, own+"leftovers/") && r.Method == http.MethodDelete:

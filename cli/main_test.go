@@ -30,6 +30,9 @@ func inProcess(ctx context.Context, t *testing.T, f *fake, d Deps, args ...strin
 	}
 	var out, errs bytes.Buffer
 	d.Stdin, d.Stdout, d.Stderr = strings.NewReader(""), &out, &errs
+	if d.Catalog == nil {
+		d.Catalog = buildCatalog
+	}
 	d.Getenv = func(name string) string {
 		if name == "PATCHBAY_DATA" {
 			return dir
@@ -242,7 +245,7 @@ func TestADataDirectoryIsEnoughWhateverTheHomeIs(t *testing.T) {
 			} else {
 				env["PATCHBAY_DATA"] = data
 			}
-			d := Deps{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Getenv: func(name string) string { return env[name] }}
+			d := Deps{Catalog: buildCatalog, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Getenv: func(name string) string { return env[name] }}
 			if status := Main(t.Context(), d, args); status != 0 {
 				t.Errorf("home: %s, by flag: %v: status %d, %s", name, byFlag, status, errs.String())
 			}
@@ -251,26 +254,28 @@ func TestADataDirectoryIsEnoughWhateverTheHomeIs(t *testing.T) {
 	// Who names another server has to say who he is.
 	var errs bytes.Buffer
 	env := map[string]string{"HOME": loop, "PATCHBAY_DATA": data}
-	d := Deps{Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: &errs, Getenv: func(name string) string { return env[name] }}
+	d := Deps{Catalog: buildCatalog, Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: &errs, Getenv: func(name string) string { return env[name] }}
 	if status := Main(t.Context(), d, []string{"connection", "list", "--source", "web", "--patchbay-url", "http://127.0.0.1:1"}); status == 0 || !strings.Contains(errs.String(), "login can't be read") {
 		t.Errorf("status %d, %s", status, errs.String())
 	}
 }
 
 func TestEveryTargetKindHasOneFormOfItsId(t *testing.T) {
-	for _, k := range targetKinds {
-		id := patchbay.ID("/subscriptions/s/resourceGroups/g/providers/" + k.types[0] + "/server")
-		if !k.serves(id.Type()) || k.fits(id) != (len(k.parts) == 0) {
-			t.Errorf("%s: a resource alone", k.name)
+	for _, k := range targetKinds(buildCatalog()) {
+		for _, form := range k.ids {
+			id := patchbay.ID("/subscriptions/s/resourceGroups/g/providers/" + form.Resource() + "/server")
+			if !k.serves(id.Type()) || k.fits(id) != (len(form.Segments()) == 1) {
+				t.Errorf("%s: a resource alone", k.word)
+			}
+			for _, s := range form.Segments()[1:] {
+				id = id.Child(s.Type, "part")
+			}
+			if !k.fits(id) {
+				t.Errorf("%s does not fit its own form %s", k.word, form.Form)
+			}
 		}
-		for _, p := range k.parts {
-			id = id.Child(p.segment, "part")
-		}
-		if !k.fits(id) {
-			t.Errorf("%s does not fit its own form %s", k.name, k.form())
-		}
-		if len(k.client) == 0 || !slices.Contains(k.client, "none") {
-			t.Errorf("%s has no client type none", k.name)
+		if n := len(k.Clients); n == 0 || k.Clients[n-1] != "none" {
+			t.Errorf("%s has no client type none at the end of %v", k.word, k.Clients)
 		}
 	}
 }
@@ -278,7 +283,7 @@ func TestEveryTargetKindHasOneFormOfItsId(t *testing.T) {
 // TestEveryCommandExplainsItself holds for all of the tree: a text that says
 // more than the name, and an example that is one of its own command lines.
 func TestEveryCommandExplainsItself(t *testing.T) {
-	walk(New(Deps{}), func(c *cobra.Command) {
+	walk(New(Deps{Catalog: buildCatalog}), func(c *cobra.Command) {
 		if !c.HasParent() || c.Name() == "completion" {
 			return
 		}
@@ -296,7 +301,7 @@ func TestEveryCommandExplainsItself(t *testing.T) {
 
 // TestExamplesParse runs nothing: it lets the flags of every example be read.
 func TestExamplesParse(t *testing.T) {
-	root := New(Deps{})
+	root := New(Deps{Catalog: buildCatalog})
 	check := func(c *cobra.Command) {
 		for line := range strings.Lines(strings.ReplaceAll(c.Example, "\\\n", " ")) {
 			fields := expandLists(strings.Fields(line))

@@ -7,12 +7,15 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"patchbay.dev/patchbay"
 )
 
-// Markdown writes the reference of a command tree made by [New].
-func Markdown(w io.Writer, root *cobra.Command) error {
+// Markdown writes the reference of the command line.
+func Markdown(w io.Writer, deps Deps) error {
+	a, root := build(deps)
 	var b strings.Builder
-	b.WriteString("# The command line\n\nGenerated from the commands' own help (`go generate ./cli`).\n\n")
+	b.WriteString("# The command line\n\nGenerated from the commands' own help (`go generate ./cmd/patchbay`). With a server of another\nrelease the commands below `resource add` and `connection` are those of what it can connect.\n\n")
 	b.WriteString(paragraphs(root.Long) + "\n\n")
 	b.WriteString("## Exit status\n\n| Status | Means |\n|---|---|\n")
 	for line := range strings.Lines(exitStatusesText) {
@@ -32,7 +35,7 @@ func Markdown(w io.Writer, root *cobra.Command) error {
 		if !c.HasParent() {
 			return
 		}
-		section(&b, c)
+		a.section(&b, c)
 	})
 	text := strings.TrimRight(b.String(), "\n") + "\n"
 	for strings.Contains(text, "\n\n\n") {
@@ -56,7 +59,7 @@ func walk(c *cobra.Command, visit func(*cobra.Command)) {
 	}
 }
 
-func section(b *strings.Builder, c *cobra.Command) {
+func (a *app) section(b *strings.Builder, c *cobra.Command) {
 	fmt.Fprintf(b, "\n## %s\n\n%s.\n\n", c.CommandPath(), strings.TrimSuffix(c.Short, "."))
 	long := c.Long
 	if c.Name() == "completion" {
@@ -69,9 +72,9 @@ func section(b *strings.Builder, c *cobra.Command) {
 	shown := c
 	if c.Annotations["kinds"] != "" {
 		fmt.Fprintf(b, "    %s [flags]\n\n", c.CommandPath()+" KIND")
-		kindTable(b, c)
+		a.kindTable(b, c)
 		// The flags of one kind stand for all: only what names the target differs.
-		if sub, _, err := c.Find([]string{"postgres"}); err == nil {
+		if sub, _, err := c.Find([]string{a.exampleKind()}); err == nil {
 			shown = sub
 		}
 	} else if c.Runnable() && !c.HasSubCommands() {
@@ -85,18 +88,18 @@ func section(b *strings.Builder, c *cobra.Command) {
 	}
 }
 
-func kindTable(b *strings.Builder, c *cobra.Command) {
+func (a *app) kindTable(b *strings.Builder, c *cobra.Command) {
 	b.WriteString("| KIND | Product | The target is named by | Client types |\n|---|---|---|---|\n")
-	for _, k := range targetKinds {
+	for _, k := range targetKinds(a.shown()) {
 		flags := strings.Join(k.flags(), " ")
 		if c.Annotations["kinds"] == updateVerb.name {
 			flags = ""
 		}
-		fmt.Fprintf(b, "| %s | %s | %s | %s |\n", k.name, k.product, cell(flags), strings.Join(k.client, ", "))
+		fmt.Fprintf(b, "| %s | %s | %s | %s |\n", k.word, k.Title, cell(flags), strings.Join(words(k.Clients), ", "))
 	}
-	if sub, _, err := c.Find([]string{confluentKind}); err == nil && sub.Name() == confluentKind {
-		fmt.Fprintf(b, "| %s | Apache Kafka on Confluent Cloud | %s | %s |\n", confluentKind,
-			"--bootstrap-server --kafka-key --kafka-secret --schema-registry --schema-key --schema-secret", strings.Join(confluentClients, ", "))
+	if k, ok := endpointKind(a.shown(), patchbay.ConfluentBootstrapServer); ok && c.Annotations["kinds"] != previewVerb.name {
+		fmt.Fprintf(b, "| %s | %s | %s | %s |\n", k.Name, k.Title,
+			"--bootstrap-server --kafka-key --kafka-secret --schema-registry --schema-key --schema-secret", strings.Join(words(k.Clients), ", "))
 	}
 	b.WriteString("\n")
 }

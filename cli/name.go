@@ -28,6 +28,14 @@ func (a *app) resources(ctx context.Context) ([]client.ResourceView, error) {
 	}
 	slices.SortFunc(found, func(x, y client.ResourceView) int { return strings.Compare(x.ID.Key(), y.ID.Key()) })
 	a.inventory = found
+	// What a driver of another release is, its server says; an error of that is
+	// none of what was asked for.
+	if slices.ContainsFunc(found, func(r client.ResourceView) bool {
+		_, _, known := driverOf(a.known(), r.Properties.Driver)
+		return !known
+	}) {
+		_ = a.askCatalog(ctx)
+	}
 	return found, nil
 }
 
@@ -87,7 +95,7 @@ func (a *app) source(ctx context.Context, name, id, group string) (patchbay.ID, 
 	}
 	r, err := a.find(ctx, lookup{
 		what: "source", name: name, group: first(group, a.Getenv("PATCHBAY_RESOURCE_GROUP")), flag: "--source-id",
-		fits: func(r client.ResourceView) bool { return !isTargetType(r.ID.Type()) },
+		fits: func(r client.ResourceView) bool { return a.isSource(r.Properties.Driver) },
 	})
 	return r.ID, err
 }
@@ -100,7 +108,7 @@ func (a *app) sources(ctx context.Context) ([]patchbay.ID, error) {
 	}
 	ids := []patchbay.ID{}
 	for _, r := range inventory {
-		if !isTargetType(r.ID.Type()) {
+		if a.isSource(r.Properties.Driver) {
 			ids = append(ids, r.ID)
 		}
 	}
@@ -267,40 +275,27 @@ func (a *app) target(ctx context.Context, k targetKind, t targetRef) (patchbay.I
 		}
 		if k.serves(id.Type()) {
 			// The resource alone: what is below it is found as for a name.
-			return a.complete(ctx, k, id, t.parts)
+			return a.complete(ctx, k, id, nil, t.parts)
 		}
 		if !k.fits(id) {
-			return "", patchbay.Errorf(patchbay.TargetTypeNotSupported, "%q is not the id of a %s target", t.id, k.name).
+			return "", patchbay.Errorf(patchbay.TargetTypeNotSupported, "%q is not the id of a %s target", t.id, k.word).
 				WithFix("the form is …/providers/%s", k.form())
 		}
 		return id, nil
 	}
 	name, rest, _ := strings.Cut(t.name, "/")
-	parts := t.parts
+	var named []string
 	if rest != "" {
-		named := strings.Split(rest, "/")
-		flagged := 0
-		for i := range k.parts {
-			if k.parts[i].flag != "" && flagged < len(named) {
-				if parts[k.parts[i].flag] != "" && parts[k.parts[i].flag] != named[flagged] {
-					return "", patchbay.Errorf(patchbay.InvalidArgument, "the target is %q, and --%s is %q", t.name, k.parts[i].flag, parts[k.parts[i].flag])
-				}
-				parts[k.parts[i].flag] = named[flagged]
-				flagged++
-			}
-		}
-		if flagged < len(named) {
-			return "", patchbay.Errorf(patchbay.InvalidArgument, "the target %q names more than a %s target has: %s", t.name, k.name, k.form())
-		}
+		named = strings.Split(rest, "/")
 	}
 	r, err := a.find(ctx, lookup{
-		what: k.product + " target", name: name, group: t.group, flag: "--target-id",
-		fits: func(r client.ResourceView) bool { return k.serves(r.ID.Type()) },
+		what: k.Title + " target", name: name, group: t.group, flag: "--target-id",
+		fits: a.serves(k),
 	})
 	if err != nil {
 		return "", err
 	}
-	return a.complete(ctx, k, r.ID, parts)
+	return a.complete(ctx, k, r.ID, named, t.parts)
 }
 
 // targetRef is how a command line names a target.
@@ -311,51 +306,78 @@ type targetRef struct {
 	parts map[string]string // by flag
 }
 
-// complete adds to a resource's id what the kind needs below it.
-func (a *app) complete(ctx context.Context, k targetKind, id patchbay.ID, parts map[string]string) (patchbay.ID, error) {
-	for _, p := range k.parts {
-		value := parts[p.flag]
-		switch {
-		case p.flag == "":
-			value = p.name
-		case value != "":
-		case p.name != "":
-			value = p.name
-		case a.interactive():
-			suggestion := ""
-			if p.own {
-				suggestion = id.Name()
-			}
-			var err error
-			value, err = a.asker.ask(ctx, "Which "+p.flag+" of "+clean(id.Name())+"?", suggestion, func(s string) error {
-				if s == "" {
-					return patchbay.Errorf(patchbay.InvalidArgument, "a %s is needed", p.flag)
+// serves reports of a resource whether it may have targets of the kind.
+func (a *app) serves(k targetKind) func(client.ResourceView) bool {
+	return func(r client.ResourceView) bool { return k.serves(r.ID.Type()) && !a.isSource(r.Properties.Driver) }
+}
+
+// complete adds to a resource's id what the kind needs below it: what was named
+// behind the resource, and by flag.
+func (a *app) complete(ctx context.Context, k targetKind, resource patchbay.ID, named []string, flags map[string]string) (patchbay.ID, error) {
+	form, ok := k.idOf(resource.Type())
+	if !ok {
+		return "", patchbay.Errorf(patchbay.TargetTypeNotSupported, "%s is no %s target", resource.Name(), k.word)
+	}
+	id := resource
+	for _, s := range form.Segments()[1:] {
+		name := s.Name
+		if !s.Fixed {
+			name = flags[s.Name]
+			if len(named) > 0 {
+				if name != "" && name != named[0] {
+					return "", patchbay.Errorf(patchbay.InvalidArgument, "the target is %q, and --%s is %q", resource.Name()+"/"+strings.Join(named, "/"), s.Name, name)
 				}
-				return nil
-			})
-			if err != nil {
-				return "", err
+				name, named = named[0], named[1:]
 			}
-		case p.own:
-			value = id.Name()
-			a.notef("using the %s %s of %s; --%s names another", p.flag, clean(value), clean(id.Name()), p.flag)
-		default:
-			return "", patchbay.Errorf(patchbay.TargetTypeNotSupported, "a %s target needs its %s", k.name, p.flag).
-				WithFix("name it: --%s NAME, or --target %s", p.flag, shortForm(k, id))
+			if name == "" {
+				var err error
+				if name, err = a.partOf(ctx, k, resource, form, s); err != nil {
+					return "", err
+				}
+			}
 		}
-		id = id.Child(p.segment, value)
+		id = id.Child(s.Type, name)
+	}
+	if len(named) > 0 {
+		return "", patchbay.Errorf(patchbay.InvalidArgument, "%q names more than a %s target has: %s", strings.Join(named, "/"), k.word, formOf(form))
 	}
 	return patchbay.ParseID(string(id))
 }
 
-func shortForm(k targetKind, id patchbay.ID) string {
-	s := id.Name()
-	for _, p := range k.parts {
-		if p.flag != "" {
-			s += "/" + strings.ToUpper(p.flag)
+// partOf is the name of a part of a target that was not named.
+func (a *app) partOf(ctx context.Context, k targetKind, resource patchbay.ID, form patchbay.TargetID, s patchbay.Segment) (string, error) {
+	own := s.Default == "@"
+	switch {
+	case s.Default != "" && !own:
+		return s.Default, nil
+	case a.interactive():
+		suggestion := ""
+		if own {
+			suggestion = resource.Name()
+		}
+		return a.asker.ask(ctx, "Which "+s.Name+" of "+clean(resource.Name())+"?", suggestion, needed(s.Name))
+	case own:
+		a.notef("using the %s %s of %s; --%s names another", s.Name, clean(resource.Name()), clean(resource.Name()), s.Name)
+		return resource.Name(), nil
+	}
+	short := resource.Name()
+	for _, s := range form.Segments()[1:] {
+		if !s.Fixed {
+			short += "/" + strings.ToUpper(s.Name)
 		}
 	}
-	return s
+	return "", patchbay.Errorf(patchbay.TargetTypeNotSupported, "a %s target needs its %s", k.word, s.Name).
+		WithFix("name it: --%s NAME, or --target %s", s.Name, short)
+}
+
+// needed refuses an empty answer.
+func needed(what string) func(string) error {
+	return func(s string) error {
+		if s == "" {
+			return patchbay.Errorf(patchbay.InvalidArgument, "%s is needed", article(what))
+		}
+		return nil
+	}
 }
 
 func sourceName(id patchbay.ID) string {

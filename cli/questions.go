@@ -3,19 +3,20 @@ package cli
 import (
 	"context"
 	"fmt"
-	"strings"
+	"strconv"
 
 	"patchbay.dev/patchbay"
 )
 
 // askKind lets the person choose among the targets that there are.
 func (a *app) askKind(ctx context.Context, f *connectFlags) (targetKind, error) {
+	all := targetKinds(a.shown())
 	if f.targetID != "" {
 		id, err := patchbay.ParseID(f.targetID)
 		if err != nil {
 			return targetKind{}, err
 		}
-		for _, k := range targetKinds {
+		for _, k := range all {
 			if k.fits(id) || k.serves(id.Type()) {
 				return k, nil
 			}
@@ -26,29 +27,37 @@ func (a *app) askKind(ctx context.Context, f *connectFlags) (targetKind, error) 
 	if err != nil {
 		return targetKind{}, err
 	}
+	type found struct {
+		kind targetKind
+		id   patchbay.ID
+	}
 	var choices []choice
-	kinds := map[string]targetKind{}
+	var values []found
 	for _, r := range inventory {
-		for _, k := range kindsOf(r.ID.Type()) {
-			key := k.name + " " + string(r.ID)
-			if _, again := kinds[string(r.ID)]; again && len(k.types) == 1 {
-				continue // postgres-flexible is postgres under another name
+		asked := map[string]bool{} // a kind under its first word
+		for _, k := range all {
+			if asked[k.Name] || !a.serves(k)(r) {
+				continue
 			}
-			kinds[key], kinds[string(r.ID)] = k, k
-			choices = append(choices, choice{fmt.Sprintf("%s  (%s, %s)", r.ID.Name(), k.product, r.ID.ResourceGroup()), key})
+			asked[k.Name] = true
+			choices = append(choices, choice{fmt.Sprintf("%s  (%s, %s)", r.ID.Name(), k.Title, r.ID.ResourceGroup()), strconv.Itoa(len(values))})
+			values = append(values, found{k, r.ID})
 		}
 	}
 	if len(choices) == 0 {
 		return targetKind{}, patchbay.Errorf(patchbay.ResourceNotFound, "no target is registered yet").
 			WithFix("patchbay resource add --help")
 	}
-	key, err := a.asker.choose(ctx, "Which target?", choices)
+	chosen, err := a.asker.choose(ctx, "Which target?", choices)
 	if err != nil {
 		return targetKind{}, err
 	}
-	k := kinds[key]
-	f.targetID, f.guided = strings.TrimPrefix(key, k.name+" "), true
-	return k, nil
+	at, err := strconv.Atoi(chosen)
+	if err != nil {
+		return targetKind{}, err
+	}
+	f.targetID, f.guided = string(values[at].id), true
+	return values[at].kind, nil
 }
 
 // askMissing asks for what create needs and was not given.
@@ -60,7 +69,7 @@ func (a *app) askMissing(ctx context.Context, k targetKind, f *connectFlags) err
 		}
 		if len(sources) == 0 {
 			return patchbay.Errorf(patchbay.ResourceNotFound, "no source is registered yet").
-				WithFix("patchbay resource add envfile NAME --path FILE")
+				WithFix("patchbay resource add --help")
 		}
 		var choices []choice
 		for _, id := range sources {
@@ -78,16 +87,16 @@ func (a *app) askMissing(ctx context.Context, k targetKind, f *connectFlags) err
 		}
 		var choices []choice
 		for _, r := range inventory {
-			if k.serves(r.ID.Type()) {
+			if a.serves(k)(r) {
 				choices = append(choices, choice{r.ID.Name() + "  (" + r.ID.ResourceGroup() + ")", string(r.ID)})
 			}
 		}
 		if len(choices) == 0 {
-			return patchbay.Errorf(patchbay.ResourceNotFound, "no %s target is registered yet", k.product).
+			return patchbay.Errorf(patchbay.ResourceNotFound, "no %s target is registered yet", k.Title).
 				WithFix("patchbay resource add --help")
 		}
 		f.guided = true
-		if f.targetID, err = a.asker.choose(ctx, "Which "+k.product+" target?", choices); err != nil {
+		if f.targetID, err = a.asker.choose(ctx, "Which "+k.Title+" target?", choices); err != nil {
 			return err
 		}
 	}
@@ -104,7 +113,7 @@ func (a *app) askMissing(ctx context.Context, k targetKind, f *connectFlags) err
 	}
 	if f.clientType == "" {
 		var choices []choice
-		for _, c := range k.client {
+		for _, c := range words(k.Clients) {
 			choices = append(choices, choice{c, c})
 		}
 		var err error

@@ -31,7 +31,7 @@ func (a *app) runUpdate(cmd *cobra.Command, k targetKind, f *connectFlags, args 
 		return err
 	}
 	if t := v.Properties.Target.ID; t != "" && !k.fits(t) {
-		return patchbay.Errorf(patchbay.InvalidArgument, "%s is not a connection to %s but to %s", shortName(id), k.name, t.Type())
+		return patchbay.Errorf(patchbay.InvalidArgument, "%s is not a connection to %s but to %s", shortName(id), k.word, t.Type())
 	}
 	if f.optsOut("auth") {
 		was, err := v.Spec()

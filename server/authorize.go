@@ -18,6 +18,7 @@ const (
 	inside               // at the scope, above it, or anywhere below: a container shows itself with what is in it
 	anywhere             // at any scope: what is no tenant's own
 	listed               // nowhere: a list at the root shows what the caller may read, which may be nothing
+	signedIn             // nowhere: it is the same for everybody, and in the documentation
 	byRecord             // at what the named record is about; the handler asks when it has read it
 	atServer             // at the server as a whole: the operator alone
 )
@@ -26,7 +27,7 @@ const (
 func (x *exchange) authorize() error {
 	scope := x.scope()
 	switch x.held {
-	case byRecord, listed:
+	case byRecord, listed, signedIn:
 		return nil
 	case atServer:
 		if x.caller.subject.Operator {
@@ -69,7 +70,7 @@ func (x *exchange) ask(who patchbay.Subject, action, reads string, scope patchba
 // visible reports whether who may know of the scope, by the same measure as
 // the route's GET.
 func (x *exchange) visible(who patchbay.Subject, reads string, scope patchbay.ID) bool {
-	if x.container && who.ID == x.caller.subject.ID {
+	if x.container { // and then it is the caller who is asked about
 		return x.within(scope, reads)
 	}
 	return x.may(who, reads, scope)
@@ -186,12 +187,12 @@ func (x *exchange) identified() connector.Caller {
 func (x *exchange) allow(action string, scope patchbay.ID) error {
 	reads, who := readsOf(scope), x.caller.subject
 	if a := x.server.opts.Access; a != nil {
-		tenant, known, err := a.TenantOf(x.ctx, scope)
+		tenant, _, err := a.TenantOf(x.ctx, scope)
 		if err != nil {
 			return err
 		}
 		var ok bool
-		if who, ok = x.caller.in(tenant); known && !ok {
+		if who, ok = x.caller.in(tenant); !ok { // nobody is in no tenant
 			return x.refuse(x.caller.subject, action, scope, false)
 		}
 	}

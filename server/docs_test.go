@@ -16,7 +16,7 @@ import (
 // request takes of what all share.
 var (
 	heldWords = map[hold]string{
-		atScope: "there", inside: "there or in it", anywhere: "anywhere", listed: "each item", byRecord: "its connection", atServer: "operator",
+		atScope: "there", inside: "there or in it", anywhere: "anywhere", listed: "each item", signedIn: "nowhere", byRecord: "its connection", atServer: "operator",
 	}
 	takesWords = map[cost]string{light: "", lists: "lists", dials: "speaks", wholeLog: "whole log"}
 )

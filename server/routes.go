@@ -157,6 +157,9 @@ var table = []entry{
 	{"Patchbay.Connector/settings", "/providers/Patchbay.Connector/settings", asGET, methods{
 		"GET": {own + "settings/read", anywhere, light, ours, (*Server).settingsTable},
 	}},
+	{"Patchbay.Connector/catalog", "/providers/Patchbay.Connector/catalog", asGET, methods{
+		"GET": {own + "catalog/read", signedIn, light, ours, (*Server).catalog},
+	}},
 
 	// The inventory.
 	{"Patchbay.Connector/resources", "/providers/Patchbay.Connector/resources", asGET, methods{

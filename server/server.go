@@ -52,6 +52,8 @@ type Options struct {
 	Access Access
 	// Audit takes the lines of what writes nothing else; nil: none is kept.
 	Audit Audit
+	// Catalog is what the server can connect, for its clients.
+	Catalog patchbay.Catalog
 	// Limits are how many requests are answered.
 	Limits Limits
 	// Grace is how long a request that began an operation waits for its end, so

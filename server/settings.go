@@ -38,6 +38,10 @@ func (s *Server) settingsTable(x *exchange) error {
 	})
 }
 
+// catalog answers what this server can connect. Clients make their commands and
+// forms of it, whatever release they are of.
+func (s *Server) catalog(x *exchange) error { return x.json(http.StatusOK, s.opts.Catalog) }
+
 func kindBody(k patchbay.TargetKind) any {
 	return map[string]any{
 		"name": k.Name, "title": k.Title, "types": k.Types(), "cli": k.Words,

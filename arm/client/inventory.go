@@ -64,6 +64,12 @@ func (c *Client) DeleteResource(ctx context.Context, id patchbay.ID) (existed bo
 	return status != http.StatusNoContent, err
 }
 
+// Catalog is what the server can connect.
+func (c *Client) Catalog(ctx context.Context) (v patchbay.Catalog, err error) {
+	_, _, err = c.send(ctx, request{method: http.MethodGet, path: ownProvider + "/catalog"}, &v)
+	return v, err
+}
+
 // Subscriptions lists them.
 func (c *Client) Subscriptions(ctx context.Context) ([]patchbay.Subscription, error) {
 	return all[patchbay.Subscription](ctx, c, "/subscriptions", nil)

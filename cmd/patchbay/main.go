@@ -10,12 +10,16 @@ import (
 	"os/signal"
 	"syscall"
 
+	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/cli"
 	"patchbay.dev/patchbay/internal/controlplane"
 	"patchbay.dev/patchbay/internal/demo"
 	"patchbay.dev/patchbay/internal/version"
 	"patchbay.dev/patchbay/server"
+	"patchbay.dev/patchbay/settings"
 )
+
+//go:generate go test -run TestDocumentationIsCurrent -update .
 
 func main() {
 	controlplane.IfChild()
@@ -32,9 +36,13 @@ func deps() cli.Deps {
 	return cli.Deps{
 		Serve:   serve,
 		Demo:    showDemo,
+		Catalog: catalog,
 		Version: cli.Version{Version: build.Version, Commit: build.Commit, Go: build.Go},
 	}
 }
+
+// catalog is what this build can connect. Its drivers open nothing.
+func catalog() patchbay.Catalog { return controlplane.Catalog(nil).Describe(settings.Kinds()) }
 
 func serve(ctx context.Context, o cli.ServeOptions) error {
 	log := logger(o.Stderr, o.LogFormat, o.LogLevel)

@@ -132,8 +132,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	watch := newMetrics(registry)
+	catalog := Catalog(hosts.NewLocal(rules, dir))
 	service := connector.New(connector.Options{
-		Records: records, Keys: keys, Catalog: Catalog(hosts.NewLocal(rules, dir)), Overlap: o.Overlap, Log: o.Log,
+		Records: records, Keys: keys, Catalog: catalog, Overlap: o.Overlap, Log: o.Log,
 		Rights: roles, Observe: watch.driverCalled, Isolate: probes,
 		Dialer: &net.Dialer{Timeout: dialTimeout, Control: rules.Control},
 	})
@@ -149,6 +150,7 @@ func Run(ctx context.Context, o Options) (err error) {
 
 	var running atomic.Bool
 	o.Server.Registry, o.Server.Log = registry, o.Log
+	o.Server.Catalog = catalog.Describe(settings.Kinds())
 	o.Server.Audit, o.Server.Access = audit.New(records, chain), roles
 	o.Server.Ready = func(context.Context) error {
 		if !running.Load() {

@@ -27,13 +27,13 @@ it. docs/external-targets.md says what each kind needs.`,
 		},
 		Properties: []patchbay.Field{
 			{Name: "values", Flag: "value", Type: patchbay.MapField, About: "what settings are made of and nothing else says: database, region, username…"},
-			{Name: "endpoints", Flag: "service-endpoint", Type: patchbay.MapField, About: "the endpoint of one kind of a resource that has several, kind=URL"},
+			{Name: "endpoints", Flag: "service-endpoint", Type: patchbay.MapField, Form: "KIND=URL", About: "the endpoint of one kind of a resource that has several"},
 			{Name: "tls.ca", Flag: "ca-file", Type: patchbay.FileField, About: "authorities that the server's certificate may be of, in PEM", Default: "the system's"},
 			{Name: "tls.serverName", Type: patchbay.TextField, About: "the name in the server's certificate", Default: "the endpoint's host"},
 			{Name: "tls.off", Flag: "no-tls", Type: patchbay.BoolField, About: "the service speaks in the clear, and its kind has no other word for it"},
 		},
 		Admin: []patchbay.Field{
-			{Name: adminName, Flag: "login", Type: patchbay.TextField, About: "the name of the login that connections get: a user, an access key id, the name of a key"},
+			{Name: adminName, Flag: "login", Type: patchbay.TextField, About: "the name of the login that connections get: a user, an access key id, the name of a key", Example: "app"},
 			{Name: adminSecret, Flag: "secret", Type: patchbay.TextField, About: "the login's secret", Secret: true},
 		},
 		Lacks: []patchbay.Lack{
@@ -69,6 +69,17 @@ it. docs/external-targets.md says what each kind needs.`,
 	for _, k := range kinds {
 		if base, resourceKind, ok := strings.Cut(k.Variant, "/"); ok {
 			add(k.Name, of[base], resourceKind)
+		}
+	}
+	// A kind that is only another way to connect is registered as what it is.
+	for _, k := range kinds {
+		if len(k.IDs) > 0 || k.Variant != "" {
+			continue
+		}
+		for _, word := range k.Words {
+			if at := slices.IndexFunc(d.Kinds, func(known patchbay.ResourceKind) bool { return known.Name == word }); at >= 0 {
+				add(k.Name, d.Kinds[at].Type, "")
+			}
 		}
 	}
 	slices.SortFunc(d.Kinds, func(a, b patchbay.ResourceKind) int { return strings.Compare(a.Name, b.Name) })
