@@ -72,6 +72,7 @@ func TestAnErrorSurvivesTheWire(t *testing.T) {
 	for _, e := range []*patchbay.Error{
 		{Code: patchbay.ResourceNotFound, Message: "there is no connection db"},
 		{Code: patchbay.TargetUnreachable, Op: "connect web to orders", Subject: "/subscriptions/s", Message: "no route", Fix: "patchbay connection validate web/db --fix", Transient: true},
+		{Code: patchbay.Timeout, Message: "come back", Transient: true},
 		{Code: patchbay.Conflict, Message: `with "quotes", <angles> and ünïcode`, Fix: "a"},
 	} {
 		body, err := Marshal(ErrorBody(e))

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -201,6 +202,27 @@ func TestAnExportIsALineAndAnInspectionIsNone(t *testing.T) {
 	if n := exports(); n != 1 {
 		t.Errorf("an export left %d lines", n)
 	}
+}
+
+// broken is an audit log that can't be read to its end.
+type broken struct{ *audit.Log }
+
+func (broken) Export(_ context.Context, _ store.AuditFilter, w io.Writer) (int64, error) {
+	n, _ := io.WriteString(w, "{}\n")
+	return int64(n), errors.New("the disk is gone")
+}
+
+// Its status is sent already: only a connection that breaks says that it is not
+// whole.
+func TestAnExportThatBreaksOffDoesNotLookWhole(t *testing.T) {
+	b, _, records := logged(t)
+	b.opts.Audit = broken{audit.New(records, store.NewChain(nil))}
+	defer func() {
+		if err, _ := recover().(error); !errors.Is(err, http.ErrAbortHandler) {
+			t.Errorf("it ends with %v", err)
+		}
+	}()
+	b.as("ours", "GET", "/providers/Patchbay.Connector/audit?api-version=2026-11-01&format=jsonl", "")
 }
 
 func TestVerifyOverTheWireSaysWhatIsWrong(t *testing.T) {

@@ -69,7 +69,7 @@ func (x *exchange) ask(who patchbay.Subject, action, reads string, scope patchba
 // visible reports whether who may know of the scope, by the same measure as
 // the route's GET.
 func (x *exchange) visible(who patchbay.Subject, reads string, scope patchbay.ID) bool {
-	if x.container && who.ID == x.caller.subject.ID {
+	if x.container { // and then it is the caller who is asked about
 		return x.within(scope, reads)
 	}
 	return x.may(who, reads, scope)
@@ -186,12 +186,12 @@ func (x *exchange) identified() connector.Caller {
 func (x *exchange) allow(action string, scope patchbay.ID) error {
 	reads, who := readsOf(scope), x.caller.subject
 	if a := x.server.opts.Access; a != nil {
-		tenant, known, err := a.TenantOf(x.ctx, scope)
+		tenant, _, err := a.TenantOf(x.ctx, scope)
 		if err != nil {
 			return err
 		}
 		var ok bool
-		if who, ok = x.caller.in(tenant); known && !ok {
+		if who, ok = x.caller.in(tenant); !ok { // nobody is in no tenant
 			return x.refuse(x.caller.subject, action, scope, false)
 		}
 	}

@@ -396,6 +396,29 @@ func (c *connecting) Put(ctx context.Context, r connector.PutRequest) (connector
 	return c.fake.Put(ctx, r)
 }
 
+// unsaid is a use case that answers a refusal at the target as it answers a
+// target that is not there.
+type unsaid struct{ connecting }
+
+func (u *unsaid) Put(ctx context.Context, r connector.PutRequest) (connector.Begun, error) {
+	begun, err := u.connecting.Put(ctx, r)
+	if patchbay.CodeOf(err) == patchbay.ResourceNotFound {
+		err = patchbay.Errorf(patchbay.TargetNotFound, "there is no such target")
+	}
+	return begun, err
+}
+
+func TestARefusalAtTheTargetIsInTheLogWhateverIsAnswered(t *testing.T) {
+	b, p := withPeople(t)
+	settle(t, b)
+	p.give(p.caller("web", testTenant), access.ServiceConnectorContributor, testWeb)
+	b.api = &unsaid{connecting{fake: b.fake, target: otherPG}}
+	w := b.as("web", "PUT", linkerDB, putDB)
+	if lines := p.heard(); w.Code != http.StatusBadRequest || len(lines) != 1 || lines[0].Action != connector.ActionConnect || lines[0].Resource != otherPG {
+		t.Errorf("%d %s, and in the log %+v", w.Code, w.Body, lines)
+	}
+}
+
 func TestAConnectionAcrossTenantsNeedsATokenOfEach(t *testing.T) {
 	b, p := withPeople(t)
 	settle(t, b)
@@ -447,6 +470,10 @@ func TestAConnectionAcrossTenantsNeedsATokenOfEach(t *testing.T) {
 		}
 		if strings.Contains(w.Body.String(), "token-of") {
 			t.Errorf("%s: a token is in the answer", tt.name)
+		}
+		// It says whose right, or which token, is the one that is missing.
+		if says := map[int]string{403: "reads (" + reads.ID, 401: auxiliaryHeader}[tt.want]; !strings.Contains(w.Body.String(), says) {
+			t.Errorf("%s: %s is not in %s", tt.name, says, w.Body)
 		}
 	}
 	if strings.Contains(b.logs.String(), "token-of-") {

@@ -104,18 +104,20 @@ func TestAClientThatGoesAwayIsNotWaitedFor(t *testing.T) {
 // TestAnAnswerIsNeverOfSomebodyElsesOperation: what the operation made was
 // changed again before it was read.
 func TestAnAnswerIsNeverOfSomebodyElsesOperation(t *testing.T) {
-	b := newBench(t, func(o *Options) { o.Grace = time.Hour })
-	answers := b.sent("PUT", linkerDB, putDB)
-	<-b.fake.entered
-	b.fake.mu.Lock()
-	op := b.fake.operation("op-1")
-	b.fake.finish(op, nil)
-	k := b.fake.connections[op.Connection.Key()]
-	k.Operation, k.State = "op-9", patchbay.Accepted
-	b.fake.mu.Unlock()
-	w := <-answers
-	if w.Header().Get("Azure-AsyncOperation") == "" {
-		t.Errorf("%d %s", w.Code, w.Body)
+	for _, state := range []patchbay.State{patchbay.Accepted, patchbay.Succeeded} {
+		b := newBench(t, func(o *Options) { o.Grace = time.Hour })
+		answers := b.sent("PUT", linkerDB, putDB)
+		<-b.fake.entered
+		b.fake.mu.Lock()
+		op := b.fake.operation("op-1")
+		b.fake.finish(op, nil)
+		k := b.fake.connections[op.Connection.Key()]
+		k.Operation, k.State = "op-9", state
+		b.fake.mu.Unlock()
+		w := <-answers
+		if w.Header().Get("Azure-AsyncOperation") == "" {
+			t.Errorf("%s: %d %s", state, w.Code, w.Body)
+		}
 	}
 }
 

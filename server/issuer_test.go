@@ -19,11 +19,20 @@ import (
 	"patchbay.dev/patchbay/access"
 	"patchbay.dev/patchbay/identity"
 	"patchbay.dev/patchbay/keyring"
+	"patchbay.dev/patchbay/store"
 	"patchbay.dev/patchbay/store/storetest"
 )
 
 // withIssuer is a server that signs principals in.
 func withIssuer(t *testing.T, with ...func(*Options)) (*bench, *people, *identity.Service) {
+	t.Helper()
+	s, _ := issuing(t)
+	b, p := withPeople(t, append(with, func(o *Options) { o.Issuer, o.Identity = s, s })...)
+	return b, p, s
+}
+
+// issuing is an issuer, and the records that it is on.
+func issuing(t *testing.T) (*identity.Service, *storetest.Memory) {
 	t.Helper()
 	records := storetest.NewMemory()
 	if err := records.PutTenant(t.Context(), patchbay.Tenant{ID: otherTenant, DisplayName: "contoso"}); err != nil {
@@ -38,8 +47,7 @@ func withIssuer(t *testing.T, with ...func(*Options)) (*bench, *people, *identit
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
-	b, p := withPeople(t, append(with, func(o *Options) { o.Issuer, o.Identity = s, s })...)
-	return b, p, s
+	return s, records
 }
 
 // ask makes a request that nobody has signed, with a form when there is one.
@@ -213,6 +221,68 @@ func TestTokensAndSecretsInTheClearAreRefused(t *testing.T) {
 	}
 }
 
+// What the operator does to a principal its tenant reads in its own log.
+func TestATenantsLogTellsWhatIsDoneToItsPrincipals(t *testing.T) {
+	issuer, records := issuing(t)
+	b, _ := withPeople(t, func(o *Options) { o.Issuer = issuer })
+	path := "/providers/Patchbay.Connector/principals/" + sampleGUID + "?api-version=2026-11-01"
+	if err := records.PutPrincipal(t.Context(), patchbay.Principal{ID: sampleGUID, Tenant: otherTenant, Name: "x", Kind: patchbay.GroupPrincipal}, store.Absent); err != nil {
+		t.Fatal(err)
+	}
+	tenant := otherTenant
+	for i, c := range [][2]string{{"PATCH", `{"name":"y"}`}, {"DELETE", ""}} {
+		if w := b.send(c[0], path, c[1]); w.Code != http.StatusOK {
+			t.Fatalf("%s: %d %s", c[0], w.Code, w.Body)
+		}
+		lines, err := records.AuditEntries(t.Context(), store.AuditFilter{Tenant: &tenant}, 0, 10)
+		if err != nil || len(lines) != i+1 || lines[i].Caller != operator.Name {
+			t.Errorf("%s: %+v (%v)", c[0], lines, err)
+		}
+	}
+}
+
+// Who may do everything in a tenant finds nothing of another: not its
+// principals, by whatever they are named, nor can it make or rename a tenant.
+func TestAnOwnerOfATenantReachesNoOther(t *testing.T) {
+	b, p, s := withIssuer(t)
+	b.opts.Identity = p
+	theirs, _, err := s.Create(t.Context(), identity.NewPrincipal{Tenant: otherTenant, Name: "deployer"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.give(p.caller("owner", testTenant), access.Owner, "/")
+	const principals = "/providers/Patchbay.Connector/principals"
+	for _, c := range []struct {
+		method, path, body string
+		status             int
+	}{
+		{"GET", principals + "?tenant=contoso", "", 404},
+		{"GET", principals + "?tenant=" + otherTenant, "", 404},
+		{"POST", principals + "?tenant=" + otherTenant, `{"name":"mole"}`, 404},
+		{"GET", principals + "/" + theirs.ID, "", 404},
+		{"GET", principals + "/" + theirs.AppID, "", 404},
+		{"PATCH", principals + "/" + theirs.ID, `{"disabled":true}`, 404},
+		{"POST", principals + "/" + theirs.ID + "/resetSecret", "{}", 404},
+		{"DELETE", principals + "/" + theirs.ID, "", 204}, // as of one that is not there
+		{"GET", "/v1.0/servicePrincipals/" + theirs.ID, "", 404},
+		{"GET", "/providers/Patchbay.Connector/tenants/" + otherTenant, "", 404},
+		{"PUT", "/providers/Patchbay.Connector/tenants/" + otherTenant, `{"displayName":"ours"}`, 404},
+		{"PUT", "/providers/Patchbay.Connector/tenants/" + sampleGUID, `{"displayName":"new"}`, 404},
+	} {
+		path := c.path + "?api-version=2026-11-01"
+		if strings.Contains(c.path, "?") {
+			path = c.path + "&api-version=2026-11-01"
+		}
+		w := b.as("owner", c.method, path, c.body)
+		if w.Code != c.status || strings.Contains(w.Body.String(), "deployer") || strings.Contains(w.Body.String(), "secret\"") {
+			t.Errorf("%s %s: %d %s", c.method, c.path, w.Code, w.Body)
+		}
+	}
+	if got, err := s.Get(t.Context(), otherTenant, theirs.ID); err != nil || got.Disabled || len(b.fake.tenants) != 2 || b.fake.tenants[1].DisplayName != "other" {
+		t.Errorf("something changed: %+v (%v), %+v", got, err, b.fake.tenants)
+	}
+}
+
 func TestPrincipalsOnTheWire(t *testing.T) {
 	b, _, s := withIssuer(t)
 	if w := b.send("POST", "/providers/Patchbay.Connector/principals?api-version=2026-11-01&tenant=nowhere", `{"name":"x"}`); w.Code != 404 {
@@ -291,6 +361,33 @@ func TestNamesAndIDsAreFoundAsInGraph(t *testing.T) {
 	}
 	if w := b.ask("GET", "/v1.0/servicePrincipals", ""); w.Code != 401 {
 		t.Error("without a token:", w.Code)
+	}
+}
+
+func TestGraphAnswersSoManyAndOfTheKindThatIsAskedFor(t *testing.T) {
+	issuer, records := issuing(t)
+	b, _ := withPeople(t, func(o *Options) { o.Issuer = issuer })
+	id := func(i int) string { return fmt.Sprintf("50000000-0000-0000-0000-%012x", i) }
+	ids := make([]string, maxGraphIDs+1)
+	for i := range ids {
+		ids[i] = id(i)
+		if err := records.PutPrincipal(t.Context(), patchbay.Principal{ID: id(i), Tenant: otherTenant, Name: id(i), Kind: patchbay.GroupPrincipal}, store.Absent); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var page struct{ Value []json.RawMessage }
+	w := b.send("GET", "/v1.0/groups", "")
+	if err := json.Unmarshal(w.Body.Bytes(), &page); err != nil || w.Code != http.StatusOK || len(page.Value) != maxGraphIDs {
+		t.Errorf("%d, %d groups (%v)", w.Code, len(page.Value), err)
+	}
+	if w := b.send("GET", "/v1.0/servicePrincipals/"+id(1), ""); w.Code != http.StatusNotFound {
+		t.Errorf("a group as a service principal: %d %s", w.Code, w.Body)
+	}
+	for n, status := range map[int]int{maxGraphIDs: http.StatusOK, maxGraphIDs + 1: http.StatusBadRequest} {
+		body, _ := json.Marshal(map[string]any{"ids": ids[:n]})
+		if w := b.send("POST", "/v1.0/directoryObjects/getByIds", string(body)); w.Code != status {
+			t.Errorf("%d ids: %d", n, w.Code)
+		}
 	}
 }
 

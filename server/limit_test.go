@@ -1,8 +1,10 @@
 package server
 
 import (
+	"context"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"testing"
@@ -10,6 +12,7 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/access"
+	"patchbay.dev/patchbay/store"
 )
 
 func TestACallerIsLimitedAndOthersAreNot(t *testing.T) {
@@ -43,6 +46,9 @@ func TestACallerIsLimitedAndOthersAreNot(t *testing.T) {
 	}
 	if w := b.as("calm", "GET", "/subscriptions", ""); w.Code != 200 {
 		t.Errorf("%d", w.Code)
+	}
+	if w := b.as("calm", "HEAD", testRG, ""); w.Header().Get("x-ms-ratelimit-remaining-subscription-reads") != "18" {
+		t.Errorf("HEAD is no read: %v", w.Header())
 	}
 	for range 100 {
 		if w := b.send("GET", "/subscriptions", ""); w.Code != 200 || w.Header().Get("x-ms-ratelimit-remaining-subscription-reads") != "" {
@@ -107,6 +113,43 @@ func TestAListCountsAsWhatItReads(t *testing.T) {
 	b.as("curious", "GET", path, "")
 	if w := b.as("curious", "GET", path, ""); w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") != "2" {
 		t.Errorf("%d %v", w.Code, w.Header())
+	}
+	// Of its tenant's thousand as well: three lists, three reads, and this one.
+	p.give(p.caller("calm", testTenant), access.Reader, testRG)
+	b.limiter.limits.Reads = 1000 // so that the tenant has less left
+	if got := b.as("calm", "GET", "/subscriptions", "").Header().Get("x-ms-ratelimit-remaining-subscription-reads"); got != "976" {
+		t.Errorf("the tenant has %s reads left", got)
+	}
+}
+
+// Looking for what is named costs what it reads, whether or not it is found.
+func TestALookupCountsAsWhatItReads(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	issuer, records := issuing(t)
+	b, p := withPeople(t, func(o *Options) {
+		o.Issuer, o.Limits = issuer, Limits{Reads: 2, TenantReads: 100}
+		o.Clock = func() time.Time { return now }
+	})
+	for i := range 500 {
+		b.fake.leftovers = append(b.fake.leftovers, patchbay.Leftover{ID: fmt.Sprintf("op-%d.revoke", i), Connection: patchbay.ID(otherRG).Linker("db")})
+	}
+	for i := range 200 {
+		who := patchbay.Principal{ID: fmt.Sprintf("50000000-0000-0000-0000-%012x", i), Tenant: otherTenant, Name: fmt.Sprint("p", i), Kind: patchbay.GroupPrincipal}
+		if err := records.PutPrincipal(t.Context(), who, store.Absent); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.give(p.caller("curious", otherTenant), access.Owner, "/")
+	left := func() string {
+		return b.as("curious", "GET", "/subscriptions", "").Header().Get("x-ms-ratelimit-remaining-subscription-reads")
+	}
+	b.as("curious", "DELETE", "/providers/Patchbay.Connector/leftovers/op-499.revoke?api-version=2026-11-01", "")
+	if got := left(); got != "14" { // of 20: five for the leftovers, and this one
+		t.Errorf("%s reads are left after a leftover", got)
+	}
+	b.as("curious", "GET", "/v1.0/servicePrincipals", "")
+	if got := left(); got != "10" { // one for the search, two for the principals, and this one
+		t.Errorf("%s reads are left after a search", got)
 	}
 }
 
@@ -213,6 +256,27 @@ func TestRefusalsAreWrittenAndFloodsAreSummedUp(t *testing.T) {
 	b.flushRefusals(t.Context())
 	if lines := p.heard(); len(lines) != 1 || !strings.HasPrefix(lines[0].Detail, "5 more") {
 		t.Errorf("at a stop: %+v", lines)
+	}
+}
+
+// obedient is an audit log that writes nothing for who has gone.
+type obedient struct{ *people }
+
+func (o obedient) AppendAudit(ctx context.Context, e patchbay.AuditEntry) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return o.people.AppendAudit(ctx, e)
+}
+
+func TestARefusalOfWhoHangsUpIsInTheLog(t *testing.T) {
+	b, p := withPeople(t)
+	b.opts.Audit = obedient{p}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	b.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "https://patchbay.test/subscriptions", nil).WithContext(ctx))
+	if lines := p.heard(); len(lines) != 1 {
+		t.Errorf("%+v", lines)
 	}
 }
 

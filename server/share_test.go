@@ -3,11 +3,13 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"patchbay.dev/patchbay"
@@ -154,6 +156,81 @@ func TestWhoMayNotWaitIsAnsweredAtOnce(t *testing.T) {
 	if held, waiting := b.shares[waits].Held(testTenant), b.shares[waits].Waiting(); held > waitsAtOnce/2 || waiting != 0 {
 		t.Errorf("%d wait, %d in line", held, waiting)
 	}
+}
+
+// crowded is a server all of whose places for previews are held by others of the
+// caller's tenant, and a request of the caller that waits for one.
+func crowded(t *testing.T) (b *bench, answer chan *httptest.ResponseRecorder) {
+	t.Helper()
+	b, p := withPeople(t, func(o *Options) { o.Limits = unlimited })
+	settle(t, b)
+	p.give(p.caller("late", testTenant), access.Owner, "/")
+	for i := 0; ; i++ {
+		now, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := b.shares[dials].Acquire(now, testTenant, strings.Repeat("x", i)); err != nil {
+			break
+		}
+	}
+	f := flood["previews"]
+	answer = make(chan *httptest.ResponseRecorder, 1)
+	go func() { answer <- b.as("late", f.method, testRG+f.path+"?api-version="+f.version, putDB) }()
+	return b, answer
+}
+
+func TestARequestWaitsForItsShareSoLongAndNoLonger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, answer := crowded(t)
+		synctest.Wait()
+		begun := time.Now()
+		if n := b.shares[dials].Waiting(); n != 1 {
+			t.Fatalf("%d wait", n)
+		}
+		w := <-answer
+		if w.Code != http.StatusTooManyRequests || time.Since(begun) != maxLine || b.shares[dials].Waiting() != 0 {
+			t.Errorf("%d after %s: %s", w.Code, time.Since(begun), w.Body)
+		}
+		b.stop()
+	})
+}
+
+func TestAStopSendsThoseInLineAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, answer := crowded(t)
+		synctest.Wait()
+		begun := time.Now()
+		b.stop()
+		if w := <-answer; w.Code != http.StatusServiceUnavailable || time.Since(begun) != 0 {
+			t.Errorf("%d after %s: %s", w.Code, time.Since(begun), w.Body)
+		}
+	})
+}
+
+// A body that comes slowly takes nobody's place.
+func TestASlowBodyHoldsNoPlace(t *testing.T) {
+	b := newBench(t)
+	settle(t, b)
+	f := flood["previews"]
+	body := &slowBody{Reader: strings.NewReader(putDB), held: func() int { return b.shares[f.cost].Held() }}
+	r := httptest.NewRequest(f.method, "https://patchbay.test"+testRG+f.path+"?api-version="+f.version, body)
+	r.Header.Set("Authorization", "Bearer "+b.Token().Reveal())
+	w := httptest.NewRecorder()
+	b.ServeHTTP(w, r)
+	if w.Code != http.StatusOK || body.reads == 0 || body.seen != 0 {
+		t.Errorf("%d, %d places were held while the body came", w.Code, body.seen)
+	}
+}
+
+type slowBody struct {
+	io.Reader
+	held        func() int
+	seen, reads int
+}
+
+func (b *slowBody) Read(p []byte) (int, error) {
+	b.reads++
+	b.seen = max(b.seen, b.held())
+	return b.Reader.Read(p)
 }
 
 // priced is an API that looks, in every call that is expensive, whether the

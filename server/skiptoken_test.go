@@ -67,8 +67,18 @@ func TestASkipTokenIsItsCallersAndItsLists(t *testing.T) {
 	p.give(p.caller("one", testTenant), access.Reader, testRG)
 	p.give(p.caller("two", testTenant), access.Reader, testRG)
 	const resources, operations = "/providers/Patchbay.Connector/resources?api-version=2026-11-01&$top=1", "/providers/Patchbay.Connector/operations?api-version=2026-11-01&$top=1"
+	const ofSub, ofGroup = "/subscriptions/" + testSub + "/resources?$top=1", testRG + "/resources?$top=1"
+	// Two tenants' callers may have one id, which an issuer of each gave them.
+	namesake := p.caller("namesake", otherTenant)
+	p.give(namesake, access.Reader, "/")
+	p.mu.Lock()
+	namesake.ID = p.subjects["token-of-one"].ID
+	p.subjects["token-of-namesake"] = namesake
+	p.mu.Unlock()
 	_, tokens := b.pages(t, "one", resources)
 	good := tokens[0]
+	_, tokens = b.pages(t, "one", ofSub)
+	goodOfSub := tokens[0]
 	for _, c := range []struct {
 		as, list, token string
 		code            int
@@ -77,6 +87,11 @@ func TestASkipTokenIsItsCallersAndItsLists(t *testing.T) {
 		{"two", resources, good, 400},
 		{"one", operations, good, 400},
 		{"one", resources, good[:len(good)-4], 400},
+		{"namesake", resources, good, 400},
+		{"one", ofSub, goodOfSub, 200},
+		{"one", strings.ToUpper(ofSub[:40]) + ofSub[40:], goodOfSub, 200},
+		{"one", ofGroup, goodOfSub, 400}, // the same route, of another scope
+		{"one", ofSub, good, 400},
 		{"one", resources, "AAAA", 400},
 		{"one", resources, otherPG, 400},
 	} {
