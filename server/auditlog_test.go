@@ -218,8 +218,8 @@ func TestAnExportThatBreaksOffDoesNotLookWhole(t *testing.T) {
 	b, _, records := logged(t)
 	b.opts.Audit = broken{audit.New(records, store.NewChain(nil))}
 	defer func() {
-		if p := recover(); p != http.ErrAbortHandler {
-			t.Errorf("it ends with %v", p)
+		if err, _ := recover().(error); !errors.Is(err, http.ErrAbortHandler) {
+			t.Errorf("it ends with %v", err)
 		}
 	}()
 	b.as("ours", "GET", "/providers/Patchbay.Connector/audit?api-version=2026-11-01&format=jsonl", "")

@@ -191,6 +191,7 @@ func (s *Server) forgetLeftover(x *exchange) error {
 // leftover asks whether the caller may do what the route does about the
 // leftover that the path names: at the connection that left it.
 func (x *exchange) leftover() error {
+	x.record = "leftover"
 	l, err := x.server.api.Leftover(x.ctx, x.path.Name)
 	if patchbay.CodeOf(err) == patchbay.ResourceNotFound {
 		return x.absent("")
