@@ -301,3 +301,21 @@ func TestWhoRunsAControlPlaneAsksWhetherItIsAChild(t *testing.T) {
 		}
 	}
 }
+
+// Whoever keeps records asks for the methods that it calls: then another store is
+// one line where it is opened.
+func TestNobodyNamesTheTypeOfAStore(t *testing.T) {
+	for _, s := range mustSources(t) {
+		if strings.HasPrefix(s.pkg, "store/") {
+			continue
+		}
+		ast.Inspect(s.ast, func(n ast.Node) bool {
+			if sel, ok := n.(*ast.SelectorExpr); ok && sel.Sel.Name == "Store" {
+				if x, ok := sel.X.(*ast.Ident); ok && x.Name == "sqlite" {
+					t.Errorf("%s names *sqlite.Store: ask for a small interface instead", s.path)
+				}
+			}
+			return true
+		})
+	}
+}
