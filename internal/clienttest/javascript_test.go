@@ -2,11 +2,13 @@ package clienttest
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
-
-	"os"
 )
 
 // javaScript is @azure/arm-servicelinker, in node.
@@ -19,22 +21,80 @@ func newJavaScript(cp *controlPlane, who credential) azureClient {
 	return javaScript{cp.spawn(env, node, filepath.Join("npm", "client.mjs"))}
 }
 
-// needNode is where node is. Without it or the packages the test is skipped,
-// or fails when PATCHBAY_TESTENV is "required".
+// needNode is a Node that Azure's packages run on: the one that is fetched with
+// them, or else the machine's own. Without either, or without the packages, the
+// test is skipped, or fails when PATCHBAY_TESTENV is "required".
 func needNode(t *testing.T) string {
 	t.Helper()
-	skip := t.Skipf
+	node, err := findNode(filepath.Join("npm", "node_modules"))
+	if err == nil {
+		return node
+	}
 	if os.Getenv("PATCHBAY_TESTENV") == "required" {
-		skip = t.Fatalf
+		t.Fatal(err)
+	}
+	t.Skip(err)
+	return ""
+}
+
+// oldestNode has crypto as a global, which Azure's packages take for granted.
+const oldestNode = 20
+
+func findNode(modules string) (string, error) {
+	if _, err := os.Stat(filepath.Join(modules, "@azure", "arm-servicelinker")); err != nil {
+		return "", errors.New("the packages of internal/clienttest/npm are not installed: `make deps` installs them")
+	}
+	fetched, err := filepath.Abs(filepath.Join(modules, ".bin", "node"))
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(fetched); err == nil {
+		return fetched, nil
 	}
 	node, err := exec.LookPath("node")
 	if err != nil {
-		skip("node is not installed: `make deps` installs it")
+		return "", errors.New("node is not installed: `make deps` installs it")
 	}
-	if _, err := os.Stat(filepath.Join("npm", "node_modules", "@azure", "arm-servicelinker")); err != nil {
-		skip("the packages of internal/clienttest/npm are not installed: `make deps` installs them")
+	said, err := exec.Command(node, "--version").Output() // v22.23.5
+	if err != nil {
+		return "", fmt.Errorf("%s --version: %w", node, err)
 	}
-	return node
+	var version int
+	if _, err := fmt.Sscanf(string(said), "v%d.", &version); err != nil || version < oldestNode {
+		return "", fmt.Errorf("%s is %s: Azure's packages want Node %d or later", node, strings.TrimSpace(string(said)), oldestNode)
+	}
+	return node, nil
+}
+
+func TestNodeIsTheOneThatIsFetchedOrNewEnough(t *testing.T) {
+	modules, path := t.TempDir(), t.TempDir()
+	t.Setenv("PATH", path)
+	program := func(file, version string) {
+		t.Helper()
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700),
+			os.WriteFile(file, []byte("#!/bin/sh\necho "+version+"\n"), 0o700)); err != nil { //nolint:gosec // a program
+			t.Fatal(err)
+		}
+	}
+	found := func(want, wrong string) {
+		t.Helper()
+		got, err := findNode(modules)
+		if got != want || (err != nil) != (wrong != "") || err != nil && !strings.Contains(err.Error(), wrong) {
+			t.Errorf("found %q, %v; want %q, and an error with %q", got, err, want, wrong)
+		}
+	}
+	own, fetched := filepath.Join(path, "node"), filepath.Join(modules, ".bin", "node")
+	found("", "packages of internal/clienttest/npm are not installed")
+	if err := os.MkdirAll(filepath.Join(modules, "@azure", "arm-servicelinker"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	found("", "node is not installed")
+	program(own, "v18.20.4")
+	found("", "is v18.20.4: Azure's packages want Node 20 or later")
+	program(own, "v20.20.2")
+	found(own, "")
+	program(fetched, "v22.23.5")
+	found(fetched, "")
 }
 
 func (j javaScript) create(ctx context.Context, source, name string, body map[string]any) (map[string]any, error) {
