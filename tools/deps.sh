@@ -7,8 +7,7 @@
 #   stores    Redis and MariaDB, as Debian has them
 #   npm       npm, and with it the other PostgreSQL versions and Azurite
 #             (internal/testenv/npm)
-#   node      node, and with it Azure's JavaScript SDK and the newer Node that this
-#             wants (internal/clienttest/npm)
+#   node      node, and Azure's JavaScript SDK for it (internal/clienttest/npm)
 #   az        the Azure command line, as Debian has it: half a gigabyte
 #   cc        a C compiler, which the race detector wants
 #
