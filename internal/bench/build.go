@@ -46,9 +46,9 @@ func benchBuild(ctx context.Context, out io.Writer, dir string) error {
 	if err != nil {
 		return err
 	}
-	t = newTable(out, "what would go with a dependency", "compiling", "code and data")
+	t = newTable(out, "what would go with a dependency", "compiling", "share of it", "code and data")
 	for _, w := range weights {
-		t.row(w.module, fmt.Sprintf("%.1f s", w.took.Seconds()), mb(w.size))
+		t.row(w.module, fmt.Sprintf("%.1f s", w.took.Seconds()), fmt.Sprintf("%.1f %%", 100*w.share), fmt.Sprintf("%.2f MB", float64(w.size)/1e6))
 	}
 	return t.flush()
 }
@@ -99,7 +99,8 @@ func (b built) command(ctx context.Context, args ...string) (*os.ProcessState, e
 type weight struct {
 	module string
 	took   time.Duration
-	size   int64 // in bytes
+	share  float64 // of what compiling all packages takes
+	size   int64   // in bytes
 }
 
 // listed is a package as go list describes it.
@@ -130,7 +131,9 @@ func (b built) weigh(ctx context.Context) ([]weight, error) {
 		return nil, err
 	}
 	direct := map[string]bool{}
+	var whole time.Duration
 	for _, p := range packages {
+		whole += took[p.ImportPath]
 		for _, i := range p.Imports {
 			if m := packages[i].Module; p.Module != nil && p.Module.Main && m != nil && !m.Main {
 				direct[m.Path] = true
@@ -148,6 +151,7 @@ func (b built) weigh(ctx context.Context) ([]weight, error) {
 				w.size += size[path]
 			}
 		}
+		w.share = w.took.Seconds() / max(whole.Seconds(), 1e-9)
 		all = append(all, w)
 	}
 	slices.SortFunc(all, func(a, b weight) int {
