@@ -38,7 +38,7 @@ help: ## list the targets
 
 .PHONY: test
 test: deps ## all tests, against real servers; fetches what they need
-	$(GO) test -p $(JOBS) -timeout 10m ./...
+	$(GO) test -p $(JOBS) -timeout 10m -json ./... | $(GO) run ./internal/tested
 
 .PHONY: build
 build: ## bin/patchbay, for this machine

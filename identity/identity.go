@@ -80,12 +80,8 @@ func New(ctx context.Context, o Options) (*Service, error) {
 	if o.Lifetime < time.Minute || o.Lifetime > 24*time.Hour || o.Rotation < 2*o.Lifetime {
 		return nil, patchbay.Errorf(patchbay.InvalidArgument, "a token's lifetime has to be a minute to a day, and a signing key's at least twice as long")
 	}
-	h, err := newHasher()
-	if err != nil {
-		return nil, err
-	}
 	s := &Service{
-		directory: o.Directory, lifetime: o.Lifetime, now: o.Clock, log: o.Log, hasher: h, brake: newBrake(), remembered: newRemembered(),
+		directory: o.Directory, lifetime: o.Lifetime, now: o.Clock, log: o.Log, hasher: newHasher(), brake: newBrake(), remembered: newRemembered(),
 		keys: &signingKeys{directory: o.Directory, ring: o.Keys, rotation: o.Rotation, keep: o.Lifetime + leeway, now: o.Clock, log: o.Log},
 	}
 	s.ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))

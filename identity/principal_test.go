@@ -1,6 +1,8 @@
 package identity
 
 import (
+	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -157,5 +159,32 @@ func TestAHashThatIsNotOursTakesNoMemory(t *testing.T) {
 		if _, err := parseHash(s); err == nil {
 			t.Errorf("%q is taken", s)
 		}
+	}
+}
+
+// TestAStartComputesNoHash: what stands for the secret of an unknown client costs
+// as much to compare as a real one, and a server that starts has not paid for it.
+func TestAStartComputesNoHash(t *testing.T) {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	h := newHasher()
+	runtime.ReadMemStats(&after)
+	if took := after.TotalAlloc - before.TotalAlloc; took >= hashMemory<<10 {
+		t.Errorf("a start takes %d bytes: as many as a hash", took)
+	}
+	made, err := parseHash(hashSecret("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h.dummy.matches("") {
+		t.Error("the dummy is the hash of something")
+	}
+	dummy := h.dummy
+	if len(dummy.salt) != len(made.salt) || len(dummy.sum) != len(made.sum) {
+		t.Error("the dummy has not the form of a real hash")
+	}
+	dummy.salt, dummy.sum, made.salt, made.sum = nil, nil, nil, nil
+	if !reflect.DeepEqual(dummy, made) {
+		t.Errorf("the dummy costs %+v, a real hash %+v", dummy, made)
 	}
 }

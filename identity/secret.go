@@ -67,15 +67,18 @@ type hasher struct {
 	pool      *fairshare.Pool
 	strangers *rate.Limiter
 	// dummy is compared with where there is nothing to compare with, so that an
-	// unknown client takes as long as a wrong secret.
+	// unknown client takes as long as a wrong secret. It is the hash of none.
 	dummy params
 }
 
-func newHasher() (*hasher, error) {
-	h := &hasher{pool: fairshare.New(hashesAtOnce, hashesInLine), strangers: rate.NewLimiter(strangersASecond, strangersAtOnce)}
-	var err error
-	h.dummy, err = parseHash(hashSecret(newSecret().Reveal()))
-	return h, err
+func newHasher() *hasher {
+	h := &hasher{
+		pool: fairshare.New(hashesAtOnce, hashesInLine), strangers: rate.NewLimiter(strangersASecond, strangersAtOnce),
+		dummy: newParams(),
+	}
+	h.dummy.sum = make([]byte, hashBytes)
+	_, _ = rand.Read(h.dummy.sum) // never fails
+	return h
 }
 
 // enter waits for a turn of who, in a share of the tenant's. leave has to be
@@ -113,10 +116,16 @@ func (h *hasher) hash(ctx context.Context, tenant string, secret patchbay.Secret
 }
 
 func hashSecret(secret string) string {
-	p := params{memory: hashMemory, passes: hashPasses, threads: hashThreads, salt: make([]byte, saltBytes), size: hashBytes}
-	_, _ = rand.Read(p.salt) // never fails
+	p := newParams()
 	p.sum = p.compute(secret)
 	return p.String()
+}
+
+// newParams are those of a hash that is made today.
+func newParams() params {
+	p := params{memory: hashMemory, passes: hashPasses, threads: hashThreads, salt: make([]byte, saltBytes), size: hashBytes}
+	_, _ = rand.Read(p.salt) // never fails
+	return p
 }
 
 // params are a hash with what it was made with, in the form that argon2's own

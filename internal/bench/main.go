@@ -1,7 +1,7 @@
 // Command bench measures Patchbay on this machine, and prints a small table
 // for each thing that it measures: what docs/performance.md reports.
 //
-//	go run ./internal/bench [-rounds N] [engine] [records] [connection] [probes] [floods] [memory]
+//	go run ./internal/bench [-rounds N] [engine] [records] [connection] [probes] [floods] [build] [memory]
 package main
 
 import (
@@ -40,7 +40,7 @@ func main() {
 		which = append(which, strings.Split(*only, ",")...)
 	}
 	if len(which) == 0 {
-		which = []string{"engine", "records", "connection", "probes", "floods", "memory"}
+		which = []string{"engine", "records", "connection", "probes", "floods", "build", "memory"}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -57,10 +57,12 @@ func main() {
 			err = benchProbes(ctx, os.Stdout, *rounds)
 		case "floods":
 			err = benchFloods(ctx, os.Stdout, *rounds)
+		case "build":
+			err = inTemp(ctx, benchBuild)
 		case "memory":
 			err = inTemp(ctx, benchMemory)
 		default:
-			err = errors.New("there is no such benchmark; there are engine, records, connection, probes, floods and memory")
+			err = errors.New("there is no such benchmark; there are engine, records, connection, probes, floods, build and memory")
 		}
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "bench %s: %v\n", name, err)

@@ -139,7 +139,7 @@ func TestTheSnippetForJavaScriptConnects(t *testing.T) {
 	t.Parallel()
 	node := needNode(t)
 	s := newShop(t)
-	s.connected(s.run("npm", []string{"NODE_EXTRA_CA_CERTS=" + s.ca}, node, "connect.mjs"), "AZURE_POSTGRESQL_HOST")
+	s.connected(s.run("npm", []string{"NODE_EXTRA_CA_CERTS=" + s.ca}, node[0], append(node[1:], "connect.mjs")...), "AZURE_POSTGRESQL_HOST")
 }
 
 func TestTheSnippetForGoConnects(t *testing.T) {

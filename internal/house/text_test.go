@@ -198,6 +198,12 @@ func TestEveryDependencyIsAccountedFor(t *testing.T) {
 			t.Errorf("%s: %s needs what for, and why this one", page, m[1])
 		}
 	}
+	linked, _, _ := strings.Cut(text(t, page), "\nIn tests only:")
+	for _, m := range regexp.MustCompile("(?m)^\\| `([^`]+)` .*$").FindAllStringSubmatch(linked, -1) {
+		if !regexp.MustCompile(`\| ([\d.]+ %, [\d.]+ MB|–) \|$`).MatchString(m[0]) {
+			t.Errorf("%s: %s is in the binary without its weight, as make bench BENCH='-only build' measures it", page, m[1])
+		}
+	}
 	for module := range direct {
 		if !listed[module] {
 			t.Errorf("%s is a direct dependency without a line in %s: what for, and why this one?", module, page)

@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	gocql "github.com/apache/cassandra-gocql-driver/v2"
-	"github.com/redis/go-redis/v9"
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
@@ -23,32 +22,6 @@ func portOf(at string) uint64 {
 	_, port, _ := net.SplitHostPort(at)
 	n, _ := strconv.ParseUint(port, 10, 16)
 	return n
-}
-
-func probeRedis(ctx context.Context, s *session) error {
-	database, err := strconv.Atoi(s.value("database"))
-	if err != nil || database < 0 {
-		return invalid("the database of Redis is not a number")
-	}
-	c := redis.NewClient(&redis.Options{
-		Addr: s.at, Username: s.value("username"), Password: s.value("password"), DB: database,
-		Dialer: s.secured, Protocol: 2, MaxRetries: -1, PoolSize: 1, DisableIdentity: true, ContextTimeoutEnabled: true,
-	})
-	defer func() { _ = c.Close() }()
-	err = c.Ping(ctx).Err()
-	switch {
-	case err == nil:
-		return nil
-	case says(err, "wrongpass", "noauth", "invalid password", "without any password configured", "invalid username-password"):
-		return s.refused(err)
-	case says(err, "noperm"):
-		return nil // it signed in, and may not ping
-	case says(err, "db index is out of range"):
-		return missing("database", strconv.Itoa(database))
-	case errors.As(err, new(redis.Error)):
-		return busy(s, "error of Redis")
-	}
-	return err
 }
 
 // secured dials with TLS where it comes first.
