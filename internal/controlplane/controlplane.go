@@ -16,6 +16,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/sdk/resource"
+	"go.opentelemetry.io/otel/sdk/trace"
+	semconv "go.opentelemetry.io/otel/semconv/v1.42.0"
 	"golang.org/x/sync/errgroup"
 
 	"patchbay.dev/patchbay"
@@ -25,6 +30,7 @@ import (
 	"patchbay.dev/patchbay/driver"
 	"patchbay.dev/patchbay/driver/sandbox"
 	"patchbay.dev/patchbay/hosts"
+	"patchbay.dev/patchbay/internal/version"
 	"patchbay.dev/patchbay/keyring"
 	"patchbay.dev/patchbay/saga"
 	"patchbay.dev/patchbay/server"
@@ -226,4 +232,28 @@ func prepare(dir string) error {
 		}
 	}
 	return nil
+}
+
+// traces sends spans to a collector, where there is one.
+func traces(ctx context.Context, endpoint string) (stop func(*slog.Logger), err error) {
+	if endpoint == "" {
+		return func(*slog.Logger) {}, nil
+	}
+	exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(endpoint))
+	if err != nil {
+		return nil, fmt.Errorf("traces to %s: %w", endpoint, err)
+	}
+	provider := trace.NewTracerProvider(
+		trace.WithBatcher(exporter),
+		trace.WithResource(resource.NewWithAttributes(semconv.SchemaURL,
+			semconv.ServiceName("patchbay"), semconv.ServiceVersion(version.Get().Version))),
+	)
+	otel.SetTracerProvider(provider)
+	return func(log *slog.Logger) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		if err := provider.Shutdown(ctx); err != nil {
+			log.WarnContext(ctx, "the last traces were not sent", "error", err)
+		}
+	}, nil
 }
