@@ -218,10 +218,7 @@ var bans = []ban{
 	{path: "testing", reason: "the flags of testing end up in the binary"},
 	{path: "unsafe", only: []string{"driver/sandbox"}, tests: true, reason: "nothing here needs it, but for a filter that the kernel is handed by its address"},
 	{path: "C", tests: true, reason: "one static binary, cross-built without a C compiler"},
-	{path: "modernc.org/…", only: []string{"store/sqlite"}, reason: "only the SQLite store knows SQLite"},
-	{path: "github.com/jackc/…", only: []string{"targets/postgres", "targets/external", "store/postgres"}, reason: "only what speaks to PostgreSQL knows its client"},
 	{path: "github.com/nats-io/nats-server/…", reason: "a NATS server is for the demonstration and the tests"},
-	{path: "github.com/nats-io/…", only: []string{"targets/nats", "targets/external"}, reason: "only what speaks to NATS knows its client"},
 	{path: "github.com/spf13/…", only: []string{"cli", "cmd/patchbay"}, reason: "only the command line has flags"},
 }
 
@@ -267,6 +264,43 @@ func TestTheDomainImportsTheStandardLibraryOnly(t *testing.T) {
 		for _, p := range s.imports() {
 			if first, _, _ := strings.Cut(p, "/"); strings.Contains(first, ".") {
 				t.Errorf("%s imports %s: the domain is what everybody depends on, so it depends on nobody", s.path, p)
+			}
+		}
+	}
+}
+
+// clients are the rooms whose libraries speak to a product: nobody else has them.
+var clients = []string{"targets/…", "sources/…", "networks/…", "store/sqlite", "store/postgres"}
+
+// common are modules that are no product's.
+var common = []string{"golang.org/x/…", "go.opentelemetry.io/…", "github.com/google/uuid"}
+
+// A product's library is known to what speaks to the product: what a driver or a
+// store imports, the rest of the product does not.
+func TestOnlyWhatSpeaksToAProductKnowsItsLibrary(t *testing.T) {
+	in := func(patterns []string, pkg string) bool {
+		return slices.ContainsFunc(patterns, func(p string) bool { return matches(p, pkg) })
+	}
+	theirs := map[string]string{} // import path to a driver that has it
+	all := mustSources(t)
+	for _, s := range all {
+		if s.test || s.pins() || !in(clients, s.pkg) {
+			continue
+		}
+		for _, p := range s.imports() {
+			first, _, _ := strings.Cut(p, "/")
+			if _, ours := local(p); strings.Contains(first, ".") && !ours && !in(common, p) {
+				theirs[p] = s.pkg
+			}
+		}
+	}
+	for _, s := range all {
+		if s.test || s.pins() || s.scaffold() || in(clients, s.pkg) {
+			continue
+		}
+		for _, p := range s.imports() {
+			if owner := theirs[p]; owner != "" {
+				t.Errorf("%s imports %s, the library of a product that %s speaks to", s.path, p, owner)
 			}
 		}
 	}
