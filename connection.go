@@ -19,7 +19,7 @@ type Connection struct {
 	Operation      string    `json:"operation"`  // the last operation's id
 	ETag           string    `json:"etag"`       // changes with every write of the record
 	Keys           []string  `json:"keys"`       // names of the settings that it owns on the source
-	Principal      string    `json:"principal"`  // the login that it owns on the target, "" when the login was given
+	Login          string    `json:"principal"`  // the login that it owns on the target, "" when the login was given
 	Message        string    `json:"message"`    // a warning that came with the last success
 	Created        time.Time `json:"created"`
 	CreatedBy      string    `json:"createdBy"`

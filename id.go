@@ -170,7 +170,7 @@ func (id ID) Linker(name string) ID {
 
 // Connector is the id of the local connection of that name in the location
 // that id is: …/providers/Microsoft.ServiceLinker/locations/{location}.
-func (id ID) Connector(name string) ID { return id.Child("connectors", name) }
+func (id ID) Local(name string) ID { return id.Child("connectors", name) }
 
 // Location is the id of a location in a resource group, which local
 // connections and their dryruns are in.
@@ -194,8 +194,8 @@ func (id ID) ConnectionSource() (source ID, name string, ok bool) {
 	return id.inLocation("connectors")
 }
 
-// IsConnector reports whether id is a local connection's.
-func (id ID) IsConnector() bool {
+// IsLocal reports whether id is a local connection's.
+func (id ID) IsLocal() bool {
 	_, _, ok := id.inLocation("connectors")
 	return ok
 }

@@ -20,16 +20,16 @@ func TestIDsOfConnections(t *testing.T) {
 	}{
 		{id: web.Linker("db"), source: web, name: "db"},
 		{id: ID(strings.ToUpper(string(web.Linker("db")))), source: ID(strings.ToUpper(string(web))), name: "DB"},
-		{id: at.Connector("db"), source: at, name: "db", connector: true},
+		{id: at.Local("db"), source: at, name: "db", connector: true},
 		{id: web.Child("providers/Microsoft.ServiceLinker/dryruns", "d"), name: "d", dryrun: web},
 		{id: at.Child("dryruns", "d"), name: "d", dryrun: at},
 		{id: at},
 		{id: web},
 		{id: rg},
-		{id: at.Connector("db").Child("x", "y")},
+		{id: at.Local("db").Child("x", "y")},
 	} {
 		source, name, ok := c.id.ConnectionSource()
-		if ok != (c.source != "") || source != c.source || ok && name != c.name || c.id.IsConnector() != c.connector {
+		if ok != (c.source != "") || source != c.source || ok && name != c.name || c.id.IsLocal() != c.connector {
 			t.Errorf("%s is a connection of %q: %q %q %v", c.id, c.source, source, name, ok)
 		}
 		of, name, ok := c.id.DryrunSource()
@@ -82,8 +82,8 @@ func FuzzParseID(f *testing.F) {
 		}
 		if source, name, ok := id.ConnectionSource(); ok {
 			made := source.Linker(name)
-			if id.IsConnector() {
-				made = source.Connector(name)
+			if id.IsLocal() {
+				made = source.Local(name)
 			}
 			if !made.Equal(id) {
 				t.Errorf("%q is %q of %q, which is %q", id, name, source, made)
@@ -119,7 +119,7 @@ func TestAConnectionIsFoundBehindAnyLetters(t *testing.T) {
 	for _, letters := range []string{strings.Repeat("Ⱥ", 80), strings.Repeat("K", 40), strings.Repeat("İ", 40), "ſſ"} {
 		group := ID("/subscriptions/s/resourceGroups/" + letters)
 		web := group + "/providers/Microsoft.Web/sites/web"
-		for _, c := range []struct{ id, source ID }{{web.Linker("db"), web}, {group.Location("local").Connector("db"), group.Location("local")}} {
+		for _, c := range []struct{ id, source ID }{{web.Linker("db"), web}, {group.Location("local").Local("db"), group.Location("local")}} {
 			if source, name, ok := c.id.ConnectionSource(); !ok || source != c.source || name != "db" {
 				t.Errorf("%s is %q of %q, %v", c.id, name, source, ok)
 			}

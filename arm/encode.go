@@ -129,7 +129,7 @@ func orNullTime(t time.Time) any {
 // version v knows of c, without any secret.
 func Linker(v Version, c patchbay.Connection) any {
 	typ := LinkerType
-	if c.ID.IsConnector() {
+	if c.ID.IsLocal() {
 		typ = ConnectorType
 	}
 	m := &members{version: v}
@@ -431,7 +431,7 @@ func own(c patchbay.Connection) any {
 	m := &members{version: V20261101}
 	m.ownSpec(c.Spec)
 	m.add("", "generation", c.Generation)
-	m.add("", "principal", orNull(c.Principal))
+	m.add("", "principal", orNull(c.Login))
 	m.add("", "operation", orNull(c.Operation))
 	keys := c.Keys
 	if keys == nil {

@@ -249,8 +249,8 @@ var heads = map[string]func(patchbay.ID) bool{
 	"id":           func(patchbay.ID) bool { return true },
 	"subscription": func(id patchbay.ID) bool { return strings.Count(string(id), "/") == 2 },
 	"group":        isGroup,
-	"linker":       func(id patchbay.ID) bool { return isConnection(id) && !id.IsConnector() },
-	"connector":    patchbay.ID.IsConnector,
+	"linker":       func(id patchbay.ID) bool { return isConnection(id) && !id.IsLocal() },
+	"connector":    patchbay.ID.IsLocal,
 	"source":       func(id patchbay.ID) bool { return !isConnection(id) },
 	"site":         IsSite,
 	"resource":     func(id patchbay.ID) bool { return strings.Contains(id.Type(), "/") && !isOurs(id) },
@@ -279,7 +279,7 @@ func headed(id patchbay.ID, kind string) Path {
 	case "linker":
 		return Path{Scope: source, Linker: source.Linker(name), Name: name}
 	case "connector":
-		return Path{Scope: source, Linker: source.Connector(name), Name: name}
+		return Path{Scope: source, Linker: source.Local(name), Name: name}
 	}
 	return Path{Scope: id}
 }

@@ -26,7 +26,7 @@ func (a *app) runCreate(cmd *cobra.Command, k targetKind, f *connectFlags, _ []s
 	if err != nil {
 		return during(err, "connect %s to %s", sourceName(id), targetShort(spec.Target.ID))
 	}
-	if err := a.finish(ctx, v, op, f.noWait); err != nil || !id.IsConnector() {
+	if err := a.finish(ctx, v, op, f.noWait); err != nil || !id.IsLocal() {
 		return err
 	}
 	a.notef("its settings: patchbay connection list-configuration %s   (or run with them: patchbay run --local --connection %s -- COMMAND)",

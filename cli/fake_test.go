@@ -317,7 +317,7 @@ func (f *fake) linker(w http.ResponseWriter, r *http.Request, body []byte) {
 		return
 	}
 	switch {
-	case action == "generateConfigurations" && !id.IsConnector(), action == "listConfigurations" && id.IsConnector():
+	case action == "generateConfigurations" && !id.IsLocal(), action == "listConfigurations" && id.IsLocal():
 		f.fail(w, 404, "InvalidResourceType", "there is nothing here", "")
 	case action == "generateConfigurations" && strings.Contains(id.Name(), "cache"):
 		f.ok(w, 200, map[string]any{"configurations": []map[string]any{
@@ -337,7 +337,7 @@ func (f *fake) linker(w http.ResponseWriter, r *http.Request, body []byte) {
 			{"name": "AZURE_POSTGRESQL_PASSWORD", "value": "‹password›", "secret": true},
 		}}
 		if strings.Contains(id.Name(), "problem") {
-			v["problems"] = []map[string]any{{"code": "DatabaseMissing", "message": "there is no database shop on orders", "fix": "create it first"}}
+			v["problems"] = []map[string]any{{"code": "ChildMissing", "message": "there is no database shop on orders", "fix": "create it first"}}
 		}
 		f.ok(w, 200, v)
 	case action == "validate":
@@ -413,7 +413,7 @@ func (f *fake) put(w http.ResponseWriter, r *http.Request, id patchbay.ID, doc m
 		"id": string(id), "name": id.Name(), "type": "microsoft.servicelinker/linkers", "properties": properties,
 	}
 	steps, status := []string{"plan", "principal", "probe", "settings", "verify"}, 201
-	if id.IsConnector() {
+	if id.IsLocal() {
 		steps = []string{"plan", "principal", "probe"}
 		f.linkers[id.Key()]["type"] = "microsoft.servicelinker/locations/connectors"
 		if r.Method == http.MethodPatch {

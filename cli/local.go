@@ -80,7 +80,7 @@ func (a *app) locationOf(ctx context.Context, group patchbay.ID) (string, error)
 // location.
 func connectionOf(home patchbay.ID, name string) patchbay.ID {
 	if client.IsLocation(home) {
-		return home.Connector(name)
+		return home.Local(name)
 	}
 	return home.Linker(name)
 }

@@ -110,7 +110,7 @@ func shortName(id patchbay.ID) string {
 	if !ok {
 		return string(id)
 	}
-	if id.IsConnector() {
+	if id.IsLocal() {
 		return localName(id)
 	}
 	return source.Name() + "/" + name

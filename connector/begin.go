@@ -35,14 +35,14 @@ type input struct {
 
 // The names of steps. They are stored in plans: never rename one.
 const (
-	stepPlan      = "plan"
-	stepPrincipal = "principal"
-	stepProbe     = "probe"
-	stepSettings  = "settings"
-	stepRestart   = "restart"
-	stepVerify    = "verify"
-	stepRevoke    = "revoke"
-	stepValidate  = "validate"
+	stepPlan     = "plan"
+	stepLogin    = "principal"
+	stepProbe    = "probe"
+	stepSettings = "settings"
+	stepRestart  = "restart"
+	stepVerify   = "verify"
+	stepRevoke   = "revoke"
+	stepValidate = "validate"
 )
 
 // Put implements [API].
@@ -298,7 +298,7 @@ func steps(kind patchbay.OperationKind, in input) []string {
 		if len(in.Connection.Keys) > 0 {
 			plan = append(plan, stepSettings, stepRestart)
 		}
-		if in.Connection.Principal != "" {
+		if in.Connection.Login != "" {
 			plan = append(plan, stepRevoke)
 		}
 		return plan
@@ -307,15 +307,15 @@ func steps(kind patchbay.OperationKind, in input) []string {
 	}
 	plan := []string{stepPlan}
 	if authenticates(spec) {
-		plan = append(plan, stepPrincipal, stepProbe)
+		plan = append(plan, stepLogin, stepProbe)
 	}
-	if !in.Want.ID.IsConnector() && (configures(spec) || len(in.Connection.Keys) > 0) {
+	if !in.Want.ID.IsLocal() && (configures(spec) || len(in.Connection.Keys) > 0) {
 		plan = append(plan, stepSettings, stepRestart)
 	}
 	switch {
 	case kind == patchbay.OpValidate:
 		plan = append(plan, stepValidate)
-	case in.Connection.Principal != "":
+	case in.Connection.Login != "":
 		plan = append(plan, stepVerify, stepRevoke)
 	default:
 		plan = append(plan, stepVerify)
@@ -365,7 +365,7 @@ func (s *Service) submit(ctx context.Context, b begin) (Begun, error) {
 		Plan: steps(kind, in), Input: body, Sealed: sealed, By: b.caller.Name, Act: act,
 		Silent: kind == patchbay.OpValidate && !in.Fix,
 	}
-	if kind == patchbay.OpDelete && in.Connection.Principal == "" {
+	if kind == patchbay.OpDelete && in.Connection.Login == "" {
 		sub.Target = "" // nothing is done there, so it need not have room
 	}
 	shown := in.Want

@@ -40,7 +40,7 @@ func TestARequestThatAnotherWasFasterThanBeginsFromWhatThatMade(t *testing.T) {
 	w.want(w.put(w.spec()), patchbay.Done, "")
 	engine.first = func() { w.want(w.put(reader), patchbay.Done, "") }
 	w.want(w.put(w.spec()), patchbay.Done, "")
-	if c := mustGet(t, w); c.Generation != 4 || !slices.Equal(w.broker.names(), []string{c.Principal}) {
+	if c := mustGet(t, w); c.Generation != 4 || !slices.Equal(w.broker.names(), []string{c.Login}) {
 		t.Errorf("generation %d; the target has %v", c.Generation, w.broker.names())
 	}
 }
@@ -69,13 +69,13 @@ func TestADeleteThatRunsIsTheOneThatIsAskedFor(t *testing.T) {
 func TestALoginIsOfTheServerThatItIsOn(t *testing.T) {
 	w := newWorld(t)
 	w.want(w.put(w.spec()), patchbay.Done, "")
-	before := mustGet(t, w).Principal
+	before := mustGet(t, w).Login
 	another := w.group.Child("providers/Microsoft.DBforPostgreSQL/flexibleServers", "another")
 	w.register(patchbay.Resource{ID: another}, driver.Secrets{"password": patchbay.NewSecret("admin's")})
 	moved := w.spec()
 	moved.Target.ID = another.Child("databases", "shop")
 	w.want(w.put(moved), patchbay.Done, "")
-	if now := mustGet(t, w).Principal; now == before || !slices.Equal(w.broker.names(), []string{now}) {
+	if now := mustGet(t, w).Login; now == before || !slices.Equal(w.broker.names(), []string{now}) {
 		t.Errorf("%s became %s; the target has %v", before, now, w.broker.names())
 	}
 }

@@ -198,10 +198,10 @@ func TestPatchChangesWhatItNames(t *testing.T) {
 			return now.Spec.Client == "none" && now.Spec.Auth.Name == "dba" && w.app.read()["AZURE_POSTGRESQL_PASSWORD"] == "given-pass"
 		}},
 		{"the login, to one of its own", func(s *patchbay.Spec) error { s.Auth = registered(); return nil }, func(now patchbay.Connection) bool {
-			return now.Principal != "" && slices.Equal(w.broker.names(), []string{now.Principal})
+			return now.Login != "" && slices.Equal(w.broker.names(), []string{now.Login})
 		}},
 		{"the access", func(s *patchbay.Spec) error { s.Access = patchbay.Reader; return nil }, func(now patchbay.Connection) bool {
-			return now.Spec.Access == patchbay.Reader && slices.Equal(w.broker.names(), []string{now.Principal})
+			return now.Spec.Access == patchbay.Reader && slices.Equal(w.broker.names(), []string{now.Login})
 		}},
 		{"the settings away", func(s *patchbay.Spec) error {
 			s.Configuration = &patchbay.ConfigurationInfo{Action: patchbay.OptOut}
@@ -224,7 +224,7 @@ func TestPatchChangesWhatItNames(t *testing.T) {
 	w.app.failWrite = patchbay.Errorf(patchbay.SettingsUnwritable, "read-only")
 	old := mustGet(t, w)
 	w.want(w.end(patch(PutRequest{}, func(s *patchbay.Spec) error { s.Configuration = nil; return nil })), patchbay.Undone, patchbay.SettingsUnwritable)
-	if now := mustGet(t, w); now.Spec.Configuration == nil || now.Principal != old.Principal || now.State != patchbay.Succeeded {
+	if now := mustGet(t, w); now.Spec.Configuration == nil || now.Login != old.Login || now.State != patchbay.Succeeded {
 		t.Errorf("after a patch that was undone: %+v", now)
 	}
 }
@@ -233,7 +233,7 @@ func TestQuotasHold(t *testing.T) {
 	w := newLimitedWorld(t, Limits{ConnectionsPerSource: 2, ConnectionsPerSubscription: 3, ResourcesPerSubscription: 3})
 	site := w.group.Child("providers/Microsoft.Web/sites", "web")
 	place := w.group.Location("local")
-	for i, id := range []patchbay.ID{site.Linker("a"), site.Linker("b"), place.Connector("c")} {
+	for i, id := range []patchbay.ID{site.Linker("a"), site.Linker("b"), place.Local("c")} {
 		w.linker = id
 		w.want(w.put(w.spec()), patchbay.Done, "")
 		if i == 1 {
@@ -242,16 +242,16 @@ func TestQuotasHold(t *testing.T) {
 			}
 		}
 	}
-	if _, err := w.Put(t.Context(), PutRequest{ID: place.Connector("d"), Spec: w.spec(), Caller: w.caller}); patchbay.CodeOf(err) != patchbay.QuotaExceeded {
+	if _, err := w.Put(t.Context(), PutRequest{ID: place.Local("d"), Spec: w.spec(), Caller: w.caller}); patchbay.CodeOf(err) != patchbay.QuotaExceeded {
 		t.Errorf("a fourth of the subscription = %v", err)
 	}
-	p, err := w.Preview(t.Context(), PutRequest{ID: place.Connector("d"), Spec: w.spec(), Caller: w.caller})
+	p, err := w.Preview(t.Context(), PutRequest{ID: place.Local("d"), Spec: w.spec(), Caller: w.caller})
 	if err != nil || len(p.Problems) != 1 || p.Problems[0].Code != patchbay.QuotaExceeded {
 		t.Errorf("preview = %+v, %v", p, err)
 	}
 	w.want(w.put(w.spec()), patchbay.Done, "") // what is there may be updated
 	w.want(w.end(w.Delete(t.Context(), w.linker, w.caller, "")), patchbay.Done, "")
-	w.linker = place.Connector("d")
+	w.linker = place.Local("d")
 	w.want(w.put(w.spec()), patchbay.Done, "")
 
 	w.registerRedis("")

@@ -19,7 +19,7 @@ func (s *Service) Configurations(ctx context.Context, id patchbay.ID, caller Cal
 	if err != nil {
 		return nil, err
 	}
-	if id.IsConnector() {
+	if id.IsLocal() {
 		return s.Generate(ctx, id, nil, caller)
 	}
 	if held.Written == nil {

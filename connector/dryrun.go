@@ -39,7 +39,7 @@ func connectionOf(id patchbay.ID) (patchbay.ID, error) {
 	case !ok:
 		return "", patchbay.Errorf(patchbay.InvalidResourceID, "%q is not the id of a dryrun", clip(string(id), 200))
 	case isLocation(of):
-		return of.Connector(name), nil
+		return of.Local(name), nil
 	}
 	return of.Linker(name), nil
 }
@@ -106,10 +106,10 @@ func effects(pv Preview, connection patchbay.ID, spec patchbay.Spec) []patchbay.
 	source, _, _ := connection.ConnectionSource()
 	target := spec.Target.ID
 	kinds := map[string]patchbay.DryrunPreview{
-		stepPrincipal: {Kind: "configAuth", Action: "provide the login", Scope: target},
-		stepSettings:  {Kind: "configConnection", Action: "write settings", Scope: source},
-		stepRestart:   {Kind: "configConnection", Action: "restart", Scope: source},
-		stepRevoke:    {Kind: "configAuth", Action: "revoke the old login", Scope: target},
+		stepLogin:    {Kind: "configAuth", Action: "provide the login", Scope: target},
+		stepSettings: {Kind: "configConnection", Action: "write settings", Scope: source},
+		stepRestart:  {Kind: "configConnection", Action: "restart", Scope: source},
+		stepRevoke:   {Kind: "configAuth", Action: "revoke the old login", Scope: target},
 	}
 	list := []patchbay.DryrunPreview{}
 	for _, step := range pv.Steps {

@@ -35,8 +35,8 @@ func TestADryrunIsThePlanAndChangesNothing(t *testing.T) {
 		made patchbay.ID
 		want []string
 	}{
-		{site, site.Linker("orders"), []string{stepPrincipal, stepSettings, stepRestart}},
-		{w.group.Location("local"), w.group.Location("local").Connector("orders"), []string{stepPrincipal}},
+		{site, site.Linker("orders"), []string{stepLogin, stepSettings, stepRestart}},
+		{w.group.Location("local"), w.group.Location("local").Local("orders"), []string{stepLogin}},
 	} {
 		id := c.of.Child("providers/Microsoft.ServiceLinker/dryruns", "orders")
 		if isLocation(c.of) {
@@ -107,7 +107,7 @@ func TestADryrunNamesWhatItsCallerLacks(t *testing.T) {
 	}
 	local := w.group.Location("local")
 	d = w.dryrun(local.Child("dryruns", "dev"), w.spec(), nobody)
-	if len(d.Missing) != 2 || d.Missing[0].Actions[0] != "Microsoft.ServiceLinker/locations/connectors/write" || !d.Missing[0].Scope.Equal(local.Connector("dev")) {
+	if len(d.Missing) != 2 || d.Missing[0].Actions[0] != "Microsoft.ServiceLinker/locations/connectors/write" || !d.Missing[0].Scope.Equal(local.Local("dev")) {
 		t.Errorf("dryrun = %+v", d)
 	}
 	// A target that one may not even read is not there.
@@ -134,7 +134,7 @@ func TestADryrunTellsWhatIsInTheWay(t *testing.T) {
 		edit func(*patchbay.Spec)
 		code patchbay.Code
 	}{
-		"no database":  {func(s *patchbay.Spec) { s.Target.ID = s.Target.ID.Parent().Child("databases", "missing") }, patchbay.DatabaseMissing},
+		"no database":  {func(s *patchbay.Spec) { s.Target.ID = s.Target.ID.Parent().Child("databases", "missing") }, patchbay.ChildMissing},
 		"no target":    {func(s *patchbay.Spec) { s.Target.ID = s.Target.ID.Parent() + "x/databases/shop" }, patchbay.TargetNotFound},
 		"half a login": {func(s *patchbay.Spec) { s.Auth.Name = "dba" }, patchbay.InvalidArgument},
 		"client type":  {func(s *patchbay.Spec) { s.Client = "cobol" }, patchbay.InvalidArgument},

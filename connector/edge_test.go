@@ -162,14 +162,14 @@ func TestALeftoverIsNeverTheLoginInUse(t *testing.T) {
 	}
 	w.app.failWrite, w.broker.failRemove = nil, nil
 	w.want(w.put(reader), patchbay.Done, "")
-	if now := mustGet(t, w); strings.HasSuffix(left[0].What, now.Principal) {
-		t.Errorf("the login in use, %s, is also the leftover %q", now.Principal, left[0].What)
+	if now := mustGet(t, w); strings.HasSuffix(left[0].What, now.Login) {
+		t.Errorf("the login in use, %s, is also the leftover %q", now.Login, left[0].What)
 	}
 	if _, err := w.sweep(); err != nil {
 		t.Fatal(err)
 	}
-	if now := mustGet(t, w); !slices.Equal(w.broker.names(), []string{now.Principal}) {
-		t.Errorf("the target has %v, and %s is in use", w.broker.names(), now.Principal)
+	if now := mustGet(t, w); !slices.Equal(w.broker.names(), []string{now.Login}) {
+		t.Errorf("the target has %v, and %s is in use", w.broker.names(), now.Login)
 	}
 }
 
@@ -243,8 +243,8 @@ func TestAStrayInUseOfALiveConnectionStays(t *testing.T) {
 	w.want(w.put(w.spec()), patchbay.Done, "")
 	c := mustGet(t, w)
 	newer := driver.Mark{UID: c.UID, Generation: 7, Connection: c.ID}
-	name := principalName(newer)
-	w.broker.principals[name] = driver.PrincipalRequest{Mark: newer, Name: name}
+	name := loginName(newer)
+	w.broker.logins[name] = driver.LoginRequest{Mark: newer, Name: name}
 	w.broker.sessions[name] = 1
 	result, err := w.sweep()
 	if err != nil || len(result.Removed) > 0 || len(result.Left) != 1 || !strings.Contains(result.Left[0].Why, "1 open session") {
@@ -295,8 +295,8 @@ func TestTwoCreatesOfOneNameAreOneConnection(t *testing.T) {
 			w.want(w.end(b, nil), patchbay.Done, "")
 		}
 	}
-	if c := mustGet(t, w); !slices.Equal(w.broker.names(), []string{c.Principal}) {
-		t.Errorf("the target has %v, the record %s", w.broker.names(), c.Principal)
+	if c := mustGet(t, w); !slices.Equal(w.broker.names(), []string{c.Login}) {
+		t.Errorf("the target has %v, the record %s", w.broker.names(), c.Login)
 	}
 }
 
@@ -366,7 +366,7 @@ func TestATargetThatMovedIsFoundAndFollowed(t *testing.T) {
 		t.Errorf("%+v", r.Checks)
 	}
 	w.want(w.put(w.spec()), patchbay.Done, "")
-	if now := mustGet(t, w); now.Principal != before.Principal || !w.validated(false).Available() {
-		t.Errorf("%s became %s", before.Principal, now.Principal)
+	if now := mustGet(t, w); now.Login != before.Login || !w.validated(false).Available() {
+		t.Errorf("%s became %s", before.Login, now.Login)
 	}
 }

@@ -184,7 +184,7 @@ func TestAnEndpointNeedsALoginThatIsGiven(t *testing.T) {
 
 func TestAnEndpointIsAskedForAtTheSource(t *testing.T) {
 	w := newWorld(t)
-	for _, id := range []patchbay.ID{w.linker, w.group.Location("local").Connector("dev")} {
+	for _, id := range []patchbay.ID{w.linker, w.group.Location("local").Local("dev")} {
 		of, _, _ := id.ConnectionSource()
 		var asked []string
 		caller := w.caller

@@ -15,23 +15,23 @@ import (
 const fabricKind = "fabric-sql"
 
 // login is whose login a connection has. The words are stored.
-type login string
+type loginKind string
 
 const (
-	loginNone       login = ""
-	loginOwn        login = "own"        // Patchbay made it
-	loginGiven      login = "given"      // the caller gave it
-	loginRegistered login = "registered" // it was given with the target's registration
-	loginIdentity   login = "identity"   // an identity or a service principal, which others grant its rights
+	loginNone       loginKind = ""
+	loginOwn        loginKind = "own"        // Patchbay made it
+	loginGiven      loginKind = "given"      // the caller gave it
+	loginRegistered loginKind = "registered" // it was given with the target's registration
+	loginIdentity   loginKind = "identity"   // an identity or a service principal, which others grant its rights
 )
 
 // whose is the login of a connection, also of one that was made before this
 // was stored.
-func (h holding) whose() login {
+func (h holding) whose() loginKind {
 	switch {
-	case h.Login != loginNone:
-		return h.Login
-	case h.Principal != nil:
+	case h.LoginKind != loginNone:
+		return h.LoginKind
+	case h.Login != nil:
 		return loginOwn
 	case len(h.Given) > 0:
 		return loginGiven
@@ -83,7 +83,7 @@ func movedAway(c patchbay.Connection, was, is string) error {
 }
 
 // loginOf is whose login a connection has with that spec and those secrets.
-func loginOf(p parties, spec patchbay.Spec, given map[string]string) login {
+func loginOf(p parties, spec patchbay.Spec, given map[string]string) loginKind {
 	switch {
 	case !authenticates(spec):
 		return loginNone

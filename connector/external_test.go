@@ -89,7 +89,7 @@ func TestExternalLoginsBecomeEachOther(t *testing.T) {
 		name   string
 		auth   func() *patchbay.Auth
 		holds  string // in the settings
-		login  login
+		login  loginKind
 		result patchbay.CheckResult // of the authentication
 	}{
 		{"registered", registered, "registered-pass", loginRegistered, patchbay.Success},
@@ -110,7 +110,7 @@ func TestExternalLoginsBecomeEachOther(t *testing.T) {
 				w.want(w.put(w.cache(to.auth())), patchbay.Done, "")
 				c := mustGet(t, w)
 				held, err := w.openHolding(c)
-				if err != nil || held.whose() != to.login || c.Principal != "" || c.Spec.Access != "" {
+				if err != nil || held.whose() != to.login || c.Login != "" || c.Spec.Access != "" {
 					t.Errorf("%+v holds the login %q, %v", c, held.whose(), err)
 				}
 				if got := all(w.app.read()); !strings.Contains(got, to.holds) {
@@ -182,7 +182,7 @@ func TestAServicePrincipalIsWhatItsCallerSaid(t *testing.T) {
 			t.Errorf("the source lacks %s:\n%s", part, got)
 		}
 	}
-	// Left out of an update, the secret is kept; of another principal it is not.
+	// Left out of an update, the secret is kept; of another login it is not.
 	w.want(w.put(w.cache(servicePrincipal(""))), patchbay.Done, "")
 	if !strings.Contains(all(w.app.read()), "sp s3cret") {
 		t.Error("the secret was not kept")
@@ -190,7 +190,7 @@ func TestAServicePrincipalIsWhatItsCallerSaid(t *testing.T) {
 	other := w.cache(servicePrincipal(""))
 	other.Auth.ClientID = "44444444-4444-4444-4444-444444444444"
 	if _, err := w.Put(t.Context(), PutRequest{ID: w.linker, Spec: other, Caller: w.caller}); patchbay.CodeOf(err) != patchbay.InvalidArgument {
-		t.Errorf("another principal with the old one's secret: %v", err)
+		t.Errorf("another login with the old one's secret: %v", err)
 	}
 	w.want(w.end(w.Rotate(t.Context(), RotateRequest{ID: w.linker, Secret: patchbay.NewSecret("sp n3w"), Caller: w.caller})), patchbay.Done, "")
 	if got := all(w.app.read()); !strings.Contains(got, "sp n3w") || strings.Contains(got, "sp s3cret") {
@@ -331,7 +331,7 @@ func TestADriverTakesOverWhatWasExternal(t *testing.T) {
 			// Once it is updated, it may have a login of its own.
 			spec.Auth = registered()
 			w.want(w.put(spec), patchbay.Done, "")
-			if now := mustGet(t, w); !slices.Equal(w.broker.names(), []string{now.Principal}) || now.Spec.Access != patchbay.Writer {
+			if now := mustGet(t, w); !slices.Equal(w.broker.names(), []string{now.Login}) || now.Spec.Access != patchbay.Writer {
 				t.Errorf("%+v; the target has %v", now, w.broker.names())
 			}
 			// And back it can't go while that login is there.
@@ -446,7 +446,7 @@ func TestAGivenLoginStaysWithTheWholeOfWhereItsTargetWas(t *testing.T) {
 		"another database":       {map[string]string{"host": "a", "database": "x"}, map[string]string{"host": "a", "database": "y"}, ""},
 		"another driver":         {map[string]string{"host": "a", "port": "1", "ssl": "false"}, map[string]string{"host": "a", "port": "1", "sslmode": "disable"}, ""},
 	} {
-		h := holding{Login: loginGiven, Where: whereIs(c.was)}
+		h := holding{LoginKind: loginGiven, Where: whereIs(c.was)}
 		if err := h.stays(patchbay.Connection{}, c.was); err != nil {
 			t.Errorf("%s, not moved: %v", what, err)
 		}

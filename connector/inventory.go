@@ -209,7 +209,7 @@ func (s *Service) mayBecome(ctx context.Context, old, now patchbay.Resource) err
 		case changing(c):
 			busy.Message += fmt.Sprintf("an operation of the connection %s has not ended", c.Name)
 			return busy
-		case c.Principal != "" && was.Administers():
+		case c.Login != "" && was.Administers():
 			busy.Message += fmt.Sprintf("the connection %s has a login there that was made with driver %s", c.Name, old.Driver)
 			return busy.WithFix("patchbay connection delete %s", onCommandLine(c))
 		}
@@ -333,7 +333,7 @@ func (s *Service) Resource(ctx context.Context, id patchbay.ID) (patchbay.Resour
 	}
 	defer done()
 	if _, inspectErr := target.Inspect(ctx, sub); inspectErr != nil {
-		if patchbay.CodeOf(inspectErr) == patchbay.DatabaseMissing {
+		if patchbay.CodeOf(inspectErr) == patchbay.ChildMissing {
 			return r, err
 		}
 		return r, inspectErr

@@ -14,10 +14,10 @@ import (
 
 // work is what it takes to remove a leftover. It is stored sealed.
 type work struct {
-	Principal *driver.PrincipalRequest `json:"principal,omitempty"`
-	Written   *written                 `json:"written,omitempty"`
-	Restart   bool                     `json:"restart,omitempty"` // behind Written, if there is both
-	// Held says that the application may sign in with the principal until the
+	Login   *driver.LoginRequest `json:"principal,omitempty"`
+	Written *written             `json:"written,omitempty"`
+	Restart bool                 `json:"restart,omitempty"` // behind Written, if there is both
+	// Held says that the application may sign in with the login until the
 	// operation has left nothing over on the source.
 	Held bool `json:"held,omitempty"`
 	// Idle asks that the login have no open sessions while its connection lives,
@@ -51,16 +51,16 @@ func (s *Service) newLeftover(op *saga.Op, step string, on patchbay.ID, what str
 	return l, err
 }
 
-func (s *Service) parkPrincipal(op *saga.Op, cause error) (patchbay.Leftover, error) {
+func (s *Service) parkLogin(op *saga.Op, cause error) (patchbay.Leftover, error) {
 	p, err := s.outlineOf(op)
 	if err != nil || !p.Made {
 		return patchbay.Leftover{}, err
 	}
-	w := work{Principal: p.Principal, UID: p.Principal.Mark.UID}
+	w := work{Login: p.Login, UID: p.Login.Mark.UID}
 	if in, err := readInput(op); err == nil {
 		w.Held, w.Idle = mayHold(op, in) != "", !in.Created
 	}
-	return s.newLeftover(op, stepPrincipal, p.Target, "principal "+p.Principal.Name, cause, w)
+	return s.newLeftover(op, stepLogin, p.Target, "principal "+p.Login.Name, cause, w)
 }
 
 // What leftovers on a source are called.
@@ -82,7 +82,7 @@ func (s *Service) parkOld(op *saga.Op, cause error) (patchbay.Leftover, error) {
 	if err != nil || p.Old == nil {
 		return patchbay.Leftover{}, err
 	}
-	w := work{Principal: p.Old, UID: p.Old.Mark.UID}
+	w := work{Login: p.Old, UID: p.Old.Mark.UID}
 	if in, err := readInput(op); err == nil && op.Kind != patchbay.OpDelete && !in.RevokeNow {
 		w.Idle, w.After = true, s.overlapEnds(op)
 	}
@@ -160,8 +160,8 @@ func (s *Service) tryLeftover(ctx context.Context, l patchbay.Leftover) error {
 		return err
 	}
 	switch {
-	case w.Principal != nil:
-		if alive && c.Principal == w.Principal.Name {
+	case w.Login != nil:
+		if alive && c.Login == w.Login.Name {
 			return nil // it is in use: nothing is left over
 		}
 		if w.Held && (alive || !w.Idle) { // a connection that was deleted has no say
@@ -180,11 +180,11 @@ func (s *Service) tryLeftover(ctx context.Context, l patchbay.Leftover) error {
 			if s.now().Before(w.After) {
 				return patchbay.Errorf(patchbay.StillInUse, "the old login may be used until %s", w.After.Format(time.RFC3339))
 			}
-			if err := s.unused(ctx, l.Resource, *w.Principal, w.Of); err != nil {
+			if err := s.unused(ctx, l.Resource, *w.Login, w.Of); err != nil {
 				return err
 			}
 		}
-		return s.removePrincipal(ctx, l.Resource, *w.Principal)
+		return s.removeLogin(ctx, l.Resource, *w.Login)
 	case w.Written != nil:
 		left, err := s.leftBehind(ctx, l, *w.Written)
 		if err == nil {

@@ -119,7 +119,7 @@ func TestOneTenantsLeftoversKeepNobodyWaiting(t *testing.T) {
 	other := patchbay.ID("/subscriptions/other/resourceGroups/g/providers/Microsoft.Web/sites/web")
 	for id, source := range map[string]patchbay.ID{"1": w.linker, "2": w.linker, "3": other.Linker("c")} {
 		op := &saga.Op{Operation: patchbay.Operation{ID: id, Connection: source, Source: other + patchbay.ID(id)}}
-		l, err := w.newLeftover(op, stepPrincipal, target, "principal", nil, work{Principal: &driver.PrincipalRequest{Name: "pb_" + id}})
+		l, err := w.newLeftover(op, stepLogin, target, "principal", nil, work{Login: &driver.LoginRequest{Name: "pb_" + id}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -45,7 +45,7 @@ func (s *Service) nowhere() *driver.GuardedSource { return driver.Guard{}.Source
 // opens. A local connection has no source and is its own, so that two
 // developers don't wait for each other.
 func runsOn(c patchbay.Connection) patchbay.ID {
-	if c.ID.IsConnector() {
+	if c.ID.IsLocal() {
 		return c.ID
 	}
 	return c.Source
@@ -53,7 +53,7 @@ func runsOn(c patchbay.Connection) patchbay.ID {
 
 // onCommandLine is how the command line names c.
 func onCommandLine(c patchbay.Connection) string {
-	if c.ID.IsConnector() {
+	if c.ID.IsLocal() {
 		return c.ID.String()
 	}
 	return c.Source.Name() + "/" + c.Name
@@ -61,7 +61,7 @@ func onCommandLine(c patchbay.Connection) string {
 
 // application names, for people, what c is for.
 func application(c patchbay.Connection) string {
-	if c.ID.IsConnector() {
+	if c.ID.IsLocal() {
 		return "the local connection " + c.Name
 	}
 	return c.Source.Name()
@@ -86,7 +86,7 @@ func (s *Service) checkLocation(ctx context.Context, id patchbay.ID) error {
 
 // isLocation reports whether id is that of a location, which connectors and
 // dryruns are in, and no source.
-func isLocation(id patchbay.ID) bool { return id.Connector("x").IsConnector() }
+func isLocation(id patchbay.ID) bool { return id.Local("x").IsLocal() }
 
 func noGroup(id patchbay.ID) error {
 	return patchbay.Errorf(patchbay.ResourceNotFound, "there is no resource group %s in subscription %s", id.ResourceGroup(), id.Subscription())

@@ -11,7 +11,7 @@ import (
 
 // local makes the world's connection a local one of that name.
 func (w *world) local(name string) patchbay.ID {
-	w.linker = w.group.Location("local").Connector(name)
+	w.linker = w.group.Location("local").Local(name)
 	return w.linker
 }
 
@@ -49,7 +49,7 @@ func TestALocalConnectionHasALoginAndWritesNothing(t *testing.T) {
 		func() ([]patchbay.Setting, error) { return w.Configurations(t.Context(), id, w.caller) },
 	} {
 		list, err := answer()
-		if err != nil || !strings.Contains(settingNamed(list, key), "secret of "+c.Principal) {
+		if err != nil || !strings.Contains(settingNamed(list, key), "secret of "+c.Login) {
 			t.Errorf("its settings = %v, %v", list, err)
 		}
 	}
@@ -63,8 +63,8 @@ func TestALocalConnectionHasALoginAndWritesNothing(t *testing.T) {
 	w.want(w.put(reader), patchbay.Done, "")
 	w.want(w.end(w.Rotate(t.Context(), RotateRequest{ID: id, Caller: w.caller})), patchbay.Done, "")
 	now := mustGet(t, w)
-	if now.Generation != 3 || !slices.Equal(w.broker.names(), []string{now.Principal}) {
-		t.Errorf("g%d %s; the target has %v", now.Generation, now.Principal, w.broker.names())
+	if now.Generation != 3 || !slices.Equal(w.broker.names(), []string{now.Login}) {
+		t.Errorf("g%d %s; the target has %v", now.Generation, now.Login, w.broker.names())
 	}
 	if got := w.app.read(); !maps.Equal(got, untouched) || w.app.restarts > 0 {
 		t.Errorf("the source of another has %v, and %d restarts", got, w.app.restarts)
@@ -92,12 +92,12 @@ func TestALocalConnectionIsValidatedWithoutAConfiguration(t *testing.T) {
 	}
 	func() {
 		defer w.broker.lock()()
-		delete(w.broker.principals, mustGet(t, w).Principal)
+		delete(w.broker.logins, mustGet(t, w).Login)
 	}()
 	if r := w.validated(false); r.Available() {
 		t.Errorf("without its login: %+v", r.Checks)
 	}
-	if r := w.validated(true); !r.Available() || !slices.Equal(r.Fixed, []string{stepPrincipal}) {
+	if r := w.validated(true); !r.Available() || !slices.Equal(r.Fixed, []string{stepLogin}) {
 		t.Errorf("the fix mended %v: %+v", r.Fixed, r.Checks)
 	}
 }
@@ -146,10 +146,10 @@ func TestWhatALocalConnectionCanNotBeIsRefused(t *testing.T) {
 		edit func(*patchbay.Spec)
 		code patchbay.Code
 	}{
-		{"no such group", (w.group + "x").Location("local").Connector("dev"), nil, patchbay.ResourceNotFound},
-		{"a location of a source", site.Location("local").Connector("dev"), nil, patchbay.InvalidResourceID},
-		{"a strange location", w.group.Location("a b").Connector("dev"), nil, patchbay.InvalidResourceID},
-		{"a strange name", w.group.Location("local").Connector("a b"), nil, patchbay.InvalidArgument},
+		{"no such group", (w.group + "x").Location("local").Local("dev"), nil, patchbay.ResourceNotFound},
+		{"a location of a source", site.Location("local").Local("dev"), nil, patchbay.InvalidResourceID},
+		{"a strange location", w.group.Location("a b").Local("dev"), nil, patchbay.InvalidResourceID},
+		{"a strange name", w.group.Location("local").Local("a b"), nil, patchbay.InvalidArgument},
 		{"a user account", w.local("dev"), func(s *patchbay.Spec) { s.Auth = &patchbay.Auth{Type: patchbay.AuthUserAccount} }, patchbay.NotSupported},
 		{"no target", w.local("dev"), func(s *patchbay.Spec) { s.Target.ID += "x/y/z" }, patchbay.TargetTypeNotSupported},
 	} {
@@ -171,7 +171,7 @@ func TestAGroupWithLocalConnectionsStays(t *testing.T) {
 	if err := w.PutResourceGroup(t.Context(), group); err != nil {
 		t.Fatal(err)
 	}
-	w.linker = group.ID.Location("local").Connector("dev")
+	w.linker = group.ID.Location("local").Local("dev")
 	w.want(w.put(w.spec()), patchbay.Done, "")
 	if err := w.DeleteResourceGroup(t.Context(), group.ID); patchbay.CodeOf(err) != patchbay.Conflict {
 		t.Errorf("the group went with a connection in it: %v", err)
@@ -187,8 +187,8 @@ func TestALostAnswerMakesNoSecondLogin(t *testing.T) {
 	w.local("dev")
 	w.broker.loseAnswer = true
 	w.want(w.put(w.spec()), patchbay.Done, "")
-	if c := mustGet(t, w); !slices.Equal(w.broker.names(), []string{c.Principal}) || w.broker.ensured != 2 {
-		t.Errorf("%d logins were made; the target has %v, the record %s", w.broker.ensured, w.broker.names(), c.Principal)
+	if c := mustGet(t, w); !slices.Equal(w.broker.names(), []string{c.Login}) || w.broker.ensured != 2 {
+		t.Errorf("%d logins were made; the target has %v, the record %s", w.broker.ensured, w.broker.names(), c.Login)
 	}
 }
 

@@ -420,14 +420,14 @@ func (p *place) readers(old, now patchbay.Connection, before map[string]string) 
 	return nil
 }
 
-var logins = regexp.MustCompile(`pb_[a-z0-9]+_g\d+`)
+var loginNames = regexp.MustCompile(`pb_[a-z0-9]+_g\d+`)
 
 // owners says which line is nobody's.
 func (p *place) owners() error {
-	var keys, principals, marks []string
+	var keys, logins, marks []string
 	for who := range 3 {
 		if c, ok := p.connection(who); ok {
-			keys, principals, marks = append(keys, c.Keys...), append(principals, c.Principal), append(marks, c.UID)
+			keys, logins, marks = append(keys, c.Keys...), append(logins, c.Login), append(marks, c.UID)
 		}
 	}
 	for _, line := range p.lines() {
@@ -440,8 +440,8 @@ func (p *place) owners() error {
 		case !slices.Contains(keys, name(line)):
 			return fmt.Errorf("nobody's line: %s", line)
 		}
-		for _, login := range logins.FindAllString(line, -1) {
-			if !slices.Contains(principals, login) {
+		for _, login := range loginNames.FindAllString(line, -1) {
+			if !slices.Contains(logins, login) {
 				return fmt.Errorf("an old credential: %s", line)
 			}
 		}

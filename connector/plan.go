@@ -27,12 +27,12 @@ type outline struct {
 	Spec *patchbay.Spec `json:"spec,omitempty"`
 	// Principal is the login to ensure; nil when the login was given or none is
 	// wanted. Made says that this operation makes it, so undo removes it.
-	Principal *driver.PrincipalRequest `json:"principal,omitempty"`
-	Made      bool                     `json:"made,omitempty"`
-	Login     login                    `json:"login,omitempty"`
+	Login     *driver.LoginRequest `json:"principal,omitempty"`
+	Made      bool                 `json:"made,omitempty"`
+	LoginKind loginKind            `json:"login,omitempty"`
 	// Old is the login that is revoked once the new settings are in use.
-	Old       *driver.PrincipalRequest `json:"old,omitempty"`
-	OldTarget patchbay.ID              `json:"oldTarget,omitempty"`
+	Old       *driver.LoginRequest `json:"old,omitempty"`
+	OldTarget patchbay.ID          `json:"oldTarget,omitempty"`
 	// Restarts says that the source has a way to restart.
 	Restarts bool   `json:"restarts,omitempty"`
 	Message  string `json:"message,omitempty"` // a warning for the user

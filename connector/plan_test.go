@@ -65,7 +65,7 @@ func everyOperation(w *world) {
 	if r := w.validated(true); !r.Available() || !slices.Equal(r.Fixed, []string{stepSettings}) {
 		w.t.Errorf("%+v", r)
 	}
-	if got := w.broker.names(); !slices.Equal(got, []string{mustGet(w.t, w).Principal}) {
+	if got := w.broker.names(); !slices.Equal(got, []string{mustGet(w.t, w).Login}) {
 		w.t.Errorf("the target has %v", got)
 	}
 	w.want(w.end(w.Delete(w.t.Context(), w.linker, w.caller, "")), patchbay.Done, "")
@@ -115,15 +115,15 @@ func TestAStepOpensThePartsOfThePlanThatItNeeds(t *testing.T) {
 		refused bool
 	}{
 		{"may it", partSecrets, doing(w.entitled(func(context.Context, *saga.Op) ([]byte, error) { return nil, nil })), false},
-		{"principal", partChange, doing(w.ensurePrincipal), false},
-		{"principal", partSecrets, doing(w.ensurePrincipal), true},
+		{"principal", partChange, doing(w.ensureLogin), false},
+		{"principal", partSecrets, doing(w.ensureLogin), true},
 		{"settings", partSecrets, doing(w.writeSettings), false},
 		{"restart", partSecrets, doing(w.Service.restart), false},
 		{"restart", partChange, doing(w.Service.restart), false},
 		{"undo of the settings", partSecrets, w.undoSettings, false},
 		{"undo of the settings", partBefore, w.undoSettings, true},
-		{"undo of the login", partSecrets, w.undoPrincipal, false},
-		{"undo of the login", partOutline, w.undoPrincipal, true},
+		{"undo of the login", partSecrets, w.undoLogin, false},
+		{"undo of the login", partOutline, w.undoLogin, true},
 	} {
 		op.Outputs[0] = without(t, whole, c.broken)
 		if err := c.run(t.Context(), op); (err != nil) != c.refused {

@@ -172,7 +172,7 @@ func (s *Service) target(ctx context.Context, id patchbay.ID) (*driver.GuardedTa
 // source gives the opened driver of a registered source; of a local
 // connection, one that is nowhere.
 func (s *Service) source(ctx context.Context, id patchbay.ID) (*driver.GuardedSource, func(), error) {
-	if id.IsConnector() {
+	if id.IsLocal() {
 		return s.nowhere(), func() {}, nil
 	}
 	r, err := s.records.Resource(ctx, id)

@@ -81,17 +81,17 @@ func (d *draft) shown() []patchbay.Setting {
 	}
 	c := d.plan.Credential
 	hidden := slices.Collect(maps.Keys(c.Secret))
-	if d.plan.Made || d.plan.Login == loginRegistered {
+	if d.plan.Made || d.plan.LoginKind == loginRegistered {
 		hidden = slices.AppendSeq(hidden, maps.Keys(c.Public))
 	}
 	r := d.asked
 	for _, name := range hidden {
 		r.Values[name] = settings.Blank(name)
 	}
-	if a := d.in.Want.Spec.Auth; a != nil && a.Name != "" && d.plan.Login != loginNone {
+	if a := d.in.Want.Spec.Auth; a != nil && a.Name != "" && d.plan.LoginKind != loginNone {
 		r.Values["username"] = patchbay.NewSecret(a.Name)
 	}
-	masked, err := renderLogin(r, d.plan.Login != loginNone)
+	masked, err := renderLogin(r, d.plan.LoginKind != loginNone)
 	set := slices.Clone(d.set)
 	for i := range set {
 		at := slices.IndexFunc(masked, func(m patchbay.Setting) bool { return m.Name == set[i].Name })
@@ -118,19 +118,19 @@ func previewSteps(kind patchbay.OperationKind, d *draft) []PreviewStep {
 	id, spec := d.in.Want.ID, d.in.Want.Spec
 	target, source := targetName(spec.Target), d.parties.source.ID.Name()
 	text := map[string]string{
-		stepPlan:      "read both ends and decide everything",
-		stepPrincipal: d.loginText(target),
-		stepProbe:     fmt.Sprintf("sign in to %s as the application, from where it runs", target),
-		stepSettings:  fmt.Sprintf("write %s to %s", count(len(d.set), "setting"), source),
-		stepRestart:   fmt.Sprintf("restart or reload %s, where it has a way to", source),
-		stepVerify:    "read the settings back and sign in with them",
-		stepRevoke:    "revoke the login " + d.in.Connection.Principal + " when nothing uses it any more, if it is replaced",
+		stepPlan:     "read both ends and decide everything",
+		stepLogin:    d.loginText(target),
+		stepProbe:    fmt.Sprintf("sign in to %s as the application, from where it runs", target),
+		stepSettings: fmt.Sprintf("write %s to %s", count(len(d.set), "setting"), source),
+		stepRestart:  fmt.Sprintf("restart or reload %s, where it has a way to", source),
+		stepVerify:   "read the settings back and sign in with them",
+		stepRevoke:   "revoke the login " + d.in.Connection.Login + " when nothing uses it any more, if it is replaced",
 	}
-	if id.IsConnector() {
+	if id.IsLocal() {
 		text[stepProbe] = fmt.Sprintf("sign in to %s from the server", target)
 		text[stepVerify] = "keep the login for the developer to read"
 	}
-	if d.plan.Login == loginIdentity {
+	if d.plan.LoginKind == loginIdentity {
 		text[stepProbe] = "try the way to " + target
 	}
 	var out []PreviewStep
@@ -143,7 +143,7 @@ func previewSteps(kind patchbay.OperationKind, d *draft) []PreviewStep {
 // loginText says where the login comes from.
 func (d *draft) loginText(target string) string {
 	spec := d.in.Want.Spec
-	switch d.plan.Login {
+	switch d.plan.LoginKind {
 	case loginNone:
 		return ""
 	case loginGiven:

@@ -65,7 +65,7 @@ func (w *world) foretold(random *rand.Rand) {
 	pick := func(list ...string) string { return list[random.IntN(len(list))] }
 	w.linker = w.app.id.Linker(pick("orders", "Orders", "or.ders", "or-ders", "9"))
 	if random.IntN(8) == 0 {
-		w.linker = w.group.Location("local").Connector("orders")
+		w.linker = w.group.Location("local").Local("orders")
 	}
 	switch random.IntN(6) {
 	case 0:
@@ -142,7 +142,7 @@ func (w *world) anySpec(random *rand.Rand, pick func(...string) string) patchbay
 			func() {
 				defer w.broker.lock()()
 				w.broker.passwords[name] = "given-pass"
-				w.broker.principals[name] = driver.PrincipalRequest{Name: name, Mark: driver.Mark{UID: "theirs"}}
+				w.broker.logins[name] = driver.LoginRequest{Name: name, Mark: driver.Mark{UID: "theirs"}}
 			}()
 		}
 	case 1:

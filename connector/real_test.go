@@ -271,7 +271,7 @@ func (p *place) validated() map[patchbay.CheckGroup]patchbay.CheckResult {
 // held is a setting of the file, or of a local connection.
 func (p *place) held(name string) string {
 	p.t.Helper()
-	if p.linker.IsConnector() {
+	if p.linker.IsLocal() {
 		list, err := p.Generate(p.t.Context(), p.linker, nil, p.caller)
 		if err != nil {
 			p.t.Fatal(err)
@@ -316,7 +316,7 @@ func TestARealRedisThatNobodyAdministers(t *testing.T) {
 			t.Run(fmt.Sprintf("local %v, registered %v", local, registered), func(t *testing.T) {
 				p := newPlace(t)
 				if local {
-					p.linker = p.group.Location("local").Connector("data")
+					p.linker = p.group.Location("local").Local("data")
 				}
 				const key = "AZURE_REDIS_CONNECTIONSTRING"
 				spec := patchbay.Spec{
@@ -404,7 +404,7 @@ func TestARealPostgreSQLChangesHands(t *testing.T) {
 		t.Errorf("after the delete the file has %q, %v", now, err)
 	}
 	// And a developer gets a login of their own, which nobody writes anywhere.
-	p.linker = p.group.Location("local").Connector("dev")
+	p.linker = p.group.Location("local").Local("dev")
 	p.done(p.put(spec))
 	first := p.held(key)
 	exec(t, first, "SELECT 1")

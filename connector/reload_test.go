@@ -75,8 +75,8 @@ func TestALoginThatTheApplicationMayHoldStaysUntilItHasRestarted(t *testing.T) {
 	if got := w.app.read(); !maps.Equal(got, settings) {
 		t.Errorf("the source has %v, had %v", got, settings)
 	}
-	taken := principalName(driver.Mark{UID: before.UID, Generation: 2})
-	if names := w.broker.names(); !slices.Equal(names, []string{before.Principal, taken}) {
+	taken := loginName(driver.Mark{UID: before.UID, Generation: 2})
+	if names := w.broker.names(); !slices.Equal(names, []string{before.Login, taken}) {
 		t.Errorf("the target has %v", names)
 	}
 	if !strings.Contains(op.Message, "web could not be restarted") || !strings.Contains(op.Message, "it does not come up") {
@@ -111,7 +111,7 @@ func TestALoginThatTheApplicationMayHoldStaysUntilItHasRestarted(t *testing.T) {
 	}
 	delete(w.broker.sessions, taken)
 	w.restartable()
-	if names := w.broker.names(); !slices.Equal(names, []string{before.Principal}) {
+	if names := w.broker.names(); !slices.Equal(names, []string{before.Login}) {
 		t.Errorf("the target has %v", names)
 	}
 }
@@ -258,7 +258,7 @@ func TestAnApplicationThatReadTheSettingsByItselfReadsThemAgain(t *testing.T) {
 				t.Error("the application goes on with what it read")
 			}
 			if up {
-				if names := w.broker.names(); !slices.Equal(names, []string{before.Principal}) || op.Message != "" {
+				if names := w.broker.names(); !slices.Equal(names, []string{before.Login}) || op.Message != "" {
 					t.Errorf("the target has %v; the operation says %q", names, op.Message)
 				}
 				return
@@ -267,7 +267,7 @@ func TestAnApplicationThatReadTheSettingsByItselfReadsThemAgain(t *testing.T) {
 				t.Errorf("the target has %v; the operation says %q", names, op.Message)
 			}
 			w.restartable()
-			if names := w.broker.names(); !slices.Equal(names, []string{before.Principal}) {
+			if names := w.broker.names(); !slices.Equal(names, []string{before.Login}) {
 				t.Errorf("the target has %v", names)
 			}
 		})
@@ -296,7 +296,7 @@ func TestARestartBeforeTheSettingsAreBackIsNotTheOneThatIsLeftOver(t *testing.T)
 		t.Errorf("left over: %q", left)
 	}
 	w.restartable()
-	if names := w.broker.names(); !slices.Contains(names, before.Principal) || len(names) != 2 {
+	if names := w.broker.names(); !slices.Contains(names, before.Login) || len(names) != 2 {
 		t.Errorf("the target has %v", names)
 	}
 }
@@ -323,7 +323,7 @@ func TestALoginThatTheSourceHoldsStaysUntilItsSettingsAreBack(t *testing.T) {
 		t.Errorf("after %d restarts the target has %v, %v", w.app.restarts-restarts, w.broker.names(), err)
 	}
 	w.restartable()
-	if names := w.broker.names(); !slices.Equal(names, []string{before.Principal}) {
+	if names := w.broker.names(); !slices.Equal(names, []string{before.Login}) {
 		t.Errorf("the target has %v", names)
 	}
 }
@@ -335,7 +335,7 @@ func TestALoginInUseStaysWhereNobodyCanBeToldToRestart(t *testing.T) {
 	w.app.untold = true
 	w.want(w.put(w.spec()), patchbay.Done, "")
 	before := mustGet(t, w)
-	taken := principalName(driver.Mark{UID: before.UID, Generation: 2})
+	taken := loginName(driver.Mark{UID: before.UID, Generation: 2})
 	reader := w.spec()
 	reader.Access = patchbay.Reader
 	w.cancelAfterWrite(func() {
@@ -353,7 +353,7 @@ func TestALoginInUseStaysWhereNobodyCanBeToldToRestart(t *testing.T) {
 	}
 	delete(w.broker.sessions, taken)
 	w.restartable()
-	if names := w.broker.names(); !slices.Equal(names, []string{before.Principal}) {
+	if names := w.broker.names(); !slices.Equal(names, []string{before.Login}) {
 		t.Errorf("the target has %v", names)
 	}
 }

@@ -105,7 +105,7 @@ func interruptedAt(t *testing.T, n int, local bool, form func(*world) patchbay.S
 	w.want(op, patchbay.Done, "")
 	if op.Kind != patchbay.OpDelete {
 		c := mustGet(t, w)
-		if names := w.broker.names(); c.State != patchbay.Succeeded || len(names) > 1 || len(names) == 1 && names[0] != c.Principal {
+		if names := w.broker.names(); c.State != patchbay.Succeeded || len(names) > 1 || len(names) == 1 && names[0] != c.Login {
 			t.Errorf("%+v; the target has %v", c, names)
 		}
 		if r := w.validated(false); !r.Available() {

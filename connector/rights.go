@@ -21,7 +21,7 @@ type Rights interface {
 // A validation's is that of its fix: one that only looks has no step that asks.
 func actionOf(kind patchbay.OperationKind, connection patchbay.ID) string {
 	connections, own := "Microsoft.ServiceLinker/linkers/", "Patchbay.Connector/linkers/"
-	if connection.IsConnector() {
+	if connection.IsLocal() {
 		connections, own = "Microsoft.ServiceLinker/locations/connectors/", "Patchbay.Connector/connectors/"
 	}
 	switch kind {

@@ -84,7 +84,7 @@ func changes(w *world) map[string]func(Caller) (Begun, error) {
 // effects are what is at both ends and on record.
 func (w *world) effects() string {
 	c, err := w.Get(w.t.Context(), w.linker)
-	return fmt.Sprint(w.broker.names(), w.app.read(), c.Principal, c.Generation, c.State, patchbay.CodeOf(err))
+	return fmt.Sprint(w.broker.names(), w.app.read(), c.Login, c.Generation, c.State, patchbay.CodeOf(err))
 }
 
 // Whoever an operation acts for may lose the right to it at any moment. Before
@@ -133,7 +133,7 @@ func TestWhoeverLosesTheRightIsStoppedBeforeTheNextEffect(t *testing.T) {
 							t.Errorf("%q does not say that nothing was changed", op.Error.Message)
 						}
 					}
-					want := 5 // plan, principal, probe, settings, restart
+					want := 5 // plan, login, probe, settings, restart
 					switch {
 					case kind == "delete":
 						want = 1
@@ -201,7 +201,7 @@ func TestAFixMakesNoLoginWhereTheRoleWasTakenAway(t *testing.T) {
 	w := newWorld(t)
 	w.want(w.put(w.spec()), patchbay.Done, "")
 	for _, name := range w.broker.names() {
-		delete(w.broker.principals, name)
+		delete(w.broker.logins, name)
 	}
 	ensured := w.broker.ensured
 	who := refusing(ActionConnect, patchbay.Errorf(patchbay.Forbidden, "ann may not do that"))
@@ -269,7 +269,7 @@ func TestBehindThePointOfNoReturnNobodyIsAsked(t *testing.T) {
 	if heard := r.heard(); len(heard) != 10 {
 		t.Errorf("a rotation asked %q", heard)
 	}
-	if now := mustGet(t, w); !slices.Equal(w.broker.names(), []string{now.Principal}) {
+	if now := mustGet(t, w); !slices.Equal(w.broker.names(), []string{now.Login}) {
 		t.Errorf("the target has %v", w.broker.names())
 	}
 }

@@ -39,7 +39,7 @@ func TestWhatTheApplicationRunsWithIsThere(t *testing.T) {
 			r.calm()
 			r.restartable()
 			for _, name := range r.broker.names() {
-				if !slices.ContainsFunc(r.all(), func(c patchbay.Connection) bool { return c.Principal == name }) {
+				if !slices.ContainsFunc(r.all(), func(c patchbay.Connection) bool { return c.Login == name }) {
 					t.Errorf("%s is left; what happened: %q", name, r.happened)
 				}
 			}
@@ -214,7 +214,7 @@ func (r *running) check() error {
 	there := r.broker.names()
 	for _, c := range r.all() {
 		for name, value := range r.with {
-			for _, login := range logins.FindAllString(value.Reveal(), -1) {
+			for _, login := range loginNames.FindAllString(value.Reveal(), -1) {
 				if of(login, c) && !slices.Contains(there, login) {
 					return fmt.Errorf("the application runs with %s of %s, and there are %v", name, login, there)
 				}
@@ -227,7 +227,7 @@ func (r *running) check() error {
 // of reports whether a login is one of c's.
 func of(login string, c patchbay.Connection) bool {
 	for g := range c.Generation + 10 {
-		if login == principalName(driver.Mark{UID: c.UID, Generation: g}) {
+		if login == loginName(driver.Mark{UID: c.UID, Generation: g}) {
 			return true
 		}
 	}

@@ -12,7 +12,7 @@ import (
 // it, so it is refused, by whatever asks for it.
 func TestAScopeThatNothingReadsIsRefused(t *testing.T) {
 	w := newWorld(t)
-	local := w.group.Location("local").Connector("dev")
+	local := w.group.Location("local").Local("dev")
 	spec := w.spec()
 	spec.Scope = "sidecar"
 	for id, says := range map[patchbay.ID]string{w.linker: "web has no parts", local: "a local connection has no source"} {

@@ -15,13 +15,13 @@ import (
 
 // holding is what a connection knows and nobody may read.
 type holding struct {
-	ref                                 // what Principal is on, or the credential is for
-	Given      map[string]string        `json:"given,omitempty"`     // the secrets that the caller gave
-	Where      map[string]string        `json:"where,omitempty"`     // whereIs of the target when a login for it was given; none is not known
-	Principal  *driver.PrincipalRequest `json:"principal,omitempty"` // its own login; nil when it was given
-	Login      login                    `json:"login,omitempty"`     // see holding.whose
-	Credential credential               `json:"credential"`          // what the application signs in with
-	Written    *written                 `json:"written,omitempty"`   // nil when the settings were left to the caller
+	ref                             // what Principal is on, or the credential is for
+	Given      map[string]string    `json:"given,omitempty"`     // the secrets that the caller gave
+	Where      map[string]string    `json:"where,omitempty"`     // whereIs of the target when a login for it was given; none is not known
+	Login      *driver.LoginRequest `json:"principal,omitempty"` // its own login; nil when it was given
+	LoginKind  loginKind            `json:"login,omitempty"`     // see holding.whose
+	Credential credential           `json:"credential"`          // what the application signs in with
+	Written    *written             `json:"written,omitempty"`   // nil when the settings were left to the caller
 	// Last is the highest generation that any operation used, the failed ones
 	// too: what one of those left behind must never be named as something new.
 	Last int64 `json:"last,omitempty"`

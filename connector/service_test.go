@@ -25,10 +25,10 @@ func TestACreateMakesOneLoginAndItsSettings(t *testing.T) {
 	if c.State != patchbay.Succeeded || c.Generation != 1 || !slices.Equal(c.Keys, []string{key}) {
 		t.Errorf("GET = %+v", c)
 	}
-	if names := w.broker.names(); !slices.Equal(names, []string{c.Principal}) {
-		t.Errorf("the target has %v, the record %s", names, c.Principal)
+	if names := w.broker.names(); !slices.Equal(names, []string{c.Login}) {
+		t.Errorf("the target has %v, the record %s", names, c.Login)
 	}
-	if value := w.app.read()[key]; !strings.Contains(value, "user="+c.Principal) {
+	if value := w.app.read()[key]; !strings.Contains(value, "user="+c.Login) {
 		t.Errorf("the source has %q", value)
 	}
 	list, err := w.Configurations(t.Context(), w.linker, w.caller)
@@ -72,7 +72,7 @@ func TestAFailureAnywhereLeavesEverythingAsItWas(t *testing.T) {
 			spec.Access = patchbay.Reader
 			w.want(w.put(spec), patchbay.Undone, c.code)
 			after := mustGet(t, w)
-			if after.State != patchbay.Succeeded || after.Spec.Access != patchbay.Writer || after.Principal != before.Principal {
+			if after.State != patchbay.Succeeded || after.Spec.Access != patchbay.Writer || after.Login != before.Login {
 				t.Errorf("GET = %+v", after)
 			}
 			if got := w.app.read(); !maps.Equal(got, settings) {
@@ -101,8 +101,8 @@ func TestARepeatedPutMakesNothingTwice(t *testing.T) {
 	first, names, settings := mustGet(t, w), w.broker.names(), w.app.read()
 	w.want(w.put(w.spec()), patchbay.Done, "")
 	second := mustGet(t, w)
-	if first.Principal != second.Principal || first.Generation != second.Generation {
-		t.Errorf("%s g%d became %s g%d", first.Principal, first.Generation, second.Principal, second.Generation)
+	if first.Login != second.Login || first.Generation != second.Generation {
+		t.Errorf("%s g%d became %s g%d", first.Login, first.Generation, second.Login, second.Generation)
 	}
 	if !slices.Equal(names, w.broker.names()) || !maps.Equal(settings, w.app.read()) {
 		t.Errorf("the target has %v, the source %v", w.broker.names(), w.app.read())
@@ -148,7 +148,7 @@ func TestAGivenLoginIsUsedAndCheckedAndNeverAnswered(t *testing.T) {
 	spec.Auth.SecretInfo.Value = patchbay.NewSecret("given pass")
 	w.want(w.put(spec), patchbay.Done, "")
 	c := mustGet(t, w)
-	if c.Principal != "" || !c.Spec.Auth.SecretInfo.Value.IsZero() || len(w.broker.names()) > 0 {
+	if c.Login != "" || !c.Spec.Auth.SecretInfo.Value.IsZero() || len(w.broker.names()) > 0 {
 		t.Errorf("GET = %+v; the target has %v", c, w.broker.names())
 	}
 	// A secret left out of an update means keep.
@@ -171,15 +171,15 @@ func TestRotateReplacesTheLogin(t *testing.T) {
 	old := mustGet(t, w)
 	w.want(w.end(w.Rotate(t.Context(), RotateRequest{ID: w.linker, Caller: w.caller})), patchbay.Done, "")
 	now := mustGet(t, w)
-	if now.Generation != 2 || now.Principal == old.Principal || !slices.Equal(w.broker.names(), []string{now.Principal}) {
-		t.Errorf("g%d %s; the target has %v", now.Generation, now.Principal, w.broker.names())
+	if now.Generation != 2 || now.Login == old.Login || !slices.Equal(w.broker.names(), []string{now.Login}) {
+		t.Errorf("g%d %s; the target has %v", now.Generation, now.Login, w.broker.names())
 	}
 }
 
 func TestAnOldLoginInUseIsNotRevokedUnderItsSessions(t *testing.T) {
 	w := newWorld(t)
 	w.want(w.put(w.spec()), patchbay.Done, "")
-	old := mustGet(t, w).Principal
+	old := mustGet(t, w).Login
 	w.broker.sessions[old] = 2
 	w.want(w.end(w.Rotate(t.Context(), RotateRequest{ID: w.linker, Caller: w.caller})), patchbay.Done, "")
 	if !slices.Contains(w.broker.names(), old) {
@@ -266,13 +266,13 @@ func TestASweepRemovesStraysAndNothingElse(t *testing.T) {
 	stray := driver.Mark{UID: "gone", Generation: 1, Connection: mine.Source.Linker("gone")}
 	theirs := driver.Mark{UID: "theirs", Generation: 1, Connection: "/subscriptions/another/resourceGroups/x/providers/A/b/c/providers/Microsoft.ServiceLinker/linkers/d"}
 	for _, m := range []driver.Mark{stray, theirs} {
-		w.broker.principals[principalName(m)] = driver.PrincipalRequest{Mark: m, Name: principalName(m)}
+		w.broker.logins[loginName(m)] = driver.LoginRequest{Mark: m, Name: loginName(m)}
 	}
 	result, err := w.sweep()
 	if err != nil || len(result.Removed) != 1 {
 		t.Fatalf("sweep = %+v, %v", result, err)
 	}
-	want := []string{mine.Principal, principalName(theirs)}
+	want := []string{mine.Login, loginName(theirs)}
 	slices.Sort(want)
 	if got := w.broker.names(); !slices.Equal(got, want) {
 		t.Errorf("the target has %v, should have %v", got, want)
@@ -311,7 +311,7 @@ func TestASweepBelievesATargetWhatIsItsOwn(t *testing.T) {
 		"pb_with_escape_of_id": w.linker.Parent().Linker("a\x1b[2J"),
 	}
 	for name, id := range forged {
-		w.broker.principals[name] = driver.PrincipalRequest{Name: name, Mark: driver.Mark{UID: "forged", Connection: id}}
+		w.broker.logins[name] = driver.LoginRequest{Name: name, Mark: driver.Mark{UID: "forged", Connection: id}}
 	}
 	told := 0
 	kept := w.records
@@ -333,7 +333,7 @@ func TestASweepBelievesATargetWhatIsItsOwn(t *testing.T) {
 		}
 	}
 	w.records = teller{kept, func(patchbay.AuditEntry) error { return patchbay.Errorf(patchbay.Internal, "no log") }}
-	w.broker.principals["pb_gone"] = driver.PrincipalRequest{Name: "pb_gone", Mark: driver.Mark{UID: "forged", Connection: forged["pb_gone"]}}
+	w.broker.logins["pb_gone"] = driver.LoginRequest{Name: "pb_gone", Mark: driver.Mark{UID: "forged", Connection: forged["pb_gone"]}}
 	if result, err := w.sweep(); err != nil || len(result.Removed) > 0 || len(w.broker.names()) != 1 {
 		t.Errorf("without a log: %+v, %v", result, err)
 	}
@@ -342,7 +342,7 @@ func TestASweepBelievesATargetWhatIsItsOwn(t *testing.T) {
 func TestValidateSaysWhatIsWrongAndFixMendsIt(t *testing.T) {
 	w := newWorld(t)
 	w.want(w.put(w.spec()), patchbay.Done, "")
-	principal := mustGet(t, w).Principal
+	login := mustGet(t, w).Login
 	for _, c := range []struct {
 		name  string
 		spoil func()
@@ -351,11 +351,11 @@ func TestValidateSaysWhatIsWrongAndFixMendsIt(t *testing.T) {
 	}{
 		{"a changed setting", func() { w.app.set(key, "host=elsewhere") }, patchbay.CheckConfiguration, patchbay.SettingChanged},
 		{"a missing setting", func() { w.app.lock()(); delete(w.app.settings, key) }, patchbay.CheckConfiguration, patchbay.SettingMissing},
-		{"a missing login", func() { delete(w.broker.principals, principal) }, patchbay.CheckAuthentication, patchbay.PrincipalMissing},
+		{"a missing login", func() { delete(w.broker.logins, login) }, patchbay.CheckAuthentication, patchbay.LoginMissing},
 		{"too many rights", func() {
-			r := w.broker.principals[principal]
+			r := w.broker.logins[login]
 			r.Access = "superuser"
-			w.broker.principals[principal] = r
+			w.broker.logins[login] = r
 		}, patchbay.CheckAuthentication, patchbay.RightsExcess},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -371,7 +371,7 @@ func TestValidateSaysWhatIsWrongAndFixMendsIt(t *testing.T) {
 			}
 			mended := []string{stepSettings}
 			if c.group == patchbay.CheckAuthentication {
-				mended = []string{stepPrincipal}
+				mended = []string{stepLogin}
 			}
 			if r := w.validated(true); !r.Available() || !slices.Equal(r.Fixed, mended) {
 				t.Errorf("after the fix of %v: %+v", r.Fixed, r.Checks)

@@ -84,7 +84,7 @@ func (s *Service) newSource(ctx context.Context, id patchbay.ID) (parties, error
 		return p, patchbay.Errorf(patchbay.InvalidArgument,
 			"a connection's name is 1 to 60 letters, digits, dots, underscores and dashes; %q is not", clip(name, 80))
 	}
-	if id.IsConnector() {
+	if id.IsLocal() {
 		p.local, p.location = true, of
 		return p, s.checkLocation(ctx, of)
 	}

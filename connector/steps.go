@@ -12,9 +12,9 @@ import (
 	"patchbay.dev/patchbay/saga"
 )
 
-func (s *Service) ensurePrincipal(ctx context.Context, op *saga.Op) ([]byte, error) {
+func (s *Service) ensureLogin(ctx context.Context, op *saga.Op) ([]byte, error) {
 	p, err := s.agreedOf(op)
-	if err != nil || p.Principal == nil {
+	if err != nil || p.Login == nil {
 		return nil, err
 	}
 	target, done, err := s.target(ctx, p.Target)
@@ -22,12 +22,12 @@ func (s *Service) ensurePrincipal(ctx context.Context, op *saga.Op) ([]byte, err
 		return nil, err
 	}
 	defer done()
-	r := *p.Principal
+	r := *p.Login
 	r.Credential = p.Credential.open()
-	return nil, target.EnsurePrincipal(ctx, r)
+	return nil, target.EnsureLogin(ctx, r)
 }
 
-func (s *Service) undoPrincipal(ctx context.Context, op *saga.Op) error {
+func (s *Service) undoLogin(ctx context.Context, op *saga.Op) error {
 	p, err := s.outlineOf(op)
 	if err != nil || !p.Made {
 		return err
@@ -40,23 +40,23 @@ func (s *Service) undoPrincipal(ctx context.Context, op *saga.Op) error {
 		return saga.Leave(patchbay.Errorf(patchbay.StillInUse, "%s", why).WithFix("restart %s", op.Source.Name()))
 	}
 	if !in.Created && !p.Restarts && op.Output(stepSettings) != nil { // it may have read them by itself
-		if err := s.unused(ctx, p.Target, *p.Principal, op.Source); err != nil {
+		if err := s.unused(ctx, p.Target, *p.Login, op.Source); err != nil {
 			if patchbay.CodeOf(err) == patchbay.StillInUse {
 				err = saga.Leave(err)
 			}
 			return err
 		}
 	}
-	return s.removePrincipal(ctx, p.Target, *p.Principal)
+	return s.removeLogin(ctx, p.Target, *p.Login)
 }
 
-func (s *Service) removePrincipal(ctx context.Context, id patchbay.ID, r driver.PrincipalRequest) error {
+func (s *Service) removeLogin(ctx context.Context, id patchbay.ID, r driver.LoginRequest) error {
 	target, done, err := s.target(ctx, id)
 	if err != nil {
 		return err
 	}
 	defer done()
-	return target.RemovePrincipal(ctx, r)
+	return target.RemoveLogin(ctx, r)
 }
 
 // probe signs in as the application before its settings change: a login that
@@ -72,7 +72,7 @@ func (s *Service) probe(ctx context.Context, op *saga.Op) ([]byte, error) {
 	}
 	// An identity signs in from its source alone, with rights that others grant:
 	// what is tried is whether there is a way.
-	if p.Login == loginIdentity && optsOutOfNetwork(in.Want.Spec) {
+	if p.LoginKind == loginIdentity && optsOutOfNetwork(in.Want.Spec) {
 		return []byte("true"), nil
 	}
 	_, err = s.signIn(ctx, op.Source, p.outline, p.Credential.open())
@@ -95,15 +95,15 @@ func (s *Service) signIn(ctx context.Context, sourceID patchbay.ID, p outline, c
 	}
 	defer doneTarget()
 	r := driver.ProbeRequest{Credential: c, Dialer: source.Dialer(), Sub: p.Sub, Share: s.shareOf(ctx, sourceID, p.ref)}
-	if p.Principal != nil {
-		r.Access, r.Options = p.Principal.Access, p.Principal.Options
+	if p.Login != nil {
+		r.Access, r.Options = p.Login.Access, p.Login.Options
 	}
 	result, err := target.Probe(ctx, r)
-	if err != nil && p.Principal == nil && patchbay.CodeOf(err) == patchbay.LoginRefused {
+	if err != nil && p.Login == nil && patchbay.CodeOf(err) == patchbay.LoginRefused {
 		// A login that was given: Azure's code and words for it (contract 4.10).
 		refused := patchbay.Errorf(patchbay.InvalidDbSecret, "Error in username or password. %w", err)
 		refused.Fix = "check the login that was given with --secret"
-		if p.Login == loginRegistered {
+		if p.LoginKind == loginRegistered {
 			refused.Fix = "check the login that was given with the registration of " + p.Target.Name()
 		}
 		return result, refused
@@ -168,7 +168,7 @@ func overtaken(c driver.Change, before map[string]string, now map[string]patchba
 // whether this operation came to restart it or it restarted by itself, it may have
 // read what goes. It is the undo of both steps. When the application does not
 // restart, it may go on with what was taken away: then that stays for as long (see
-// undoPrincipal).
+// undoLogin).
 func (s *Service) undoSettings(ctx context.Context, op *saga.Op) error {
 	planned, err := s.writeOf(op, partChange, partBefore)
 	if err != nil || planned == nil {
@@ -302,7 +302,7 @@ func (s *Service) verify(ctx context.Context, op *saga.Op) ([]byte, error) {
 			return nil, patchbay.Errorf(f.Code, "%s", f.Message)
 		}
 	}
-	if !authenticates(in.Want.Spec) || p.Login == loginIdentity || !p.Restarts && op.Output(stepProbe) != nil {
+	if !authenticates(in.Want.Spec) || p.LoginKind == loginIdentity || !p.Restarts && op.Output(stepProbe) != nil {
 		// Nothing has run since the probe that could have changed its outcome:
 		// what the source holds is, to the byte, what signed in from there.
 		return nil, nil
@@ -360,7 +360,7 @@ func (s *Service) revokeOld(ctx context.Context, op *saga.Op) ([]byte, error) {
 			return nil, err
 		}
 	}
-	return nil, s.removePrincipal(ctx, p.OldTarget, *p.Old)
+	return nil, s.removeLogin(ctx, p.OldTarget, *p.Old)
 }
 
 // overlapEnds is when the overlap has passed since the new settings were in
@@ -392,13 +392,13 @@ func (s *Service) waitUntil(ctx context.Context, end time.Time) error {
 }
 
 // unused fails with StillInUse while the login has open sessions.
-func (s *Service) unused(ctx context.Context, id patchbay.ID, r driver.PrincipalRequest, source patchbay.ID) error {
+func (s *Service) unused(ctx context.Context, id patchbay.ID, r driver.LoginRequest, source patchbay.ID) error {
 	target, done, err := s.target(ctx, id)
 	if err != nil {
 		return err
 	}
 	defer done()
-	state, err := target.InspectPrincipal(ctx, r)
+	state, err := target.InspectLogin(ctx, r)
 	if err != nil || state.Sessions == 0 {
 		return err
 	}
@@ -419,7 +419,7 @@ func (s *Service) planDelete(ctx context.Context, op *saga.Op) ([]byte, error) {
 		return nil, err
 	}
 	p := plan{Write: held.Written}
-	p.outline = outline{ref: held.ref, Generation: in.Connection.Generation, Old: held.Principal, OldTarget: held.Target}
+	p.outline = outline{ref: held.ref, Generation: in.Connection.Generation, Old: held.Login, OldTarget: held.Target}
 	return s.sealPlan(op, p)
 }
 
@@ -474,7 +474,7 @@ func (s *Service) revokeOwn(ctx context.Context, op *saga.Op) ([]byte, error) {
 	if err != nil || p.Old == nil {
 		return nil, err
 	}
-	return nil, s.removePrincipal(ctx, p.OldTarget, *p.Old)
+	return nil, s.removeLogin(ctx, p.OldTarget, *p.Old)
 }
 
 // passedPivot reports whether op's new state holds although it was given up
@@ -518,10 +518,10 @@ func (s *Service) finishChange(_ context.Context, op *saga.Op, outcome patchbay.
 		c.Spec = *p.Spec
 	}
 	c.State, c.Generation, c.ETag, c.Message = patchbay.Succeeded, p.Generation, newETag(), p.Message
-	h := holding{ref: p.ref, Last: p.Last, Given: p.Given, Where: p.Where, Principal: p.Principal, Login: p.Login, Credential: p.Credential}
-	c.Principal = ""
-	if p.Principal != nil {
-		c.Principal = p.Principal.Name
+	h := holding{ref: p.ref, Last: p.Last, Given: p.Given, Where: p.Where, Login: p.Login, LoginKind: p.LoginKind, Credential: p.Credential}
+	c.Login = ""
+	if p.Login != nil {
+		c.Login = p.Login.Name
 	}
 	c.Keys = nil
 	if h.Written = wrote.kept(); h.Written != nil {

@@ -384,7 +384,7 @@ func unlessForgotten(err error) error {
 	return err
 }
 
-// sweepMarks is the step that removes principals that bear our mark and that no
+// sweepMarks is the step that removes logins that bear our mark and that no
 // record knows: what a lost database or a paused process may leave. Settings of
 // that kind it only names: an application may read them, and their mark does not
 // say whose Patchbay wrote them.
@@ -463,13 +463,13 @@ func (w *sweep) sweepTarget(ctx context.Context, r patchbay.Resource) error {
 		if l.Connection, err = w.believed(ctx, o.Mark, r.ID); err != nil {
 			return err
 		}
-		request := driver.PrincipalRequest{Mark: o.Mark, Name: o.Name, Sub: o.Sub}
+		request := driver.LoginRequest{Mark: o.Mark, Name: o.Name, Sub: o.Sub}
 		err = w.idle(ctx, target, request)
 		if err == nil {
 			err = w.tell(ctx, patchbay.AuditEntry{Resource: r.ID, Detail: l.What + ", which no connection owns"})
 		}
 		if err == nil {
-			err = target.RemovePrincipal(ctx, request)
+			err = target.RemoveLogin(ctx, request)
 		}
 		if err != nil {
 			l.Why = patchbay.AsError(err).Error()
@@ -543,7 +543,7 @@ func (s *Service) unowned(ctx context.Context, o driver.Owned) (bool, error) {
 	case changing(c):
 		return false, nil
 	}
-	return c.UID != o.Mark.UID || c.Principal != o.Name, nil
+	return c.UID != o.Mark.UID || c.Login != o.Name, nil
 }
 
 func (s *Service) knows(ctx context.Context, subscription string) (bool, error) {
@@ -576,16 +576,16 @@ func (s *Service) believed(ctx context.Context, m driver.Mark, target patchbay.I
 
 // idle fails while a stray of a connection that is there has sessions: when the
 // records are older than the world, it is what the application uses.
-func (s *Service) idle(ctx context.Context, target *driver.GuardedTarget, r driver.PrincipalRequest) error {
+func (s *Service) idle(ctx context.Context, target *driver.GuardedTarget, r driver.LoginRequest) error {
 	c, alive, err := s.lives(ctx, r.Mark.Connection, r.Mark.UID)
 	if err != nil || !alive {
 		return err
 	}
-	state, err := target.InspectPrincipal(ctx, r)
+	state, err := target.InspectLogin(ctx, r)
 	if err != nil || state.Sessions == 0 {
 		return err
 	}
-	return patchbay.Errorf(patchbay.StillInUse, "%s has %d open sessions, and %s should use %s", r.Name, state.Sessions, application(c), c.Principal)
+	return patchbay.Errorf(patchbay.StillInUse, "%s has %d open sessions, and %s should use %s", r.Name, state.Sessions, application(c), c.Login)
 }
 
 // lookAtSource lists settings that no connection owns.

@@ -29,7 +29,7 @@ func (w *world) sweep() (patchbay.Sweep, error) {
 func (w *world) leftAt(operation string, target patchbay.ID, of patchbay.ID) patchbay.Leftover {
 	w.t.Helper()
 	op := &saga.Op{Operation: patchbay.Operation{ID: operation, Connection: of, Source: of.Parent() + patchbay.ID(operation)}}
-	l, err := w.newLeftover(op, stepPrincipal, target, "principal pb_"+operation, nil, work{Principal: &driver.PrincipalRequest{Name: "pb_" + operation}})
+	l, err := w.newLeftover(op, stepLogin, target, "principal pb_"+operation, nil, work{Login: &driver.LoginRequest{Name: "pb_" + operation}})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -144,7 +144,7 @@ func TestASweepReadsAllLeftoversAsOftenForManyAsForFew(t *testing.T) {
 		target := w.group + "/providers/Microsoft.DBforPostgreSQL/flexibleServers/db"
 		for i := range n {
 			op := &saga.Op{Operation: patchbay.Operation{ID: fmt.Sprint("op", i), Connection: w.linker, Source: w.app.id}}
-			login, err := w.newLeftover(op, stepPrincipal, target, "principal", nil, work{Held: true, Principal: &driver.PrincipalRequest{Name: op.ID}})
+			login, err := w.newLeftover(op, stepLogin, target, "principal", nil, work{Held: true, Login: &driver.LoginRequest{Name: op.ID}})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -65,7 +65,7 @@ func (s *Service) PutSubscription(ctx context.Context, sub patchbay.Subscription
 	// Before the tenant is looked up: that there is such a one is not told to who
 	// may only rename the subscription.
 	case old.ID != "" && !strings.EqualFold(old.TenantID, sub.TenantID):
-		// Its connections, principals and audit lines are behind the old wall.
+		// Its connections, logins and audit lines are behind the old wall.
 		return patchbay.Errorf(patchbay.Conflict, "the subscription %s is another tenant's, and can't move", sub.ID)
 	}
 	tenants, err := s.Tenants(ctx)

@@ -183,7 +183,7 @@ func (v *checking) network(ctx context.Context) {
 		var err error
 		if r, err = v.dial(ctx); err != nil {
 			from, to := v.c.Source.Name(), v.ref.Target.Name()
-			if v.c.ID.IsConnector() {
+			if v.c.ID.IsLocal() {
 				from = "the server"
 			}
 			if len(r.Servers) > 0 {
@@ -198,7 +198,7 @@ func (v *checking) network(ctx context.Context) {
 		return
 	}
 	message := ""
-	if v.c.ID.IsConnector() {
+	if v.c.ID.IsLocal() {
 		message = "seen from the server; the way from the developer's own machine was not tried"
 	}
 	v.add(patchbay.CheckNetwork, nameNetwork, patchbay.Success, "", message, "")
@@ -241,7 +241,7 @@ func noVantage(c patchbay.Connection) string {
 // gives what the source holds of the connection, for the sign-in.
 func (v *checking) configuration(ctx context.Context) (have map[string]patchbay.Secret, readable bool) {
 	switch {
-	case v.c.ID.IsConnector():
+	case v.c.ID.IsLocal():
 		return nil, false // it has no configuration that could be checked (contract 4.5)
 	case v.held.Written == nil:
 		v.add(patchbay.CheckConfiguration, nameConfiguration, patchbay.NotChecked, "", "the settings were left to the caller (opt-out)", "")
@@ -295,7 +295,7 @@ func (v *checking) authentication(ctx context.Context, have map[string]patchbay.
 		return
 	}
 	before := len(v.checks)
-	if r := v.held.Principal; r != nil && !v.rights(ctx, *r) {
+	if r := v.held.Login; r != nil && !v.rights(ctx, *r) {
 		return
 	}
 	if v.held.whose() == loginIdentity {
@@ -306,7 +306,7 @@ func (v *checking) authentication(ctx context.Context, have map[string]patchbay.
 		v.failed(group, name, err, "")
 		return
 	}
-	p := agreed{outline{ref: v.ref, Principal: v.held.Principal, Login: v.held.whose()}, secrets{Credential: v.held.Credential}}
+	p := agreed{outline{ref: v.ref, Login: v.held.Login, LoginKind: v.held.whose()}, secrets{Credential: v.held.Credential}}
 	holds := v.held.Credential.open()
 	if readable {
 		values, ok := v.holds(p, have)
@@ -321,7 +321,7 @@ func (v *checking) authentication(ctx context.Context, have map[string]patchbay.
 	}
 	result, err := v.s.signIn(ctx, runsOn(v.c), p.outline, holds)
 	switch {
-	case err != nil && p.Login == loginRegistered && v.registeredAnew(p):
+	case err != nil && p.LoginKind == loginRegistered && v.registeredAnew(p):
 		v.failed(group, name, patchbay.AsError(err), "")
 		v.checks[len(v.checks)-1].Fix = fmt.Sprintf("another login was registered since: patchbay connection rotate %s", onCommandLine(v.c))
 	case err != nil:
@@ -335,16 +335,16 @@ func (v *checking) authentication(ctx context.Context, have map[string]patchbay.
 
 // rights compares the login's rights with those asked for; it is false when
 // there is nothing to sign in with.
-func (v *checking) rights(ctx context.Context, r driver.PrincipalRequest) bool {
+func (v *checking) rights(ctx context.Context, r driver.LoginRequest) bool {
 	const group, name = patchbay.CheckAuthentication, nameAuthentication
 	r.Credential = v.held.Credential.open()
-	state, err := v.target.InspectPrincipal(ctx, r)
+	state, err := v.target.InspectLogin(ctx, r)
 	switch {
 	case err != nil:
 		v.failed(group, name, err, "")
 		return false
 	case !state.Exists:
-		v.add(group, name, patchbay.Failure, patchbay.PrincipalMissing, fmt.Sprintf("the login %s is not on the target any more", r.Name), v.fix())
+		v.add(group, name, patchbay.Failure, patchbay.LoginMissing, fmt.Sprintf("the login %s is not on the target any more", r.Name), v.fix())
 		return false
 	case !state.Ours:
 		v.add(group, name, patchbay.Failure, patchbay.NotOurs, fmt.Sprintf("the login %s lost Patchbay's mark", r.Name), v.fix())

@@ -17,9 +17,9 @@ import (
 
 // Workflows are the steps of every kind of operation, for a saga engine.
 //
-//	create, update, rotate   plan → principal → probe → settings → restart → verify (pivot) → revoke
+//	create, update, rotate   plan → login → probe → settings → restart → verify (pivot) → revoke
 //	delete                   plan (pivot) → settings → restart → revoke
-//	validate                 validate; with fix: plan → principal → probe → settings → restart → validate
+//	validate                 validate; with fix: plan → login → probe → settings → restart → validate
 //	sweep                    retry → marks (pivot)
 //
 // A delete goes forward only: what can't be reached is parked, so that neither
@@ -27,7 +27,7 @@ import (
 func (s *Service) Workflows() []saga.Workflow {
 	forward := []saga.Step{
 		{Name: stepPlan, Do: s.plan},
-		{Name: stepPrincipal, Where: saga.OnTarget, Do: s.entitled(s.ensurePrincipal), Undo: s.undoPrincipal, Park: s.parkPrincipal},
+		{Name: stepLogin, Where: saga.OnTarget, Do: s.entitled(s.ensureLogin), Undo: s.undoLogin, Park: s.parkLogin},
 		{Name: stepProbe, Do: s.entitled(s.probe)},
 		{Name: stepSettings, Where: saga.OnSource, Do: s.entitled(s.writeSettings), Undo: s.undoSettings, Park: s.parkSettings},
 		// Not OnSource: an application that does not come up would hold its source
@@ -75,9 +75,9 @@ func notMade(c patchbay.Connection) error {
 	return patchbay.Errorf(patchbay.Conflict, "the connection %s is not made yet", c.Name)
 }
 
-// principalName is made of the connection's uid and generation alone, so it is
+// loginName is made of the connection's uid and generation alone, so it is
 // known before anything is.
-func principalName(m driver.Mark) string { return fmt.Sprintf("pb_%s_g%d", m.UID, m.Generation) }
+func loginName(m driver.Mark) string { return fmt.Sprintf("pb_%s_g%d", m.UID, m.Generation) }
 
 // plan reads the world and decides everything.
 func (s *Service) plan(ctx context.Context, op *saga.Op) ([]byte, error) {
@@ -172,7 +172,7 @@ func (s *Service) decide(ctx context.Context, d *draft) error {
 	if err := d.note(s.planLogin(ctx, d, held, source, target)); err != nil {
 		return err
 	}
-	if d.plan.Login == loginGiven && target != nil {
+	if d.plan.LoginKind == loginGiven && target != nil {
 		d.plan.Where = whereIs(facts.Values)
 		if d.in.Kept {
 			if err := d.note(held.stays(d.in.Want, d.plan.Where)); err != nil {
@@ -217,7 +217,7 @@ func (s *Service) planFix(ctx context.Context, op *saga.Op, id patchbay.ID, who 
 		return nil, err
 	}
 	p := plan{agreed: agreed{
-		outline{Generation: c.Generation, Last: held.Last, Principal: held.Principal, Login: held.whose()},
+		outline{Generation: c.Generation, Last: held.Last, Login: held.Login, LoginKind: held.whose()},
 		secrets{Credential: held.Credential, Given: held.Given},
 	}}
 	if p.ref, _, err = s.today(ctx, held.ref, c.Spec.Target.ID); err != nil {
@@ -266,15 +266,15 @@ func (s *Service) planFix(ctx context.Context, op *saga.Op, id patchbay.ID, who 
 
 // findBroken notes what a fix will have mended.
 func (p *plan) findBroken(ctx context.Context, target *driver.GuardedTarget) error {
-	if p.Principal != nil {
-		r := *p.Principal
+	if p.Login != nil {
+		r := *p.Login
 		r.Credential = p.Credential.open()
-		state, err := target.InspectPrincipal(ctx, r)
+		state, err := target.InspectLogin(ctx, r)
 		if err != nil {
 			return err
 		}
 		if !state.Exists || !state.Ours || len(state.Missing)+len(state.Excess) > 0 {
-			p.Mended = append(p.Mended, stepPrincipal)
+			p.Mended = append(p.Mended, stepLogin)
 		}
 	}
 	if p.Write != nil {
@@ -292,22 +292,22 @@ func (p *plan) findBroken(ctx context.Context, target *driver.GuardedTarget) err
 // planLogin decides which login the connection has afterwards.
 func (s *Service) planLogin(ctx context.Context, d *draft, held holding, source *driver.GuardedSource, target *driver.GuardedTarget) error {
 	p, want := &d.plan, d.in.Want
-	if held.Principal != nil {
-		p.Old, p.OldTarget = held.Principal, held.Target
+	if held.Login != nil {
+		p.Old, p.OldTarget = held.Login, held.Target
 	}
-	p.Login = loginOf(d.parties, want.Spec, p.Given)
+	p.LoginKind = loginOf(d.parties, want.Spec, p.Given)
 	var c driver.Credential
 	var err error
 	switch {
-	case p.Login == loginNone:
+	case p.LoginKind == loginNone:
 		return nil
-	case p.Login == loginIdentity:
+	case p.LoginKind == loginIdentity:
 		c, err = s.identity(ctx, want, p.Kind, p.Given)
 	case target == nil:
 		return nil
-	case p.Login == loginOwn:
-		return s.planPrincipal(ctx, d, held, source, target)
-	case p.Login == loginGiven:
+	case p.LoginKind == loginOwn:
+		return s.planOwnLogin(ctx, d, held, source, target)
+	case p.LoginKind == loginGiven:
 		c, err = target.Given(p.Sub, want.Spec.Auth.Name, patchbay.NewSecret(p.Given[givenValue]))
 	default:
 		c, err = target.Registered(p.Sub)
@@ -316,17 +316,17 @@ func (s *Service) planLogin(ctx context.Context, d *draft, held holding, source 
 		return err
 	}
 	p.Credential = hideCredential(c)
-	if held.Principal != nil || !p.Credential.equal(held.Credential) {
+	if held.Login != nil || !p.Credential.equal(held.Credential) {
 		p.next()
 	}
 	return nil
 }
 
-// planPrincipal decides on a login of Patchbay's own.
-func (s *Service) planPrincipal(ctx context.Context, d *draft, held holding, source *driver.GuardedSource, target *driver.GuardedTarget) error {
+// planOwnLogin decides on a login of Patchbay's own.
+func (s *Service) planOwnLogin(ctx context.Context, d *draft, held holding, source *driver.GuardedSource, target *driver.GuardedTarget) error {
 	p, want := &d.plan, d.in.Want
 	spec := want.Spec
-	r := driver.PrincipalRequest{
+	r := driver.LoginRequest{
 		Sub: p.Sub, Auth: spec.Auth.Type, Access: spec.Access, Roles: spec.Auth.Roles, Options: spec.Options,
 	}
 	if d.parties.targets.Logins.Sources {
@@ -339,18 +339,18 @@ func (s *Service) planPrincipal(ctx context.Context, d *draft, held holding, sou
 	if p.Old != nil && !d.in.Rotate && p.OldTarget.Equal(p.Target) && sameRights(*p.Old, r) {
 		// Nothing about the login changes: ensure the one there is, and do
 		// not remove it when something else fails.
-		p.Principal, p.Credential, p.Old = p.Old, held.Credential, nil
+		p.Login, p.Credential, p.Old = p.Old, held.Credential, nil
 		return nil
 	}
 	p.next()
 	p.Made = true
 	r.Mark = driver.Mark{UID: want.UID, Generation: p.Generation, Connection: want.ID}
-	r.Name = principalName(r.Mark)
+	r.Name = loginName(r.Mark)
 	c, err := target.NewCredential(ctx, r)
 	if err != nil {
 		return err
 	}
-	p.Principal, p.Credential = &r, hideCredential(c)
+	p.Login, p.Credential = &r, hideCredential(c)
 	return nil
 }
 
@@ -360,7 +360,7 @@ func (p *outline) next() {
 	p.Generation = p.Last
 }
 
-func sameRights(old, r driver.PrincipalRequest) bool {
+func sameRights(old, r driver.LoginRequest) bool {
 	r.Mark, r.Name, r.Credential = old.Mark, old.Name, old.Credential
 	a, errA := json.Marshal(old)
 	b, errB := json.Marshal(r)
@@ -371,7 +371,7 @@ func sameRights(old, r driver.PrincipalRequest) bool {
 // connection nothing is: whoever reads them later must be able to have them.
 func (s *Service) planSettings(ctx context.Context, d *draft, held holding, facts map[string]string, source driver.Source) error {
 	want := d.in.Want
-	wanted, local := configures(want.Spec), want.ID.IsConnector()
+	wanted, local := configures(want.Spec), want.ID.IsLocal()
 	if !wanted && (local || held.Written == nil) {
 		return nil
 	}

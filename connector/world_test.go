@@ -29,7 +29,7 @@ type broker struct {
 	gate     *gate
 
 	mu         sync.Mutex
-	principals map[string]driver.PrincipalRequest
+	logins     map[string]driver.LoginRequest
 	passwords  map[string]string
 	sessions   map[string]int
 	down       error // every call fails with it
@@ -37,7 +37,7 @@ type broker struct {
 	failRemove error
 	ensured    int
 	inspected  int
-	loseAnswer bool // of the next EnsurePrincipal, which has its effect
+	loseAnswer bool // of the next EnsureLogin, which has its effect
 }
 
 func (b *broker) lock() func() {
@@ -52,7 +52,7 @@ func (b *broker) fail(err error) {
 
 func (b *broker) names() []string {
 	defer b.lock()()
-	return slices.Sorted(maps.Keys(b.principals))
+	return slices.Sorted(maps.Keys(b.logins))
 }
 
 func (b *broker) Inspect(ctx context.Context, sub string) (driver.TargetInfo, error) {
@@ -62,20 +62,20 @@ func (b *broker) Inspect(ctx context.Context, sub string) (driver.TargetInfo, er
 	defer b.lock()()
 	b.inspected++
 	if sub == "missing" {
-		return driver.TargetInfo{}, patchbay.Errorf(patchbay.DatabaseMissing, "there is no database missing")
+		return driver.TargetInfo{}, patchbay.Errorf(patchbay.ChildMissing, "there is no database missing")
 	}
 	host, port, _ := net.SplitHostPort(b.listener.Addr().String())
 	return driver.TargetInfo{Version: "1", Values: map[string]string{"host": host, "port": port, "database": sub, "sslmode": "disable"}}, b.down
 }
 
-func (b *broker) NewCredential(_ context.Context, r driver.PrincipalRequest) (driver.Credential, error) {
+func (b *broker) NewCredential(_ context.Context, r driver.LoginRequest) (driver.Credential, error) {
 	return driver.Credential{
 		Public: map[string]string{"username": r.Name},
 		Secret: driver.Secrets{"password": patchbay.NewSecret("secret of " + r.Name)},
 	}, nil
 }
 
-func (b *broker) EnsurePrincipal(ctx context.Context, r driver.PrincipalRequest) error {
+func (b *broker) EnsureLogin(ctx context.Context, r driver.LoginRequest) error {
 	if err := b.gate.pass(ctx); err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func (b *broker) EnsurePrincipal(ctx context.Context, r driver.PrincipalRequest)
 	return b.gate.pass(ctx)
 }
 
-func (b *broker) ensure(r driver.PrincipalRequest) error {
+func (b *broker) ensure(r driver.LoginRequest) error {
 	defer b.lock()()
 	if b.down != nil {
 		return b.down
@@ -93,7 +93,7 @@ func (b *broker) ensure(r driver.PrincipalRequest) error {
 	b.ensured++
 	b.passwords[r.Name] = r.Credential.Secret["password"].Reveal()
 	r.Credential = driver.Credential{}
-	b.principals[r.Name] = r
+	b.logins[r.Name] = r
 	if b.loseAnswer {
 		b.loseAnswer = false
 		return patchbay.Errorf(patchbay.Timeout, "no answer in time").AsTransient()
@@ -101,17 +101,17 @@ func (b *broker) ensure(r driver.PrincipalRequest) error {
 	return nil
 }
 
-func (b *broker) InspectPrincipal(_ context.Context, r driver.PrincipalRequest) (driver.PrincipalState, error) {
+func (b *broker) InspectLogin(_ context.Context, r driver.LoginRequest) (driver.LoginState, error) {
 	defer b.lock()()
-	have, ok := b.principals[r.Name]
-	state := driver.PrincipalState{Exists: ok, Ours: ok, Sessions: b.sessions[r.Name]}
+	have, ok := b.logins[r.Name]
+	state := driver.LoginState{Exists: ok, Ours: ok, Sessions: b.sessions[r.Name]}
 	if ok && have.Access != r.Access {
 		state.Excess = []string{string(have.Access)}
 	}
 	return state, b.down
 }
 
-func (b *broker) RemovePrincipal(ctx context.Context, r driver.PrincipalRequest) error {
+func (b *broker) RemoveLogin(ctx context.Context, r driver.LoginRequest) error {
 	if err := b.gate.pass(ctx); err != nil {
 		return err
 	}
@@ -121,12 +121,12 @@ func (b *broker) RemovePrincipal(ctx context.Context, r driver.PrincipalRequest)
 	return b.gate.pass(ctx)
 }
 
-func (b *broker) remove(r driver.PrincipalRequest) error {
+func (b *broker) remove(r driver.LoginRequest) error {
 	defer b.lock()()
 	if b.down != nil || b.failRemove != nil {
 		return cmp.Or(b.down, b.failRemove)
 	}
-	delete(b.principals, r.Name)
+	delete(b.logins, r.Name)
 	return nil
 }
 
@@ -149,7 +149,7 @@ func (b *broker) probe(ctx context.Context, _ driver.Config, r driver.ProbeReque
 	case b.passwords[user] != password:
 		return driver.ProbeResult{}, patchbay.Errorf(patchbay.LoginRefused, "%s with %s is refused", user, password)
 	}
-	if _, ok := b.principals[user]; !ok && r.Access != "" {
+	if _, ok := b.logins[user]; !ok && r.Access != "" {
 		return driver.ProbeResult{}, patchbay.Errorf(patchbay.LoginRefused, "%s is refused", user)
 	}
 	return driver.ProbeResult{Allowed: []string{"signed in"}}, nil
@@ -158,7 +158,7 @@ func (b *broker) probe(ctx context.Context, _ driver.Config, r driver.ProbeReque
 func (b *broker) Owned(context.Context) ([]driver.Owned, error) {
 	defer b.lock()()
 	var owned []driver.Owned
-	for name, r := range b.principals {
+	for name, r := range b.logins {
 		owned = append(owned, driver.Owned{Mark: r.Mark, Name: name})
 	}
 	return owned, b.down
@@ -396,7 +396,7 @@ func newWorldOver(t *testing.T, limits Limits, records recorder, open func(conte
 	w := &world{
 		t:      t,
 		gate:   doors,
-		broker: &broker{gate: doors, listener: listener, principals: map[string]driver.PrincipalRequest{}, passwords: map[string]string{}, sessions: map[string]int{}},
+		broker: &broker{gate: doors, listener: listener, logins: map[string]driver.LoginRequest{}, passwords: map[string]string{}, sessions: map[string]int{}},
 		away:   &away{gate: doors, listener: listener, accepts: map[string]bool{}},
 		open:   open,
 		caller: Trusted("tester"), limits: limits,

@@ -118,12 +118,12 @@ func (d TargetDriver) Sub(resource, target patchbay.ID) (sub string, ok bool) {
 //
 // Errors: TargetUnreachable, NameNotResolved, PortClosed, CertificateInvalid
 // and Timeout when it can't be talked to (Transient where a moment may mend
-// it); AdminRefused and AdminRights when it refuses us; DatabaseMissing;
-// NotOurs when a principal of that name does not bear our mark.
+// it); AdminRefused and AdminRights when it refuses us; ChildMissing;
+// NotOurs when a login of that name does not bear our mark.
 type Target interface {
 	// Inspect says what is there. Sub is the child that a connection names
 	// (a database), "" for the service as a whole; a missing one is
-	// DatabaseMissing. Of a target that is no [Administrator], Values along with an
+	// ChildMissing. Of a target that is no [Administrator], Values along with an
 	// error say that it need not be reached from here: the application may have a way
 	// to it.
 	Inspect(ctx context.Context, sub string) (TargetInfo, error)
@@ -137,31 +137,31 @@ type Target interface {
 	Close() error
 }
 
-// Administrator is a [Target] that makes, inspects and removes the principals
+// Administrator is a [Target] that makes, inspects and removes the logins
 // that connections own on it. Errors are as there.
 type Administrator interface {
 	Target
 
-	// NewCredential makes what the principal will sign in with. It has no effect
-	// anywhere: the plan is committed, sealed, before EnsurePrincipal is called
+	// NewCredential makes what the login will sign in with. It has no effect
+	// anywhere: the plan is committed, sealed, before EnsureLogin is called
 	// with it.
-	NewCredential(ctx context.Context, r PrincipalRequest) (Credential, error)
+	NewCredential(ctx context.Context, r LoginRequest) (Credential, error)
 
-	// EnsurePrincipal makes or repairs the principal named in the request, with
+	// EnsureLogin makes or repairs the login named in the request, with
 	// exactly the access asked for and bearing our mark. It may be called again
 	// after any failure, an unknown one included.
-	EnsurePrincipal(ctx context.Context, r PrincipalRequest) error
+	EnsureLogin(ctx context.Context, r LoginRequest) error
 
-	// InspectPrincipal says what the target itself knows of the principal.
+	// InspectLogin says what the target itself knows of the login.
 	// Absent is not an error.
-	InspectPrincipal(ctx context.Context, r PrincipalRequest) (PrincipalState, error)
+	InspectLogin(ctx context.Context, r LoginRequest) (LoginState, error)
 
-	// RemovePrincipal stops the principal from signing in, ends its sessions,
-	// hands over what it owns and removes it. Absent is success. A principal of
+	// RemoveLogin stops the login from signing in, ends its sessions,
+	// hands over what it owns and removes it. Absent is success. A login of
 	// that name without our mark is NotOurs, and left alone.
-	RemovePrincipal(ctx context.Context, r PrincipalRequest) error
+	RemoveLogin(ctx context.Context, r LoginRequest) error
 
-	// Owned lists every principal there that bears our mark.
+	// Owned lists every login there that bears our mark.
 	Owned(ctx context.Context) ([]Owned, error)
 }
 
@@ -201,11 +201,11 @@ type Mark struct {
 	Connection patchbay.ID `json:"connection"` // for people; the uid decides
 }
 
-// PrincipalRequest names a principal and says what it may do. The same
+// LoginRequest names a login and says what it may do. The same
 // request, in whole, is what removes it.
-type PrincipalRequest struct {
+type LoginRequest struct {
 	Mark Mark `json:"mark"`
-	// Name is the principal's, made of the connection's uid and generation:
+	// Name is the login's, made of the connection's uid and generation:
 	// lower-case letters, digits and underscores, at most 40.
 	Name    string            `json:"name"`
 	Sub     string            `json:"sub,omitempty"` // the database… that the connection's target id names
@@ -214,12 +214,12 @@ type PrincipalRequest struct {
 	Roles   []string          `json:"roles,omitempty"`   // the target's own, in place of Access
 	Options map[string]string `json:"options,omitempty"` // the driver's own
 	Sources []netip.Prefix    `json:"sources,omitempty"` // the only addresses it may sign in from; empty: any
-	// Credential is what NewCredential gave; EnsurePrincipal needs it, the
+	// Credential is what NewCredential gave; EnsureLogin needs it, the
 	// others do not.
 	Credential Credential `json:"-"`
 }
 
-// Credential is what a principal signs in with.
+// Credential is what a login signs in with.
 type Credential struct {
 	// Public names things that are no secret: user, public keys.
 	Public map[string]string
@@ -239,8 +239,8 @@ func (c Credential) Values() map[string]patchbay.Secret {
 	return v
 }
 
-// PrincipalState is what a target says of a principal.
-type PrincipalState struct {
+// LoginState is what a target says of a login.
+type LoginState struct {
 	Exists   bool
 	Ours     bool     // it bears the mark of the request
 	Missing  []string // rights of the request that it lacks, in the target's words
@@ -254,7 +254,7 @@ type ProbeRequest struct {
 	Credential Credential
 	Dialer     Dialer // the source's vantage point; never nil
 	Sub        string
-	// Access and Options as in PrincipalRequest. Access is "" for a login that
+	// Access and Options as in LoginRequest. Access is "" for a login that
 	// was given: then only signing in is tried.
 	Access  patchbay.Access
 	Options map[string]string
@@ -283,8 +283,8 @@ type ProbeResult struct {
 type Owned struct {
 	Mark Mark
 	Name string
-	// Sub is the child of the target that a principal was made for, as in
-	// PrincipalRequest: with it Mark and Name are all that its removal needs.
+	// Sub is the child of the target that a login was made for, as in
+	// LoginRequest: with it Mark and Name are all that its removal needs.
 	Sub string
 }
 
@@ -427,11 +427,11 @@ type Network interface {
 // Rule is an opening from a source to a target's port.
 type Rule struct {
 	Mark Mark             `json:"mark"`
-	Name string           `json:"name"` // as PrincipalRequest.Name
+	Name string           `json:"name"` // as LoginRequest.Name
 	From []netip.Prefix   `json:"from"`
 	To   []netip.AddrPort `json:"to"`
-	// Principal and Sub narrow the rule where the guard knows logins (pg_hba).
-	Principal string `json:"principal,omitempty"`
+	// Login and Sub narrow the rule where the guard knows logins (pg_hba).
+	Login string `json:"principal,omitempty"`
 	Sub       string `json:"sub,omitempty"`
 }
 

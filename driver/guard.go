@@ -172,7 +172,7 @@ func redactText(text string, s patchbay.Secret) string {
 }
 
 // GuardedTarget is a target with what a [Guard] adds, and with its driver's
-// Probe. On a target that is no [Administrator] there is no principal of ours:
+// Probe. On a target that is no [Administrator] there is no login of ours:
 // none can be made, and none has to be removed.
 type GuardedTarget struct {
 	g Guard
@@ -219,7 +219,7 @@ func (w *GuardedTarget) Inspect(ctx context.Context, sub string) (info TargetInf
 }
 
 // NewCredential is [Administrator].NewCredential.
-func (w *GuardedTarget) NewCredential(ctx context.Context, r PrincipalRequest) (c Credential, err error) {
+func (w *GuardedTarget) NewCredential(ctx context.Context, r LoginRequest) (c Credential, err error) {
 	err = w.g.call(ctx, "NewCredential", r.Credential.Secret, func(ctx context.Context) (err error) {
 		t, err := w.administrator()
 		if err == nil {
@@ -230,22 +230,22 @@ func (w *GuardedTarget) NewCredential(ctx context.Context, r PrincipalRequest) (
 	return c, err
 }
 
-// EnsurePrincipal is [Administrator].EnsurePrincipal.
-func (w *GuardedTarget) EnsurePrincipal(ctx context.Context, r PrincipalRequest) error {
-	return w.g.call(ctx, "EnsurePrincipal", r.Credential.Secret, func(ctx context.Context) error {
+// EnsureLogin is [Administrator].EnsureLogin.
+func (w *GuardedTarget) EnsureLogin(ctx context.Context, r LoginRequest) error {
+	return w.g.call(ctx, "EnsureLogin", r.Credential.Secret, func(ctx context.Context) error {
 		t, err := w.administrator()
 		if err != nil {
 			return err
 		}
-		return t.EnsurePrincipal(ctx, r)
+		return t.EnsureLogin(ctx, r)
 	})
 }
 
-// InspectPrincipal is [Administrator].InspectPrincipal.
-func (w *GuardedTarget) InspectPrincipal(ctx context.Context, r PrincipalRequest) (state PrincipalState, err error) {
-	err = w.g.call(ctx, "InspectPrincipal", r.Credential.Secret, func(ctx context.Context) (err error) {
+// InspectLogin is [Administrator].InspectLogin.
+func (w *GuardedTarget) InspectLogin(ctx context.Context, r LoginRequest) (state LoginState, err error) {
+	err = w.g.call(ctx, "InspectLogin", r.Credential.Secret, func(ctx context.Context) (err error) {
 		if t, ok := w.t.(Administrator); ok {
-			state, err = t.InspectPrincipal(ctx, r)
+			state, err = t.InspectLogin(ctx, r)
 		}
 		return err
 	})
@@ -258,11 +258,11 @@ func (w *GuardedTarget) InspectPrincipal(ctx context.Context, r PrincipalRequest
 	return state, err
 }
 
-// RemovePrincipal is [Administrator].RemovePrincipal.
-func (w *GuardedTarget) RemovePrincipal(ctx context.Context, r PrincipalRequest) error {
-	return w.g.call(ctx, "RemovePrincipal", r.Credential.Secret, func(ctx context.Context) error {
+// RemoveLogin is [Administrator].RemoveLogin.
+func (w *GuardedTarget) RemoveLogin(ctx context.Context, r LoginRequest) error {
+	return w.g.call(ctx, "RemoveLogin", r.Credential.Secret, func(ctx context.Context) error {
 		if t, ok := w.t.(Administrator); ok {
-			return t.RemovePrincipal(ctx, r)
+			return t.RemoveLogin(ctx, r)
 		}
 		return nil
 	})

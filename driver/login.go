@@ -6,21 +6,21 @@ import (
 	"patchbay.dev/patchbay"
 )
 
-// Login is what signs in to most products.
-type Login struct {
+// UserPassword is what signs in to most products.
+type UserPassword struct {
 	Username string
 	Password patchbay.Secret // may be zero: a certificate signs in, or nothing is asked
 }
 
-// Login takes username and password. Who has no name, or a zero byte, which ends a
+// UserPassword takes username and password. Who has no name, or a zero byte, which ends a
 // text in many protocols, is InvalidArgument.
-func (s Secrets) Login() (Login, error) {
-	l := Login{Username: s["username"].Reveal(), Password: s["password"]}
+func (s Secrets) UserPassword() (UserPassword, error) {
+	l := UserPassword{Username: s["username"].Reveal(), Password: s["password"]}
 	switch {
 	case l.Username == "":
-		return Login{}, patchbay.Errorf(patchbay.InvalidArgument, "the login has no username")
+		return UserPassword{}, patchbay.Errorf(patchbay.InvalidArgument, "the login has no username")
 	case strings.ContainsRune(l.Username+l.Password.Reveal(), 0):
-		return Login{}, patchbay.Errorf(patchbay.InvalidArgument, "the login has a zero byte")
+		return UserPassword{}, patchbay.Errorf(patchbay.InvalidArgument, "the login has a zero byte")
 	}
 	return l, nil
 }

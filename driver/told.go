@@ -14,7 +14,7 @@ const (
 	maxText  = 2 << 10 // bytes of one text
 	maxLines = 100     // of what is for people
 	maxSubs  = 10_000
-	maxOwned = 20_000 // no target that is used has so many principals of ours
+	maxOwned = 20_000 // no target that is used has so many logins of ours
 )
 
 // clip is a text of a length that can be kept.

@@ -30,13 +30,13 @@ func (talkative) Inspect(context.Context, string) (driver.TargetInfo, error) {
 	return driver.TargetInfo{Version: much, Subs: many(), Warnings: many(), Values: map[string]string{"url": "nats://a"}}, nil
 }
 
-func (talkative) InspectPrincipal(context.Context, driver.PrincipalRequest) (driver.PrincipalState, error) {
-	return driver.PrincipalState{Missing: many(), Excess: many()}, nil
+func (talkative) InspectLogin(context.Context, driver.LoginRequest) (driver.LoginState, error) {
+	return driver.LoginState{Missing: many(), Excess: many()}, nil
 }
 
 func (t talkative) Owned(context.Context) ([]driver.Owned, error) { return t.owned, nil }
 
-func (talkative) RemovePrincipal(context.Context, driver.PrincipalRequest) error {
+func (talkative) RemoveLogin(context.Context, driver.LoginRequest) error {
 	return patchbay.Errorf(patchbay.Internal, "%s hunter2", much)
 }
 
@@ -48,14 +48,14 @@ func TestWhatATargetTellsIsBounded(t *testing.T) {
 	if n := size(info.Subs...) + size(info.Warnings...) + len(info.Version); err != nil || n > most || info.Values["url"] == "" {
 		t.Errorf("Inspect tells %d bytes: %v, %v", n, info.Values, err)
 	}
-	state, err := target.InspectPrincipal(t.Context(), driver.PrincipalRequest{})
+	state, err := target.InspectLogin(t.Context(), driver.LoginRequest{})
 	if n := size(state.Missing...) + size(state.Excess...); err != nil || n > most {
-		t.Errorf("InspectPrincipal tells %d bytes: %v", n, err)
+		t.Errorf("InspectLogin tells %d bytes: %v", n, err)
 	}
 	if last := state.Missing[len(state.Missing)-1]; last != "99900 more" {
 		t.Errorf("the last line is %q", last)
 	}
-	err = target.RemovePrincipal(t.Context(), driver.PrincipalRequest{})
+	err = target.RemoveLogin(t.Context(), driver.LoginRequest{})
 	if e := patchbay.AsError(err); len(e.Message) > most || !strings.HasSuffix(e.Message, "ä…") {
 		t.Errorf("an error has %d bytes", len(e.Message))
 	}

@@ -25,15 +25,15 @@ func (b both) Inspect(ctx context.Context, _ string) (TargetInfo, error) {
 func (b both) PrepareProbe(ctx context.Context, r ProbeRequest) (ProbeRequest, error) {
 	return r, b.do(ctx)
 }
-func (b both) NewCredential(ctx context.Context, _ PrincipalRequest) (Credential, error) {
+func (b both) NewCredential(ctx context.Context, _ LoginRequest) (Credential, error) {
 	return Credential{}, b.do(ctx)
 }
-func (b both) EnsurePrincipal(ctx context.Context, _ PrincipalRequest) error { return b.do(ctx) }
-func (b both) InspectPrincipal(ctx context.Context, _ PrincipalRequest) (PrincipalState, error) {
-	return PrincipalState{}, b.do(ctx)
+func (b both) EnsureLogin(ctx context.Context, _ LoginRequest) error { return b.do(ctx) }
+func (b both) InspectLogin(ctx context.Context, _ LoginRequest) (LoginState, error) {
+	return LoginState{}, b.do(ctx)
 }
-func (b both) RemovePrincipal(ctx context.Context, _ PrincipalRequest) error { return b.do(ctx) }
-func (b both) Owned(ctx context.Context) ([]Owned, error)                    { return nil, b.do(ctx) }
+func (b both) RemoveLogin(ctx context.Context, _ LoginRequest) error { return b.do(ctx) }
+func (b both) Owned(ctx context.Context) ([]Owned, error)            { return nil, b.do(ctx) }
 func (b both) Given(string, string, patchbay.Secret) (Credential, error) {
 	return Credential{}, b.do(context.Background())
 }
@@ -82,7 +82,7 @@ func calls(g Guard, do func(context.Context) error) map[string]func(context.Cont
 	t := g.Target(d, Config{}, both{do})
 	s := g.Source(bothSource{both{do}})
 	credential := Credential{Secret: Secrets{"password": patchbay.NewSecret(loginSecret)}}
-	r := PrincipalRequest{Credential: credential}
+	r := LoginRequest{Credential: credential}
 	c := Change{
 		Set: []patchbay.Setting{{Name: "A", Value: patchbay.NewSecret(settingSecret), Secret: true}},
 		Had: []patchbay.Setting{{Name: "B", Value: patchbay.NewSecret(previousSecret), Secret: true}},
@@ -92,12 +92,12 @@ func calls(g Guard, do func(context.Context) error) map[string]func(context.Cont
 		Content:  patchbay.NewSecret(contentSecret),
 	}
 	return map[string]func(context.Context) error{
-		"GuardedTarget.Inspect":          func(ctx context.Context) error { _, err := t.Inspect(ctx, ""); return err },
-		"GuardedTarget.NewCredential":    func(ctx context.Context) error { _, err := t.NewCredential(ctx, r); return err },
-		"GuardedTarget.EnsurePrincipal":  func(ctx context.Context) error { return t.EnsurePrincipal(ctx, r) },
-		"GuardedTarget.InspectPrincipal": func(ctx context.Context) error { _, err := t.InspectPrincipal(ctx, r); return err },
-		"GuardedTarget.RemovePrincipal":  func(ctx context.Context) error { return t.RemovePrincipal(ctx, r) },
-		"GuardedTarget.Owned":            func(ctx context.Context) error { _, err := t.Owned(ctx); return err },
+		"GuardedTarget.Inspect":       func(ctx context.Context) error { _, err := t.Inspect(ctx, ""); return err },
+		"GuardedTarget.NewCredential": func(ctx context.Context) error { _, err := t.NewCredential(ctx, r); return err },
+		"GuardedTarget.EnsureLogin":   func(ctx context.Context) error { return t.EnsureLogin(ctx, r) },
+		"GuardedTarget.InspectLogin":  func(ctx context.Context) error { _, err := t.InspectLogin(ctx, r); return err },
+		"GuardedTarget.RemoveLogin":   func(ctx context.Context) error { return t.RemoveLogin(ctx, r) },
+		"GuardedTarget.Owned":         func(ctx context.Context) error { _, err := t.Owned(ctx); return err },
 		"GuardedTarget.PrepareProbe": func(ctx context.Context) error {
 			_, err := t.PrepareProbe(ctx, ProbeRequest{Credential: credential})
 			return err
@@ -127,7 +127,7 @@ type nowhere struct{ Dialer }
 // given are the secrets that a method is given, besides the administrator's.
 func given(method string) []string {
 	switch _, name, _ := strings.Cut(method, "."); name {
-	case "EnsurePrincipal", "InspectPrincipal", "RemovePrincipal", "PrepareProbe", "Probe", "Given", "NewCredential":
+	case "EnsureLogin", "InspectLogin", "RemoveLogin", "PrepareProbe", "Probe", "Given", "NewCredential":
 		return []string{loginSecret}
 	case "CheckChange", "WriteSettings":
 		return []string{settingSecret, previousSecret}
@@ -213,20 +213,20 @@ func TestEveryCallIsObserved(t *testing.T) {
 	}
 }
 
-// What is no Administrator has no principal of ours, and can be given none.
+// What is no Administrator has no login of ours, and can be given none.
 func TestATargetThatMakesNoLogins(t *testing.T) {
 	type plain struct{ Target }
 	target := Guard{}.Target(TargetDriver{}, Config{ID: "/subscriptions/s/resourceGroups/g/providers/N.S/servers/db"}, plain{both{}})
-	r := PrincipalRequest{}
+	r := LoginRequest{}
 	if _, err := target.NewCredential(t.Context(), r); patchbay.CodeOf(err) != patchbay.NotSupported {
 		t.Errorf("a credential is made: %v", err)
 	}
-	if err := target.EnsurePrincipal(t.Context(), r); patchbay.CodeOf(err) != patchbay.NotSupported {
+	if err := target.EnsureLogin(t.Context(), r); patchbay.CodeOf(err) != patchbay.NotSupported {
 		t.Errorf("a login is made: %v", err)
 	}
-	state, err := target.InspectPrincipal(t.Context(), r)
+	state, err := target.InspectLogin(t.Context(), r)
 	owned, ownedErr := target.Owned(t.Context())
-	if err := errors.Join(err, ownedErr, target.RemovePrincipal(t.Context(), r)); err != nil || state.Exists || len(owned) > 0 {
+	if err := errors.Join(err, ownedErr, target.RemoveLogin(t.Context(), r)); err != nil || state.Exists || len(owned) > 0 {
 		t.Errorf("%+v, %v, %v", state, owned, err)
 	}
 }

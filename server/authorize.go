@@ -202,7 +202,7 @@ func (x *exchange) allow(action string, scope patchbay.ID) error {
 // readsOf is the action that makes a connection, or else a resource, visible.
 func readsOf(scope patchbay.ID) string {
 	switch _, _, connection := scope.ConnectionSource(); {
-	case scope.IsConnector():
+	case scope.IsLocal():
 		return connectors + "read"
 	case connection:
 		return linkers + "read"

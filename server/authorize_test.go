@@ -106,7 +106,7 @@ func settle(t *testing.T, b *bench) {
 		for _, id := range []patchbay.ID{web, db} {
 			b.fake.resources[id.Key()] = patchbay.Resource{ID: id, Driver: "envfile", State: patchbay.Succeeded}
 		}
-		for _, id := range []patchbay.ID{web.Linker("db"), patchbay.ID(rg).Location("local").Connector("db")} {
+		for _, id := range []patchbay.ID{web.Linker("db"), patchbay.ID(rg).Location("local").Local("db")} {
 			if _, err := b.fake.Put(t.Context(), connector.PutRequest{ID: id, Caller: connector.Trusted("test"), Spec: patchbay.Spec{
 				Target: patchbay.TargetService{Type: patchbay.AzureResource, ID: db + "/databases/app"},
 			}}); err != nil {

@@ -275,7 +275,7 @@ func tryEffect(t *testing.T, e effect, circumstance int, local bool) string {
 	t.Helper()
 	w := newEffects(t)
 	if local {
-		w.connection = patchbay.ID(testRG).Location("local").Connector("db")
+		w.connection = patchbay.ID(testRG).Location("local").Local("db")
 	}
 	c := circumstances[circumstance]
 	if e.made {
@@ -568,29 +568,29 @@ func (t *targetEnd) Inspect(ctx context.Context, sub string) (driver.TargetInfo,
 		case <-t.free:
 		case <-ctx.Done():
 		}
-		return driver.TargetInfo{}, patchbay.Errorf(patchbay.DatabaseMissing, "there is no database %s", sub)
+		return driver.TargetInfo{}, patchbay.Errorf(patchbay.ChildMissing, "there is no database %s", sub)
 	}
 	return driver.TargetInfo{Values: map[string]string{"host": "127.0.0.1", "port": "1", "database": sub, "sslmode": "disable"}}, nil
 }
 
-func (t *targetEnd) NewCredential(_ context.Context, r driver.PrincipalRequest) (driver.Credential, error) {
+func (t *targetEnd) NewCredential(_ context.Context, r driver.LoginRequest) (driver.Credential, error) {
 	return driver.Credential{Public: map[string]string{"username": r.Name}, Secret: driver.Secrets{"password": patchbay.NewSecret("secret of " + r.Name)}}, nil
 }
 
-func (t *targetEnd) EnsurePrincipal(_ context.Context, r driver.PrincipalRequest) error {
+func (t *targetEnd) EnsureLogin(_ context.Context, r driver.LoginRequest) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.logins[r.Name] = true
 	return nil
 }
 
-func (t *targetEnd) InspectPrincipal(_ context.Context, r driver.PrincipalRequest) (driver.PrincipalState, error) {
+func (t *targetEnd) InspectLogin(_ context.Context, r driver.LoginRequest) (driver.LoginState, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return driver.PrincipalState{Exists: t.logins[r.Name], Ours: t.logins[r.Name]}, nil
+	return driver.LoginState{Exists: t.logins[r.Name], Ours: t.logins[r.Name]}, nil
 }
 
-func (t *targetEnd) RemovePrincipal(_ context.Context, r driver.PrincipalRequest) error {
+func (t *targetEnd) RemoveLogin(_ context.Context, r driver.LoginRequest) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.logins, r.Name)

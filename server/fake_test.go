@@ -205,7 +205,7 @@ func (f *fake) finish(op *patchbay.Operation, why *patchbay.Error) {
 		delete(f.connections, op.Connection.Key())
 	default:
 		k.State, k.Generation = patchbay.Succeeded, k.Generation+1
-		k.Principal, k.Keys = fmt.Sprintf("pb_x7k2m9q4abcd_g%d", k.Generation), []string{"AZURE_POSTGRESQL_CONNECTIONSTRING"}
+		k.Login, k.Keys = fmt.Sprintf("pb_x7k2m9q4abcd_g%d", k.Generation), []string{"AZURE_POSTGRESQL_CONNECTIONSTRING"}
 		op.Message = k.Message
 	}
 }

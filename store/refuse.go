@@ -78,7 +78,7 @@ func AssignmentLine(action string, a patchbay.RoleAssignment) patchbay.AuditEntr
 // DryrunsOf is the id under which the dryruns of a source or location are: theirs
 // without a name, but with the last slash.
 func DryrunsOf(source patchbay.ID) patchbay.ID {
-	if source.Connector("x").IsConnector() {
+	if source.Local("x").IsLocal() {
 		return source.Child("dryruns", "")
 	}
 	return source.Child("providers/Microsoft.ServiceLinker/dryruns", "")

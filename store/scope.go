@@ -45,7 +45,7 @@ func HomeOf(id patchbay.ID) patchbay.ID {
 	if !ok {
 		of, _, _ = id.DryrunSource()
 	}
-	if of.Connector("x").IsConnector() {
+	if of.Local("x").IsLocal() {
 		return GroupOf(of)
 	}
 	return of

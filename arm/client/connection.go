@@ -97,7 +97,7 @@ func (c *Client) Connections(ctx context.Context, source patchbay.ID) ([]Connect
 
 // IsLocation reports whether id is that of a location, which local connections
 // are in.
-func IsLocation(id patchbay.ID) bool { return id.Connector("x").IsConnector() }
+func IsLocation(id patchbay.ID) bool { return id.Local("x").IsLocal() }
 
 // PutConnection begins to make or to replace a connection. operation is the id
 // to watch.
@@ -216,7 +216,7 @@ func (c *Client) Configurations(ctx context.Context, id patchbay.ID) ([]SettingV
 		Configurations []SettingView `json:"configurations"`
 	}
 	action := "/listConfigurations"
-	if id.IsConnector() {
+	if id.IsLocal() {
 		action = "/generateConfigurations"
 	}
 	_, _, err := c.send(ctx, request{method: http.MethodPost, path: string(id) + action}, &answer)

@@ -29,8 +29,8 @@ type NetworkHarness struct {
 	Logins bool
 
 	// Allows tries, or works out from the guard itself, whether a packet or a
-	// sign-in gets through. principal and sub are "" unless Logins.
-	Allows func(ctx context.Context, from netip.Addr, to netip.AddrPort, principal, sub string) (bool, error)
+	// sign-in gets through. login and sub are "" unless Logins.
+	Allows func(ctx context.Context, from netip.Addr, to netip.AddrPort, login, sub string) (bool, error)
 	// Content is all that the guard holds, exactly, so that two equal contents
 	// mean that nothing has changed. What the guard itself changes all the time
 	// (counters, times) is left out.
@@ -144,7 +144,7 @@ func (c *networkCase) rule(uid string, generation int64, from []netip.Prefix, to
 		From: from, To: to,
 	}
 	if c.Logins {
-		r.Principal, r.Sub = r.Name, "orders"
+		r.Login, r.Sub = r.Name, "orders"
 	}
 	c.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), limit) // the test's own is done
@@ -201,12 +201,12 @@ var (
 // make.
 func (c *networkCase) opens(rules ...driver.Rule) {
 	c.Helper()
-	type login struct{ principal, sub string }
+	type login struct{ login, sub string }
 	logins := []login{{}}
 	if c.Logins {
 		logins = []login{{"pb_nobody", "orders"}, {"pb_nobody", "pb_nowhere"}}
 		for _, r := range rules {
-			logins = append(logins, login{r.Principal, r.Sub}, login{r.Principal, "pb_nowhere"}, login{"pb_nobody", r.Sub})
+			logins = append(logins, login{r.Login, r.Sub}, login{r.Login, "pb_nowhere"}, login{"pb_nobody", r.Sub})
 		}
 	}
 	for _, from := range c.From {
@@ -222,14 +222,14 @@ func (c *networkCase) opens(rules ...driver.Rule) {
 						to := netip.AddrPortFrom(to.Addr(), port)
 						want := slices.ContainsFunc(rules, func(r driver.Rule) bool {
 							return slices.ContainsFunc(r.From, func(p netip.Prefix) bool { return p.Contains(addr) }) &&
-								slices.Contains(r.To, to) && r.Principal == l.principal && r.Sub == l.sub
+								slices.Contains(r.To, to) && r.Login == l.login && r.Sub == l.sub
 						})
-						got, err := c.Allows(c.ctx(), addr, to, l.principal, l.sub)
+						got, err := c.Allows(c.ctx(), addr, to, l.login, l.sub)
 						if err != nil {
 							c.Fatalf("Allows: %v", err)
 						}
 						if got != want {
-							c.Errorf("from %s to %s as %q in %q: open is %t, want %t", addr, to, l.principal, l.sub, got, want)
+							c.Errorf("from %s to %s as %q in %q: open is %t, want %t", addr, to, l.login, l.sub, got, want)
 						}
 					}
 				}
@@ -327,7 +327,7 @@ func (s *networkSuite) shared(t *testing.T) {
 	a := c.rule(newUID(), 1, s.From[:1], s.To[:1])
 	b := c.rule(newUID(), 1, s.From[:1], s.To[:1])
 	if s.Logins {
-		b.Principal, b.Sub = a.Principal, a.Sub
+		b.Login, b.Sub = a.Login, a.Sub
 	}
 	c.ensure(a)
 	onlyA := c.content()
@@ -403,7 +403,7 @@ func (s *networkSuite) hostile(t *testing.T) {
 		r := c.rule(newUID(), 1, s.From[:1], s.To[:1])
 		r.Mark.Connection = patchbay.ID("/subscriptions/s/resourceGroups/g/providers/Microsoft.Web/sites/" + name).Linker(name)
 		if s.Logins {
-			r.Principal, r.Sub = name, name
+			r.Login, r.Sub = name, name
 		}
 		before := c.content()
 		err := c.network.EnsureRule(c.ctx(), r)

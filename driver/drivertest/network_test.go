@@ -38,12 +38,12 @@ func (g *guard) driver() driver.NetworkDriver {
 	}}
 }
 
-func (g *guard) allows(from netip.Addr, to netip.AddrPort, principal, sub string) bool {
+func (g *guard) allows(from netip.Addr, to netip.AddrPort, login, sub string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, r := range g.rules {
 		in := slices.ContainsFunc(r.From, func(p netip.Prefix) bool { return p.Contains(from) })
-		if in && slices.Contains(r.To, to) && (r.Principal == principal || r.Principal == "*") && (r.Sub == sub || r.Sub == "*") {
+		if in && slices.Contains(r.To, to) && (r.Login == login || r.Login == "*") && (r.Sub == sub || r.Sub == "*") {
 			return true
 		}
 	}
@@ -88,7 +88,7 @@ func (n *guardNetwork) EnsureRule(ctx context.Context, r driver.Rule) error {
 	case !valid:
 		return patchbay.Errorf(patchbay.InvalidArgument, "no such rule")
 	}
-	if strings.Contains(r.Principal, "\x00") {
+	if strings.Contains(r.Login, "\x00") {
 		return patchbay.Errorf(patchbay.InvalidArgument, "no such login")
 	}
 	n.mu.Lock()
@@ -110,12 +110,12 @@ func (n *guardNetwork) EnsureRule(ctx context.Context, r driver.Rule) error {
 	case "opens the first network only":
 		next.From = next.From[:1]
 	case "any login":
-		next.Principal = "*"
+		next.Login = "*"
 	case "any database":
 		next.Sub = "*"
 	case "login all is everybody":
-		if r.Principal == "all" {
-			next.Principal = "*"
+		if r.Login == "all" {
+			next.Login = "*"
 		}
 	case "a changed rule adds to the old":
 		next.From, next.To = append(next.From, old.From...), append(next.To, old.To...)
@@ -151,7 +151,7 @@ func (n *guardNetwork) InspectRule(_ context.Context, r driver.Rule) (driver.Rul
 	if !ok {
 		return driver.RuleState{}, nil
 	}
-	exact := have.Ours && slices.Equal(have.From, r.From) && slices.Equal(have.To, r.To) && have.Principal == r.Principal && have.Sub == r.Sub
+	exact := have.Ours && slices.Equal(have.From, r.From) && slices.Equal(have.To, r.To) && have.Login == r.Login && have.Sub == r.Sub
 	return driver.RuleState{
 		Exists: true,
 		Ours:   have.Ours || n.is("everything is ours"),
@@ -259,8 +259,8 @@ func runNetworkSuite(t *testing.T, mutant string) {
 		},
 		To:     []netip.AddrPort{netip.MustParseAddrPort("10.0.0.5:5432"), netip.MustParseAddrPort("[fd00::5]:5432")},
 		Logins: true,
-		Allows: func(_ context.Context, from netip.Addr, to netip.AddrPort, principal, sub string) (bool, error) {
-			return g.allows(from, to, principal, sub), nil
+		Allows: func(_ context.Context, from netip.Addr, to netip.AddrPort, login, sub string) (bool, error) {
+			return g.allows(from, to, login, sub), nil
 		},
 		Content: g.content,
 		Foreign: func(t testing.TB, r driver.Rule) {

@@ -44,17 +44,17 @@ type TargetHarness struct {
 	SignIn func(ctx context.Context, sub string, c driver.Credential) error
 	// OpenSession signs in and stays.
 	OpenSession func(ctx context.Context, sub string, c driver.Credential) (Session, error)
-	// Actions are what is really tried as the principal, for each access.
+	// Actions are what is really tried as the login, for each access.
 	Actions []Action
 	// Wrong are credentials made of a good one that the product must refuse: an
 	// altered password, another's key…
 	Wrong func(c driver.Credential) map[string]driver.Credential
 
-	// Foreign makes a principal of that name that does not bear our mark, and
+	// Foreign makes a login of that name that does not bear our mark, and
 	// returns a check that it still is as it was made. It removes it when the
 	// test ends. Nil when the product can't hold one.
 	Foreign func(t testing.TB, sub, name string) (check func() error)
-	// Drifts change a principal's rights behind the driver's back. Empty when
+	// Drifts change a login's rights behind the driver's back. Empty when
 	// the product can't be changed so.
 	Drifts []Drift
 
@@ -70,7 +70,7 @@ type Session interface {
 	Close()
 }
 
-// Action is something to try as a principal. For an access in Allowed, Do
+// Action is something to try as a login. For an access in Allowed, Do
 // must return nil; for every other, an error that wraps [ErrRefused].
 type Action struct {
 	Name    string
@@ -78,13 +78,13 @@ type Action struct {
 	Do      func(ctx context.Context, sub string, c driver.Credential) error
 }
 
-// Drift is a change that somebody made to a principal by hand.
+// Drift is a change that somebody made to a login by hand.
 type Drift struct {
 	Name string
-	// Access is the access of the principal that it is made to.
+	// Access is the access of the login that it is made to.
 	Access patchbay.Access
-	Make   func(ctx context.Context, r driver.PrincipalRequest) error
-	// Missing and Excess say what InspectPrincipal must find. Neither: the
+	Make   func(ctx context.Context, r driver.LoginRequest) error
+	// Missing and Excess say what InspectLogin must find. Neither: the
 	// drift is one of the login itself (disabled, another password), and only
 	// the repair is checked.
 	Missing, Excess bool
@@ -117,7 +117,7 @@ func Target(t *testing.T, h TargetHarness) {
 	})
 	t.Run("Inspect", s.inspect)
 	t.Run("Credentials", s.credentials)
-	t.Run("EnsureTwiceIsOnePrincipal", s.ensureTwice)
+	t.Run("EnsureTwiceIsOneLogin", s.ensureTwice)
 	t.Run("AccessIsWhatItSays", s.access)
 	t.Run("DriftIsSeenAndRepaired", s.drift)
 	t.Run("RemoveTwiceAndAbsent", s.remove)
@@ -197,20 +197,20 @@ func newUID() string {
 	return strings.ToLower(base32.StdEncoding.EncodeToString(b[:]))
 }
 
-// request is a request for a principal that nobody has, removed when the test
+// request is a request for a login that nobody has, removed when the test
 // ends.
-func (s *targetSuite) request(t *testing.T, target Opened, sub string, access patchbay.Access) driver.PrincipalRequest {
+func (s *targetSuite) request(t *testing.T, target Opened, sub string, access patchbay.Access) driver.LoginRequest {
 	t.Helper()
 	return s.generation(t, target, newUID(), 1, sub, access)
 }
 
-func (s *targetSuite) generation(t *testing.T, target Opened, uid string, generation int64, sub string, access patchbay.Access) driver.PrincipalRequest {
+func (s *targetSuite) generation(t *testing.T, target Opened, uid string, generation int64, sub string, access patchbay.Access) driver.LoginRequest {
 	t.Helper()
 	auth := patchbay.AuthSecret
 	if a := s.Driver.Logins.Auths; len(a) > 0 {
 		auth = a[0]
 	}
-	r := driver.PrincipalRequest{
+	r := driver.LoginRequest{
 		Mark: driver.Mark{UID: uid, Generation: generation,
 			Connection: patchbay.ID("/subscriptions/s/resourceGroups/it's a \"group\" $$ -- ;/providers/Microsoft.Web/sites/web").Linker("orders")},
 		Name: fmt.Sprintf("pb_%s_g%d", uid, generation),
@@ -225,27 +225,27 @@ func (s *targetSuite) generation(t *testing.T, target Opened, uid string, genera
 		// The test's own context is done by now.
 		ctx, cancel := context.WithTimeout(context.Background(), limit)
 		defer cancel()
-		if err := s.cleaner.RemovePrincipal(ctx, removal(r)); err != nil && patchbay.CodeOf(err) != patchbay.NotOurs {
-			t.Errorf("clean up: RemovePrincipal: %v", err)
+		if err := s.cleaner.RemoveLogin(ctx, removal(r)); err != nil && patchbay.CodeOf(err) != patchbay.NotOurs {
+			t.Errorf("clean up: RemoveLogin: %v", err)
 		}
 	})
 	return r
 }
 
 // removal is r as it is when nobody knows the credential any more.
-func removal(r driver.PrincipalRequest) driver.PrincipalRequest {
+func removal(r driver.LoginRequest) driver.LoginRequest {
 	r.Credential = driver.Credential{}
 	return r
 }
 
-func (s *targetSuite) ensure(t *testing.T, target Opened, r driver.PrincipalRequest) {
+func (s *targetSuite) ensure(t *testing.T, target Opened, r driver.LoginRequest) {
 	t.Helper()
-	s.must(t, r, "EnsurePrincipal", func(ctx context.Context) error { return target.EnsurePrincipal(ctx, r) })
+	s.must(t, r, "EnsureLogin", func(ctx context.Context) error { return target.EnsureLogin(ctx, r) })
 }
 
 // must repeats call while its error is transient, as the saga does, a few
 // times.
-func (s *targetSuite) must(t *testing.T, r driver.PrincipalRequest, what string, call func(context.Context) error) {
+func (s *targetSuite) must(t *testing.T, r driver.LoginRequest, what string, call func(context.Context) error) {
 	t.Helper()
 	var err error
 	for range 5 {
@@ -262,37 +262,37 @@ func (s *targetSuite) must(t *testing.T, r driver.PrincipalRequest, what string,
 
 // exact fails unless the target says that r exists, is ours and has exactly
 // its rights.
-func (s *targetSuite) exact(t *testing.T, target Opened, r driver.PrincipalRequest) {
+func (s *targetSuite) exact(t *testing.T, target Opened, r driver.LoginRequest) {
 	t.Helper()
-	state, err := target.InspectPrincipal(s.context(t), removal(r))
+	state, err := target.InspectLogin(s.context(t), removal(r))
 	if err != nil {
-		t.Fatalf("InspectPrincipal: %v", err)
+		t.Fatalf("InspectLogin: %v", err)
 	}
 	if !state.Exists || !state.Ours || len(state.Missing) > 0 || len(state.Excess) > 0 {
-		t.Fatalf("InspectPrincipal of a whole principal = %+v", state)
+		t.Fatalf("InspectLogin of a whole login = %+v", state)
 	}
 }
 
-func (s *targetSuite) absent(t *testing.T, target Opened, r driver.PrincipalRequest) {
+func (s *targetSuite) absent(t *testing.T, target Opened, r driver.LoginRequest) {
 	t.Helper()
-	state, err := target.InspectPrincipal(s.context(t), removal(r))
+	state, err := target.InspectLogin(s.context(t), removal(r))
 	if err != nil {
-		t.Fatalf("InspectPrincipal of an absent principal: %v", err)
+		t.Fatalf("InspectLogin of an absent login: %v", err)
 	}
 	if state.Exists {
-		t.Fatalf("the principal is still there: %+v", state)
+		t.Fatalf("the login is still there: %+v", state)
 	}
 	s.refusedSignIn(t, r)
 }
 
-func (s *targetSuite) acceptedSignIn(t *testing.T, r driver.PrincipalRequest) {
+func (s *targetSuite) acceptedSignIn(t *testing.T, r driver.LoginRequest) {
 	t.Helper()
 	if err := s.SignIn(s.context(t), r.Sub, r.Credential); err != nil {
 		t.Fatalf("%s can't sign in: %v", r.Name, err)
 	}
 }
 
-func (s *targetSuite) refusedSignIn(t *testing.T, r driver.PrincipalRequest) {
+func (s *targetSuite) refusedSignIn(t *testing.T, r driver.LoginRequest) {
 	t.Helper()
 	if err := s.SignIn(s.context(t), r.Sub, r.Credential); !errors.Is(err, ErrRefused) {
 		t.Fatalf("sign-in of %s = %v, want it refused", r.Name, err)
@@ -301,7 +301,7 @@ func (s *targetSuite) refusedSignIn(t *testing.T, r driver.PrincipalRequest) {
 
 // silent fails when err, in any of its forms, holds a secret of r or of the
 // administrator.
-func (s *targetSuite) silent(t *testing.T, err error, r driver.PrincipalRequest) {
+func (s *targetSuite) silent(t *testing.T, err error, r driver.LoginRequest) {
 	t.Helper()
 	text := fmt.Sprintf("%v\n%+v\n%#v", err, err, err)
 	for e := err; e != nil; e = errors.Unwrap(e) {
@@ -342,8 +342,8 @@ func (s *targetSuite) inspect(t *testing.T) {
 	}
 	if s.MissingSub != "" {
 		_, err := target.Inspect(s.context(t), s.MissingSub)
-		if patchbay.CodeOf(err) != patchbay.DatabaseMissing {
-			t.Errorf("Inspect of a missing sub = %v, want DatabaseMissing", err)
+		if patchbay.CodeOf(err) != patchbay.ChildMissing {
+			t.Errorf("Inspect of a missing sub = %v, want ChildMissing", err)
 		}
 	}
 }
@@ -365,9 +365,9 @@ func (s *targetSuite) credentials(t *testing.T) {
 	if same {
 		t.Error("two credentials are the same")
 	}
-	state, err := target.InspectPrincipal(s.context(t), removal(a))
+	state, err := target.InspectLogin(s.context(t), removal(a))
 	if err != nil || state.Exists {
-		t.Errorf("after NewCredential alone InspectPrincipal = %+v, %v, want nothing there", state, err)
+		t.Errorf("after NewCredential alone InspectLogin = %+v, %v, want nothing there", state, err)
 	}
 }
 
@@ -412,7 +412,7 @@ func (s *targetSuite) access(t *testing.T) {
 				}
 				// What it did must not stand in the way of its end.
 				s.exact(t, target, r)
-				s.must(t, r, "RemovePrincipal", func(ctx context.Context) error { return target.RemovePrincipal(ctx, removal(r)) })
+				s.must(t, r, "RemoveLogin", func(ctx context.Context) error { return target.RemoveLogin(ctx, removal(r)) })
 				s.absent(t, target, r)
 			}
 		})
@@ -421,7 +421,7 @@ func (s *targetSuite) access(t *testing.T) {
 
 func (s *targetSuite) drift(t *testing.T) {
 	if len(s.Drifts) == 0 {
-		t.Skip("the product's principals can't be changed behind the driver's back")
+		t.Skip("the product's logins can't be changed behind the driver's back")
 	}
 	target := s.open(t, nil)
 	for _, d := range s.Drifts {
@@ -431,12 +431,12 @@ func (s *targetSuite) drift(t *testing.T) {
 			if err := d.Make(s.context(t), r); err != nil {
 				t.Fatalf("make the drift: %v", err)
 			}
-			state, err := target.InspectPrincipal(s.context(t), removal(r))
+			state, err := target.InspectLogin(s.context(t), removal(r))
 			if err != nil {
-				t.Fatalf("InspectPrincipal: %v", err)
+				t.Fatalf("InspectLogin: %v", err)
 			}
 			if d.Missing != (len(state.Missing) > 0) || d.Excess != (len(state.Excess) > 0) {
-				t.Errorf("InspectPrincipal finds missing %q, excess %q", state.Missing, state.Excess)
+				t.Errorf("InspectLogin finds missing %q, excess %q", state.Missing, state.Excess)
 			}
 			s.ensure(t, target, r)
 			s.exact(t, target, r)
@@ -447,9 +447,9 @@ func (s *targetSuite) drift(t *testing.T) {
 
 func (s *targetSuite) remove(t *testing.T) {
 	target := s.open(t, nil)
-	remove := func(r driver.PrincipalRequest) {
+	remove := func(r driver.LoginRequest) {
 		t.Helper()
-		s.must(t, r, "RemovePrincipal", func(ctx context.Context) error { return target.RemovePrincipal(ctx, removal(r)) })
+		s.must(t, r, "RemoveLogin", func(ctx context.Context) error { return target.RemoveLogin(ctx, removal(r)) })
 	}
 	never := s.request(t, target, s.sub(), patchbay.Writer)
 	remove(never)
@@ -483,15 +483,15 @@ func (s *targetSuite) removeEndsSessions(t *testing.T) {
 			sessions = append(sessions, session)
 		}
 		if s.Driver.Logins.Sessions {
-			state, err := target.InspectPrincipal(s.context(t), removal(r))
+			state, err := target.InspectLogin(s.context(t), removal(r))
 			if err != nil || state.Sessions != len(sessions) {
-				t.Errorf("InspectPrincipal = %+v, %v, want %d sessions", state, err, len(sessions))
+				t.Errorf("InspectLogin = %+v, %v, want %d sessions", state, err, len(sessions))
 			}
 		}
-		s.must(t, r, "RemovePrincipal", func(ctx context.Context) error { return target.RemovePrincipal(ctx, removal(r)) })
+		s.must(t, r, "RemoveLogin", func(ctx context.Context) error { return target.RemoveLogin(ctx, removal(r)) })
 		for _, session := range sessions {
 			if err := session.Wait(s.context(t)); err != nil {
-				t.Errorf("a session of a removed principal goes on: %v", err)
+				t.Errorf("a session of a removed login goes on: %v", err)
 			}
 		}
 		s.absent(t, target, r)
@@ -506,11 +506,11 @@ func (s *targetSuite) generations(t *testing.T) {
 		two := s.generation(t, target, uid, 2, s.sub(), access)
 		s.ensure(t, target, one)
 		s.ensure(t, target, two)
-		for _, r := range []driver.PrincipalRequest{one, two} {
+		for _, r := range []driver.LoginRequest{one, two} {
 			s.exact(t, target, r)
 			s.acceptedSignIn(t, r)
 		}
-		s.must(t, one, "RemovePrincipal", func(ctx context.Context) error { return target.RemovePrincipal(ctx, removal(one)) })
+		s.must(t, one, "RemoveLogin", func(ctx context.Context) error { return target.RemoveLogin(ctx, removal(one)) })
 		s.absent(t, target, one)
 		s.exact(t, target, two)
 		s.acceptedSignIn(t, two)
@@ -522,26 +522,26 @@ func (s *targetSuite) generations(t *testing.T) {
 
 func (s *targetSuite) foreign(t *testing.T) {
 	if s.Foreign == nil {
-		t.Skip("the product can't hold a foreign principal of a given name")
+		t.Skip("the product can't hold a foreign login of a given name")
 	}
 	target := s.open(t, nil)
 	r := s.request(t, target, s.sub(), patchbay.Writer)
 	check := s.Foreign(t, r.Sub, r.Name)
-	if err := target.EnsurePrincipal(s.context(t), r); patchbay.CodeOf(err) != patchbay.NotOurs || patchbay.IsTransient(err) {
-		t.Errorf("EnsurePrincipal over somebody else's = %v, want NotOurs", err)
+	if err := target.EnsureLogin(s.context(t), r); patchbay.CodeOf(err) != patchbay.NotOurs || patchbay.IsTransient(err) {
+		t.Errorf("EnsureLogin over somebody else's = %v, want NotOurs", err)
 	}
-	if err := target.RemovePrincipal(s.context(t), removal(r)); patchbay.CodeOf(err) != patchbay.NotOurs || patchbay.IsTransient(err) {
-		t.Errorf("RemovePrincipal of somebody else's = %v, want NotOurs", err)
+	if err := target.RemoveLogin(s.context(t), removal(r)); patchbay.CodeOf(err) != patchbay.NotOurs || patchbay.IsTransient(err) {
+		t.Errorf("RemoveLogin of somebody else's = %v, want NotOurs", err)
 	}
-	state, err := target.InspectPrincipal(s.context(t), removal(r))
+	state, err := target.InspectLogin(s.context(t), removal(r))
 	if err != nil || !state.Exists || state.Ours {
-		t.Errorf("InspectPrincipal of somebody else's = %+v, %v", state, err)
+		t.Errorf("InspectLogin of somebody else's = %+v, %v", state, err)
 	}
 	if len(s.ofUID(s.list(t, target), r.Mark.UID)) > 0 {
 		t.Error("Owned lists somebody else's")
 	}
 	if err := check(); err != nil {
-		t.Errorf("somebody else's principal is not as it was: %v", err)
+		t.Errorf("somebody else's login is not as it was: %v", err)
 	}
 }
 
@@ -568,7 +568,7 @@ func (s *targetSuite) owned(t *testing.T) {
 		return m
 	}
 	want := key(s.list(t, target))
-	var made []driver.PrincipalRequest
+	var made []driver.LoginRequest
 	for _, sub := range s.Subs {
 		for _, access := range s.accesses() {
 			r := s.request(t, target, sub, access)
@@ -582,7 +582,7 @@ func (s *targetSuite) owned(t *testing.T) {
 		t.Errorf("Owned = %v, want %v", got, want)
 	}
 	for _, r := range made {
-		s.must(t, r, "RemovePrincipal", func(ctx context.Context) error { return target.RemovePrincipal(ctx, removal(r)) })
+		s.must(t, r, "RemoveLogin", func(ctx context.Context) error { return target.RemoveLogin(ctx, removal(r)) })
 		delete(want, r.Name)
 	}
 	if got := key(s.list(t, target)); !maps.Equal(got, want) {
@@ -590,7 +590,7 @@ func (s *targetSuite) owned(t *testing.T) {
 	}
 }
 
-func (s *targetSuite) probeRequest(r driver.PrincipalRequest, d driver.Dialer) driver.ProbeRequest {
+func (s *targetSuite) probeRequest(r driver.LoginRequest, d driver.Dialer) driver.ProbeRequest {
 	return driver.ProbeRequest{Credential: r.Credential, Dialer: d, Sub: r.Sub, Access: r.Access, Options: r.Options}
 }
 
@@ -627,17 +627,17 @@ func (s *targetSuite) probe(t *testing.T) {
 					t.Errorf("Probe with a wrong credential (%s) = %v, want LoginRefused", name, err)
 				}
 				s.silent(t, err, r)
-				s.silent(t, err, driver.PrincipalRequest{Credential: wrong})
+				s.silent(t, err, driver.LoginRequest{Credential: wrong})
 			}
-			s.must(t, r, "RemovePrincipal", func(ctx context.Context) error { return target.RemovePrincipal(ctx, removal(r)) })
+			s.must(t, r, "RemoveLogin", func(ctx context.Context) error { return target.RemoveLogin(ctx, removal(r)) })
 			if _, err := target.Probe(s.context(t), s.probeRequest(r, counting)); patchbay.CodeOf(err) != patchbay.LoginRefused {
-				t.Errorf("Probe as a removed principal = %v, want LoginRefused", err)
+				t.Errorf("Probe as a removed login = %v, want LoginRefused", err)
 			}
 		})
 	}
 }
 
-// probeRights probes with more or less than the principal was given.
+// probeRights probes with more or less than the login was given.
 func (s *targetSuite) probeRights(t *testing.T) {
 	target := s.open(t, nil)
 	order := []patchbay.Access{patchbay.Reader, patchbay.Writer, patchbay.Owner}
@@ -679,7 +679,7 @@ func (s *targetSuite) hostile(t *testing.T) {
 				if _, err := target.Probe(s.context(t), s.probeRequest(r, s.Config.Dialer)); err != nil {
 					t.Errorf("Probe: %v", err)
 				}
-				s.must(t, r, "RemovePrincipal", func(ctx context.Context) error { return target.RemovePrincipal(ctx, removal(r)) })
+				s.must(t, r, "RemoveLogin", func(ctx context.Context) error { return target.RemoveLogin(ctx, removal(r)) })
 				s.absent(t, target, r)
 			}
 		})
@@ -687,18 +687,18 @@ func (s *targetSuite) hostile(t *testing.T) {
 	for _, name := range []string{"", "pb_A_g1", `pb_x"; drop role admin; --_g1`, "pb_x\x00_g1", "pb_" + strings.Repeat("x", 300), "pb_*", "pb_x.>"} {
 		r := s.request(t, target, s.sub(), patchbay.Writer)
 		r.Name = name
-		if err := target.EnsurePrincipal(s.context(t), r); err == nil {
-			t.Errorf("EnsurePrincipal accepts the name %q", name)
+		if err := target.EnsureLogin(s.context(t), r); err == nil {
+			t.Errorf("EnsureLogin accepts the name %q", name)
 		}
-		if err := target.RemovePrincipal(s.context(t), r); err == nil {
-			t.Errorf("RemovePrincipal accepts the name %q", name)
+		if err := target.RemoveLogin(s.context(t), r); err == nil {
+			t.Errorf("RemoveLogin accepts the name %q", name)
 		}
 	}
 }
 
 func (s *targetSuite) sources(t *testing.T) {
 	if !s.Driver.Logins.Sources {
-		t.Skip("the driver does not bind principals to addresses")
+		t.Skip("the driver does not bind logins to addresses")
 	}
 	target := s.open(t, nil)
 	for _, c := range []struct {
@@ -731,30 +731,30 @@ func (s *targetSuite) concurrent(t *testing.T) {
 	targets := []Opened{s.open(t, nil), s.open(t, nil)}
 	same := s.request(t, targets[0], s.sub(), patchbay.Writer)
 	before := len(s.list(t, targets[0]))
-	requests := make([]driver.PrincipalRequest, 0, 2*workers)
+	requests := make([]driver.LoginRequest, 0, 2*workers)
 	for i := range workers {
 		access := s.accesses()[i%len(s.accesses())]
 		requests = append(requests, s.request(t, targets[0], s.Subs[i%len(s.Subs)], access), same)
 	}
-	s.together(t, requests, func(ctx context.Context, i int, r driver.PrincipalRequest) error {
-		return targets[i%2].EnsurePrincipal(ctx, r)
+	s.together(t, requests, func(ctx context.Context, i int, r driver.LoginRequest) error {
+		return targets[i%2].EnsureLogin(ctx, r)
 	})
 	for _, r := range requests {
 		s.exact(t, targets[0], r)
 		s.acceptedSignIn(t, r)
 	}
 	if after := len(s.list(t, targets[0])); after != before+workers+1 {
-		t.Errorf("%d principals were made, want %d", after-before, workers+1)
+		t.Errorf("%d logins were made, want %d", after-before, workers+1)
 	}
-	s.together(t, requests, func(ctx context.Context, i int, r driver.PrincipalRequest) error {
-		return targets[i%2].RemovePrincipal(ctx, removal(r))
+	s.together(t, requests, func(ctx context.Context, i int, r driver.LoginRequest) error {
+		return targets[i%2].RemoveLogin(ctx, removal(r))
 	})
 	for _, r := range requests {
 		s.absent(t, targets[0], r)
 	}
 }
 
-func (s *targetSuite) together(t *testing.T, requests []driver.PrincipalRequest, call func(context.Context, int, driver.PrincipalRequest) error) {
+func (s *targetSuite) together(t *testing.T, requests []driver.LoginRequest, call func(context.Context, int, driver.LoginRequest) error) {
 	t.Helper()
 	errs := make([]error, len(requests))
 	var wg sync.WaitGroup
@@ -778,14 +778,14 @@ func (s *targetSuite) together(t *testing.T, requests []driver.PrincipalRequest,
 }
 
 // calls are all methods that reach the product.
-func (s *targetSuite) calls(target Opened, r driver.PrincipalRequest, d driver.Dialer) map[string]func(context.Context) error {
+func (s *targetSuite) calls(target Opened, r driver.LoginRequest, d driver.Dialer) map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
-		"Inspect":          func(ctx context.Context) error { _, err := target.Inspect(ctx, r.Sub); return err },
-		"EnsurePrincipal":  func(ctx context.Context) error { return target.EnsurePrincipal(ctx, r) },
-		"InspectPrincipal": func(ctx context.Context) error { _, err := target.InspectPrincipal(ctx, r); return err },
-		"RemovePrincipal":  func(ctx context.Context) error { return target.RemovePrincipal(ctx, r) },
-		"Owned":            func(ctx context.Context) error { _, err := target.Owned(ctx); return err },
-		"Probe":            func(ctx context.Context) error { _, err := target.Probe(ctx, s.probeRequest(r, d)); return err },
+		"Inspect":      func(ctx context.Context) error { _, err := target.Inspect(ctx, r.Sub); return err },
+		"EnsureLogin":  func(ctx context.Context) error { return target.EnsureLogin(ctx, r) },
+		"InspectLogin": func(ctx context.Context) error { _, err := target.InspectLogin(ctx, r); return err },
+		"RemoveLogin":  func(ctx context.Context) error { return target.RemoveLogin(ctx, r) },
+		"Owned":        func(ctx context.Context) error { _, err := target.Owned(ctx); return err },
+		"Probe":        func(ctx context.Context) error { _, err := target.Probe(ctx, s.probeRequest(r, d)); return err },
 	}
 }
 
@@ -879,21 +879,21 @@ func (s *targetSuite) cut(t *testing.T) {
 			good := s.open(t, nil)
 			ensures := s.untilWhole(t, func(cut *cutDialer) error {
 				r := s.request(t, good, s.sub(), access)
-				err := s.open(t, cut).EnsurePrincipal(s.context(t), r)
+				err := s.open(t, cut).EnsureLogin(s.context(t), r)
 				s.silent(t, err, r)
 				s.ensure(t, good, r)
 				s.exact(t, good, r)
 				s.acceptedSignIn(t, r)
-				s.must(t, r, "RemovePrincipal", func(ctx context.Context) error { return good.RemovePrincipal(ctx, removal(r)) })
+				s.must(t, r, "RemoveLogin", func(ctx context.Context) error { return good.RemoveLogin(ctx, removal(r)) })
 				s.absent(t, good, r)
 				return err
 			})
 			removes := s.untilWhole(t, func(cut *cutDialer) error {
 				r := s.request(t, good, s.sub(), access)
 				s.ensure(t, good, r)
-				err := s.open(t, cut).RemovePrincipal(s.context(t), removal(r))
+				err := s.open(t, cut).RemoveLogin(s.context(t), removal(r))
 				s.silent(t, err, r)
-				s.must(t, r, "RemovePrincipal", func(ctx context.Context) error { return good.RemovePrincipal(ctx, removal(r)) })
+				s.must(t, r, "RemoveLogin", func(ctx context.Context) error { return good.RemoveLogin(ctx, removal(r)) })
 				s.absent(t, good, r)
 				if left := s.ofUID(s.list(t, good), r.Mark.UID); len(left) > 0 {
 					t.Errorf("left behind: %v", left)

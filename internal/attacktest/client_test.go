@@ -185,7 +185,7 @@ func natsClients(t testing.TB) []client {
 	defer func() { _ = target.Close() }()
 	made := given
 	made.name, made.silent, made.request.Access = "nats/writer", false, patchbay.Writer
-	made.request.Credential, err = target.NewCredential(t.Context(), driver.PrincipalRequest{
+	made.request.Credential, err = target.NewCredential(t.Context(), driver.LoginRequest{
 		Mark: driver.Mark{UID: "aaaaaaaaaaaa", Generation: 1, Connection: "/c"}, Name: "pb_aaaaaaaaaaaa_g1", Auth: patchbay.AuthSecret, Access: patchbay.Writer,
 	})
 	if err != nil {

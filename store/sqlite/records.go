@@ -89,8 +89,8 @@ func (s *Store) Connections(ctx context.Context, source patchbay.ID, after strin
 	from, to := "", "0" // every key begins with a slash
 	if source != "" {
 		first := source.Linker("")
-		if source.Connector("x").IsConnector() {
-			first = source.Connector("")
+		if source.Local("x").IsLocal() {
+			first = source.Local("")
 		}
 		from, to = below(strings.TrimSuffix(first.Key(), "/"))
 	}

@@ -35,7 +35,7 @@ func counts(t *testing.T, s Store) {
 	settle(t, s, group)
 	for i := range 3 {
 		put(t, s, connection(linker(source, fmt.Sprint(i)), "e"))
-		put(t, s, connection(group.Location("here").Connector(fmt.Sprint(i)), "e"))
+		put(t, s, connection(group.Location("here").Local(fmt.Sprint(i)), "e"))
 		if err := s.PutResource(t.Context(), patchbay.Resource{ID: group + patchbay.ID(fmt.Sprintf("/providers/A.B/c/n%d", i)), ETag: "e"}, ""); err != nil {
 			t.Fatal(err)
 		}

@@ -12,16 +12,16 @@ import (
 
 // needs: what a submission takes is looked at in its write.
 func needs(t *testing.T, s Store) {
-	local := group.Location("here").Connector("c")
+	local := group.Location("here").Local("c")
 	ask := func(id string, c patchbay.ID, room ...saga.Room) error {
 		sub := submission(id, c)
-		if c.IsConnector() {
+		if c.IsLocal() {
 			sub.Source = c
 		}
 		made := connection(c, "e")
 		made.ID = c
 		sub.Needs, sub.Room, sub.Begin.PutConnection = []patchbay.ID{store.HomeOf(c)}, room, &made
-		if !c.IsConnector() {
+		if !c.IsLocal() {
 			sub.Needs = append(sub.Needs, server)
 		}
 		_, _, err := s.Submit(t.Context(), me, sub, plenty, start)
@@ -161,7 +161,7 @@ func endsRace(t *testing.T, s Store) {
 		}
 		empty := g + "-empty"
 		settle(t, s, empty)
-		local := empty.Location("here").Connector("c")
+		local := empty.Location("here").Local("c")
 		connect := func(c patchbay.ID, ends ...patchbay.ID) func() {
 			return func() {
 				sub := submission("of "+string(c), c)

@@ -26,7 +26,7 @@ func TestAPostgreSQLLoginIsTriedAsTheApplicationWould(t *testing.T) {
 		t.Error("TLS was not seen")
 	}
 	_, err := probe(t, checked, "databases/none", given(t, checked, "databases/none", "app", "right"))
-	wantCode(t, err, patchbay.DatabaseMissing)
+	wantCode(t, err, patchbay.ChildMissing)
 
 	t.Run("a certificate of nobody is not trusted", func(t *testing.T) {
 		target := registration{typ: "Microsoft.DBforPostgreSQL/flexibleServers", endpoint: server.Addr()}.opened(t)
@@ -83,7 +83,7 @@ func TestARedisLoginIsTriedAsTheApplicationWould(t *testing.T) {
 			t.Errorf("secure %v, and TLS %q", secure, result.TLS)
 		}
 		_, err := probe(t, target, "databases/99", given(t, target, "databases/99", server.User, server.Password))
-		wantCode(t, err, patchbay.DatabaseMissing)
+		wantCode(t, err, patchbay.ChildMissing)
 		info, err := target.Inspect(t.Context(), "databases/3")
 		if err != nil {
 			t.Fatal(err)
@@ -106,7 +106,7 @@ func TestAMySQLLoginIsTriedAsTheApplicationWould(t *testing.T) {
 	}
 	// MariaDB does not tell one who may not see a database whether it is there.
 	_, err := probe(t, target, "databases/none", given(t, target, "databases/none", server.User, server.Password))
-	if code := patchbay.CodeOf(err); code != patchbay.LoginRefused && code != patchbay.DatabaseMissing {
+	if code := patchbay.CodeOf(err); code != patchbay.LoginRefused && code != patchbay.ChildMissing {
 		t.Errorf("a database that is not there: %v", err)
 	}
 	stranger := registration{typ: "Microsoft.DBforMySQL/flexibleServers", endpoint: server.Addr()}.opened(t)

@@ -149,15 +149,15 @@ func plain(c driver.Credential) map[string]string {
 
 func TestNobodyIsMadeOrRemoved(t *testing.T) {
 	target := registration{typ: "Microsoft.Cache/redis"}.opened(t)
-	r := driver.PrincipalRequest{Name: "pb_x_g1"}
+	r := driver.LoginRequest{Name: "pb_x_g1"}
 	_, err := target.NewCredential(t.Context(), r)
 	wantCode(t, err, patchbay.NotSupported)
-	wantCode(t, target.EnsurePrincipal(t.Context(), r), patchbay.NotSupported)
-	state, err := target.InspectPrincipal(t.Context(), r)
+	wantCode(t, target.EnsureLogin(t.Context(), r), patchbay.NotSupported)
+	state, err := target.InspectLogin(t.Context(), r)
 	if err != nil || state.Exists {
 		t.Error(state, err)
 	}
-	if err := target.RemovePrincipal(t.Context(), r); err != nil {
+	if err := target.RemoveLogin(t.Context(), r); err != nil {
 		t.Error(err)
 	}
 	if owned, err := target.Owned(t.Context()); err != nil || len(owned) != 0 {

@@ -150,5 +150,5 @@ func says(err error, words ...string) bool {
 }
 
 func missing(what, name string) error {
-	return patchbay.Errorf(patchbay.DatabaseMissing, "there is no %s %s", what, clip(name))
+	return patchbay.Errorf(patchbay.ChildMissing, "there is no %s %s", what, clip(name))
 }

@@ -260,5 +260,5 @@ func TestABucketThatIsNotThereIsSaid(t *testing.T) {
 	t.Cleanup(server.Close)
 	target := registration{typ: "Patchbay.Services/s3Servers", endpoint: server.URL}.opened(t)
 	_, err := probe(t, target, "buckets/none", given(t, target, "buckets/none", "AKIA1", "s3cret"))
-	wantCode(t, err, patchbay.DatabaseMissing)
+	wantCode(t, err, patchbay.ChildMissing)
 }

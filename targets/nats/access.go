@@ -33,12 +33,12 @@ var nameForm = regexp.MustCompile(`^pb_[a-z0-9_]{1,37}$`)
 
 // checkRequest checks everything of a request that can be checked without the
 // server, and gives the scope that it asks for.
-func (t *target) checkRequest(r driver.PrincipalRequest) (scope, error) {
+func (t *target) checkRequest(r driver.LoginRequest) (scope, error) {
 	if err := checkIdentity(r); err != nil {
 		return scope{}, err
 	}
 	if r.Auth != patchbay.AuthSecret {
-		return scope{}, patchbay.Errorf(patchbay.NotSupported, "a NATS principal signs in with a secret, not with %q", r.Auth)
+		return scope{}, patchbay.Errorf(patchbay.NotSupported, "a NATS login signs in with a secret, not with %q", r.Auth)
 	}
 	if len(r.Roles) > 0 {
 		return scope{}, patchbay.Errorf(patchbay.NotSupported, "NATS has no roles to give: use access, subjects and streams")
@@ -51,13 +51,13 @@ func (t *target) checkRequest(r driver.PrincipalRequest) (scope, error) {
 	return t.scopeOf(r.Access, r.Options)
 }
 
-// checkIdentity checks what a principal is found by.
-func checkIdentity(r driver.PrincipalRequest) error {
+// checkIdentity checks what a login is found by.
+func checkIdentity(r driver.LoginRequest) error {
 	switch {
 	case !nameForm.MatchString(r.Name):
 		return patchbay.Errorf(patchbay.InvalidArgument, "%q is not the name of a principal", short(r.Name))
 	case r.Mark.UID == "" || r.Mark.Generation <= 0:
-		return patchbay.Errorf(patchbay.InvalidArgument, "the principal %s has no connection or generation", r.Name)
+		return patchbay.Errorf(patchbay.InvalidArgument, "the login %s has no connection or generation", r.Name)
 	case r.Sub != "":
 		return patchbay.Errorf(patchbay.InvalidArgument, "a NATS server has no %q to connect to: name the server itself", short(r.Sub))
 	}
@@ -99,7 +99,7 @@ func (t *target) scopeOf(access patchbay.Access, options map[string]string) (sco
 	return s, s.within(t.scope)
 }
 
-// inboxPrefix is where a principal alone may listen for answers.
+// inboxPrefix is where a login alone may listen for answers.
 func inboxPrefix(name string) string { return "_INBOX_" + name }
 
 // rights are permissions in a form that can be compared.

@@ -39,7 +39,7 @@ type account struct {
 // signingKey is one of the account's signing keys.
 type signingKey struct {
 	raw any
-	// note is that of a principal of ours; nil for any other's key.
+	// note is that of a login of ours; nil for any other's key.
 	note *note
 	// role is what a key with a scope is called, ours or not; key its public half.
 	role, key string
@@ -78,7 +78,7 @@ func (n note) mark() driver.Mark {
 	return driver.Mark{UID: n.UID, Generation: n.Generation, Connection: n.Connection}
 }
 
-// owner is what decides whose a principal is.
+// owner is what decides whose a login is.
 type owner struct {
 	UID        string `json:"uid"`
 	Generation int64  `json:"generation"`
@@ -275,7 +275,7 @@ func (a *account) drop(o owner) bool {
 	return len(a.keys) != before
 }
 
-// has reports whether the account has a principal of that owner.
+// has reports whether the account has a login of that owner.
 func (a *account) has(o owner) bool {
 	return slices.ContainsFunc(a.keys, func(k signingKey) bool { return k.note.of(o) })
 }

@@ -472,7 +472,7 @@ func (s *session) push(ctx context.Context, token string, does map[owner]op) err
 	m.Data = []byte(token)
 	m.Header.Set(editsHeader, writeEdits(does))
 	if limit := s.limit(); int64(m.Size()) > limit {
-		return patchbay.Errorf(patchbay.Conflict, "the account's JWT would have %d bytes, and the server takes at most %d in one message: the account has as many principals as it can hold", len(token), limit).
+		return patchbay.Errorf(patchbay.Conflict, "the account's JWT would have %d bytes, and the server takes at most %d in one message: the account has as many logins as it can hold", len(token), limit).
 			WithFix("raise max_payload in the server's configuration, or connect to another account")
 	}
 	n, err := s.servers(ctx)

@@ -1,15 +1,15 @@
 // Package nats administers NATS servers in operator mode as targets.
 //
-// A principal is a scoped signing key of the account. NewCredential makes that
+// A login is a scoped signing key of the account. NewCredential makes that
 // key and a user key, signs the user's JWT with it and forgets its private
-// half, so that nobody can ever sign a second user. EnsurePrincipal adds the
-// key to the account's JWT, with a scope that names the principal (role), bears
+// half, so that nobody can ever sign a second user. EnsureLogin adds the
+// key to the account's JWT, with a scope that names the login (role), bears
 // our mark (description) and holds exactly its permissions and source addresses
 // (template), signs the account with the operator's key and pushes it to the
-// server. RemovePrincipal takes the key out again: the server refuses the user
+// server. RemoveLogin takes the key out again: the server refuses the user
 // from then on and closes its connections. So the server itself can be asked
-// which principals there are and what each may do, and nothing grows with time:
-// no revocation outlives a principal.
+// which logins there are and what each may do, and nothing grows with time:
+// no revocation outlives a login.
 //
 // # Registration
 //
@@ -35,16 +35,16 @@
 // is. An owner of a stream decides which subjects it captures and which streams
 // it copies, so an owner can read what is published in its account; give it to
 // applications that may know that. A stream's subjects are those that it has
-// when the principal is ensured; an owner who makes the stream later names them
+// when the login is ensured; an owner who makes the stream later names them
 // in subjects too, or has the connection validated with its fix. Answers to requests arrive below _INBOX,
-// where every principal that may ask anything can listen; with the property
+// where every login that may ask anything can listen; with the property
 // inbox "private" each may listen below its own prefix alone (inboxPrefix of the
 // credential), which its client must then be told.
 //
 // # Bounds
 //
-// All principals of an account are in its JWT, which must fit into one message
-// (max_payload, one megabyte by default: some 500 principals of one stream
+// All logins of an account are in its JWT, which must fit into one message
+// (max_payload, one megabyte by default: some 500 logins of one stream
 // each, or 1,400 of one subject). A server's account store has no
 // compare-and-swap: an edit that somebody pushes in the same instant is noticed
 // and merged, but a push from an outdated copy (nsc push without nsc pull) takes

@@ -38,7 +38,7 @@ func register(s *testenv.NATSServer, more map[string]any) driver.Config {
 	}
 }
 
-// scope is what the suite's principals may use: subjects, and a stream beside
+// scope is what the suite's logins may use: subjects, and a stream beside
 // them.
 var scope = map[string]any{"subjects": []string{"orders.*", "invoices.>"}, "streams": []string{"SHIPPING"}}
 
@@ -326,7 +326,7 @@ func edit(s *testenv.NATSServer, change func(*jwt.AccountClaims)) func(context.C
 func drifts(s *testenv.NATSServer) []drivertest.Drift {
 	scoped := func(name string, change func(*jwt.UserScope), missing, excess bool) drivertest.Drift {
 		return drivertest.Drift{Name: name, Access: patchbay.Writer, Missing: missing, Excess: excess,
-			Make: func(ctx context.Context, r driver.PrincipalRequest) error {
+			Make: func(ctx context.Context, r driver.LoginRequest) error {
 				return edit(s, func(c *jwt.AccountClaims) {
 					for _, key := range c.SigningKeys {
 						if user, ok := key.(*jwt.UserScope); ok && user.Role == r.Name {
@@ -352,7 +352,7 @@ func drifts(s *testenv.NATSServer) []drivertest.Drift {
 		scoped("is limited to websockets", func(u *jwt.UserScope) { u.Template.AllowedConnectionTypes.Add("WEBSOCKET") }, true, false),
 		scoped("has a limit", func(u *jwt.UserScope) { u.Template.Payload = 10 }, true, false),
 		scoped("has another role", func(u *jwt.UserScope) { u.Role = "somebody" }, false, false),
-		{Name: "is revoked", Access: patchbay.Reader, Missing: true, Make: func(ctx context.Context, r driver.PrincipalRequest) error {
+		{Name: "is revoked", Access: patchbay.Reader, Missing: true, Make: func(ctx context.Context, r driver.LoginRequest) error {
 			return edit(s, func(c *jwt.AccountClaims) { c.RevokeAt(r.Credential.Public["userKey"], time.Now().Add(time.Minute)) })(ctx)
 		}},
 	}

@@ -32,7 +32,7 @@ type connection struct {
 	id     uint64
 }
 
-// op is the last change of an owner: whether it has a principal since.
+// op is the last change of an owner: whether it has a login since.
 type op struct {
 	Has bool  `json:"has"`
 	At  int64 `json:"at"` // when the edit began that made it, in nanoseconds
@@ -75,8 +75,8 @@ func (t *turns) learn(o owner, news op) bool {
 // The product has no compare-and-swap. So every edit is read back, and all
 // that others push while it is under way is watched: ours may have overwritten
 // it, and then brings it back. Of another Patchbay that is what its push says
-// that it does to principals. Of anybody else it is what their push changed of
-// the state that it differs least from, our principals aside: those a copy that
+// that it does to logins. Of anybody else it is what their push changed of
+// the state that it differs least from, our logins aside: those a copy that
 // is a moment old would take away. An edit has ended when the account, as the
 // server has it, is what it should be and nobody pushed meanwhile.
 func (t *target) edit(ctx context.Context, o owner, change func(*account) (bool, error)) error {
@@ -272,7 +272,7 @@ func (h *history) pushed(token string) {
 }
 
 // editsHeader says, on a push of a Patchbay's, which changes of owners it knows
-// to be in it. The other principals in it are as they were, and may have changed
+// to be in it. The other logins in it are as they were, and may have changed
 // since.
 const editsHeader = "Patchbay-Edits"
 

@@ -40,10 +40,10 @@ func opened(t testing.TB, s *testenv.NATSServer) *target {
 	return alone
 }
 
-// wanted is a request for a principal, with its credential.
-func wanted(t testing.TB, target driver.Administrator, uid string) driver.PrincipalRequest {
+// wanted is a request for a login, with its credential.
+func wanted(t testing.TB, target driver.Administrator, uid string) driver.LoginRequest {
 	t.Helper()
-	r := driver.PrincipalRequest{
+	r := driver.LoginRequest{
 		Mark: driver.Mark{UID: uid, Generation: 1, Connection: "/subscriptions/s"}, Name: "pb_" + uid + "_g1",
 		Auth: patchbay.AuthSecret, Access: patchbay.Writer,
 	}
@@ -86,7 +86,7 @@ func together(t *testing.T, n int, call func(i int) error) {
 	}
 }
 
-// roles are the principals that the account has, in order.
+// roles are the logins that the account has, in order.
 func roles(t testing.TB, s *testenv.NATSServer) []string {
 	t.Helper()
 	users, err := s.Users(t.Context())
@@ -110,7 +110,7 @@ func TestNoneOfManyEnsuresAtOnceIsLost(t *testing.T) {
 			for range processes {
 				targets = append(targets, opened(t, s))
 			}
-			var requests []driver.PrincipalRequest
+			var requests []driver.LoginRequest
 			var want []string
 			for i := range many {
 				r := wanted(t, targets[0], fmt.Sprintf("c%02d", i))
@@ -118,13 +118,13 @@ func TestNoneOfManyEnsuresAtOnceIsLost(t *testing.T) {
 				want = append(want, r.Name)
 			}
 			together(t, many, func(i int) error {
-				return targets[i%processes].EnsurePrincipal(t.Context(), requests[i])
+				return targets[i%processes].EnsureLogin(t.Context(), requests[i])
 			})
 			if got := roles(t, s); !slices.Equal(got, want) {
-				t.Errorf("the account has %d principals: %v", len(got), got)
+				t.Errorf("the account has %d logins: %v", len(got), got)
 			}
 			together(t, many, func(i int) error {
-				return targets[(i+1)%processes].RemovePrincipal(t.Context(), requests[i])
+				return targets[(i+1)%processes].RemoveLogin(t.Context(), requests[i])
 			})
 			if got := roles(t, s); len(got) > 0 {
 				t.Errorf("after their removal there are %v", got)
@@ -234,14 +234,14 @@ func TestWhatTheServerDoesNotTrustIsNotSignedAgain(t *testing.T) {
 	if err := s.PushToken(t.Context(), forged); err != nil {
 		t.Fatal(err)
 	}
-	if err := target.EnsurePrincipal(t.Context(), wanted(t, target, "late")); patchbay.CodeOf(err) != patchbay.AdminRights {
-		t.Errorf("EnsurePrincipal on a forged account = %v", err)
+	if err := target.EnsureLogin(t.Context(), wanted(t, target, "late")); patchbay.CodeOf(err) != patchbay.AdminRights {
+		t.Errorf("EnsureLogin on a forged account = %v", err)
 	}
 	if err := s.Push(t.Context(), good); err != nil {
 		t.Fatal(err)
 	}
-	if err := target.EnsurePrincipal(t.Context(), wanted(t, target, "late")); err != nil {
-		t.Errorf("EnsurePrincipal on the account made good: %v", err)
+	if err := target.EnsureLogin(t.Context(), wanted(t, target, "late")); err != nil {
+		t.Errorf("EnsureLogin on the account made good: %v", err)
 	}
 }
 
@@ -253,7 +253,7 @@ func TestAFullAccountIsAClearErrorAndLosesNothing(t *testing.T) {
 	var made []string
 	for i := range 1000 {
 		r := wanted(t, target, fmt.Sprintf("c%03d", i))
-		err := target.EnsurePrincipal(t.Context(), r)
+		err := target.EnsureLogin(t.Context(), r)
 		if err == nil {
 			made = append(made, r.Name)
 			continue
@@ -270,5 +270,5 @@ func TestAFullAccountIsAClearErrorAndLosesNothing(t *testing.T) {
 	if err != nil || len(info.Warnings) != 1 {
 		t.Errorf("Inspect of a full account warns of %q, %v", info.Warnings, err)
 	}
-	t.Logf("%d principals in 16 KiB", len(made))
+	t.Logf("%d logins in 16 KiB", len(made))
 }

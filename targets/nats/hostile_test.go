@@ -41,7 +41,7 @@ func administered(s *testenv.NATSServer) func(string) (*driver.GuardedTarget, er
 	}
 }
 
-// calls are what a driver is asked, about a principal with a credential.
+// calls are what a driver is asked, about a login with a credential.
 func calls(t *testing.T, s *testenv.NATSServer) []hostile.Call {
 	t.Helper()
 	return hostile.Calls("", request(t, opened(t, register(s, scope)), "aaaaaaaaaaaa", patchbay.Writer, nil))

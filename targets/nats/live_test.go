@@ -45,10 +45,10 @@ func opened(t testing.TB, c driver.Config) drivertest.Opened {
 	return drivertest.OpenTarget(t, nats.Driver(), c)
 }
 
-// request asks for a principal of that access.
-func request(t testing.TB, target driver.Administrator, uid string, access patchbay.Access, options map[string]string) driver.PrincipalRequest {
+// request asks for a login of that access.
+func request(t testing.TB, target driver.Administrator, uid string, access patchbay.Access, options map[string]string) driver.LoginRequest {
 	t.Helper()
-	r := driver.PrincipalRequest{
+	r := driver.LoginRequest{
 		Mark: driver.Mark{UID: uid, Generation: 1, Connection: "/subscriptions/s"}, Name: "pb_" + uid + "_g1",
 		Auth: patchbay.AuthSecret, Access: access, Options: options,
 	}
@@ -60,29 +60,29 @@ func request(t testing.TB, target driver.Administrator, uid string, access patch
 	return r
 }
 
-// made is a principal that is there.
-func made(t testing.TB, target driver.Administrator, uid string, access patchbay.Access, options map[string]string) driver.PrincipalRequest {
+// made is a login that is there.
+func made(t testing.TB, target driver.Administrator, uid string, access patchbay.Access, options map[string]string) driver.LoginRequest {
 	t.Helper()
 	r := request(t, target, uid, access, options)
-	if err := target.EnsurePrincipal(t.Context(), r); err != nil {
+	if err := target.EnsureLogin(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
 	return r
 }
 
-func probe(t testing.TB, target drivertest.Opened, r driver.PrincipalRequest) (driver.ProbeResult, error) {
+func probe(t testing.TB, target drivertest.Opened, r driver.LoginRequest) (driver.ProbeResult, error) {
 	t.Helper()
 	return target.Probe(t.Context(), driver.ProbeRequest{Credential: r.Credential, Dialer: &net.Dialer{}, Access: r.Access, Options: r.Options})
 }
 
-func TestARestartedServerStillKnowsThePrincipals(t *testing.T) {
+func TestARestartedServerStillKnowsTheLogins(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "nats")
 	s := testenv.NATS(t, natsserver.Config{Dir: dir})
 	target := opened(t, register(s, scope))
 	stream(t, s)
 	r := made(t, target, "a", patchbay.Owner, nil)
 	gone := made(t, target, "b", patchbay.Reader, nil)
-	if err := target.RemovePrincipal(t.Context(), gone); err != nil {
+	if err := target.RemoveLogin(t.Context(), gone); err != nil {
 		t.Fatal(err)
 	}
 	s.Stop()
@@ -91,7 +91,7 @@ func TestARestartedServerStillKnowsThePrincipals(t *testing.T) {
 	}
 	testenv.NATS(t, natsserver.Config{Dir: dir})
 	// The same target goes on with the new process.
-	state, err := target.InspectPrincipal(t.Context(), r)
+	state, err := target.InspectLogin(t.Context(), r)
 	if err != nil || !state.Ours || len(state.Missing)+len(state.Excess) > 0 {
 		t.Errorf("after a restart %+v, %v", state, err)
 	}
@@ -99,7 +99,7 @@ func TestARestartedServerStillKnowsThePrincipals(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := probe(t, target, gone); patchbay.CodeOf(err) != patchbay.LoginRefused {
-		t.Errorf("a removed principal after a restart: %v", err)
+		t.Errorf("a removed login after a restart: %v", err)
 	}
 }
 
@@ -153,7 +153,7 @@ func TestEditsLeaveOthersConnectionsAlone(t *testing.T) {
 		if err := theirs.Flush(); err != nil {
 			t.Fatalf("their connection was dropped when %s was made: %v", uid, err)
 		}
-		if err := target.RemovePrincipal(t.Context(), r); err != nil {
+		if err := target.RemoveLogin(t.Context(), r); err != nil {
 			t.Fatal(err)
 		}
 		if err := theirs.Flush(); err != nil {
@@ -251,9 +251,9 @@ func TestSessionsAndLastUse(t *testing.T) {
 	stream(t, s)
 	r := made(t, target, "a", patchbay.Reader, nil)
 	bystander := made(t, target, "b", patchbay.Reader, nil)
-	inspect := func() driver.PrincipalState {
+	inspect := func() driver.LoginState {
 		t.Helper()
-		state, err := target.InspectPrincipal(t.Context(), r)
+		state, err := target.InspectLogin(t.Context(), r)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -412,7 +412,7 @@ func TestAMissingStreamIsAnErrorExceptForItsOwner(t *testing.T) {
 	target := opened(t, register(s, map[string]any{"streams": []string{"NEW"}}))
 	for _, access := range []patchbay.Access{patchbay.Reader, patchbay.Writer} {
 		r := request(t, target, string(access), access, nil)
-		if err := target.EnsurePrincipal(t.Context(), r); patchbay.CodeOf(err) != patchbay.TargetNotFound || patchbay.IsTransient(err) {
+		if err := target.EnsureLogin(t.Context(), r); patchbay.CodeOf(err) != patchbay.TargetNotFound || patchbay.IsTransient(err) {
 			t.Errorf("a %s of a stream that is not there: %v", access, err)
 		}
 	}
@@ -432,14 +432,14 @@ func TestAMissingStreamIsAnErrorExceptForItsOwner(t *testing.T) {
 		t.Fatalf("the owner makes it: %v", err)
 	}
 	// Now it has subjects to publish to.
-	state, err := target.InspectPrincipal(t.Context(), owner)
+	state, err := target.InspectLogin(t.Context(), owner)
 	if err != nil || !slices.Equal(state.Missing, []string{"publish to new.>"}) {
 		t.Errorf("%+v, %v", state, err)
 	}
-	if err := target.EnsurePrincipal(t.Context(), owner); err != nil {
+	if err := target.EnsureLogin(t.Context(), owner); err != nil {
 		t.Fatal(err)
 	}
-	if state, err := target.InspectPrincipal(t.Context(), owner); err != nil || len(state.Missing)+len(state.Excess) > 0 {
+	if state, err := target.InspectLogin(t.Context(), owner); err != nil || len(state.Missing)+len(state.Excess) > 0 {
 		t.Errorf("%+v, %v", state, err)
 	}
 }
@@ -479,12 +479,12 @@ func TestARevocationOfEverybodyNeedsANewCredential(t *testing.T) {
 	if err := edit(s, func(c *jwt.AccountClaims) { c.RevokeAt(jwt.All, time.Now().Add(time.Minute)) })(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	state, err := target.InspectPrincipal(t.Context(), r)
+	state, err := target.InspectLogin(t.Context(), r)
 	if err != nil || len(state.Missing) != 1 {
 		t.Errorf("%+v, %v", state, err)
 	}
-	if err := target.EnsurePrincipal(t.Context(), r); patchbay.CodeOf(err) != patchbay.LoginRefused || patchbay.AsError(err).Fix == "" {
-		t.Errorf("EnsurePrincipal = %v", err)
+	if err := target.EnsureLogin(t.Context(), r); patchbay.CodeOf(err) != patchbay.LoginRefused || patchbay.AsError(err).Fix == "" {
+		t.Errorf("EnsureLogin = %v", err)
 	}
 	claims, err := s.Claims(t.Context())
 	if err != nil || claims.Revocations[jwt.All] == 0 {
@@ -548,8 +548,8 @@ func TestAdminCredentialsThatDoNotFit(t *testing.T) {
 			t.Errorf("%s: Inspect = %v, want %q", c.name, err, c.want)
 		}
 		if err != nil {
-			if err := target.EnsurePrincipal(t.Context(), request(t, target, "a", patchbay.Writer, map[string]string{"subjects": "orders.new"})); patchbay.CodeOf(err) != c.want {
-				t.Errorf("%s: EnsurePrincipal = %v, want %q", c.name, err, c.want)
+			if err := target.EnsureLogin(t.Context(), request(t, target, "a", patchbay.Writer, map[string]string{"subjects": "orders.new"})); patchbay.CodeOf(err) != c.want {
+				t.Errorf("%s: EnsureLogin = %v, want %q", c.name, err, c.want)
 			}
 		}
 	}
@@ -563,11 +563,11 @@ func TestAnAccountThatIsNotThere(t *testing.T) {
 		t.Errorf("Inspect = %v", err)
 	}
 	r := request(t, target, "a", patchbay.Writer, nil)
-	if err := target.EnsurePrincipal(t.Context(), r); patchbay.CodeOf(err) != patchbay.TargetNotFound {
-		t.Errorf("EnsurePrincipal = %v", err)
+	if err := target.EnsureLogin(t.Context(), r); patchbay.CodeOf(err) != patchbay.TargetNotFound {
+		t.Errorf("EnsureLogin = %v", err)
 	}
-	if err := target.RemovePrincipal(t.Context(), r); err != nil {
-		t.Errorf("RemovePrincipal = %v, but nothing is there", err)
+	if err := target.RemoveLogin(t.Context(), r); err != nil {
+		t.Errorf("RemoveLogin = %v, but nothing is there", err)
 	}
 }
 
@@ -627,33 +627,33 @@ func with(admin driver.Secrets, name, value string) driver.Secrets {
 func TestRequestsThatAreRefused(t *testing.T) {
 	s := testenv.NATS(t, natsserver.Config{})
 	target := opened(t, register(s, map[string]any{"subjects": []string{"orders.>"}}))
-	for name, change := range map[string]func(*driver.PrincipalRequest){
-		"another auth type": func(r *driver.PrincipalRequest) { r.Auth = patchbay.AuthSystemIdentity },
-		"roles":             func(r *driver.PrincipalRequest) { r.Roles = []string{"admin"} },
-		"an odd access":     func(r *driver.PrincipalRequest) { r.Access = "admin" },
-		"a child":           func(r *driver.PrincipalRequest) { r.Sub = "orders" },
-		"no generation":     func(r *driver.PrincipalRequest) { r.Mark.Generation = 0 },
-		"no uid":            func(r *driver.PrincipalRequest) { r.Mark.UID = "" },
-		"an odd option":     func(r *driver.PrincipalRequest) { r.Options = map[string]string{"schema": "x"} },
-		"a template":        func(r *driver.PrincipalRequest) { r.Options = map[string]string{"subjects": "orders.{{name()}}"} },
-		"too much":          func(r *driver.PrincipalRequest) { r.Options = map[string]string{"subjects": "payroll.>"} },
-		"a name with a dot": func(r *driver.PrincipalRequest) { r.Name = "pb_a.>" },
-		"a hostile name":    func(r *driver.PrincipalRequest) { r.Name = `pb_x"}],"iss":"` },
-		"a long name":       func(r *driver.PrincipalRequest) { r.Name = "pb_" + strings.Repeat("x", 38) },
+	for name, change := range map[string]func(*driver.LoginRequest){
+		"another auth type": func(r *driver.LoginRequest) { r.Auth = patchbay.AuthSystemIdentity },
+		"roles":             func(r *driver.LoginRequest) { r.Roles = []string{"admin"} },
+		"an odd access":     func(r *driver.LoginRequest) { r.Access = "admin" },
+		"a child":           func(r *driver.LoginRequest) { r.Sub = "orders" },
+		"no generation":     func(r *driver.LoginRequest) { r.Mark.Generation = 0 },
+		"no uid":            func(r *driver.LoginRequest) { r.Mark.UID = "" },
+		"an odd option":     func(r *driver.LoginRequest) { r.Options = map[string]string{"schema": "x"} },
+		"a template":        func(r *driver.LoginRequest) { r.Options = map[string]string{"subjects": "orders.{{name()}}"} },
+		"too much":          func(r *driver.LoginRequest) { r.Options = map[string]string{"subjects": "payroll.>"} },
+		"a name with a dot": func(r *driver.LoginRequest) { r.Name = "pb_a.>" },
+		"a hostile name":    func(r *driver.LoginRequest) { r.Name = `pb_x"}],"iss":"` },
+		"a long name":       func(r *driver.LoginRequest) { r.Name = "pb_" + strings.Repeat("x", 38) },
 	} {
 		r := request(t, target, "a", patchbay.Writer, nil)
 		change(&r)
 		if _, err := target.NewCredential(t.Context(), r); err == nil {
 			t.Errorf("%s: NewCredential accepts it", name)
 		}
-		if err := target.EnsurePrincipal(t.Context(), r); err == nil || patchbay.IsTransient(err) {
-			t.Errorf("%s: EnsurePrincipal = %v", name, err)
+		if err := target.EnsureLogin(t.Context(), r); err == nil || patchbay.IsTransient(err) {
+			t.Errorf("%s: EnsureLogin = %v", name, err)
 		}
 	}
-	// A credential of another principal is not put under this name.
+	// A credential of another login is not put under this name.
 	r := request(t, target, "a", patchbay.Writer, nil)
 	r.Credential = request(t, target, "b", patchbay.Writer, nil).Credential
-	if err := target.EnsurePrincipal(t.Context(), r); patchbay.CodeOf(err) != patchbay.InvalidArgument {
+	if err := target.EnsureLogin(t.Context(), r); patchbay.CodeOf(err) != patchbay.InvalidArgument {
 		t.Errorf("another's credential: %v", err)
 	}
 	if users, err := s.Users(t.Context()); err != nil || len(users) > 0 {
@@ -746,7 +746,7 @@ func TestAClosedTargetHoldsNothing(t *testing.T) {
 	if _, err := probe(t, target, r); err != nil {
 		t.Error(err)
 	}
-	if err := target.RemovePrincipal(t.Context(), r); err != nil {
+	if err := target.RemoveLogin(t.Context(), r); err != nil {
 		t.Error(err)
 	}
 	if err := target.Close(); err != nil {

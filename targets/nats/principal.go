@@ -22,13 +22,13 @@ const (
 	secretSeed = "seed"
 
 	publicUser       = "userKey"     // public key of the user
-	publicSigningKey = "signingKey"  // public key of the signing key that is the principal
+	publicSigningKey = "signingKey"  // public key of the signing key that is the login
 	publicInbox      = "inboxPrefix" // where it alone may listen for answers
 )
 
 // NewCredential implements [driver.Target]. The private half of the signing
 // key is forgotten here.
-func (t *target) NewCredential(ctx context.Context, r driver.PrincipalRequest) (driver.Credential, error) {
+func (t *target) NewCredential(ctx context.Context, r driver.LoginRequest) (driver.Credential, error) {
 	const what = "make a NATS credential"
 	if err := ctx.Err(); err != nil {
 		return driver.Credential{}, fault(ctx, what, err, nil, patchbay.AdminRefused)
@@ -75,8 +75,8 @@ func (t *target) ourClaims(c driver.Credential, name string) (*jwt.UserClaims, e
 	return claims, nil
 }
 
-// EnsurePrincipal implements [driver.Target].
-func (t *target) EnsurePrincipal(ctx context.Context, r driver.PrincipalRequest) error {
+// EnsureLogin implements [driver.Target].
+func (t *target) EnsureLogin(ctx context.Context, r driver.LoginRequest) error {
 	s, err := t.checkRequest(r)
 	if err != nil {
 		return err
@@ -113,7 +113,7 @@ func (t *target) EnsurePrincipal(ctx context.Context, r driver.PrincipalRequest)
 
 // templateOf is exactly what the request gives, and the streams of it that
 // there are not.
-func (t *target) templateOf(ctx context.Context, r driver.PrincipalRequest, s scope) (jwt.UserPermissionLimits, []string, error) {
+func (t *target) templateOf(ctx context.Context, r driver.LoginRequest, s scope) (jwt.UserPermissionLimits, []string, error) {
 	captured, missing, err := t.captured(ctx, s.streams)
 	if err != nil {
 		return jwt.UserPermissionLimits{}, nil, err
@@ -141,7 +141,7 @@ func (t *target) captured(ctx context.Context, streams []string) (subjects, miss
 			missing = append(missing, name)
 		}
 		for _, subject := range taken {
-			// A stream may take more than a principal is ever given: all of the
+			// A stream may take more than a login is ever given: all of the
 			// server's advisories, say.
 			if checkSubject(subject) == nil {
 				subjects = append(subjects, subject)
@@ -181,33 +181,33 @@ func (s *session) streams(ctx context.Context) (map[string][]string, error) {
 	return streams, nil
 }
 
-// InspectPrincipal implements [driver.Target].
-func (t *target) InspectPrincipal(ctx context.Context, r driver.PrincipalRequest) (driver.PrincipalState, error) {
+// InspectLogin implements [driver.Target].
+func (t *target) InspectLogin(ctx context.Context, r driver.LoginRequest) (driver.LoginState, error) {
 	sc, err := t.checkRequest(r)
 	if err != nil {
-		return driver.PrincipalState{}, err
+		return driver.LoginState{}, err
 	}
 	session, a, err := t.read(ctx)
 	if err != nil {
-		return driver.PrincipalState{}, err
+		return driver.LoginState{}, err
 	}
 	keys, err := a.find(ownerOf(r.Mark), r.Name)
 	if patchbay.CodeOf(err) == patchbay.NotOurs {
-		return driver.PrincipalState{Exists: true}, nil
+		return driver.LoginState{Exists: true}, nil
 	}
 	if err != nil || len(keys) == 0 {
-		return driver.PrincipalState{}, err
+		return driver.LoginState{}, err
 	}
 	want, absent, err := t.templateOf(ctx, r, sc)
 	if err != nil {
-		return driver.PrincipalState{}, err
+		return driver.LoginState{}, err
 	}
 	key := keys[0]
 	have, err := key.scope()
 	if err != nil {
-		return driver.PrincipalState{}, patchbay.Errorf(patchbay.NotSupported, "the scope of %s can't be read", r.Name).WithSaid(err.Error())
+		return driver.LoginState{}, patchbay.Errorf(patchbay.NotSupported, "the scope of %s can't be read", r.Name).WithSaid(err.Error())
 	}
-	state := driver.PrincipalState{Exists: true, Ours: true}
+	state := driver.LoginState{Exists: true, Ours: true}
 	state.Missing, state.Excess = compareTemplate(want, have.Template)
 	if r.Access != patchbay.Owner {
 		for _, stream := range absent {
@@ -264,8 +264,8 @@ func (s *session) sessions(ctx context.Context, keys []signingKey) (open int, la
 	return open, last, nil
 }
 
-// RemovePrincipal implements [driver.Target].
-func (t *target) RemovePrincipal(ctx context.Context, r driver.PrincipalRequest) error {
+// RemoveLogin implements [driver.Target].
+func (t *target) RemoveLogin(ctx context.Context, r driver.LoginRequest) error {
 	if err := checkIdentity(r); err != nil {
 		return err
 	}
@@ -299,7 +299,7 @@ func (t *target) Owned(ctx context.Context) ([]driver.Owned, error) {
 // Inspect implements [driver.Target].
 func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, error) {
 	if sub != "" {
-		return driver.TargetInfo{}, patchbay.Errorf(patchbay.DatabaseMissing, "a NATS server has no %q: name the server itself", short(sub))
+		return driver.TargetInfo{}, patchbay.Errorf(patchbay.ChildMissing, "a NATS server has no %q: name the server itself", short(sub))
 	}
 	session, a, err := t.read(ctx)
 	if err != nil {

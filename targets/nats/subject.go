@@ -23,7 +23,7 @@ var (
 	streamForm = regexp.MustCompile(`^[\p{L}\p{N}_$:=+@~#%&!-]+$`) // a bound in it would be compiled 255 times: 10 MB
 )
 
-// scope is what a principal may use, sorted and without duplicates.
+// scope is what a login may use, sorted and without duplicates.
 type scope struct{ subjects, streams []string }
 
 func (s scope) empty() bool { return len(s.subjects)+len(s.streams) == 0 }
@@ -46,7 +46,7 @@ func newScope(subjects, streams []string) (scope, error) {
 	return s, nil
 }
 
-// checkSubject checks a subject that a principal is given. Its first token is
+// checkSubject checks a subject that a login is given. Its first token is
 // no wildcard and none of the server's own: either would give more than any
 // access does, $JS.API and $SYS for a start.
 func checkSubject(s string) error {

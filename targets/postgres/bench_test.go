@@ -8,14 +8,14 @@ import (
 	"patchbay.dev/patchbay/driver"
 )
 
-// BenchmarkPrincipal makes and removes a principal: through the driver, with
+// BenchmarkLogin makes and removes a login: through the driver, with
 // and without another one on the database, and by hand, with the statements of
 // somebody who grants each login its rights.
-func BenchmarkPrincipal(b *testing.B) {
+func BenchmarkLogin(b *testing.B) {
 	s := sharedServer(b, 15)
 	target := openTarget(b, config(s))
-	request := func(i int) driver.PrincipalRequest {
-		r := driver.PrincipalRequest{
+	request := func(i int) driver.LoginRequest {
+		r := driver.LoginRequest{
 			Mark: driver.Mark{UID: fmt.Sprintf("bench%d", i), Generation: 1}, Name: fmt.Sprintf("pb_bench%d_g1", i),
 			Sub: "orders", Auth: patchbay.AuthSecret, Access: patchbay.Writer,
 		}
@@ -25,7 +25,7 @@ func BenchmarkPrincipal(b *testing.B) {
 	cycle := func(b *testing.B) {
 		for i := 0; b.Loop(); i++ {
 			r := request(i)
-			if err := target.EnsurePrincipal(b.Context(), r); err != nil {
+			if err := target.EnsureLogin(b.Context(), r); err != nil {
 				b.Fatal(err)
 			}
 			b.StopTimer()
@@ -34,7 +34,7 @@ func BenchmarkPrincipal(b *testing.B) {
 		}
 	}
 	b.Run("first of the database", cycle)
-	standing := principal(b, target, "orders", patchbay.Writer)
+	standing := login(b, target, "orders", patchbay.Writer)
 	b.Run("beside another", cycle)
 	remove(b, target, standing)
 	b.Run("by hand", func(b *testing.B) {

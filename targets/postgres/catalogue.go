@@ -68,7 +68,7 @@ type dependency struct {
 	reserved string
 }
 
-// catalogue is what one database knows of a principal and the group roles.
+// catalogue is what one database knows of a login and the group roles.
 type catalogue struct {
 	database   string
 	version    int // major
@@ -76,10 +76,10 @@ type catalogue struct {
 	admin      string
 	roles      map[string]*role
 	members    []membership
-	roleConfig map[string]string // database -> the role that the principal works as there; "" for all
+	roleConfig map[string]string // database -> the role that the login works as there; "" for all
 	differs    []difference
 	depends    []dependency
-	prepared   []string // transactions of the principal
+	prepared   []string // transactions of the login
 	sessions   int
 }
 
@@ -226,19 +226,19 @@ select pg_catalog.current_database(), r.rolsuper, r.rolname,
 	array(select pg_catalog.format('%s in database %s', gid, database) from pg_catalog.pg_prepared_xacts where owner = $1 order by 1)
 from pg_catalog.pg_roles r where r.rolname = current_user`
 
-// queries read everything about the principal and the groups of a database of
+// queries read everything about the login and the groups of a database of
 // that name, which is the session's own unless it is gone. Groups of the
 // accesses in needed are treated as if they were there.
-func (c *catalogue) queries(principal, database string, version int, needed []patchbay.Access) *pgx.Batch {
+func (c *catalogue) queries(login, database string, version int, needed []patchbay.Access) *pgx.Batch {
 	*c = catalogue{version: version, roles: map[string]*role{}, roleConfig: map[string]string{}}
-	names := []string{principal}
+	names := []string{login}
 	asked := []string{""}
 	for _, a := range accesses {
 		names = append(names, groupName(a, database))
 		asked = append(asked, string(a))
 	}
 	b := &pgx.Batch{}
-	b.Queue(serverQuery, principal).QueryRow(func(row pgx.Row) error {
+	b.Queue(serverQuery, login).QueryRow(func(row pgx.Row) error {
 		return row.Scan(&c.database, &c.super, &c.admin, &c.sessions, &c.prepared)
 	})
 	b.Queue(roleQuery, names).Query(func(rows pgx.Rows) error {
@@ -265,7 +265,7 @@ func (c *catalogue) queries(principal, database string, version int, needed []pa
 			return err
 		})
 	})
-	b.Queue(configQuery, principal).Query(func(rows pgx.Rows) error {
+	b.Queue(configQuery, login).Query(func(rows pgx.Rows) error {
 		return each(rows, func() error {
 			var database, role string
 			err := rows.Scan(&database, &role)

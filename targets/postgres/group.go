@@ -33,28 +33,28 @@ func groupName(access patchbay.Access, database string) string {
 	return "pb_" + string(access) + "_" + readable + "_" + hash
 }
 
-// The marks are comments on roles. A principal's has the connection, a group
+// The marks are comments on roles. A login's has the connection, a group
 // role's the database.
 const (
-	principalMark = "patchbay principal "
-	groupMark     = "patchbay group "
+	loginMark = "patchbay principal " // the word of the first release: it is on servers
+	groupMark = "patchbay group "
 )
 
-// marked is what a principal's comment says.
+// marked is what a login's comment says.
 type marked struct {
 	driver.Mark
 	Database string `json:"database"` // that it was made for: what is needed to remove it
 }
 
-func principalComment(m driver.Mark, database string) string {
+func loginComment(m driver.Mark, database string) string {
 	// Marshaling strings and a number does not fail.
 	b, _ := json.Marshal(marked{m, database})
-	return principalMark + string(b)
+	return loginMark + string(b)
 }
 
-// parsePrincipal reads a comment; ok is false when it is not our mark.
-func parsePrincipal(comment string) (m marked, ok bool) {
-	text, ok := strings.CutPrefix(comment, principalMark)
+// parseLogin reads a comment; ok is false when it is not our mark.
+func parseLogin(comment string) (m marked, ok bool) {
+	text, ok := strings.CutPrefix(comment, loginMark)
 	if !ok || json.Unmarshal([]byte(text), &m) != nil || m.UID == "" {
 		return marked{}, false
 	}

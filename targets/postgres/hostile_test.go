@@ -28,7 +28,7 @@ var misbehaviour = []string{
 	"message-E-of-minus-1", "scram-of-2^31-rounds", "scram-of-ten-million-rounds", "scram-with-a-salt-of-a-mebibyte", "sign-in-again",
 }
 
-var hostileRequest = driver.PrincipalRequest{
+var hostileRequest = driver.LoginRequest{
 	Mark: driver.Mark{UID: "aaaaaaaaaaaa", Generation: 1, Connection: "/c"}, Name: "pb_aaaaaaaaaaaa_g1", Auth: patchbay.AuthSecret, Access: patchbay.Writer, Sub: "orders",
 	Credential: driver.Credential{Public: map[string]string{"username": "pb_aaaaaaaaaaaa_g1"}, Secret: driver.Secrets{"password": patchbay.NewSecret("0123456789abcdef")}},
 }

@@ -1,6 +1,6 @@
 // Package postgres is the target driver for PostgreSQL 13 to 18.
 //
-// A connection's principal is a role with login that bears a comment as our
+// A connection's login is a role with login that bears a comment as our
 // mark, owns nothing, and gets its rights from one group role:
 //
 //	pb_reader_{db}  CONNECT; USAGE on schemas; SELECT on tables, views and sequences
@@ -9,7 +9,7 @@
 //	                what its logins make
 //
 // There is one set of group roles for each database, made with the first
-// principal that needs it and removed with the last; a pb_owner role stays as
+// login that needs it and removed with the last; a pb_owner role stays as
 // long as it owns something. Principals of access owner work as pb_owner (ALTER
 // ROLE … IN DATABASE … SET role), so what they create survives them.
 //
@@ -17,11 +17,11 @@
 // extensions, and by default privileges on what is created later by: the
 // pb_owner role, the database's owner, each role that owns something in it, and
 // each role that may create in one of its schemas. What some other role makes
-// later is found as a missing right, and given by the next EnsurePrincipal.
+// later is found as a missing right, and given by the next EnsureLogin.
 // Rights that PUBLIC has are the database owner's affair: they are neither
 // taken away nor counted, but Inspect warns of the wide ones.
 //
-// All changes to one database's principals are made under an advisory lock of
+// All changes to one database's logins are made under an advisory lock of
 // that database, in one transaction each; only removal needs several, and each
 // of them may be repeated.
 package postgres
@@ -172,7 +172,7 @@ func (s *session) exec(ctx context.Context, statements string) error {
 	return s.t.adminError(ctx, "", results.Close())
 }
 
-// lockKey is of the advisory lock under which a database's principals are
+// lockKey is of the advisory lock under which a database's logins are
 // changed: "patchbay" in bytes. PostgreSQL keeps such locks per database.
 const lockKey int64 = 0x7061746368626179
 
@@ -216,4 +216,4 @@ func (t *target) read(ctx context.Context, database string, queries func(*sessio
 }
 
 // absent reports that the database is not there (any more).
-func absent(err error) bool { return errors.Is(err, &patchbay.Error{Code: patchbay.DatabaseMissing}) }
+func absent(err error) bool { return errors.Is(err, &patchbay.Error{Code: patchbay.ChildMissing}) }

@@ -16,37 +16,37 @@ import (
 	"patchbay.dev/patchbay/internal/failpoint"
 )
 
-var principalName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,39}$`)
+var loginName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,39}$`)
 
 // check refuses a request that can't be carried out whatever the server says.
 // A removal needs less than a making.
-func check(r driver.PrincipalRequest, making bool) error {
+func check(r driver.LoginRequest, making bool) error {
 	switch {
-	case !principalName.MatchString(r.Name) || strings.HasPrefix(r.Name, "pg_"):
-		return invalid("the principal's name %.60q is not of lower-case letters, digits and underscores, at most 40", r.Name)
+	case !loginName.MatchString(r.Name) || strings.HasPrefix(r.Name, "pg_"):
+		return invalid("the login's name %.60q is not of lower-case letters, digits and underscores, at most 40", r.Name)
 	case r.Sub == "" || strings.ContainsRune(r.Sub, 0) || len(r.Sub) > 63:
 		return invalid("the database's name %.80q can't be one of PostgreSQL", r.Sub)
 	case r.Mark.UID == "":
-		return invalid("the principal has no mark")
+		return invalid("the login has no mark")
 	case !making:
 		return nil
 	case r.Auth != patchbay.AuthSecret:
-		return patchbay.Errorf(patchbay.NotSupported, "a PostgreSQL principal signs in with a secret, not by %s", r.Auth)
+		return patchbay.Errorf(patchbay.NotSupported, "a PostgreSQL login signs in with a secret, not by %s", r.Auth)
 	case len(r.Roles) > 0:
 		return patchbay.Errorf(patchbay.NotSupported, "roles of the server's own are not given to PostgreSQL principals").
 			WithFix("ask for access reader, writer or owner")
 	case !slices.Contains(accesses, r.Access):
 		return invalid("access %q is not one of reader, writer, owner", r.Access)
 	case len(r.Sources) > 0:
-		return patchbay.Errorf(patchbay.NotSupported, "a PostgreSQL principal is not bound to addresses").WithFix("use pg_hba.conf")
+		return patchbay.Errorf(patchbay.NotSupported, "a PostgreSQL login is not bound to addresses").WithFix("use pg_hba.conf")
 	}
 	for name := range r.Options {
-		return invalid("PostgreSQL principals have no option %q", name)
+		return invalid("PostgreSQL logins have no option %q", name)
 	}
 	return nil
 }
 
-func (t *target) NewCredential(_ context.Context, r driver.PrincipalRequest) (driver.Credential, error) {
+func (t *target) NewCredential(_ context.Context, r driver.LoginRequest) (driver.Credential, error) {
 	if err := check(r, true); err != nil {
 		return driver.Credential{}, err
 	}
@@ -57,9 +57,9 @@ func (t *target) NewCredential(_ context.Context, r driver.PrincipalRequest) (dr
 }
 
 // look reads the catalogue in a transaction that holds the lock.
-func (s *session) look(ctx context.Context, principal, database string, needed []patchbay.Access) (*catalogue, error) {
+func (s *session) look(ctx context.Context, login, database string, needed []patchbay.Access) (*catalogue, error) {
 	c := &catalogue{}
-	if err := s.begin(ctx, true, c.queries(principal, database, s.version(), needed)); err != nil {
+	if err := s.begin(ctx, true, c.queries(login, database, s.version(), needed)); err != nil {
 		return nil, err
 	}
 	return c, c.checkGroups(database)
@@ -88,14 +88,14 @@ func (c *catalogue) checkGroups(database string) error {
 	return nil
 }
 
-// owned is the principal's role when it bears the request's mark, nil when
+// owned is the login's role when it bears the request's mark, nil when
 // there is none.
-func (c *catalogue) owned(r driver.PrincipalRequest) (*role, error) {
+func (c *catalogue) owned(r driver.LoginRequest) (*role, error) {
 	p := c.roles[r.Name]
 	if p == nil {
 		return nil, nil
 	}
-	if m, ok := parsePrincipal(p.comment); !ok || m.UID != r.Mark.UID || m.Generation != r.Mark.Generation {
+	if m, ok := parseLogin(p.comment); !ok || m.UID != r.Mark.UID || m.Generation != r.Mark.Generation {
 		return nil, patchbay.Errorf(patchbay.NotOurs, "the role %s is there and does not bear this connection's mark", r.Name).
 			WithFix("look at it: \\du+ %s", r.Name)
 	}
@@ -118,13 +118,13 @@ func (c *catalogue) owns(name string) bool {
 	return slices.ContainsFunc(c.depends, func(d dependency) bool { return d.role == name && d.database == "" && d.owns })
 }
 
-func (t *target) EnsurePrincipal(ctx context.Context, r driver.PrincipalRequest) error {
+func (t *target) EnsureLogin(ctx context.Context, r driver.LoginRequest) error {
 	if err := check(r, true); err != nil {
 		return err
 	}
 	password := r.Credential.Secret["password"]
 	if password.IsZero() {
-		return invalid("the principal %s has no password to sign in with", r.Name)
+		return invalid("the login %s has no password to sign in with", r.Name)
 	}
 	secret, err := verifier(password)
 	if err != nil {
@@ -169,10 +169,10 @@ func redacted(err error, secrets ...patchbay.Secret) error {
 	return err
 }
 
-// ensure decides what makes the principal whole, and does all but the
+// ensure decides what makes the login whole, and does all but the
 // committing. others are databases where a role of ours must lose something
 // first.
-func (s *session) ensure(ctx context.Context, r driver.PrincipalRequest, secret patchbay.Secret) (statements string, others map[string][]string, err error) {
+func (s *session) ensure(ctx context.Context, r driver.LoginRequest, secret patchbay.Secret) (statements string, others map[string][]string, err error) {
 	needed := []patchbay.Access{r.Access}
 	c, err := s.look(ctx, r.Name, r.Sub, needed)
 	if err != nil {
@@ -215,11 +215,11 @@ func (s *session) ensure(ctx context.Context, r driver.PrincipalRequest, secret 
 	name := ident(r.Name)
 	if p == nil {
 		b.add("create role %s login inherit password %s", name, literal(secret.Reveal()))
-		b.add("comment on role %s is %s", name, literal(principalComment(r.Mark, r.Sub)))
+		b.add("comment on role %s is %s", name, literal(loginComment(r.Mark, r.Sub)))
 	} else {
 		b.add("alter role %s login inherit %s password %s%s", name, unlimited(p.limited), literal(secret.Reveal()), noFlags(p.flags))
-		if p.comment != principalComment(r.Mark, r.Sub) {
-			b.add("comment on role %s is %s", name, literal(principalComment(r.Mark, r.Sub)))
+		if p.comment != loginComment(r.Mark, r.Sub) {
+			b.add("comment on role %s is %s", name, literal(loginComment(r.Mark, r.Sub)))
 		}
 	}
 	member := false
@@ -261,7 +261,7 @@ func (s *session) ensure(ctx context.Context, r driver.PrincipalRequest, secret 
 }
 
 // again reads the catalogue anew within the transaction.
-func (s *session) again(ctx context.Context, r driver.PrincipalRequest, needed []patchbay.Access) (*catalogue, error) {
+func (s *session) again(ctx context.Context, r driver.LoginRequest, needed []patchbay.Access) (*catalogue, error) {
 	c := &catalogue{}
 	err := s.conn.SendBatch(ctx, c.queries(r.Name, r.Sub, s.version(), needed)).Close()
 	return c, s.t.adminError(ctx, "", err)
@@ -284,7 +284,7 @@ func list(differs []difference) string {
 	return strings.Join(all, ", ")
 }
 
-// rightMembership says whether m is how a principal should be a member.
+// rightMembership says whether m is how a login should be a member.
 func (c *catalogue) rightMembership(m membership, access patchbay.Access) bool {
 	if m.admin || !m.inherit {
 		return false
@@ -320,9 +320,9 @@ func noFlags(flags []string) string {
 	return s
 }
 
-func (t *target) InspectPrincipal(ctx context.Context, r driver.PrincipalRequest) (driver.PrincipalState, error) {
+func (t *target) InspectLogin(ctx context.Context, r driver.LoginRequest) (driver.LoginState, error) {
 	if err := check(r, false); err != nil {
-		return driver.PrincipalState{}, err
+		return driver.LoginState{}, err
 	}
 	c, err := t.inspect(ctx, r.Sub, r)
 	if absent(err) {
@@ -330,13 +330,13 @@ func (t *target) InspectPrincipal(ctx context.Context, r driver.PrincipalRequest
 		c, err = t.inspect(ctx, "", r)
 	}
 	if err != nil {
-		return driver.PrincipalState{}, err
+		return driver.LoginState{}, err
 	}
 	p := c.roles[r.Name]
 	if p == nil {
-		return driver.PrincipalState{}, nil
+		return driver.LoginState{}, nil
 	}
-	state := driver.PrincipalState{Exists: true, Sessions: c.sessions}
+	state := driver.LoginState{Exists: true, Sessions: c.sessions}
 	if _, err := c.owned(r); err != nil {
 		return state, nil //nolint:nilerr // somebody else's: that is the answer
 	}
@@ -347,13 +347,13 @@ func (t *target) InspectPrincipal(ctx context.Context, r driver.PrincipalRequest
 
 // inspect reads the catalogue, from the database home, without changing
 // anything.
-func (t *target) inspect(ctx context.Context, home string, r driver.PrincipalRequest) (*catalogue, error) {
+func (t *target) inspect(ctx context.Context, home string, r driver.LoginRequest) (*catalogue, error) {
 	c := &catalogue{}
 	return c, t.read(ctx, home, func(s *session) *pgx.Batch { return c.queries(r.Name, r.Sub, s.version(), nil) })
 }
 
-// compare says in what the principal is not as the request has it.
-func (c *catalogue) compare(r driver.PrincipalRequest, p *role, state *driver.PrincipalState) {
+// compare says in what the login is not as the request has it.
+func (c *catalogue) compare(r driver.LoginRequest, p *role, state *driver.LoginState) {
 	missing := func(format string, args ...any) { state.Missing = append(state.Missing, fmt.Sprintf(format, args...)) }
 	excess := func(format string, args ...any) { state.Excess = append(state.Excess, fmt.Sprintf(format, args...)) }
 	group := groupName(r.Access, r.Sub)
@@ -441,7 +441,7 @@ func (t *target) Owned(ctx context.Context) ([]driver.Owned, error) {
 	}
 	defer release()
 	rows, err := c.Query(ctx, `select r.rolname, d.description from pg_catalog.pg_shdescription d join pg_catalog.pg_roles r on r.oid = d.objoid
-		where d.classoid = 'pg_catalog.pg_authid'::pg_catalog.regclass and pg_catalog.starts_with(d.description, $1) order by 1`, principalMark)
+		where d.classoid = 'pg_catalog.pg_authid'::pg_catalog.regclass and pg_catalog.starts_with(d.description, $1) order by 1`, loginMark)
 	if err != nil {
 		return nil, t.adminError(ctx, "", err)
 	}
@@ -451,7 +451,7 @@ func (t *target) Owned(ctx context.Context) ([]driver.Owned, error) {
 		if err := rows.Scan(&name, &comment); err != nil {
 			return err
 		}
-		if m, ok := parsePrincipal(comment); ok {
+		if m, ok := parseLogin(comment); ok {
 			owned = append(owned, driver.Owned{Mark: m.Mark, Name: name, Sub: m.Database})
 		}
 		return nil

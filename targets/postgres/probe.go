@@ -31,7 +31,7 @@ func tryLogin(ctx context.Context, c driver.Config, r driver.ProbeRequest) (driv
 	if err != nil {
 		return driver.ProbeResult{}, err
 	}
-	l, err := driver.Secrets(r.Credential.Values()).Login()
+	l, err := driver.Secrets(r.Credential.Values()).UserPassword()
 	switch {
 	case err != nil:
 		return driver.ProbeResult{}, err
@@ -66,7 +66,7 @@ func tryLogin(ctx context.Context, c driver.Config, r driver.ProbeRequest) (driv
 // probe is one sign-in as the application.
 type probe struct {
 	settings *settings
-	login    driver.Login
+	login    driver.UserPassword
 	conn     *pgx.Conn
 	result   driver.ProbeResult
 }
@@ -206,7 +206,7 @@ func (p *probe) error(ctx context.Context, err error) error {
 		return patchbay.Errorf(patchbay.LoginRefused, "%s does not let %s in: %s", p.settings.address(), p.login.Username, text).
 			WithFix("%s", hbaFix(pg, p.login.Username, ""))
 	case invalidCatalogName:
-		return patchbay.Errorf(patchbay.DatabaseMissing, "there is no such database on %s", p.settings.address())
+		return patchbay.Errorf(patchbay.ChildMissing, "there is no such database on %s", p.settings.address())
 	case insufficientPrivilege:
 		return patchbay.Errorf(patchbay.RightsMissing, "%s lacks a right on %s", p.login.Username, p.settings.address())
 	}

@@ -73,7 +73,7 @@ func (t *target) adminError(ctx context.Context, what string, err error) error {
 		e = patchbay.Errorf(patchbay.AdminRefused, "%s does not let the administrator %q in: %s", t.settings.address(), admin.Username, text).
 			WithFix("%s", hbaFix(pg, admin.Username, "register the server again with an admin credential that signs in"))
 	case invalidCatalogName:
-		e = patchbay.Errorf(patchbay.DatabaseMissing, "there is no such database on %s", t.settings.address())
+		e = patchbay.Errorf(patchbay.ChildMissing, "there is no such database on %s", t.settings.address())
 	case insufficientPrivilege, dependentObjects:
 		e = patchbay.Errorf(patchbay.AdminRights, "the administrator %q may not do what is needed on %s: %s", admin.Username, t.settings.address(), text).
 			WithFix("use a superuser, or a role with CREATEROLE that owns the database and is a member of the roles that own its objects")

@@ -12,10 +12,10 @@ import (
 	"patchbay.dev/patchbay/internal/failpoint"
 )
 
-// RemovePrincipal works in steps of one transaction each, and each of them
+// RemoveLogin works in steps of one transaction each, and each of them
 // finds done what an earlier call did: no sign-in any more; end the sessions;
 // hand over and revoke in other databases; hand over, revoke and drop here.
-func (t *target) RemovePrincipal(ctx context.Context, r driver.PrincipalRequest) error {
+func (t *target) RemoveLogin(ctx context.Context, r driver.LoginRequest) error {
 	if err := check(r, false); err != nil {
 		return err
 	}
@@ -37,7 +37,7 @@ func (t *target) RemovePrincipal(ctx context.Context, r driver.PrincipalRequest)
 // it was looked for.
 var errElsewhere = errors.New("has something in another database")
 
-func (t *target) remove(ctx context.Context, home string, r driver.PrincipalRequest) error {
+func (t *target) remove(ctx context.Context, home string, r driver.LoginRequest) error {
 	var p *role
 	var others map[string][]string
 	err := t.change(ctx, home, func(s *session) (string, error) {
@@ -49,7 +49,7 @@ func (t *target) remove(ctx context.Context, home string, r driver.PrincipalRequ
 			return "", err
 		}
 		if p == nil {
-			// A crash can't leave groups without principals, but a person can.
+			// A crash can't leave groups without logins, but a person can.
 			return s.dropGroups(ctx, c, r)
 		}
 		others = map[string][]string{}
@@ -94,9 +94,9 @@ func (t *target) remove(ctx context.Context, home string, r driver.PrincipalRequ
 	return failpoint.Hit(ctx, "postgres/remove/after-drop")
 }
 
-// drop hands over what the principal owns and drops it, and with the last
-// principal of a group the group.
-func (s *session) drop(ctx context.Context, r driver.PrincipalRequest) (string, error) {
+// drop hands over what the login owns and drops it, and with the last
+// login of a group the group.
+func (s *session) drop(ctx context.Context, r driver.LoginRequest) (string, error) {
 	c, err := s.look(ctx, r.Name, r.Sub, nil)
 	if err != nil {
 		return "", err
@@ -136,7 +136,7 @@ func (s *session) drop(ctx context.Context, r driver.PrincipalRequest) (string, 
 
 // needOwner makes the owner role of the session's database, with its rights,
 // unless it is there.
-func (s *session) needOwner(ctx context.Context, c *catalogue, r driver.PrincipalRequest, b *script) (*catalogue, error) {
+func (s *session) needOwner(ctx context.Context, c *catalogue, r driver.LoginRequest, b *script) (*catalogue, error) {
 	if c.roles[groupName(patchbay.Owner, c.database)] != nil {
 		return c, nil
 	}
@@ -155,8 +155,8 @@ func (s *session) needOwner(ctx context.Context, c *catalogue, r driver.Principa
 }
 
 // unused reports whether a group role has no members but administrators, the
-// principal that goes aside.
-func (c *catalogue) unused(name string, r driver.PrincipalRequest) bool {
+// login that goes aside.
+func (c *catalogue) unused(name string, r driver.LoginRequest) bool {
 	var admins []string
 	for _, m := range c.members {
 		if m.group == name && m.admin {
@@ -170,7 +170,7 @@ func (c *catalogue) unused(name string, r driver.PrincipalRequest) bool {
 
 // dropGroups drops the group roles that nobody is a member of any more; the
 // owner role stays while it owns something.
-func (s *session) dropGroups(ctx context.Context, c *catalogue, r driver.PrincipalRequest) (string, error) {
+func (s *session) dropGroups(ctx context.Context, c *catalogue, r driver.LoginRequest) (string, error) {
 	var b script
 	var drop []string
 	handOver := false
@@ -217,7 +217,7 @@ func (t *target) strip(ctx context.Context, database, name string) error {
 			b.join(c, name)
 		}
 		if c.owns(name) {
-			if c, err = s.needOwner(ctx, c, driver.PrincipalRequest{Name: name, Sub: database}, &b); err != nil {
+			if c, err = s.needOwner(ctx, c, driver.LoginRequest{Name: name, Sub: database}, &b); err != nil {
 				return "", err
 			}
 			b.handOver(c, name, database)

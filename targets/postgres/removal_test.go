@@ -25,11 +25,11 @@ func openTarget(t testing.TB, c driver.Config) drivertest.Opened {
 
 var serial int
 
-// principal makes one, and returns the request for it.
-func principal(t testing.TB, target driver.Administrator, database string, access patchbay.Access) driver.PrincipalRequest {
+// login makes one, and returns the request for it.
+func login(t testing.TB, target driver.Administrator, database string, access patchbay.Access) driver.LoginRequest {
 	t.Helper()
 	serial++
-	r := driver.PrincipalRequest{
+	r := driver.LoginRequest{
 		Mark: driver.Mark{UID: fmt.Sprintf("test%d", serial), Generation: 1, Connection: "/subscriptions/s/linkers/l"},
 		Name: fmt.Sprintf("pb_test%d_g1", serial), Sub: database, Auth: patchbay.AuthSecret, Access: access,
 	}
@@ -38,21 +38,21 @@ func principal(t testing.TB, target driver.Administrator, database string, acces
 		t.Fatal(err)
 	}
 	r.Credential = c
-	if err := target.EnsurePrincipal(context.Background(), r); err != nil {
+	if err := target.EnsureLogin(context.Background(), r); err != nil {
 		t.Fatal(err)
 	}
 	return r
 }
 
-func remove(t testing.TB, target driver.Administrator, r driver.PrincipalRequest) {
+func remove(t testing.TB, target driver.Administrator, r driver.LoginRequest) {
 	t.Helper()
-	if err := target.RemovePrincipal(context.Background(), r); err != nil {
+	if err := target.RemoveLogin(context.Background(), r); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// as runs statements as the principal.
-func as(t testing.TB, s *testenv.PostgresServer, r driver.PrincipalRequest, statements ...string) {
+// as runs statements as the login.
+func as(t testing.TB, s *testenv.PostgresServer, r driver.LoginRequest, statements ...string) {
 	t.Helper()
 	conn, err := application(t.Context(), s, r.Sub, r.Credential)
 	if err != nil {
@@ -121,8 +121,8 @@ func TestRemovalHandsOverEverythingThatALoginOwns(t *testing.T) {
 		t.Run(fmt.Sprint(version, access), func(t *testing.T) {
 			s := server(t, testenv.PostgresOptions{Version: version})
 			target := openTarget(t, config(s))
-			stays := principal(t, target, "orders", patchbay.Reader)
-			r := principal(t, target, "orders", access)
+			stays := login(t, target, "orders", patchbay.Reader)
+			r := login(t, target, "orders", access)
 			exec(t, s, "orders", "create schema e", "create foreign data wrapper w", "create server srv foreign data wrapper w")
 			for _, e := range everything {
 				for statement := range strings.SplitSeq(e.make, "; ") {
@@ -177,7 +177,7 @@ func TestRemovalHandsOverEverythingThatALoginOwns(t *testing.T) {
 			}
 			// What was handed over is in the reader's reach, and stays when all go.
 			as(t, s, stays, "select * from items")
-			if err := target.EnsurePrincipal(t.Context(), stays); err != nil {
+			if err := target.EnsureLogin(t.Context(), stays); err != nil {
 				t.Fatal(err)
 			}
 			as(t, s, stays, "select * from e.t", "select * from e.v")
@@ -193,9 +193,9 @@ func TestRemovalHandsOverEverythingThatALoginOwns(t *testing.T) {
 func TestWhatAnOwnerMakesBelongsToTheOwnerRole(t *testing.T) {
 	s := sharedServer(t, 15)
 	target := openTarget(t, config(s))
-	reader := principal(t, target, "orders", patchbay.Reader)
-	writer := principal(t, target, "orders", patchbay.Writer)
-	one := principal(t, target, "orders", patchbay.Owner)
+	reader := login(t, target, "orders", patchbay.Reader)
+	writer := login(t, target, "orders", patchbay.Writer)
+	one := login(t, target, "orders", patchbay.Owner)
 	as(t, s, one, "create table made (id serial, v text)", "create schema ours", "create table ours.t (n int)",
 		"create function ours.f() returns int language sql as 'select 1'", "revoke execute on function ours.f() from public", "create view ours.v as select * from made")
 	// At once, without anybody's doing.
@@ -203,13 +203,13 @@ func TestWhatAnOwnerMakesBelongsToTheOwnerRole(t *testing.T) {
 	as(t, s, writer, "insert into made (v) values ('x')", "insert into ours.t values (1)", "select ours.f()")
 	remove(t, target, one)
 	as(t, s, reader, "select * from made")
-	two := principal(t, target, "orders", patchbay.Owner)
+	two := login(t, target, "orders", patchbay.Owner)
 	as(t, s, two, "alter table made add column w int", "drop table ours.t cascade")
-	state, err := target.InspectPrincipal(t.Context(), two)
+	state, err := target.InspectLogin(t.Context(), two)
 	if err != nil || len(state.Missing)+len(state.Excess) > 0 {
-		t.Errorf("InspectPrincipal = %+v, %v", state, err)
+		t.Errorf("InspectLogin = %+v, %v", state, err)
 	}
-	for _, r := range []driver.PrincipalRequest{two, writer, reader} {
+	for _, r := range []driver.LoginRequest{two, writer, reader} {
 		remove(t, target, r)
 	}
 	if got := column(t, s, "orders", `select tableowner::text from pg_tables where tablename = 'made'`); !strings.HasPrefix(got[0], "pb_owner_orders") {
@@ -217,7 +217,7 @@ func TestWhatAnOwnerMakesBelongsToTheOwnerRole(t *testing.T) {
 	}
 	// With the last object goes the role, when the next connection goes.
 	exec(t, s, "orders", "drop table made cascade", "drop schema ours cascade")
-	remove(t, target, principal(t, target, "orders", patchbay.Owner))
+	remove(t, target, login(t, target, "orders", patchbay.Owner))
 	if got := column(t, s, "orders", `select rolname::text from pg_roles where rolname like 'pb\_%'`); len(got) > 0 {
 		t.Errorf("left: %q", got)
 	}
@@ -228,7 +228,7 @@ func TestNoSessionOutlivesARemoval(t *testing.T) {
 	s := sharedServer(t, 15)
 	target := openTarget(t, config(s))
 	for range 5 {
-		r := principal(t, target, "orders", patchbay.Writer)
+		r := login(t, target, "orders", patchbay.Writer)
 		oid := column(t, s, "orders", "select oid::text from pg_roles where rolname = $1", r.Name)[0]
 		stop := make(chan struct{})
 		began := make(chan struct{}, 100)
@@ -264,12 +264,12 @@ func TestNoSessionOutlivesARemoval(t *testing.T) {
 		for range 8 {
 			<-began
 		}
-		err := target.RemovePrincipal(t.Context(), r)
+		err := target.RemoveLogin(t.Context(), r)
 		left := column(t, s, "orders", "select pid::text from pg_stat_activity where usesysid = $1::oid", oid)
 		close(stop)
 		wg.Wait()
 		if err != nil || len(left) > 0 {
-			t.Fatalf("RemovePrincipal = %v, and %d sessions go on", err, len(left))
+			t.Fatalf("RemoveLogin = %v, and %d sessions go on", err, len(left))
 		}
 	}
 }
@@ -277,14 +277,14 @@ func TestNoSessionOutlivesARemoval(t *testing.T) {
 func TestPreparedTransactionsAreTheirCoordinators(t *testing.T) {
 	s := sharedServer(t, 15)
 	target := openTarget(t, config(s))
-	r := principal(t, target, "orders", patchbay.Writer)
+	r := login(t, target, "orders", patchbay.Writer)
 	as(t, s, r, "begin", "insert into items (name) values ('later')", "prepare transaction 'it''s one'")
-	err := target.RemovePrincipal(t.Context(), r)
+	err := target.RemoveLogin(t.Context(), r)
 	if patchbay.CodeOf(err) != patchbay.StillInUse || !strings.Contains(err.Error(), "it's one") {
-		t.Fatalf("RemovePrincipal = %v, want StillInUse that names the transaction", err)
+		t.Fatalf("RemoveLogin = %v, want StillInUse that names the transaction", err)
 	}
 	if _, err := application(t.Context(), s, "orders", r.Credential); err == nil {
-		t.Error("the principal may still sign in")
+		t.Error("the login may still sign in")
 	}
 	exec(t, s, "orders", "commit prepared 'it''s one'", "delete from items where name = 'later'")
 	remove(t, target, r)
@@ -296,21 +296,21 @@ func TestRemovalWhenTheDatabaseIsGone(t *testing.T) {
 	for _, access := range []patchbay.Access{patchbay.Reader, patchbay.Owner} {
 		exec(t, s, "postgres", "create database doomed")
 		target := openTarget(t, config(s))
-		r := principal(t, target, "doomed", access)
+		r := login(t, target, "doomed", access)
 		if access == patchbay.Owner {
 			as(t, s, r, "create table t (n int)", "create schema x")
 		}
 		exec(t, s, "postgres", "drop database doomed with (force)")
 		// Its sessions there are ended too, ours among them.
-		state, err := target.InspectPrincipal(t.Context(), r)
+		state, err := target.InspectLogin(t.Context(), r)
 		for patchbay.IsTransient(err) {
-			state, err = target.InspectPrincipal(t.Context(), r)
+			state, err = target.InspectLogin(t.Context(), r)
 		}
 		if err != nil || !state.Exists || len(state.Missing) == 0 {
-			t.Errorf("InspectPrincipal = %+v, %v, want something missing", state, err)
+			t.Errorf("InspectLogin = %+v, %v, want something missing", state, err)
 		}
-		if err := target.EnsurePrincipal(t.Context(), r); patchbay.CodeOf(err) != patchbay.DatabaseMissing || patchbay.IsTransient(err) {
-			t.Errorf("EnsurePrincipal = %v, want DatabaseMissing", err)
+		if err := target.EnsureLogin(t.Context(), r); patchbay.CodeOf(err) != patchbay.ChildMissing || patchbay.IsTransient(err) {
+			t.Errorf("EnsureLogin = %v, want ChildMissing", err)
 		}
 		remove(t, target, r)
 		nothingLeft(t, s)
@@ -320,14 +320,14 @@ func TestRemovalWhenTheDatabaseIsGone(t *testing.T) {
 func TestANamesakeOfAGroupRoleIsLeftAlone(t *testing.T) {
 	s := sharedServer(t, 15)
 	target := openTarget(t, config(s))
-	r := principal(t, target, "orders", patchbay.Reader)
+	r := login(t, target, "orders", patchbay.Reader)
 	name, err := group(t.Context(), s, patchbay.Reader, "orders")
 	if err != nil {
 		t.Fatal(err)
 	}
 	exec(t, s, "postgres", "comment on role "+name+" is 'mine now'")
-	if err := target.EnsurePrincipal(t.Context(), r); patchbay.CodeOf(err) != patchbay.NotOurs {
-		t.Errorf("EnsurePrincipal = %v, want NotOurs", err)
+	if err := target.EnsureLogin(t.Context(), r); patchbay.CodeOf(err) != patchbay.NotOurs {
+		t.Errorf("EnsureLogin = %v, want NotOurs", err)
 	}
 	exec(t, s, "postgres", "comment on role "+name+` is 'patchbay group {"access":"reader","database":"orders"}'`)
 	remove(t, target, r)
@@ -337,7 +337,7 @@ func TestANamesakeOfAGroupRoleIsLeftAlone(t *testing.T) {
 func TestAGroupRoleStaysWhileSomebodyIsAMember(t *testing.T) {
 	s := sharedServer(t, 15)
 	target := openTarget(t, config(s))
-	r := principal(t, target, "orders", patchbay.Reader)
+	r := login(t, target, "orders", patchbay.Reader)
 	name, err := group(t.Context(), s, patchbay.Reader, "orders")
 	if err != nil {
 		t.Fatal(err)
@@ -359,14 +359,14 @@ func TestAnAdministratorWithoutRightsIsToldSo(t *testing.T) {
 			c := config(s)
 			c.Admin["username"] = patchbay.NewSecret("admin")
 			target := openTarget(t, c)
-			r := principal(t, target, "orders", patchbay.Writer)
+			r := login(t, target, "orders", patchbay.Writer)
 			exec(t, s, "orders", "create table alien (n int)", "alter table alien owner to alien")
-			err := target.EnsurePrincipal(t.Context(), r)
+			err := target.EnsureLogin(t.Context(), r)
 			if e := (*patchbay.Error)(nil); !errors.As(err, &e) || e.Code != patchbay.AdminRights || e.Fix == "" || e.Transient {
-				t.Fatalf("EnsurePrincipal = %v, want AdminRightsMissing with a fix", err)
+				t.Fatalf("EnsureLogin = %v, want AdminRightsMissing with a fix", err)
 			}
 			exec(t, s, "orders", "grant alien to admin")
-			if err := target.EnsurePrincipal(t.Context(), r); err != nil {
+			if err := target.EnsureLogin(t.Context(), r); err != nil {
 				t.Fatal(err)
 			}
 			remove(t, target, r)
@@ -389,24 +389,24 @@ func TestAnotherAdministratorTakesOver(t *testing.T) {
 			c := config(s)
 			c.Admin["username"] = patchbay.NewSecret("admin")
 			second := openTarget(t, c)
-			r := principal(t, first, "orders", patchbay.Owner)
-			err := second.EnsurePrincipal(t.Context(), r)
+			r := login(t, first, "orders", patchbay.Owner)
+			err := second.EnsureLogin(t.Context(), r)
 			if version >= 16 {
 				// Since version 16 the maker of a role must let others administer it.
 				if patchbay.CodeOf(err) != patchbay.AdminRights {
-					t.Fatalf("EnsurePrincipal = %v, want AdminRightsMissing", err)
+					t.Fatalf("EnsureLogin = %v, want AdminRightsMissing", err)
 				}
 				for _, role := range column(t, s, "orders", `select quote_ident(rolname) from pg_roles where rolname like 'pb\_%'`) {
 					exec(t, s, "orders", "grant "+role+" to admin with admin option")
 				}
-				err = second.EnsurePrincipal(t.Context(), r)
+				err = second.EnsureLogin(t.Context(), r)
 			}
 			if err != nil {
 				t.Fatal(err)
 			}
-			state, err := second.InspectPrincipal(t.Context(), r)
+			state, err := second.InspectLogin(t.Context(), r)
 			if err != nil || len(state.Missing)+len(state.Excess) > 0 {
-				t.Errorf("InspectPrincipal = %+v, %v", state, err)
+				t.Errorf("InspectLogin = %+v, %v", state, err)
 			}
 			remove(t, second, r)
 			nothingLeft(t, s)

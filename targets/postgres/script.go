@@ -69,7 +69,7 @@ func (s *script) revokeMembership(m membership) {
 
 // workAs has an owner's sessions act as the owner role, so that what they make
 // belongs to it; nobody else's act as another role.
-func (s *script) workAs(c *catalogue, r driver.PrincipalRequest, group string) {
+func (s *script) workAs(c *catalogue, r driver.LoginRequest, group string) {
 	for database, role := range c.roleConfig {
 		switch {
 		case database == "":

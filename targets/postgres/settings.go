@@ -48,7 +48,7 @@ type settings struct {
 	tls      driver.TLS // Mode is never ""
 	weakest  auth
 	dialer   driver.Dialer
-	admin    driver.Login
+	admin    driver.UserPassword
 }
 
 func invalid(format string, args ...any) *patchbay.Error {
@@ -68,7 +68,7 @@ func parseSettings(c driver.Config) (*settings, error) {
 	if err := driver.CheckAdmin(description, c.Admin); err != nil {
 		return nil, err
 	}
-	if s.admin, err = c.Admin.Login(); err != nil {
+	if s.admin, err = c.Admin.UserPassword(); err != nil {
 		return nil, err
 	}
 	s.tls.ClientCert, s.tls.ClientKey = c.Admin["clientCert"], c.Admin["clientKey"]
@@ -108,7 +108,7 @@ func (s *settings) gate() gate {
 
 // connect is how a session is opened in that database. Nothing of it comes
 // from PG… variables of this process, its password file or its home.
-func (s *settings) connect(database string, l driver.Login, d driver.Dialer) (*pgx.ConnConfig, error) {
+func (s *settings) connect(database string, l driver.UserPassword, d driver.Dialer) (*pgx.ConnConfig, error) {
 	c, err := pgx.ParseConfig("host=localhost port=5432 user=x password=x database=x sslmode=disable sslnegotiation=postgres target_session_attrs=any connect_timeout=0")
 	if err != nil {
 		return nil, patchbay.Errorf(patchbay.Internal, "the environment has PostgreSQL settings that can't be used")

@@ -17,7 +17,7 @@ import (
 	"patchbay.dev/patchbay/targets/postgres"
 )
 
-func probeRequest(r driver.PrincipalRequest) driver.ProbeRequest {
+func probeRequest(r driver.LoginRequest) driver.ProbeRequest {
 	return driver.ProbeRequest{Credential: r.Credential, Dialer: &net.Dialer{}, Sub: r.Sub, Access: r.Access}
 }
 
@@ -33,9 +33,9 @@ func TestNoPasswordReachesTheServersLog(t *testing.T) {
 			target := openTarget(t, config(s))
 			var secrets []string
 			for _, access := range all {
-				r := principal(t, target, "orders", access)
+				r := login(t, target, "orders", access)
 				secrets = append(secrets, r.Credential.Secret["password"].Reveal())
-				if err := target.EnsurePrincipal(t.Context(), r); err != nil {
+				if err := target.EnsureLogin(t.Context(), r); err != nil {
 					t.Fatal(err)
 				}
 				if _, err := target.Probe(t.Context(), probeRequest(r)); err != nil {
@@ -44,7 +44,7 @@ func TestNoPasswordReachesTheServersLog(t *testing.T) {
 				// A failing statement is logged whole.
 				missing := r
 				missing.Sub = "nowhere"
-				_ = target.EnsurePrincipal(t.Context(), missing)
+				_ = target.EnsureLogin(t.Context(), missing)
 				remove(t, target, r)
 			}
 			log, err := s.Log()
@@ -110,7 +110,7 @@ func TestTLSModes(t *testing.T) {
 			if info.Values["sslmode"] != c.mode || c.tls != strings.HasPrefix(info.TLS, "TLS 1.") {
 				t.Errorf("sslmode %q, TLS %q", info.Values["sslmode"], info.TLS)
 			}
-			r := principal(t, target, "orders", patchbay.Reader)
+			r := login(t, target, "orders", patchbay.Reader)
 			result, err := target.Probe(t.Context(), probeRequest(r))
 			if err != nil || result.TLS != info.TLS {
 				t.Errorf("Probe = %+v, %v", result, err)
@@ -128,7 +128,7 @@ func TestTLSModes(t *testing.T) {
 		c := withProperties(config(s), postgres.Properties{SSLMode: "verify-full", CA: string(s.CA)})
 		c.Admin = driver.Secrets{"username": patchbay.NewSecret("certified"), "clientCert": patchbay.NewSecret(string(cert)), "clientKey": patchbay.NewSecret(string(key))}
 		target := openTarget(t, c)
-		r := principal(t, target, "orders", patchbay.Writer)
+		r := login(t, target, "orders", patchbay.Writer)
 		if _, err := target.Probe(t.Context(), probeRequest(r)); err != nil {
 			t.Error(err)
 		}
@@ -200,7 +200,7 @@ func TestPGVariablesAreIgnored(t *testing.T) {
 func TestRefusalsSayWhy(t *testing.T) {
 	s := sharedServer(t, 15)
 	target := openTarget(t, config(s))
-	r := principal(t, target, "orders", patchbay.Writer)
+	r := login(t, target, "orders", patchbay.Writer)
 
 	t.Run("pg_hba.conf", func(t *testing.T) {
 		if err := s.SetHBA(t.Context(), "host all postgres 127.0.0.1/32 scram-sha-256"); err != nil {
@@ -244,19 +244,19 @@ func TestRefusalsSayWhy(t *testing.T) {
 		exec(t, s, "postgres", "alter database orders reset default_transaction_read_only")
 	})
 	t.Run("requests", func(t *testing.T) {
-		for name, change := range map[string]func(*driver.PrincipalRequest){
-			"access":  func(r *driver.PrincipalRequest) { r.Access = "god" },
-			"auth":    func(r *driver.PrincipalRequest) { r.Auth = patchbay.AuthUserIdentity },
-			"roles":   func(r *driver.PrincipalRequest) { r.Roles = []string{"postgres"} },
-			"options": func(r *driver.PrincipalRequest) { r.Options = map[string]string{"schema": "x"} },
-			"sub":     func(r *driver.PrincipalRequest) { r.Sub = "" },
-			"secret":  func(r *driver.PrincipalRequest) { r.Credential = driver.Credential{} },
-			"mark":    func(r *driver.PrincipalRequest) { r.Mark = driver.Mark{} },
+		for name, change := range map[string]func(*driver.LoginRequest){
+			"access":  func(r *driver.LoginRequest) { r.Access = "god" },
+			"auth":    func(r *driver.LoginRequest) { r.Auth = patchbay.AuthUserIdentity },
+			"roles":   func(r *driver.LoginRequest) { r.Roles = []string{"postgres"} },
+			"options": func(r *driver.LoginRequest) { r.Options = map[string]string{"schema": "x"} },
+			"sub":     func(r *driver.LoginRequest) { r.Sub = "" },
+			"secret":  func(r *driver.LoginRequest) { r.Credential = driver.Credential{} },
+			"mark":    func(r *driver.LoginRequest) { r.Mark = driver.Mark{} },
 		} {
 			wrong := r
 			change(&wrong)
-			if err := target.EnsurePrincipal(t.Context(), wrong); err == nil || patchbay.IsTransient(err) {
-				t.Errorf("%s: EnsurePrincipal = %v", name, err)
+			if err := target.EnsureLogin(t.Context(), wrong); err == nil || patchbay.IsTransient(err) {
+				t.Errorf("%s: EnsureLogin = %v", name, err)
 			}
 		}
 	})
@@ -267,7 +267,7 @@ func TestRefusalsSayWhy(t *testing.T) {
 func TestAServerThatDiesInTheMiddle(t *testing.T) {
 	s := sharedServer(t, 15)
 	target := openTarget(t, config(s))
-	r := principal(t, target, "orders", patchbay.Writer)
+	r := login(t, target, "orders", patchbay.Writer)
 	// Somebody holds the database's lock: our next call waits inside of a
 	// statement when the server dies.
 	conn, err := s.Connect(t.Context(), "orders")
@@ -279,7 +279,7 @@ func TestAServerThatDiesInTheMiddle(t *testing.T) {
 		t.Fatal(err)
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- target.EnsurePrincipal(context.Background(), r) }()
+	go func() { failed <- target.EnsureLogin(context.Background(), r) }()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for len(column(t, s, "orders", "select pid::text from pg_locks where locktype = 'advisory' and not granted")) == 0 {
@@ -291,15 +291,15 @@ func TestAServerThatDiesInTheMiddle(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := <-failed; !patchbay.IsTransient(err) {
-		t.Errorf("EnsurePrincipal = %v, want a transient error", err)
+		t.Errorf("EnsureLogin = %v, want a transient error", err)
 	}
-	if err := target.EnsurePrincipal(t.Context(), r); !patchbay.IsTransient(err) {
-		t.Errorf("EnsurePrincipal on a dead server = %v, want a transient error", err)
+	if err := target.EnsureLogin(t.Context(), r); !patchbay.IsTransient(err) {
+		t.Errorf("EnsureLogin on a dead server = %v, want a transient error", err)
 	}
 	if err := s.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for err = target.EnsurePrincipal(t.Context(), r); patchbay.IsTransient(err); err = target.EnsurePrincipal(t.Context(), r) {
+	for err = target.EnsureLogin(t.Context(), r); patchbay.IsTransient(err); err = target.EnsureLogin(t.Context(), r) {
 		if ctx.Err() != nil {
 			t.Fatal(err)
 		}
@@ -330,7 +330,7 @@ func (d hangingDialer) DialContext(ctx context.Context, network, address string)
 func TestAProbeOfAServerThatHangsEndsWithItsTime(t *testing.T) {
 	s := sharedServer(t, 15)
 	target := openTarget(t, config(s))
-	r := principal(t, target, "orders", patchbay.Writer)
+	r := login(t, target, "orders", patchbay.Writer)
 	for _, after := range []int64{0, 1, 10, 60, 200, 600, 900} {
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		p := probeRequest(r)

@@ -198,7 +198,7 @@ func openSession(s *testenv.PostgresServer) func(ctx context.Context, sub string
 	}
 }
 
-// action runs statements as the principal; before them, prepare as the
+// action runs statements as the login; before them, prepare as the
 // superuser.
 func action(s *testenv.PostgresServer, name string, allowed []patchbay.Access, prepare []string, statements ...string) drivertest.Action {
 	return drivertest.Action{Name: name, Allowed: allowed, Do: func(ctx context.Context, sub string, c driver.Credential) error {
@@ -286,7 +286,7 @@ func group(ctx context.Context, s *testenv.PostgresServer, access patchbay.Acces
 func drifts(s *testenv.PostgresServer) []drivertest.Drift {
 	const missing, excess = true, false
 	drift := func(name string, access patchbay.Access, miss bool, statements ...string) drivertest.Drift {
-		return drivertest.Drift{Name: name, Access: access, Missing: miss, Excess: !miss, Make: func(ctx context.Context, r driver.PrincipalRequest) error {
+		return drivertest.Drift{Name: name, Access: access, Missing: miss, Excess: !miss, Make: func(ctx context.Context, r driver.LoginRequest) error {
 			g, err := group(ctx, s, access, r.Sub)
 			if err != nil {
 				return err
@@ -333,7 +333,7 @@ func drifts(s *testenv.PostgresServer) []drivertest.Drift {
 		drift("future objects granted", patchbay.Reader, excess, "alter default privileges for role app_owner grant insert on tables to {group}",
 			"alter default privileges for role app_owner in schema app grant usage on sequences to {login}"),
 		drift("works as another role", patchbay.Writer, excess, "alter role {login} set role = app_owner"),
-		{Name: "owns a table", Access: patchbay.Writer, Missing: true, Excess: true, Make: func(ctx context.Context, r driver.PrincipalRequest) error {
+		{Name: "owns a table", Access: patchbay.Writer, Missing: true, Excess: true, Make: func(ctx context.Context, r driver.LoginRequest) error {
 			g, err := group(ctx, s, patchbay.Writer, r.Sub)
 			if err != nil {
 				return err
@@ -342,10 +342,10 @@ func drifts(s *testenv.PostgresServer) []drivertest.Drift {
 		}},
 		drift("the group may sign in", patchbay.Writer, excess, "alter role {group} login createdb"),
 		drift("the group is a member", patchbay.Writer, excess, "grant app_owner to {group}"),
-		{Name: "another password", Access: patchbay.Writer, Make: func(ctx context.Context, r driver.PrincipalRequest) error {
+		{Name: "another password", Access: patchbay.Writer, Make: func(ctx context.Context, r driver.LoginRequest) error {
 			return s.Exec(ctx, r.Sub, "alter role "+r.Name+" password 'other'")
 		}},
-		{Name: "something in another database", Access: patchbay.Writer, Excess: true, Make: func(ctx context.Context, r driver.PrincipalRequest) error {
+		{Name: "something in another database", Access: patchbay.Writer, Excess: true, Make: func(ctx context.Context, r driver.LoginRequest) error {
 			return s.Exec(ctx, "bills", "grant select on items to "+r.Name, "drop table if exists stray", "create table stray (n int)", "alter table stray owner to "+r.Name)
 		}},
 	}
@@ -447,15 +447,15 @@ func TestTargetWithoutSuperuser(t *testing.T) {
 	}
 }
 
-// tidy removes what the harness and its principals made.
+// tidy removes what the harness and its logins made.
 func tidy(t *testing.T, s *testenv.PostgresServer) {
 	t.Helper()
 	for _, name := range []string{"orders", "bills"} {
 		exec(t, s, name, "drop table if exists alien, stray, app.later", "drop schema if exists later cascade",
 			"select lo_unlink(oid) from pg_largeobject_metadata")
-		// With what it owned, the owner role goes when the next principal does.
+		// With what it owned, the owner role goes when the next login does.
 		target := openTarget(t, config(s))
-		remove(t, target, principal(t, target, name, patchbay.Reader))
+		remove(t, target, login(t, target, name, patchbay.Reader))
 	}
 }
 

@@ -20,15 +20,15 @@ type Call struct {
 }
 
 // Calls ask everything that a driver asks a target.
-func Calls(sub string, r driver.PrincipalRequest) []Call {
+func Calls(sub string, r driver.LoginRequest) []Call {
 	return []Call{
 		{"Inspect", func(ctx context.Context, t *driver.GuardedTarget) error { _, err := t.Inspect(ctx, sub); return err }},
-		{"EnsurePrincipal", func(ctx context.Context, t *driver.GuardedTarget) error { return t.EnsurePrincipal(ctx, r) }},
-		{"InspectPrincipal", func(ctx context.Context, t *driver.GuardedTarget) error {
-			_, err := t.InspectPrincipal(ctx, r)
+		{"EnsureLogin", func(ctx context.Context, t *driver.GuardedTarget) error { return t.EnsureLogin(ctx, r) }},
+		{"InspectLogin", func(ctx context.Context, t *driver.GuardedTarget) error {
+			_, err := t.InspectLogin(ctx, r)
 			return err
 		}},
-		{"RemovePrincipal", func(ctx context.Context, t *driver.GuardedTarget) error { return t.RemovePrincipal(ctx, r) }},
+		{"RemoveLogin", func(ctx context.Context, t *driver.GuardedTarget) error { return t.RemoveLogin(ctx, r) }},
 		{"Owned", func(ctx context.Context, t *driver.GuardedTarget) error { _, err := t.Owned(ctx); return err }},
 	}
 }
