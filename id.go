@@ -168,7 +168,7 @@ func (id ID) Linker(name string) ID {
 	return id.Child("providers/Microsoft.ServiceLinker/linkers", name)
 }
 
-// Connector is the id of the local connection of that name in the location
+// Local is the id of the local connection of that name in the location
 // that id is: …/providers/Microsoft.ServiceLinker/locations/{location}.
 func (id ID) Local(name string) ID { return id.Child("connectors", name) }
 
