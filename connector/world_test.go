@@ -177,6 +177,7 @@ type app struct {
 	failWrite   error
 	restartErr  error
 	untold      bool // it has no way to be restarted
+	mute        bool // nobody can speak from where it runs
 	restarts    int
 	// afterRestart is what goes wrong right behind the next one, once; afterWrite
 	// likewise.
@@ -359,6 +360,12 @@ func newAppWorld(t *testing.T, limits Limits, records recorder) *world {
 	t.Helper()
 	a := &app{settings: map[string]patchbay.Secret{"THEIRS": patchbay.NewSecret("kept")}}
 	w := newWorldOver(t, limits, records, func(context.Context, driver.Config) (driver.Source, error) {
+		if a.mute {
+			return struct { // it has no Dialer
+				driver.Source
+				driver.Restarter
+			}{a, a}, nil
+		}
 		if a.untold {
 			return struct { // it has no Restart
 				driver.Source
