@@ -43,7 +43,7 @@ func TestAServerThatEndsItsClientEndsNothingElse(t *testing.T) {
 	address := listener(t, func(c net.Conn) {
 		b := make([]byte, 512)
 		_, _ = c.Read(b)
-		_, _ = fmt.Fprintf(c, "%%%d\r\n", 1<<29) // some twenty gigabytes
+		_, _ = fmt.Fprintf(c, "*%d\r\n", 1<<30) // some sixteen gigabytes
 		_, _ = io.Copy(io.Discard, c)
 	})
 	id := linker(source, "cache")
