@@ -43,12 +43,12 @@ const (
 	CertificateInvalid Code = "CertificateInvalid"
 	PublicAccessDenied Code = "PublicAccessDenied"
 	RuleMissing        Code = "RuleMissing"
-	ChildMissing    Code = "ChildMissing"
+	ChildMissing       Code = "ChildMissing"
 	AdminRefused       Code = "AdminCredentialRefused" // the registered admin credential does not sign in
 	AdminRights        Code = "AdminRightsMissing"     // it signs in but may not do what is needed
 	InvalidDbSecret    Code = "InvalidDbSecret"        // a login that the caller gave is refused
 	LoginRefused       Code = "LoginRefused"
-	LoginMissing   Code = "LoginMissing"
+	LoginMissing       Code = "LoginMissing"
 	RightsMissing      Code = "RightsMissing"
 	RightsExcess       Code = "RightsExcess"
 	SecretExpired      Code = "SecretExpired"
