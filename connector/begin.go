@@ -279,7 +279,7 @@ func (s *Service) Validate(ctx context.Context, id patchbay.ID, caller Caller, f
 		return Begun{}, err
 	}
 	if fix {
-		if err := mayRepair(ctx, caller, old, h.ref); err != nil {
+		if err := s.mayRepair(ctx, caller, old, h.ref); err != nil {
 			return Begun{}, err
 		}
 	}

@@ -35,17 +35,17 @@ func actionOf(kind patchbay.OperationKind, connection patchbay.ID) string {
 
 // mayRepair asks for what it takes to put right what c holds: it is written
 // anew, and a login is made of it, so it takes what an update does.
-func mayRepair(ctx context.Context, who Caller, c patchbay.Connection, held ref) error {
+func (s *Service) mayRepair(ctx context.Context, who Caller, c patchbay.Connection, held ref) error {
 	if err := who.allow(ctx, actionOf(patchbay.OpUpdate, c.ID), c.ID); err != nil {
 		return err
 	}
-	return mayConnect(ctx, who, c.ID, held)
+	return s.mayConnect(ctx, who, c.ID, held)
 }
 
 // mayConnect asks for what it takes to connect a target.
-func mayConnect(ctx context.Context, who Caller, connection patchbay.ID, r ref) error {
+func (s *Service) mayConnect(ctx context.Context, who Caller, connection patchbay.ID, r ref) error {
 	if r.Target != "" {
-		return unseen(who.allow(ctx, ActionConnect, r.Target), r.Target)
+		return s.unseen(who.allow(ctx, ActionConnect, r.Target), r.Target)
 	}
 	if r.Endpoint != nil {
 		of, _, _ := connection.ConnectionSource()
@@ -94,7 +94,7 @@ func (s *Service) entitled(do func(context.Context, *saga.Op) ([]byte, error)) f
 		if err := who.allow(ctx, actionOf(op.Kind, in.Want.ID), in.Want.ID); err != nil {
 			return nil, err
 		}
-		if err := mayConnect(ctx, who, in.Want.ID, p.ref); err != nil {
+		if err := s.mayConnect(ctx, who, in.Want.ID, p.ref); err != nil {
 			return nil, err
 		}
 		return do(ctx, op)

@@ -92,7 +92,7 @@ func (s *Service) newSource(ctx context.Context, id patchbay.ID) (parties, error
 	if p.source, err = s.records.Resource(ctx, of); err != nil {
 		if patchbay.CodeOf(err) == patchbay.ResourceNotFound {
 			return p, patchbay.Errorf(patchbay.SourceNotFound, "the source %s is not in the inventory", of).
-				WithFix("patchbay resource add envfile %s --path FILE", of.Name())
+				WithFix("%s", registration(s.catalog.Describe(nil).Sources, of, ""))
 		}
 		return p, err
 	}

@@ -134,7 +134,7 @@ func (s *Service) resolveTarget(ctx context.Context, who Caller, p *parties, t p
 	if err == nil {
 		err = who.allow(ctx, ActionConnect, r.ID)
 	}
-	if err := unseen(err, t.ID); err != nil {
+	if err := s.unseen(err, t.ID); err != nil {
 		return err
 	}
 	d, ok := s.catalog.Targets[r.Driver]
@@ -159,12 +159,13 @@ func (s *Service) resolveTarget(ctx context.Context, who Caller, p *parties, t p
 
 // unseen is err, with one answer for a target that is not there and for one that
 // its caller may not know of.
-func unseen(err error, target patchbay.ID) error {
+func (s *Service) unseen(err error, target patchbay.ID) error {
 	if patchbay.CodeOf(err) != patchbay.ResourceNotFound {
 		return err
 	}
+	kind, _ := settings.KindOf(target.Type())
 	return patchbay.Errorf(patchbay.TargetNotFound, "the target %s is not in the inventory", target).
-		WithFix("patchbay resource add KIND %s --endpoint HOST:PORT", topLevel(target).Name())
+		WithFix("%s", registration(s.catalog.Describe(nil).Targets, topLevel(target), kind))
 }
 
 // registered is the resource that id is or is a child of.

@@ -213,7 +213,7 @@ func (s *Service) planFix(ctx context.Context, op *saga.Op, id patchbay.ID, who 
 	if !held.made() {
 		return nil, notMade(c)
 	}
-	if err := mayRepair(ctx, who, c, held.ref); err != nil {
+	if err := s.mayRepair(ctx, who, c, held.ref); err != nil {
 		return nil, err
 	}
 	p := plan{agreed: agreed{

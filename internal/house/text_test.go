@@ -160,6 +160,51 @@ func TestLinksAreFoundOutsideOfCodeOnly(t *testing.T) {
 	}
 }
 
+// named are the files and directories that a Markdown text names in code: paths
+// from a directory of the repository's root on. What stands for several
+// (targets/…, sources/*, {kind}) is not among them.
+func named(markdown string, root map[string]bool) []string {
+	var list []string
+	for _, m := range inline.FindAllString(fence.ReplaceAllString(markdown, ""), -1) {
+		name := strings.Trim(m, "`")
+		first, rest, ok := strings.Cut(name, "/")
+		if ok && rest != "" && root[first] && !strings.ContainsAny(name, " *{…=:") {
+			list = append(list, strings.TrimSuffix(name, "/"))
+		}
+	}
+	return list
+}
+
+func TestFilesThatDocumentsNameAreThere(t *testing.T) {
+	there, root := map[string]bool{}, map[string]bool{}
+	for _, name := range mustFiles(t) {
+		for p := name; p != "."; p = path.Dir(p) {
+			there[p] = true
+		}
+		if first, _, ok := strings.Cut(name, "/"); ok {
+			root[first] = true
+		}
+	}
+	found := 0
+	for _, name := range mustFiles(t) {
+		if path.Ext(name) != ".md" {
+			continue
+		}
+		for _, file := range named(text(t, name), root) {
+			if found++; !there[file] {
+				t.Errorf("%s names %s, and there is none", name, file)
+			}
+		}
+	}
+	if found < 50 {
+		t.Errorf("documents name %d files only: they aren't read rightly", found)
+	}
+	got := named("`cli/run.go` `cli/` `cli/*` `web/orders` `cli a/b`\n```\n`cli/no.go`\n```\n", map[string]bool{"cli": true})
+	if want := []string{"cli/run.go"}; !slices.Equal(got, want) {
+		t.Errorf("named = %q, want %q", got, want)
+	}
+}
+
 // TestEveryDependencyIsAccountedFor: what is compiled into something that
 // people trust with their admin credentials has a reason to be there.
 func TestEveryDependencyIsAccountedFor(t *testing.T) {

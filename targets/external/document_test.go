@@ -12,6 +12,8 @@ import (
 	"patchbay.dev/patchbay/settings"
 )
 
+//go:generate go test -run TestTheDocumentedTable -update .
+
 var update = flag.Bool("update", false, "write the table of docs/external-targets.md anew")
 
 // TestTheDocumentedTableIsTheDrivers: docs/external-targets.md has what the
@@ -35,7 +37,7 @@ func TestTheDocumentedTableIsTheDrivers(t *testing.T) {
 		return
 	}
 	if have != want {
-		t.Errorf("docs/external-targets.md is old: go test ./targets/external -run Documented -update\n%s", want)
+		t.Errorf("docs/external-targets.md is old: go generate ./targets/external\n%s", want)
 	}
 	for _, k := range settings.Kinds() {
 		if !strings.Contains(have, "\n| `"+k.Name+"` ") {
