@@ -3,12 +3,15 @@ package hosts
 import (
 	"context"
 	"net"
+	"os"
 )
 
-// Local is the machine that this process runs on.
+// Local is the machine that this process runs on. How it does what a [Host] does
+// is in local_*.go; the other files hold on every machine.
 type Local struct {
 	dialer  net.Dialer
 	private []string
+	sync    func(*os.File) error // of a file or directory; tests watch it
 }
 
 var _ Host = (*Local)(nil)
@@ -16,7 +19,7 @@ var _ Host = (*Local)(nil)
 // NewLocal is this machine. It connects to where r lets it, and lets nobody at the
 // private directories, which are there, and what is below them.
 func NewLocal(r DialRules, private ...string) *Local {
-	return &Local{dialer: net.Dialer{Control: r.Control}, private: private}
+	return &Local{dialer: net.Dialer{Control: r.Control}, private: private, sync: (*os.File).Sync}
 }
 
 // DialContext implements [Host].

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 )
 
 // ReadPublished implements [Host].
@@ -59,12 +58,10 @@ func (l *Local) PublishDir(ctx context.Context, dir string, p Published) error {
 	if err := l.allow(dir); err != nil {
 		return err
 	}
-	for name := range p.Files {
-		if name == "" || name == "." || strings.HasPrefix(name, "..") || filepath.Base(name) != name {
-			return fmt.Errorf("%q is no name for a published file", name)
-		}
+	if err := p.check(); err != nil {
+		return err
 	}
-	stage := filepath.Join(filepath.Dir(dir), ".."+filepath.Base(dir)+"."+p.Tag)
+	stage := filepath.Join(filepath.Dir(dir), stageName(filepath.Base(dir), p.Tag))
 	if err := os.RemoveAll(stage); err != nil {
 		return err
 	}
@@ -72,26 +69,26 @@ func (l *Local) PublishDir(ctx context.Context, dir string, p Published) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		// All of it is made beside, under a name that readers pass over.
-		err = fill(stage, p)
+		err = l.fill(stage, p)
 		if err == nil {
 			err = os.Rename(stage, dir)
 		}
 		if err != nil {
 			return errors.Join(err, os.RemoveAll(stage))
 		}
-		return syncDir(filepath.Dir(dir))
+		return l.syncDir(filepath.Dir(dir))
 	case err != nil:
 		return err
 	}
 	if link, _ := os.Readlink(filepath.Join(dir, dataLink)); !taggedAs(link, p.Tag) {
 		return fmt.Errorf("%s: %w", dir, ErrForeign)
 	}
-	return fill(dir, p)
+	return l.fill(dir, p)
 }
 
 // fill gives dir the files of p, and takes away what an earlier publication
 // or a crash left in it.
-func fill(dir string, p Published) error {
+func (l *Local) fill(dir string, p Published) error {
 	parent, err := os.Stat(filepath.Dir(dir))
 	if err != nil {
 		return err
@@ -100,16 +97,13 @@ func fill(dir string, p Published) error {
 	if err := makeDir(dir, dirMode, parent); err != nil {
 		return err
 	}
-	data := fmt.Sprintf("..%s-%d-%s", p.Tag, p.Generation, digest(p))
-	if _, _, ok := parseDataName(data); !ok {
-		return fmt.Errorf("%q and %d are no tag and generation", p.Tag, p.Generation)
-	}
+	data := p.dataName()
 	current, err := os.Readlink(filepath.Join(dir, dataLink))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if current != data { // else the files are there and right
-		if err := writeData(filepath.Join(dir, data), p, dirMode, parent); err != nil {
+		if err := l.writeData(filepath.Join(dir, data), p, dirMode, parent); err != nil {
 			return errors.Join(err, os.RemoveAll(filepath.Join(dir, data)))
 		}
 		next := filepath.Join(dir, dataLink+"_tmp")
@@ -147,10 +141,10 @@ func fill(dir string, p Published) error {
 			return err
 		}
 	}
-	return syncDir(dir)
+	return l.syncDir(dir)
 }
 
-func writeData(dir string, p Published, mode fs.FileMode, parent fs.FileInfo) error {
+func (l *Local) writeData(dir string, p Published, mode fs.FileMode, parent fs.FileInfo) error {
 	if err := os.RemoveAll(dir); err != nil { // of a crash
 		return err
 	}
@@ -158,14 +152,14 @@ func writeData(dir string, p Published, mode fs.FileMode, parent fs.FileInfo) er
 		return err
 	}
 	for name, content := range p.Files {
-		if err := writeNew(filepath.Join(dir, name), content, p.Mode, parent); err != nil {
+		if err := l.writeNew(filepath.Join(dir, name), content, p.Mode, parent); err != nil {
 			return err
 		}
 	}
-	return syncDir(dir)
+	return l.syncDir(dir)
 }
 
-func writeNew(name string, content []byte, mode fs.FileMode, parent fs.FileInfo) error {
+func (l *Local) writeNew(name string, content []byte, mode fs.FileMode, parent fs.FileInfo) error {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
@@ -178,7 +172,7 @@ func writeNew(name string, content []byte, mode fs.FileMode, parent fs.FileInfo)
 		err = f.Chmod(mode)
 	}
 	if err == nil {
-		err = f.Sync()
+		err = l.sync(f)
 	}
 	return errors.Join(err, f.Close())
 }
@@ -220,7 +214,7 @@ func (l *Local) WithdrawDir(ctx context.Context, dir, tag string) error {
 		return err
 	}
 	defer func() { _ = in.Close() }()
-	stage := ".." + base + "." + tag
+	stage := stageName(base, tag)
 	if err := in.RemoveAll(stage); err != nil {
 		return err
 	}
@@ -237,5 +231,5 @@ func (l *Local) WithdrawDir(ctx context.Context, dir, tag string) error {
 	if err := in.RemoveAll(stage); err != nil {
 		return err
 	}
-	return syncDir(root)
+	return l.syncDir(root)
 }

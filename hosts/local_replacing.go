@@ -101,7 +101,7 @@ func (l *Local) ReplaceFile(ctx context.Context, r Replacement) (err error) {
 	if err := likeOld(f, name, r.Mode); err != nil {
 		return err
 	}
-	if err := f.Sync(); err != nil {
+	if err := l.sync(f); err != nil {
 		return err
 	}
 	if r.Ready != nil {
@@ -119,7 +119,7 @@ func (l *Local) ReplaceFile(ctx context.Context, r Replacement) (err error) {
 		return err
 	}
 	renamed = true
-	return syncDir(dir)
+	return l.syncDir(dir)
 }
 
 // unchanged compares name with the content that it must have.
@@ -172,7 +172,7 @@ func (l *Local) RemoveFile(ctx context.Context, name, ifSum string) error {
 	if err := in.Remove(filepath.Base(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return syncDir(filepath.Dir(name))
+	return l.syncDir(filepath.Dir(name))
 }
 
 // Sweep implements [Host].
@@ -220,13 +220,13 @@ func (l *Local) openDir(dir string) (*os.Root, error) {
 }
 
 // syncDir makes a rename or removal in dir survive a power cut.
-func syncDir(dir string) error {
+func (l *Local) syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	if err := d.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOTSUP) {
+	if err := l.sync(d); err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOTSUP) {
 		return err // some file systems have no such thing
 	}
 	return nil

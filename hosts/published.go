@@ -3,9 +3,11 @@ package hosts
 import (
 	"bytes"
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // The published form is the one that the kubelet gives projected volumes, and
@@ -18,11 +20,11 @@ import (
 // Names that begin with two dots are nobody's settings.
 const dataLink = "..data"
 
-// dataName is the form of the directories that ..data names.
-var dataName = regexp.MustCompile(`^\.\.([a-z0-9._-]+)-(\d{1,18})-[0-9a-f]{16}$`)
+// dataForm is the form of the directories that ..data names.
+var dataForm = regexp.MustCompile(`^\.\.([a-z0-9._-]+)-(\d{1,18})-[0-9a-f]{16}$`)
 
 func parseDataName(name string) (tag string, generation int64, ok bool) {
-	m := dataName.FindStringSubmatch(name)
+	m := dataForm.FindStringSubmatch(name)
 	if m == nil {
 		return "", 0, false
 	}
@@ -34,6 +36,28 @@ func parseDataName(name string) (tag string, generation int64, ok bool) {
 func taggedAs(link, tag string) bool {
 	have, _, ok := parseDataName(link)
 	return ok && have == tag
+}
+
+// dataName is where the files of p are, below their directory.
+func (p Published) dataName() string {
+	return fmt.Sprintf("..%s-%d-%s", p.Tag, p.Generation, digest(p))
+}
+
+// stageName is where a directory is made and taken apart: beside it, under a name
+// that readers pass over.
+func stageName(base, tag string) string { return ".." + base + "." + tag }
+
+// check fails for names that lead elsewhere, or could not be read again.
+func (p Published) check() error {
+	for name := range p.Files {
+		if name == "" || name == "." || strings.HasPrefix(name, "..") || filepath.Base(name) != name {
+			return fmt.Errorf("%q is no name for a published file", name)
+		}
+	}
+	if _, _, ok := parseDataName(p.dataName()); !ok {
+		return fmt.Errorf("%q and %d are no tag and generation", p.Tag, p.Generation)
+	}
+	return nil
 }
 
 // digest names the content of p.
