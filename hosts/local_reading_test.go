@@ -34,3 +34,13 @@ func TestReadFileReadsFilesOnly(t *testing.T) {
 		t.Error("ReadFile of a relative path succeeds")
 	}
 }
+
+// What became a link after the path was looked at is not followed.
+func TestALinkIsNotReadThrough(t *testing.T) {
+	l, dir := NewLocal(DialRules{}), t.TempDir()
+	path, link := filepath.Join(dir, "f"), filepath.Join(dir, "link")
+	must(t, os.WriteFile(path, []byte("1"), 0o600))
+	must(t, os.Symlink(path, link))
+	_, _, err := l.read(link, 5)
+	is(t, err, ErrIrregular, "read of a link")
+}

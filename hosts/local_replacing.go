@@ -81,7 +81,7 @@ func (l *Local) ReplaceFile(ctx context.Context, r Replacement) (err error) {
 	if err := in.Remove(r.Temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	f, err := in.OpenFile(r.Temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := newTemp(in, r.Temp)
 	if err != nil {
 		return err
 	}
@@ -199,6 +199,11 @@ func (l *Local) Sweep(ctx context.Context, name, pattern string) error {
 		}
 	}
 	return nil
+}
+
+// newTemp makes a file that was not there, for its owner alone.
+func newTemp(in *os.Root, name string) (*os.File, error) {
+	return in.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 }
 
 // openDir opens a directory to work in.

@@ -150,3 +150,97 @@ func TestWhereDirectoriesCanNotBeSynced(t *testing.T) {
 		}
 	}
 }
+
+// What is not yet as it should be is nobody else's to read, and no link is written
+// through.
+func TestATemporaryFileIsNewAndPrivate(t *testing.T) {
+	dir := t.TempDir()
+	in, err := os.OpenRoot(dir)
+	must(t, err)
+	defer func() { _ = in.Close() }()
+	f, err := newTemp(in, "t")
+	must(t, err)
+	must(t, f.Close())
+	if info, err := os.Stat(filepath.Join(dir, "t")); err != nil || info.Mode() != 0o600 {
+		t.Errorf("it is %v, %v", info, err)
+	}
+	must(t, os.Symlink("t", filepath.Join(dir, "link")))
+	for _, name := range []string{"t", "link"} {
+		if _, err := newTemp(in, name); !errors.Is(err, fs.ErrExist) {
+			t.Errorf("%s is opened: %v", name, err)
+		}
+	}
+}
+
+func TestATemporaryFileIsBesideTheFile(t *testing.T) {
+	l, dir := NewLocal(DialRules{}), t.TempDir()
+	must(t, os.Mkdir(filepath.Join(dir, "below"), 0o700))
+	if l.ReplaceFile(t.Context(), Replacement{Path: filepath.Join(dir, "f"), Temp: "below/t", Mode: 0o600}) == nil {
+		t.Error("a temporary file may be anywhere")
+	}
+}
+
+func TestWhatIsNoFileOrMarkedReadOnlyIsNotReplaced(t *testing.T) {
+	l, dir := NewLocal(DialRules{}), t.TempDir()
+	readOnly, fifo, below := filepath.Join(dir, "f"), filepath.Join(dir, "fifo"), filepath.Join(dir, "below")
+	must(t, os.WriteFile(readOnly, []byte("old"), 0o400))
+	must(t, syscall.Mkfifo(fifo, 0o600))
+	must(t, os.Mkdir(below, 0o700))
+	for path, want := range map[string]error{readOnly: ErrReadOnly, fifo: ErrIrregular, below: ErrIrregular} {
+		is(t, l.CheckReplace(t.Context(), path), want, "CheckReplace of "+path)
+		is(t, l.ReplaceFile(t.Context(), Replacement{Path: path, Temp: ".tmp", IfSum: Sum([]byte("old"))}), want, "ReplaceFile of "+path)
+	}
+	if got := names(t, dir); len(got) != 3 {
+		t.Errorf("left: %v", got)
+	}
+}
+
+func TestAFileThatWasRemovedMeanwhileStaysRemoved(t *testing.T) {
+	l, dir := NewLocal(DialRules{}), t.TempDir()
+	path := filepath.Join(dir, "f")
+	must(t, os.WriteFile(path, []byte("old"), 0o600))
+	is(t, l.ReplaceFile(t.Context(), Replacement{
+		Path: path, Temp: ".tmp", IfSum: Sum([]byte("old")), Ready: func(context.Context) error { return os.Remove(path) },
+	}), ErrChanged, "ReplaceFile of what is gone")
+	if got := names(t, dir); len(got) != 0 {
+		t.Errorf("left: %v", got)
+	}
+}
+
+func TestSweepTakesWhatACrashLeft(t *testing.T) {
+	l, dir := NewLocal(DialRules{}), t.TempDir()
+	for _, name := range []string{"f", ".f.1.tmp", ".f.2.tmp", ".g.1.tmp"} {
+		must(t, os.WriteFile(filepath.Join(dir, name), nil, 0o600))
+	}
+	must(t, os.Mkdir(filepath.Join(dir, ".f.3.tmp"), 0o700))
+	must(t, l.Sweep(t.Context(), filepath.Join(dir, "f"), ".f.*.tmp"))
+	if got := names(t, dir); !slices.Equal(got, []string{".f.3.tmp", ".g.1.tmp", "f"}) {
+		t.Errorf("left: %v", got)
+	}
+}
+
+func TestAReplacedFileKeepsItsOwner(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	l, dir := NewLocal(DialRules{}), t.TempDir()
+	path := filepath.Join(dir, "f")
+	owned := func() [2]int {
+		info, err := os.Stat(path)
+		must(t, err)
+		uid, gid := owner(info)
+		return [2]int{uid, gid}
+	}
+	must(t, os.Chown(dir, 1234, 4321))
+	must(t, l.ReplaceFile(t.Context(), Replacement{Path: path, Temp: ".tmp", Mode: 0o600}))
+	if got := owned(); got != [2]int{1234, 4321} {
+		t.Errorf("a new file belongs to %v", got)
+	}
+	for _, want := range [][2]int{{1, 2}, {0, 2}, {1, 0}} {
+		must(t, os.Chown(path, want[0], want[1]))
+		must(t, l.ReplaceFile(t.Context(), Replacement{Path: path, Temp: ".tmp", IfSum: Sum(nil)}))
+		if got := owned(); got != want {
+			t.Errorf("it belongs to %v, and belonged to %v", got, want)
+		}
+	}
+}
