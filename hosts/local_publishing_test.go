@@ -171,3 +171,60 @@ func TestATagLeadsNowhere(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestWhatIsPublishedBelongsToWhoseTheDirectoryIs(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	l, parent := NewLocal(DialRules{}), t.TempDir()
+	dir := filepath.Join(parent, "orders")
+	must(t, os.Chown(parent, 1234, 4321))
+	must(t, l.PublishDir(t.Context(), dir, Published{Tag: "us", Generation: 1, Files: map[string][]byte{"a": nil}, Mode: 0o600}))
+	for _, name := range []string{"", dataLink, "a"} {
+		info, err := os.Stat(filepath.Join(dir, name))
+		must(t, err)
+		if uid, gid := owner(info); uid != 1234 || gid != 4321 {
+			t.Errorf("%q belongs to %d:%d", name, uid, gid)
+		}
+	}
+}
+
+// The same generation may be written twice: an update that changes no login.
+func TestOneGenerationMayHoldSomethingElse(t *testing.T) {
+	l, dir := NewLocal(DialRules{}), filepath.Join(t.TempDir(), "orders")
+	for _, content := range []string{"one", "two"} {
+		must(t, l.PublishDir(t.Context(), dir, Published{Tag: "us", Generation: 1, Files: map[string][]byte{"a": []byte(content)}, Mode: 0o600}))
+		if got, err := os.ReadFile(filepath.Join(dir, "a")); err != nil || string(got) != content {
+			t.Errorf("it holds %q, %v, want %q", got, err, content)
+		}
+	}
+}
+
+func TestWhatOthersHaveInAPublishedDirectoryStays(t *testing.T) {
+	l, dir := NewLocal(DialRules{}), filepath.Join(t.TempDir(), "orders")
+	p := Published{Tag: "us", Generation: 1, Files: map[string][]byte{"a": []byte("1")}, Mode: 0o600}
+	must(t, l.PublishDir(t.Context(), dir, p))
+	must(t, os.Mkdir(filepath.Join(dir, "..them-1-0123456789abcdef"), 0o700))
+	must(t, os.Mkdir(filepath.Join(dir, "theirs"), 0o700))
+	must(t, os.WriteFile(filepath.Join(dir, "note"), nil, 0o600))
+	p.Generation, p.Files = 2, map[string][]byte{"b": nil}
+	must(t, l.PublishDir(t.Context(), dir, p))
+	for _, name := range []string{"..them-1-0123456789abcdef", "theirs", "note"} {
+		if _, err := os.Lstat(filepath.Join(dir, name)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestReadPublishedReadsSoMuchAndOnlyADirectory(t *testing.T) {
+	l, parent := NewLocal(DialRules{}), t.TempDir()
+	dir, link := filepath.Join(parent, "orders"), filepath.Join(parent, "link")
+	must(t, l.PublishDir(t.Context(), dir, Published{Tag: "us", Generation: 1, Files: map[string][]byte{"a": []byte("123"), "b": []byte("456")}, Mode: 0o600}))
+	_, err := l.ReadPublished(t.Context(), dir, 6)
+	must(t, err)
+	_, err = l.ReadPublished(t.Context(), dir, 5)
+	is(t, err, ErrTooLarge, "ReadPublished of too much")
+	must(t, os.Symlink(dir, link))
+	_, err = l.ReadPublished(t.Context(), link, 6)
+	is(t, err, ErrForeign, "ReadPublished of a link")
+}
