@@ -432,7 +432,7 @@ type Rule struct {
 	To   []netip.AddrPort `json:"to"`
 	// Login and Sub narrow the rule where the guard knows logins (pg_hba).
 	Login string `json:"principal,omitempty"`
-	Sub       string `json:"sub,omitempty"`
+	Sub   string `json:"sub,omitempty"`
 }
 
 // RuleState is what a network says of a rule.

@@ -67,6 +67,7 @@ func TestAReplacedFileKeepsItsAttributes(t *testing.T) {
 	}
 	// Who may not keep them replaces nothing.
 	must(t, os.Chown(dir, nobody, 0))
+	must(t, os.Chmod(path, 0o666)) // #nosec G302 -- only its owner is in the way
 	must(t, syscall.Setfsuid(nobody))
 	t.Cleanup(func() { must(t, syscall.Setfsuid(0)) })
 	is(t, l.ReplaceFile(t.Context(), r), ErrOwner, "ReplaceFile of somebody else's file")
