@@ -3,8 +3,10 @@ package hosts
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -60,4 +62,54 @@ func TestSignalsReachOneProcess(t *testing.T) {
 	if slices.Contains(SignalNames(), "KILL") || l.Signal(t.Context(), os.Getpid(), "KILL") == nil {
 		t.Error("KILL is a signal to send")
 	}
+}
+
+func TestOfACommandsOutputSoMuchIsKept(t *testing.T) {
+	got, err := NewLocal(DialRules{}).Run(t.Context(), Command{Argv: []string{"printf", "%100000s", "end"}})
+	if err != nil || len(got.Output) != 64<<10 || !strings.HasSuffix(string(got.Output), "end") {
+		t.Errorf("%d bytes, %v", len(got.Output), err)
+	}
+}
+
+// pipes are two named ones, for a command to read and to write.
+func pipes(t *testing.T) (in, out string) {
+	t.Helper()
+	dir := t.TempDir()
+	in, out = filepath.Join(dir, "in"), filepath.Join(dir, "out")
+	must(t, syscall.Mkfifo(in, 0o600))
+	must(t, syscall.Mkfifo(out, 0o600))
+	return in, out
+}
+
+func TestACommandEndsWithAllThatItStarted(t *testing.T) {
+	in, out := pipes(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		_, err := NewLocal(DialRules{}).Run(ctx, Command{Argv: []string{"sh", "-c", "cat <" + in + " >" + out + " & wait"}})
+		ended <- err
+	}()
+	to, err := os.OpenFile(in, os.O_WRONLY, 0) // when cat is there
+	must(t, err)
+	from, err := os.Open(out)
+	must(t, err)
+	defer from.Close()
+	cancel()
+	is(t, <-ended, context.Canceled, "Run")
+	_, _ = to.WriteString("x")
+	must(t, to.Close())
+	if got, err := io.ReadAll(from); err != nil || len(got) > 0 {
+		t.Errorf("what it started lives on, and says %q, %v", got, err)
+	}
+}
+
+func TestADaemonThatKeepsTheOutputIsNotWaitedFor(t *testing.T) {
+	in, _ := pipes(t)
+	got, err := NewLocal(DialRules{}).Run(t.Context(), Command{Argv: []string{"sh", "-c", "cat <" + in + " & echo started"}})
+	if err != nil || got.Exit != 0 || string(got.Output) != "started\n" {
+		t.Errorf("%d, %q, %v", got.Exit, got.Output, err)
+	}
+	to, err := os.OpenFile(in, os.O_WRONLY, 0) // it ends with this
+	must(t, err)
+	must(t, to.Close())
 }
