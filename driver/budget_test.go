@@ -47,6 +47,15 @@ func TestABudgetIsForACallAndForAllConnections(t *testing.T) {
 	}
 }
 
+// What came first is why; what follows from it is not.
+func TestTheFirstFaultIsToldOfABudget(t *testing.T) {
+	b := driver.NewBudget("db.test:5432", 10)
+	first := b.Refuse("sent what nobody asked for")
+	if second := b.Refuse("ended"); second != first || b.Fault() != first || !strings.Contains(first.Error(), "db.test:5432 sent") {
+		t.Errorf("%v, %v, %v", first, second, b.Fault())
+	}
+}
+
 // verbose is a target that tells much, and does not come to an end.
 type verbose struct {
 	driver.Administrator
