@@ -53,6 +53,9 @@ func TestWhatATargetTellsIsBounded(t *testing.T) {
 	if n := size(info.Subs...) + size(info.Warnings...) + len(info.Version); err != nil || n > most || info.Values["url"] == "" {
 		t.Errorf("Inspect tells %d bytes: %v, %v", n, info.Values, err)
 	}
+	if len(info.Subs) > 10_000 {
+		t.Errorf("Inspect tells of %d children", len(info.Subs))
+	}
 	state, err := target.InspectLogin(t.Context(), driver.LoginRequest{})
 	if n := size(state.Missing...) + size(state.Excess...); err != nil || n > most {
 		t.Errorf("InspectLogin tells %d bytes: %v", n, err)
