@@ -38,12 +38,24 @@ func TestABudgetIsForACallAndForAllConnections(t *testing.T) {
 	if n != 0 || patchbay.CodeOf(err) != patchbay.TargetMisbehaved || patchbay.IsTransient(err) {
 		t.Errorf("%d bytes beyond it: %v", n, err)
 	}
+	if left := b.Left(); left != 0 {
+		t.Errorf("%d bytes are left", left)
+	}
 	b.Renew(t.Context())
 	if _, err := one.Read(buffer); patchbay.CodeOf(err) != patchbay.TargetMisbehaved {
 		t.Errorf("who misbehaved is listened to again: %v", err)
 	}
 	if patchbay.CodeOf(b.Fault()) != patchbay.TargetMisbehaved {
 		t.Error("it is forgotten")
+	}
+}
+
+// What came first is why; what follows from it is not.
+func TestTheFirstFaultIsToldOfABudget(t *testing.T) {
+	b := driver.NewBudget("db.test:5432", 10)
+	first := b.Refuse("sent what nobody asked for")
+	if second := b.Refuse("ended"); second.Error() != first.Error() || b.Fault().Error() != first.Error() || !strings.Contains(first.Error(), "db.test:5432 sent") {
+		t.Errorf("%v, %v, %v", first, second, b.Fault())
 	}
 }
 
@@ -97,4 +109,41 @@ func TestFewCallsAreToldMuchAtOnce(t *testing.T) {
 			t.Errorf("%d calls were told much, some after they had ended", n)
 		}
 	})
+}
+
+// A session outlives its calls: what one of them took is given back when it is over.
+func TestACallThatIsOverGivesItsPlaceToAnother(t *testing.T) {
+	for what, over := range map[string]func(context.Context, *driver.Budget){
+		"it ends":           func(_ context.Context, b *driver.Budget) { b.End() },
+		"another begins":    func(ctx context.Context, b *driver.Budget) { b.Renew(ctx) },
+		"one ends, another": func(ctx context.Context, b *driver.Budget) { b.End(); b.Renew(ctx) },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			first := driver.NewBudget("db.test:5432", 10)
+			first.Renew(ctx)
+			if err := first.Large(); err != nil {
+				t.Fatal(err)
+			}
+			var have atomic.Int64
+			for range 10 {
+				go func() {
+					b := driver.NewBudget("db.test:5432", 10)
+					b.Renew(ctx)
+					if b.Large() == nil {
+						have.Add(1)
+					}
+				}()
+			}
+			synctest.Wait()
+			before := have.Load()
+			over(ctx, first)
+			synctest.Wait()
+			if now := have.Load(); before == 10 || now != before+1 {
+				t.Errorf("%s: %d calls had a place, and %d have", what, before, now)
+			}
+			cancel()
+			synctest.Wait()
+		})
+	}
 }

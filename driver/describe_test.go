@@ -57,12 +57,18 @@ func TestPropertiesAreWhatTheDriverDescribes(t *testing.T) {
 		`{"street":"High","prices":{"tea":3}}`:                    "prices of a shop is an object of texts",
 		`{"street":"High","door":{"colour":"pink"}}`:              `door.colour of a shop is "pink", and can be red, blue`,
 		`{"street":"a\u0000b"}`:                                   "zero byte",
+		`{"street":"High","prices":{"tea":"\u0000"}}`:             "zero byte",
 		`{"street":"` + strings.Repeat("x", maxProperty+1) + `"}`: "longer than",
 	} {
 		err := DecodeProperties(shop, json.RawMessage(properties), new(shopProperties))
 		if patchbay.CodeOf(err) != patchbay.InvalidArgument || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.60s: %v, want %s", properties, err, want)
 		}
+	}
+	// A name is the caller's, and of any length.
+	err = DecodeProperties(shop, json.RawMessage(`{"`+strings.Repeat("x", 5000)+`":1}`), new(shopProperties))
+	if err == nil || len(err.Error()) > 300 {
+		t.Errorf("%d bytes: %.300v", len(err.Error()), err)
 	}
 	// What is described must be read.
 	if err := DecodeProperties(shop, json.RawMessage(`{"street":"High","open":true}`), new(struct{ Street string })); err == nil {

@@ -86,3 +86,34 @@ func TestAConnectionThatFailsIsToldInOurWords(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatIsWrongWithACertificateIsSaid(t *testing.T) {
+	cert := &x509.Certificate{}
+	verification := func(err error) error { return &tls.CertificateVerificationError{Err: err} }
+	for _, tt := range []struct {
+		err error
+		why string
+	}{
+		{verification(x509.UnknownAuthorityError{}), "no authority that is trusted here"},
+		{verification(x509.HostnameError{Certificate: cert}), "for another name"},
+		{verification(x509.CertificateInvalidError{Cert: cert, Reason: x509.Expired}), "has expired"},
+		{verification(x509.CertificateInvalidError{Cert: cert, Reason: x509.TooManyIntermediates}), "can't be verified"},
+		{verification(errors.New("something else")), "can't be verified"},
+		{tls.RecordHeaderError{}, "does not speak TLS"},
+		{&net.OpError{Op: "remote error", Err: tls.AlertError(40)}, "does not agree on TLS"},
+	} {
+		if e := DialError(tt.err, "db.example:1"); !strings.Contains(e.Message, tt.why) || e.Code != patchbay.CertificateInvalid || e.Transient {
+			t.Errorf("%v: %+v", tt.err, e)
+		}
+	}
+}
+
+func TestWhatAMomentMayMendIsTriedAgain(t *testing.T) {
+	for _, err := range []error{
+		syscall.ECONNREFUSED, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.ECONNRESET, syscall.EPIPE, io.EOF, io.ErrUnexpectedEOF, context.DeadlineExceeded, os.ErrDeadlineExceeded, errors.New("whatever"),
+	} {
+		if e := DialError(&net.OpError{Op: "dial", Err: err}, "db.example:1"); !e.Transient {
+			t.Errorf("%v: %+v", err, e)
+		}
+	}
+}

@@ -58,7 +58,7 @@ func TestEndpointsThatAreNone(t *testing.T) {
 			"://h", "a b://h", "http:///x", ":1", "h:", "h:0", "h:65536", "h:x", "h:1:2", "a,,b", "-h", ".h", "h h", "h;h", "h\"", "größe",
 			"[::1", "::1]", "[h]:1", "[10.0.0.1]:1", "fe80::1%eth0", "[fe80::1%a b]:1",
 			"u:" + canary + "@h", "x://u:" + canary + "@h", "x://" + canary + "@h:1/x", "a,u:" + canary + "@b", "x://u:" + canary + "/x@h/", "x://u:1/" + canary + "@h",
-			"x://h#" + canary, "x://h/%zz" + canary, "x://h/%0a" + canary, "x://h?%zz=" + canary, "x://a/1,b/2", "x://a?b=1,c/2",
+			"x://h#" + canary, "x://h/%zz" + canary, "x://h/%0a" + canary, "x://h?%zz=" + canary, "h?a=\xff", "h?a=" + strings.Repeat("x", 4096), "x://a/1,b/2", "x://a?b=1,c/2",
 		},
 		&mysqlForm: {"a,b", "postgres://h", "mysql://h?x=1"},
 		&kafkaForm: {"kafka://a,https://b", "kafka://a/x", "a,b/x"},
@@ -69,6 +69,25 @@ func TestEndpointsThatAreNone(t *testing.T) {
 			if patchbay.CodeOf(err) != patchbay.InvalidArgument || strings.Contains(err.Error(), canary) {
 				t.Errorf("%q: %v", text, err)
 			}
+		}
+	}
+}
+
+// The right sentence, and what to do: a login in an endpoint is where others look first.
+func TestWhatIsWrongWithAnEndpointIsSaid(t *testing.T) {
+	unbound := driver.EndpointForm{Servers: 100}
+	for _, c := range []struct {
+		form      driver.EndpointForm
+		text, why string
+	}{
+		{anyForm, "u:p@h", "a login in it"}, {anyForm, "x://u:p/q@h", "a login in it"},
+		{mysqlForm, "a,b", "is one server"}, {kafkaForm, strings.Repeat("h,", 32) + "h", "more than 32 servers"}, {unbound, strings.Repeat("h,", 32) + "h", "more than 32 servers"},
+		{mustSay, "h", "has no scheme, and needs redis://, rediss://"}, {mustSay, "http://h", "a scheme that it can't have"},
+		{anyForm, "h:", "no port behind its colon"}, {anyForm, "h:0", "a number from 1 to 65535"}, {anyForm, "-h", "a host that can't be one"},
+	} {
+		_, err := c.form.Parse("the endpoint", c.text)
+		if e := patchbay.AsError(err); e == nil || !strings.Contains(e.Message, c.why) || strings.Contains(c.why, "login") != (e.Fix != "") {
+			t.Errorf("%q: %v, want %s", c.text, err, c.why)
 		}
 	}
 }

@@ -126,14 +126,19 @@ func (g Guard) redact(err error, secrets Secrets) error {
 	}
 	clean := *e
 	clean.Err = nil
+	var all []patchbay.Secret
 	for _, set := range []Secrets{g.Admin, secrets} {
 		for name, s := range set {
-			if name == "username" {
-				continue // it came with a secret, and is none
+			if name != "username" { // it came with a secret, and is none
+				all = append(all, s)
 			}
-			for _, text := range []*string{&clean.Message, &clean.Subject, &clean.Fix, &clean.Said} {
-				*text = redactText(*text, s)
-			}
+		}
+	}
+	// The longest first: one that begins another would leave the other's end.
+	slices.SortFunc(all, func(a, b patchbay.Secret) int { return len(b.Reveal()) - len(a.Reveal()) })
+	for _, s := range all {
+		for _, text := range []*string{&clean.Op, &clean.Message, &clean.Subject, &clean.Fix, &clean.Said} {
+			*text = redactText(*text, s)
 		}
 	}
 	clean.Said = Quoted(clean.Said)

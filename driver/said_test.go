@@ -31,3 +31,11 @@ func TestWhatTheOtherSideSaidIsOneHarmlessLine(t *testing.T) {
 		t.Errorf("%s", got)
 	}
 }
+
+func TestAnSQLStateIsOneByItsForm(t *testing.T) {
+	for code, want := range map[string]string{"42P01": "SQLSTATE 42P01", "": "without an SQLSTATE", "42p01": "without an SQLSTATE", "42P01x": "without an SQLSTATE", "hunt\n": "without an SQLSTATE"} {
+		if got := SQLState(code); got != want {
+			t.Errorf("%q is %q", code, got)
+		}
+	}
+}

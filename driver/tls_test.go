@@ -21,7 +21,10 @@ import (
 // certified is a certificate of an authority of its own, for db.test.
 type certified struct{ ca, cert, key string }
 
-func certify(t testing.TB) certified {
+func certify(t testing.TB) certified { return certifyBy(t, false) }
+
+// certifyBy has one authority more in between, which the server sends along.
+func certifyBy(t testing.TB, between bool) certified {
 	t.Helper()
 	block := func(kind string, der []byte, err error) string {
 		t.Helper()
@@ -44,8 +47,16 @@ func certify(t testing.TB) certified {
 	leaf, key := issue(2, false, []string{"db.test"})
 	root, err := x509.CreateCertificate(rand.Reader, authority, authority, authorityKey.Public(), authorityKey)
 	c := certified{ca: block("CERTIFICATE", root, err)}
+	chain := ""
+	if between {
+		second, secondKey := issue(3, true, nil)
+		second.Subject.CommonName = "between"
+		der, err := x509.CreateCertificate(rand.Reader, second, authority, secondKey.Public(), authorityKey)
+		chain = block("CERTIFICATE", der, err)
+		authority, authorityKey = second, secondKey
+	}
 	der, err := x509.CreateCertificate(rand.Reader, leaf, authority, key.Public(), authorityKey)
-	c.cert = block("CERTIFICATE", der, err)
+	c.cert = block("CERTIFICATE", der, err) + chain
 	der, err = x509.MarshalECPrivateKey(key)
 	c.key = block("EC PRIVATE KEY", der, err)
 	return c
@@ -54,13 +65,19 @@ func certify(t testing.TB) certified {
 // agree has a client with that configuration meet a server with that certificate.
 func agree(t *testing.T, config *tls.Config, server certified) (clientCertificates int, err error) {
 	t.Helper()
+	return agreeOn(t, config, server, tls.VersionTLS12) // there the client hears the server's opinion
+}
+
+// agreeOn is with a server that knows nothing above a version of TLS.
+func agreeOn(t *testing.T, config *tls.Config, server certified, version uint16) (clientCertificates int, err error) {
+	t.Helper()
 	pair, err := tls.X509KeyPair([]byte(server.cert), []byte(server.key))
 	if err != nil {
 		t.Fatal(err)
 	}
 	ours, theirs := net.Pipe()
 	defer func() { _ = ours.Close() }()
-	s := tls.Server(theirs, &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequestClientCert, MaxVersion: tls.VersionTLS12}) // #nosec G402 -- there the client hears the server's opinion
+	s := tls.Server(theirs, &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequestClientCert, MinVersion: tls.VersionTLS10, MaxVersion: version}) // #nosec G402 -- the client is what is tried
 	done := make(chan struct{})
 	go func() { defer close(done); _ = s.HandshakeContext(t.Context()); _ = theirs.Close() }()
 	err = tls.Client(ours, config).HandshakeContext(t.Context())
@@ -125,5 +142,61 @@ func TestTLSThatCantBe(t *testing.T) {
 		if _, err := c.Config("h"); patchbay.CodeOf(err) != patchbay.InvalidArgument || strings.ContainsAny(err.Error(), "\n") || strings.Contains(err.Error(), "canary") {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+func TestTLSBefore12IsNone(t *testing.T) {
+	server := certify(t)
+	for _, mode := range driver.TLSModes[1:] {
+		config, err := driver.TLS{Mode: mode, CA: server.ca}.Config("db.test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for version, ok := range map[uint16]bool{tls.VersionTLS10: false, tls.VersionTLS11: false, tls.VersionTLS12: true, tls.VersionTLS13: true} {
+			if _, err := agreeOn(t, config, server, version); (err == nil) != ok {
+				t.Errorf("%s, %s: %v", mode, tls.VersionName(version), err)
+			}
+		}
+	}
+}
+
+func TestAnAuthorityInBetweenIsFollowed(t *testing.T) {
+	server := certifyBy(t, true)
+	for _, mode := range []driver.TLSMode{driver.TLSRequire, driver.TLSVerifyCA, driver.TLSVerifyFull} {
+		config, err := driver.TLS{Mode: mode, CA: server.ca}.Config("db.test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := agree(t, config, server); err != nil {
+			t.Errorf("%s: %v", mode, err)
+		}
+	}
+}
+
+// Who names an authority trusts that one, and none of the system's.
+func TestANamedAuthorityIsTheOnlyOne(t *testing.T) {
+	server := certify(t)
+	config, err := driver.TLS{CA: server.ca}.Config("db.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	alone := x509.NewCertPool()
+	if !alone.AppendCertsFromPEM([]byte(server.ca)) || !config.RootCAs.Equal(alone) {
+		t.Error("there are others")
+	}
+	if config, err = (driver.TLS{}).Config("db.test"); err != nil || config.RootCAs != nil {
+		t.Errorf("without one they are not the system's: %v", err)
+	}
+}
+
+// One configuration serves connections to several servers.
+func TestAServersNameIsItsConnectionsOwn(t *testing.T) {
+	config, err := driver.TLS{}.Config("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, other := driver.TLSTo(config, "a.test"), driver.TLSTo(config, "b.test")
+	if one.ServerName != "a.test" || other.ServerName != "b.test" || config.ServerName != "" {
+		t.Errorf("%q, %q, %q", one.ServerName, other.ServerName, config.ServerName)
 	}
 }

@@ -9,7 +9,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/codes"
+	sdk "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"patchbay.dev/patchbay"
 )
@@ -160,6 +166,7 @@ func TestNoMethodsErrorShowsWhatWentIn(t *testing.T) {
 	for kind, err := range map[string]error{
 		"without a code": quote,
 		"with a code":    patchbay.Errorf(patchbay.TargetUnreachable, "it said: %w", quote).WithFix("%v", quote).WithSaid(quote.Error()),
+		"elsewhere":      &patchbay.Error{Code: patchbay.Internal, Op: quote.Error(), Subject: quote.Error(), Err: quote},
 	} {
 		for method, call := range calls(Guard{}, func(context.Context) error { return err }) {
 			e := patchbay.AsError(call(t.Context()))
@@ -192,6 +199,40 @@ func TestNoMethodIsWaitedForWithoutEnd(t *testing.T) {
 		if err := call(t.Context()); patchbay.CodeOf(err) != patchbay.Timeout || !patchbay.IsTransient(err) {
 			t.Errorf("%s: %v", method, err)
 		}
+	}
+}
+
+// Who gives no bound has one, and who is stopped may be asked again.
+func TestACallWithoutABoundHasOne(t *testing.T) {
+	hang := func(ctx context.Context) error {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		err := calls(Guard{}, hang)["GuardedTarget.Inspect"](t.Context())
+		if took := time.Since(start); took != DefaultTimeout || patchbay.CodeOf(err) != patchbay.Timeout {
+			t.Errorf("after %v: %v", took, err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		err = calls(Guard{}, hang)["GuardedTarget.Inspect"](ctx)
+		if patchbay.CodeOf(err) != patchbay.Canceled || !patchbay.IsTransient(err) {
+			t.Errorf("stopped: %v", err)
+		}
+	})
+}
+
+// Spans are kept elsewhere than logs are, and read by others.
+func TestASpanTellsTheCodeAlone(t *testing.T) {
+	spans := tracetest.NewInMemoryExporter()
+	before := otel.GetTracerProvider()
+	otel.SetTracerProvider(sdk.NewTracerProvider(sdk.WithSyncer(spans)))
+	defer otel.SetTracerProvider(before)
+	_ = calls(Guard{Name: "d"}, func(context.Context) error { return patchbay.Errorf(patchbay.NotOurs, "orders is theirs") })["GuardedTarget.Owned"](t.Context())
+	all := spans.GetSpans()
+	if len(all) != 1 || all[0].Name != "d.Owned" || all[0].Status.Code != codes.Error || all[0].Status.Description != "NotOurs" {
+		t.Errorf("%+v", all)
 	}
 }
 

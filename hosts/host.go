@@ -57,8 +57,9 @@ type Host interface {
 	// ReplaceFile makes or replaces a file in one instant and durably: a reader
 	// sees the old content or the new, and after it has returned, a crash does
 	// not bring the old back. Mode, owner and extended attributes stay. On an
-	// error the file is as it was and nothing is left beside it. Another hard
-	// link of the file keeps the old content.
+	// error nothing is left beside the file, which is as it was; where only the
+	// last step failed, to make that durable, it has the new content. Another hard
+	// link of the file keeps the old one.
 	ReplaceFile(ctx context.Context, r Replacement) error
 	// RemoveFile removes a file that has that content (see [Sum]), or ErrChanged.
 	// Absent is success.

@@ -17,7 +17,6 @@ func TestWhatTheServerCanNotReadInItsDirectoryIsInNobodysWay(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can become somebody else")
 	}
-	const nobody = 65534
 	private, beside := secrets(t)
 	for at := filepath.Dir(private); at != os.TempDir(); at = filepath.Dir(at) {
 		must(t, os.Chmod(at, 0o755)) // #nosec G302 -- for whoever this test becomes

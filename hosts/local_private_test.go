@@ -206,3 +206,14 @@ func TestTheServersDirectoryMayBeCalledByALink(t *testing.T) {
 func TestThisProcessIsNotSignaled(t *testing.T) {
 	is(t, NewLocal(DialRules{}).Signal(t.Context(), os.Getpid(), "HUP"), ErrPrivate, "HUP to this process")
 }
+
+// A directory that was harmless when it was looked at, and is private when it is opened.
+func TestADirectoryToWorkInIsLookedAtOnceMore(t *testing.T) {
+	private, beside := secrets(t)
+	must(t, os.Symlink(private, filepath.Join(beside, "link")))
+	l := NewLocal(DialRules{}, private)
+	for _, dir := range []string{private, filepath.Join(private, "below"), filepath.Join(beside, "link")} {
+		_, err := l.openDir(dir)
+		is(t, err, ErrPrivate, "openDir of "+dir)
+	}
+}
