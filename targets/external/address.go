@@ -45,19 +45,18 @@ func parseAddress(what, text string) (address, error) {
 }
 
 // fits says what is wrong with a as the endpoint of a kind.
-func (a address) fits(kind string) error {
-	s := serviceOf(kind)
+func (a address) fits(s service) error {
 	if len(a.servers) > 1 && s.place != inURLs && s.place != inServers {
-		return invalid("the endpoint of %s is one server", kind)
+		return invalid("the endpoint of %s is one server", s.kind)
 	}
 	_, known := s.schemes[a.scheme]
 	isWeb := a.scheme == "https" || a.scheme == "http"
 	switch {
-	case a.scheme == "" || known:
+	case a.scheme == "" || known || s.anyScheme:
 	case s.place == inURL && isWeb:
 	case s.pages && a.scheme == "https":
 	default:
-		return invalid("an endpoint of %s can't have the scheme %s", kind, clip(a.scheme))
+		return invalid("an endpoint of %s can't have the scheme %s", s.kind, clip(a.scheme))
 	}
 	return nil
 }

@@ -66,8 +66,8 @@ func (c catalogue) parseEndpoints(parsed *config, p properties, cfg driver.Confi
 		if parsed.endpoint, err = parseAddress("the endpoint", cfg.Endpoint); err != nil {
 			return err
 		}
-		if !slices.ContainsFunc(parsed.serves, func(kind string) bool { return parsed.endpoint.fits(kind) == nil }) {
-			return parsed.endpoint.fits(parsed.serves[0])
+		if !slices.ContainsFunc(parsed.serves, func(kind string) bool { return parsed.endpoint.fits(c.service(kind)) == nil }) {
+			return parsed.endpoint.fits(c.service(parsed.serves[0]))
 		}
 	}
 	for kind, text := range p.Endpoints {
@@ -76,7 +76,7 @@ func (c catalogue) parseEndpoints(parsed *config, p properties, cfg driver.Confi
 		}
 		a, err := parseAddress("the endpoint of "+kind, text)
 		if err == nil {
-			err = a.fits(kind)
+			err = a.fits(c.service(kind))
 		}
 		if err != nil {
 			return err
@@ -86,7 +86,7 @@ func (c catalogue) parseEndpoints(parsed *config, p properties, cfg driver.Confi
 	// Somewhere it must be.
 	for _, kind := range parsed.serves {
 		_, own := parsed.endpoints[kind]
-		if own || parsed.endpoint.host != "" || serviceOf(kind).host != "" || p.Values["host"] != "" || c.hasDefault(kind, "host") {
+		if own || parsed.endpoint.host != "" || c.service(kind).host != "" || p.Values["host"] != "" || c.hasDefault(kind, "host") {
 			return nil
 		}
 	}
@@ -159,7 +159,7 @@ func hostile(s string) bool {
 func (c catalogue) parseAdmin(parsed *config, _ properties, cfg driver.Config) error {
 	known := map[string]bool{adminName: true, adminSecret: true}
 	for _, kind := range parsed.serves {
-		if l := serviceOf(kind).login; l.name != "" {
+		if l := c.service(kind).login; l.name != "" {
 			known[l.name] = true
 		}
 	}

@@ -45,7 +45,7 @@ func Driver(kinds []patchbay.TargetKind, variant func(kind, resourceKind string)
 	for _, k := range kinds {
 		c.kinds[k.Name] = k
 		if !slices.ContainsFunc(services, func(s service) bool { return s.kind == k.Name }) {
-			c.order = append(slices.Clip(c.order), serviceOf(k.Name))
+			c.order = append(slices.Clip(c.order), serviceOf(k))
 		}
 	}
 	schemes := map[string]string{}

@@ -9,6 +9,7 @@ import (
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
 	"patchbay.dev/patchbay/settings"
+	"patchbay.dev/patchbay/targets/external"
 )
 
 // placed is a resource of a kind, and the values that are known of it.
@@ -182,8 +183,53 @@ func TestEveryKindsSettingsCanBeWritten(t *testing.T) {
 		})
 	}
 	for _, k := range settings.Kinds() {
-		if !have[k.Name] {
-			t.Errorf("%s is not tried", k.Name)
+		// What has no row is known by its values alone, as the next test has it.
+		if !have[k.Name] && !slices.ContainsFunc(k.Values, func(v patchbay.TargetValue) bool { return v.Name == "host" || v.Name == "url" || v.Name == "endpoint" || v.Name == "servers" }) {
+			t.Errorf("%s is not tried, and has no value that says where it is", k.Name)
+		}
+	}
+}
+
+// A kind that the driver has no row for is a file of the settings table, and no
+// more: it is registered, and its logins are handed out.
+func TestAKindThatTheDriverHasNoRowFor(t *testing.T) {
+	value := func(name string) patchbay.TargetValue { return patchbay.TargetValue{Name: name} }
+	port, secret := value("port"), value("password")
+	port.Default, secret.Secret = "5672", true
+	kinds := append(settings.Kinds(),
+		patchbay.TargetKind{Name: "rabbit", Title: "A broker", Values: []patchbay.TargetValue{value("host"), port, value("vhost"), value("username"), secret},
+			IDs: []patchbay.TargetID{{Form: "Patchbay.Services/rabbitServers/{server}/vhosts/{vhost}", Words: []string{"rabbit"}}}},
+		patchbay.TargetKind{Name: "etc", Title: "A store of settings", Values: []patchbay.TargetValue{value("url"), value("username"), secret},
+			IDs: []patchbay.TargetID{{Form: "Patchbay.Services/etcServers/{server}", Words: []string{"etc"}}}},
+	)
+	d := external.Driver(kinds, settings.Variant)
+	for _, tt := range []struct {
+		typ, endpoint, sub string
+		want               map[string]string
+	}{
+		{"rabbitServers", "broker.test", "vhosts/shop", map[string]string{"host": "broker.test", "port": "5672", "vhost": "shop"}},
+		{"rabbitServers", "amqps://broker.test:5671", "vhosts/shop", map[string]string{"host": "broker.test", "port": "5671", "vhost": "shop"}},
+		{"etcServers", "https://etc.test:2379", "", map[string]string{"url": "https://etc.test:2379"}},
+	} {
+		c := driver.Config{ID: patchbay.ID(group + "Patchbay.Services/" + tt.typ + "/one"), Endpoint: tt.endpoint, Dialer: nobody{},
+			Admin: driver.Secrets{"username": patchbay.NewSecret("app"), "secret": patchbay.NewSecret("s3cret")}}
+		target, err := driver.Guard{}.OpenTarget(t.Context(), d, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		facts := factsOf(t, target, tt.sub)
+		for name, want := range tt.want {
+			if facts[name] != want {
+				t.Errorf("%s: %s is %q, want %q", tt.endpoint, name, facts[name], want)
+			}
+		}
+		registered, err := target.Registered(tt.sub)
+		if err != nil || registered.Public["username"] != "app" || registered.Secret["password"].Reveal() != "s3cret" {
+			t.Errorf("%s: its login is %v, %v", tt.endpoint, registered.Public, err)
+		}
+		given, err := target.Given(tt.sub, "other", patchbay.NewSecret("0ther"))
+		if err != nil || given.Public["username"] != "other" || given.Secret["password"].Reveal() != "0ther" {
+			t.Errorf("%s: the given login is %v, %v", tt.endpoint, given.Public, err)
 		}
 	}
 }

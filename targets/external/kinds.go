@@ -3,6 +3,8 @@ package external
 import (
 	"context"
 	"slices"
+
+	"patchbay.dev/patchbay"
 )
 
 // place says which values tell where a service is.
@@ -34,14 +36,15 @@ type scheme struct {
 // service is what is particular to a kind: where it is, what signs in, and how
 // that is tried.
 type service struct {
-	kind    string
-	place   place
-	url     string // the value that is the URL
-	host    string // where Azure has a resource without an endpoint; "": nowhere
-	port    string // when the endpoint has none and the kind no default
-	cover   cover
-	schemes map[string]scheme
-	login   login
+	kind      string
+	place     place
+	url       string // the value that is the URL
+	host      string // where Azure has a resource without an endpoint; "": nowhere
+	port      string // when the endpoint has none and the kind no default
+	cover     cover
+	schemes   map[string]scheme
+	login     login
+	anyScheme bool // nothing is known of the schemes of its endpoints
 	// pages says that an https URL, as Azure's own pages show it, is understood.
 	pages bool
 	// probe signs in. nil: there is no harmless way to, and only the network is
@@ -118,13 +121,38 @@ var services = []service{
 		login:   login{name: "roleId", secret: "token", nameless: true, forms: vaultLogin}, probe: probeVault},
 }
 
-// serviceOf is the service of a kind; a kind that has no row is one that says
-// where it is in host, and that nobody can sign in to here.
-func serviceOf(kind string) service {
-	if i := slices.IndexFunc(services, func(s service) bool { return s.kind == kind }); i >= 0 {
+// serviceOf is the service of a kind. Of one that has no row, its values say where
+// it is and what signs in; that is handed to connections, and not tried.
+func serviceOf(kind patchbay.TargetKind) service {
+	if i := slices.IndexFunc(services, func(s service) bool { return s.kind == kind.Name }); i >= 0 {
 		return services[i]
 	}
-	return service{kind: kind, port: "443"}
+	s := service{kind: kind.Name, port: "443", anyScheme: true}
+	for _, v := range slices.Backward(kind.Values) { // the first of each counts
+		switch {
+		case v.Secret && v.Name != "clientSecret": // an identity's, which a connection is given
+			s.login.secret = v.Name
+		case v.Name == "username":
+			s.login.name, s.login.nameless = v.Name, v.Optional
+		case v.Name == "port" && v.Default != "":
+			s.port = v.Default
+		case v.Name == "url" || v.Name == "endpoint":
+			s.place, s.url, s.cover = inURL, v.Name, tlsScheme
+		case v.Name == "servers":
+			s.place = inServers
+		}
+	}
+	if slices.ContainsFunc(kind.Values, func(v patchbay.TargetValue) bool { return v.Name == "host" }) {
+		s.place, s.url, s.cover = inHost, "", tlsFirst
+	}
+	return s
+}
+
+// service is that of a kind of the build.
+func (c catalogue) service(kind string) service {
+	k := c.kinds[kind]
+	k.Name = kind
+	return serviceOf(k)
 }
 
 // segments are the values that the names in a target id are, by their type.

@@ -34,7 +34,7 @@ func (t *target) Given(sub, name string, secret patchbay.Secret) (driver.Credent
 }
 
 func (t *target) given(kind, sub, name string, secret patchbay.Secret) (driver.Credential, error) {
-	l := serviceOf(kind).login
+	l := t.service(kind).login
 	if err := l.check(kind, name, secret); err != nil {
 		return driver.Credential{}, err
 	}
@@ -169,7 +169,7 @@ func (t *target) Registered(sub string) (driver.Credential, error) {
 }
 
 func (t *target) registered(kind, sub string) (driver.Credential, error) {
-	l := serviceOf(kind).login
+	l := t.service(kind).login
 	if secret, ok := t.admin[adminSecret]; ok {
 		return t.given(kind, sub, t.admin[adminName].Reveal(), secret)
 	}
@@ -209,7 +209,7 @@ func (t *target) registered(kind, sub string) (driver.Credential, error) {
 
 // companions adds the name of a login from the properties.
 func (t *target) companions(kind string, c driver.Credential) driver.Credential {
-	l := serviceOf(kind).login
+	l := t.service(kind).login
 	if name := cmp.Or(c.Public[l.name], t.admin[adminName].Reveal(), t.values[l.name]); l.name != "" && name != "" {
 		c.Public[l.name] = name
 	}

@@ -16,7 +16,7 @@ import (
 // facts are the values that settings are filled with, less the login: what the
 // endpoint, the ids and the properties say, and the kind's defaults.
 func (t *target) facts(kind, sub string) (map[string]string, error) {
-	s := serviceOf(kind)
+	s := t.service(kind)
 	at := t.addressOf(kind)
 	v := map[string]string{
 		"account": t.id.Name(), "vault": t.id.Name(), "subscription": t.id.Subscription(), "resourceGroup": t.id.ResourceGroup(),
@@ -35,7 +35,7 @@ func (t *target) facts(kind, sub string) (map[string]string, error) {
 		azure(s, v)
 	}
 	maps.Copy(v, t.values)
-	if err := below(kind, sub, v); err != nil {
+	if err := t.below(kind, sub, v); err != nil {
 		return nil, err
 	}
 	return t.complete(kind, v), nil
@@ -59,7 +59,7 @@ func (t *target) addressOf(kind string) address {
 		return at
 	}
 	at = t.endpoint
-	if at.host == "" || at.fits(kind) != nil { // none, or another kind's
+	if at.host == "" || at.fits(t.service(kind)) != nil { // none, or another kind's
 		return address{}
 	}
 	host, account := strings.ToLower(at.host), strings.ToLower(t.id.Name())
@@ -153,7 +153,7 @@ func azure(s service, v map[string]string) {
 }
 
 // below adds what the names in the target id say.
-func below(kind, sub string, v map[string]string) error {
+func (c catalogue) below(kind, sub string, v map[string]string) error {
 	if sub == "" {
 		return nil
 	}
@@ -161,7 +161,9 @@ func below(kind, sub string, v map[string]string) error {
 	for i := 0; i+1 < len(parts); i += 2 {
 		name, ok := segments[strings.ToLower(parts[i])]
 		if !ok {
-			continue
+			if name, ok = c.named(kind, parts[i]); !ok {
+				continue
+			}
 		}
 		if hostile(parts[i+1]) || parts[i+1] == "" {
 			return invalid("the name of the %s has control characters", name)
@@ -175,10 +177,23 @@ func below(kind, sub string, v map[string]string) error {
 	return nil
 }
 
+// named is the value that a segment's name is, as the forms of the kind's ids call
+// it.
+func (c catalogue) named(kind, segment string) (value string, ok bool) {
+	for _, id := range c.kinds[kind].IDs {
+		for _, s := range id.Segments() {
+			if strings.EqualFold(s.Type, segment) && slices.ContainsFunc(c.kinds[kind].Values, func(v patchbay.TargetValue) bool { return v.Name == s.Name }) {
+				return s.Name, true
+			}
+		}
+	}
+	return "", false
+}
+
 // complete leaves the kind's own values, with their defaults.
 func (t *target) complete(kind string, v map[string]string) map[string]string {
 	out := map[string]string{}
-	login := serviceOf(kind).login.name
+	login := t.service(kind).login.name
 	// A vault of the CSI driver is the same vault.
 	all := append(slices.Clone(t.kinds[kind].Values), t.kinds[t.variant(kind, "csi")].Values...)
 	for range 2 { // a default may be made of one

@@ -37,7 +37,7 @@ func (t *target) session(sub string) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &session{target: t, service: serviceOf(kind), facts: facts}, nil
+	return &session{target: t, service: t.service(kind), facts: facts}, nil
 }
 
 // probe is the driver's Probe: it opens a connection from the source's vantage
