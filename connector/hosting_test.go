@@ -4,9 +4,11 @@ import (
 	"context"
 	"sync"
 	"testing"
+	"time"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/saga"
 )
 
 // A source's files and its reload command are the server's machine's own: who
@@ -111,6 +113,61 @@ func TestAResourceIsReplacedOnlyAsItWasFound(t *testing.T) {
 		}
 		if now, _ := w.Resource(t.Context(), db); name == "it is removed" && len(now.Admin) > 0 {
 			t.Errorf("%s: it is there again, with the credential that it had", name)
+		}
+	}
+}
+
+func TestAResourceThatIsNotTheOneThatWasReadStays(t *testing.T) {
+	w := newWorld(t)
+	db := w.group + "/providers/Microsoft.DBforPostgreSQL/flexibleServers/db"
+	before, err := w.Resource(t.Context(), db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		id      patchbay.ID
+		ifMatch string
+		code    patchbay.Code
+	}{
+		{db, `"another"`, patchbay.PreconditionFailed},
+		{db, saga.Absent, patchbay.PreconditionFailed},
+		{db + "2", "*", patchbay.PreconditionFailed},
+		{db, before.ETag, ""},
+		{db, "*", ""},
+		{db + "2", saga.Absent, ""},
+	} {
+		r := patchbay.Resource{ID: c.id, Endpoint: "moved:5432"}
+		_, _, _, err := w.PutResource(t.Context(), ResourceRequest{Resource: r, Caller: w.caller, NoCheck: true, IfMatch: c.ifMatch})
+		if patchbay.CodeOf(err) != c.code {
+			t.Errorf("If-Match %s of %s = %v", c.ifMatch, c.id.Name(), err)
+		}
+		if now, _ := w.Resource(t.Context(), c.id); (now.Endpoint == "") != (err != nil) {
+			t.Errorf("If-Match %s of %s: it is at %q", c.ifMatch, c.id.Name(), now.Endpoint)
+		}
+	}
+}
+
+// Nobody else would close what is open of a resource that is gone.
+func TestWhatIsOpenOfAResourceIsClosedWithIt(t *testing.T) {
+	w := newWorld(t)
+	w.want(w.put(w.spec()), patchbay.Done, "")
+	w.want(w.end(w.Delete(t.Context(), w.linker, w.caller, "")), patchbay.Done, "")
+	for _, c := range []struct {
+		id     patchbay.ID
+		closed *closing
+	}{
+		{w.spec().Target.ID.Parent(), &w.broker.closing}, {w.app.id, &w.app.closing},
+	} {
+		closed := c.closed.next()
+		if err := w.DeleteResource(t.Context(), c.id, ""); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		select {
+		case <-closed:
+		case <-ctx.Done():
+			t.Errorf("%s stays open", c.id.Name())
 		}
 	}
 }

@@ -182,14 +182,20 @@ func TestADeleteTakesTheLoginsWhetherTheApplicationRestartsOrNot(t *testing.T) {
 	w.restartable()
 }
 
+// newFileWorld is a world whose sources are real settings files; none is registered.
+func newFileWorld(t *testing.T) *world {
+	t.Helper()
+	return newWorldOver(t, Limits{}, storetest.NewMemory(), func(ctx context.Context, c driver.Config) (driver.Source, error) {
+		return envfile.Driver(hosts.NewLocal(hosts.DialRules{})).Open(ctx, c)
+	})
+}
+
 // The whole of it on a real file, with a real command: it takes effect twice,
 // and then no more.
 func TestAnUpdateIsCanceledWhenItsReloadHasTakenEffect(t *testing.T) {
 	dir := t.TempDir()
 	env, told := filepath.Join(dir, "env"), filepath.Join(dir, "told")
-	w := newWorldOver(t, Limits{}, storetest.NewMemory(), func(ctx context.Context, c driver.Config) (driver.Source, error) {
-		return envfile.Driver(hosts.NewLocal(hosts.DialRules{})).Open(ctx, c)
-	})
+	w := newFileWorld(t)
 	properties, err := json.Marshal(map[string]any{"reload": map[string]any{
 		"command": []string{"sh", "-c", `echo told >>"$0"; test $(wc -l <"$0") -le 2`, told},
 	}})

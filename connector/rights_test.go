@@ -129,8 +129,12 @@ func TestWhoeverLosesTheRightIsStoppedBeforeTheNextEffect(t *testing.T) {
 								t.Errorf("%q does not say %s", op.Error.Message, part)
 							}
 						}
-						if from == 1 && !strings.Contains(op.Error.Message, "nothing was changed") {
-							t.Errorf("%q does not say that nothing was changed", op.Error.Message)
+						became := "what was changed is put back"
+						if from == 1 {
+							became = "nothing was changed"
+						}
+						if !strings.Contains(op.Error.Message, became) {
+							t.Errorf("%q, stopped by question %d, does not say that %s", op.Error.Message, from, became)
 						}
 					}
 					want := 5 // plan, login, probe, settings, restart

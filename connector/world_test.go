@@ -38,6 +38,7 @@ type broker struct {
 	ensured    int
 	inspected  int
 	loseAnswer bool // of the next EnsureLogin, which has its effect
+	closing
 }
 
 func (b *broker) lock() func() {
@@ -164,7 +165,29 @@ func (b *broker) Owned(context.Context) ([]driver.Owned, error) {
 	return owned, b.down
 }
 
-func (b *broker) Close() error { return nil }
+// closing is a driver's Close.
+type closing struct {
+	mu   sync.Mutex
+	told chan struct{}
+}
+
+// next is closed by the next Close.
+func (c *closing) next() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.told = make(chan struct{})
+	return c.told
+}
+
+func (c *closing) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.told != nil {
+		close(c.told)
+		c.told = nil
+	}
+	return nil
+}
 
 // app is a source in memory.
 type app struct {
@@ -189,6 +212,7 @@ type app struct {
 	touched func()
 	answer  func() error
 	id      patchbay.ID
+	closing
 }
 
 func (a *app) lock() func() {
@@ -311,7 +335,6 @@ func (a *app) Restart(context.Context) error {
 func (a *app) Egress(context.Context) ([]netip.Prefix, error) { return nil, nil }
 func (a *app) Dialer() driver.Dialer                          { return &net.Dialer{} }
 func (a *app) Owned(context.Context) ([]driver.Owned, error)  { return nil, nil }
-func (a *app) Close() error                                   { return nil }
 func (a *app) set(name, value string) {
 	defer a.lock()()
 	a.settings[name] = patchbay.NewSecret(value)

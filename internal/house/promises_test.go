@@ -114,3 +114,20 @@ func TestTheCommandsInTheTrackRecordNameTests(t *testing.T) {
 		}
 	}
 }
+
+// So do its tables.
+func TestTheTestsInTheTrackRecordAreThere(t *testing.T) {
+	var known []string
+	for _, list := range tests(t) {
+		known = append(known, list...)
+	}
+	found := regexp.MustCompile("`((?:Test|Fuzz)\\w+)`").FindAllStringSubmatch(page(t, "faults.md"), -1)
+	if len(found) < 50 {
+		t.Errorf("only %d tests are found", len(found))
+	}
+	for _, name := range found {
+		if !slices.Contains(known, name[1]) {
+			t.Errorf("there is no test %s", name[1])
+		}
+	}
+}
