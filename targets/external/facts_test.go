@@ -184,7 +184,9 @@ func TestEveryKindsSettingsCanBeWritten(t *testing.T) {
 	}
 	for _, k := range settings.Kinds() {
 		// What has no row is known by its values alone, as the next test has it.
-		if !have[k.Name] && !slices.ContainsFunc(k.Values, func(v patchbay.TargetValue) bool { return v.Name == "host" || v.Name == "url" || v.Name == "endpoint" || v.Name == "servers" }) {
+		if !have[k.Name] && !slices.ContainsFunc(k.Values, func(v patchbay.TargetValue) bool {
+			return v.Name == "host" || v.Name == "url" || v.Name == "endpoint" || v.Name == "servers"
+		}) {
 			t.Errorf("%s is not tried, and has no value that says where it is", k.Name)
 		}
 	}
