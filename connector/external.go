@@ -11,9 +11,6 @@ import (
 	"patchbay.dev/patchbay/settings"
 )
 
-// fabricKind is the one kind of endpoint that identities sign in to.
-const fabricKind = "fabric-sql"
-
 // login is whose login a connection has. The words are stored.
 type loginKind string
 

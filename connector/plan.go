@@ -25,7 +25,7 @@ type outline struct {
 	Last       int64 `json:"last"` // as holding.Last
 	// Spec is the connection's, as it was decided on; nil of an earlier release.
 	Spec *patchbay.Spec `json:"spec,omitempty"`
-	// Principal is the login to ensure; nil when the login was given or none is
+	// Login is the one to ensure; nil when the login was given or none is
 	// wanted. Made says that this operation makes it, so undo removes it.
 	Login     *driver.LoginRequest `json:"principal,omitempty"`
 	Made      bool                 `json:"made,omitempty"`

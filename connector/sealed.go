@@ -15,7 +15,7 @@ import (
 
 // holding is what a connection knows and nobody may read.
 type holding struct {
-	ref                             // what Principal is on, or the credential is for
+	ref                             // what Login is on, or the credential is for
 	Given      map[string]string    `json:"given,omitempty"`     // the secrets that the caller gave
 	Where      map[string]string    `json:"where,omitempty"`     // whereIs of the target when a login for it was given; none is not known
 	Login      *driver.LoginRequest `json:"principal,omitempty"` // its own login; nil when it was given

@@ -203,7 +203,7 @@ func checkAuth(p parties, spec *patchbay.Spec) error {
 	if p.local && (a.Type == patchbay.AuthSystemIdentity || a.Type == patchbay.AuthUserIdentity) {
 		return patchbay.Errorf(patchbay.NotSupported, "a local connection has no source that could have an identity; sign in as a user account, as a service principal or with a secret")
 	}
-	if p.endpoint && p.kind != fabricKind && a.Type != patchbay.AuthSecret {
+	if p.endpoint && a.Type != patchbay.AuthSecret && takesSecrets(p.kind) {
 		return patchbay.Errorf(patchbay.NotSupported, "authentication by %q needs a registered target; %s has: secret", clip(string(a.Type), 40), p.title())
 	}
 	if a.SecretInfo != nil && a.SecretInfo.Type != "" && a.SecretInfo.Type != patchbay.RawValue {
@@ -213,6 +213,14 @@ func checkAuth(p parties, spec *patchbay.Spec) error {
 		return patchbay.Errorf(patchbay.InvalidArgument, "authentication by %s needs its clientId", a.Type)
 	}
 	return nil
+}
+
+// takesSecrets reports whether a target of that kind can be signed in to with a
+// secret.
+func takesSecrets(kind string) bool {
+	return slices.ContainsFunc(settings.Kinds(), func(k patchbay.TargetKind) bool {
+		return k.Name == kind && slices.Contains(k.Auths, patchbay.AuthSecret)
+	})
 }
 
 func checkConfiguration(p parties, spec *patchbay.Spec) error {

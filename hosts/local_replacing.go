@@ -11,16 +11,23 @@ import (
 	"syscall"
 )
 
-// CheckReplace implements [Host].
-func (l *Local) CheckReplace(ctx context.Context, name string) error {
+// changed is the path of what a change to name would change: what its links lead
+// to, unless that is private.
+func (l *Local) changed(ctx context.Context, name string) (string, error) {
 	if err := ctx.Err(); err != nil {
-		return err
+		return "", err
 	}
 	name, err := follow(name)
 	if err != nil {
-		return err
+		return "", err
 	}
-	if err := l.allow(name); err != nil {
+	return name, l.allow(name)
+}
+
+// CheckReplace implements [Host].
+func (l *Local) CheckReplace(ctx context.Context, name string) error {
+	name, err := l.changed(ctx, name)
+	if err != nil {
 		return err
 	}
 	if err := writable(name); err != nil {
@@ -148,14 +155,8 @@ func (l *Local) unchanged(name, sum string) error {
 
 // RemoveFile implements [Host].
 func (l *Local) RemoveFile(ctx context.Context, name, ifSum string) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	name, err := follow(name)
+	name, err := l.changed(ctx, name)
 	if err != nil {
-		return err
-	}
-	if err := l.allow(name); err != nil {
 		return err
 	}
 	if _, err := os.Lstat(name); errors.Is(err, fs.ErrNotExist) {

@@ -25,7 +25,7 @@ type NetworkHarness struct {
 	From []netip.Prefix
 	To   []netip.AddrPort
 	// Logins says that the guard knows who signs in, and where to: a rule's
-	// Principal and Sub narrow it.
+	// Login and Sub narrow it.
 	Logins bool
 
 	// Allows tries, or works out from the guard itself, whether a packet or a

@@ -385,7 +385,7 @@ func (s *targetSuite) ensureTwice(t *testing.T) {
 	s.ensure(t, again, r)
 	s.exact(t, again, r)
 	if after := s.list(t, target); len(after) != len(before)+1 {
-		t.Errorf("three ensures made %d principals", len(after)-len(before))
+		t.Errorf("three ensures made %d logins", len(after)-len(before))
 	}
 }
 

@@ -55,7 +55,7 @@ func (t *target) checkRequest(r driver.LoginRequest) (scope, error) {
 func checkIdentity(r driver.LoginRequest) error {
 	switch {
 	case !nameForm.MatchString(r.Name):
-		return patchbay.Errorf(patchbay.InvalidArgument, "%q is not the name of a principal", short(r.Name))
+		return patchbay.Errorf(patchbay.InvalidArgument, "%q is not the name of a login", short(r.Name))
 	case r.Mark.UID == "" || r.Mark.Generation <= 0:
 		return patchbay.Errorf(patchbay.InvalidArgument, "the login %s has no connection or generation", r.Name)
 	case r.Sub != "":

@@ -10,7 +10,7 @@
 //
 // There is one set of group roles for each database, made with the first
 // login that needs it and removed with the last; a pb_owner role stays as
-// long as it owns something. Principals of access owner work as pb_owner (ALTER
+// long as it owns something. Logins of access owner work as pb_owner (ALTER
 // ROLE … IN DATABASE … SET role), so what they create survives them.
 //
 // The group roles hold their rights on everything outside system schemas and

@@ -33,7 +33,7 @@ func check(r driver.LoginRequest, making bool) error {
 	case r.Auth != patchbay.AuthSecret:
 		return patchbay.Errorf(patchbay.NotSupported, "a PostgreSQL login signs in with a secret, not by %s", r.Auth)
 	case len(r.Roles) > 0:
-		return patchbay.Errorf(patchbay.NotSupported, "roles of the server's own are not given to PostgreSQL principals").
+		return patchbay.Errorf(patchbay.NotSupported, "roles of the server's own are not given to PostgreSQL logins").
 			WithFix("ask for access reader, writer or owner")
 	case !slices.Contains(accesses, r.Access):
 		return invalid("access %q is not one of reader, writer, owner", r.Access)
