@@ -83,67 +83,82 @@ type catalogue struct {
 	sessions   int
 }
 
-// The object query lists what may have rights: those in scope, on which the
-// groups' rights are, and whatever else has an access list. Extensions and
-// system schemas are out of scope: their authors gave their own rights.
+// The object query finds in what the rights of our roles differ from those that
+// they should have. Objects in scope are what the groups' rights are on; on
+// everything else our roles have none. Extensions and system schemas are out of
+// scope: their authors gave their own rights.
+//
+// A database has many objects and few access lists: objects of the same owner and
+// access list are judged together, and named one by one only when they differ. The
+// rest, of which there may be millions that have nothing to do with us (columns,
+// large objects), is found by the server's own record of whom an access list names.
 const objectQuery = `
 with roles as materialized (
 	select g.name, g.access, r.oid
 	from unnest($1::text[], $2::text[]) g(name, access) left join pg_catalog.pg_roles r on r.rolname = g.name
 	where r.oid is not null or g.access = any($3::text[])
-), want(access, kind, priv) as (
+), want(access, kind, priv) as materialized (
 	select * from unnest($4::text[], $5::text[], $6::text[])
 ), extension as materialized (
-	select classid, objid from pg_catalog.pg_depend where deptype = 'e'
+	select classid, objid from pg_catalog.pg_depend where refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass and deptype = 'e'
 ), ns as materialized (
-	select n.oid, n.nspname, n.nspowner, n.nspacl,
-		n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
-		and not exists (select from extension e where e.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass and e.objid = n.oid) as scope
+	select n.oid, n.nspowner, n.nspacl, n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+		and n.oid not in (select objid from extension where classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass) as scope
 	from pg_catalog.pg_namespace n
-), obj(kind, id, sub, ident, detail, owner, acl, scope) as materialized (
-	select 'd', oid, 0, pg_catalog.quote_ident(datname), '', datdba, datacl, datname = pg_catalog.current_database()
-	from pg_catalog.pg_database where datname = pg_catalog.current_database() or datacl is not null
-	union all
-	select 'n', oid, 0, pg_catalog.quote_ident(nspname), '', nspowner, nspacl, scope from ns where scope or nspacl is not null
-	union all
-	select case when c.relkind = 'S' then 's' else 't' end, c.oid, 0, pg_catalog.format('%I.%I', n.nspname, c.relname), '', c.relowner, c.relacl,
-		n.scope and not exists (select from extension e where e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass and e.objid = c.oid)
-	from pg_catalog.pg_class c join ns n on n.oid = c.relnamespace
-	where c.relkind in ('r', 'p', 'v', 'm', 'f', 'S') and (n.scope or c.relacl is not null)
-	union all
-	select 'f', p.oid, 0, p.oid::pg_catalog.regprocedure::text, '', p.proowner, p.proacl,
-		n.scope and not exists (select from extension e where e.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass and e.objid = p.oid)
-	from pg_catalog.pg_proc p join ns n on n.oid = p.pronamespace where n.scope or p.proacl is not null
-	union all
-	select 'c', a.attrelid, a.attnum, pg_catalog.format('%I.%I', n.nspname, c.relname), pg_catalog.quote_ident(a.attname), c.relowner, a.attacl, false
-	from pg_catalog.pg_attribute a join pg_catalog.pg_class c on c.oid = a.attrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-	where a.attacl is not null and not a.attisdropped
-	union all
-	select 'T', oid, 0, oid::pg_catalog.regtype::text, '', typowner, typacl, false from pg_catalog.pg_type where typacl is not null
-	union all
-	select 'l', oid, 0, pg_catalog.quote_ident(lanname), '', lanowner, lanacl, false from pg_catalog.pg_language where lanacl is not null
-	union all
-	select 'L', oid, 0, oid::text, '', lomowner, lomacl, false from pg_catalog.pg_largeobject_metadata where lomacl is not null
-	union all
-	select 'F', oid, 0, pg_catalog.quote_ident(fdwname), '', fdwowner, fdwacl, false from pg_catalog.pg_foreign_data_wrapper where fdwacl is not null
-	union all
-	select 'S', oid, 0, pg_catalog.quote_ident(srvname), '', srvowner, srvacl, false from pg_catalog.pg_foreign_server where srvacl is not null
-	union all
-	select 'b', oid, 0, pg_catalog.quote_ident(spcname), '', spcowner, spcacl, false from pg_catalog.pg_tablespace where spcacl is not null
-	{parameters}
+), named as materialized (
+	select distinct d.classid, d.objid, d.objsubid
+	from roles r join pg_catalog.pg_shdepend d on d.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass and d.refobjid = r.oid
+	where d.deptype = 'a' and d.dbid in (0, (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database()))
+		and (d.objsubid <> 0 or d.classid not in ('pg_catalog.pg_class'::pg_catalog.regclass, 'pg_catalog.pg_proc'::pg_catalog.regclass))
+), alike as materialized (
+	select pg_catalog.row_number() over () as g, kind, ids, sub, owner, acl, scope from (
+		select 'd' as kind, pg_catalog.array_agg(oid) as ids, 0 as sub, datdba as owner, datacl as acl, datname = pg_catalog.current_database() as scope
+		from pg_catalog.pg_database where datname = pg_catalog.current_database() or datacl is not null group by 4, 5, 6
+		union all
+		select 'n', pg_catalog.array_agg(oid), 0, nspowner, nspacl, scope from ns where scope or nspacl is not null group by 4, 5, 6
+		union all
+		select case when relkind = 'S' then 's' else 't' end, pg_catalog.array_agg(oid), 0, relowner, relacl, scope
+		from (select c.oid, c.relkind, c.relowner, c.relacl, n.scope and c.oid not in (select objid from extension where classid = 'pg_catalog.pg_class'::pg_catalog.regclass) as scope
+			from pg_catalog.pg_class c join ns n on n.oid = c.relnamespace
+			where c.relkind in ('r', 'p', 'v', 'm', 'f', 'S') and (n.scope or c.relacl is not null)) c
+		group by 1, 4, 5, 6
+		union all
+		select 'f', pg_catalog.array_agg(oid), 0, proowner, proacl, scope
+		from (select p.oid, p.proowner, p.proacl, n.scope and p.oid not in (select objid from extension where classid = 'pg_catalog.pg_proc'::pg_catalog.regclass) as scope
+			from pg_catalog.pg_proc p join ns n on n.oid = p.pronamespace where n.scope or p.proacl is not null) p
+		group by 4, 5, 6
+		union all
+		select 'c', array[a.attrelid], a.attnum, c.relowner, a.attacl, false
+		from named d join pg_catalog.pg_attribute a on a.attrelid = d.objid and a.attnum = d.objsubid join pg_catalog.pg_class c on c.oid = a.attrelid
+		where d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass and a.attacl is not null and not a.attisdropped
+		union all
+		select 'T', array[t.oid], 0, typowner, typacl, false from named d join pg_catalog.pg_type t on t.oid = d.objid where d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass
+		union all
+		select 'l', array[l.oid], 0, lanowner, lanacl, false from named d join pg_catalog.pg_language l on l.oid = d.objid where d.classid = 'pg_catalog.pg_language'::pg_catalog.regclass
+		union all
+		select 'L', array[l.oid], 0, lomowner, lomacl, false from named d join pg_catalog.pg_largeobject_metadata l on l.oid = d.objid where d.classid = 'pg_catalog.pg_largeobject'::pg_catalog.regclass
+		union all
+		select 'F', array[f.oid], 0, fdwowner, fdwacl, false from named d join pg_catalog.pg_foreign_data_wrapper f on f.oid = d.objid where d.classid = 'pg_catalog.pg_foreign_data_wrapper'::pg_catalog.regclass
+		union all
+		select 'S', array[f.oid], 0, srvowner, srvacl, false from named d join pg_catalog.pg_foreign_server f on f.oid = d.objid where d.classid = 'pg_catalog.pg_foreign_server'::pg_catalog.regclass
+		union all
+		select 'b', array[b.oid], 0, spcowner, spcacl, false from named d join pg_catalog.pg_tablespace b on b.oid = d.objid where d.classid = 'pg_catalog.pg_tablespace'::pg_catalog.regclass
+		{parameters}
+	) a
 ), have as materialized (
-	select o.kind, o.id, o.sub, o.ident, o.detail, o.owner, o.scope, r.name, r.access, a.privilege_type as priv, a.is_grantable
-	from obj o, pg_catalog.aclexplode(o.acl) a join roles r on r.oid = a.grantee
-	where o.acl is not null and o.owner <> a.grantee
+	select o.g, o.kind, o.scope, r.name, r.access, a.privilege_type as priv, a.is_grantable
+	from alike o, pg_catalog.aclexplode(o.acl) a join roles r on r.oid = a.grantee
+	where o.owner <> a.grantee
 ), maker as materialized (
 	-- Whose future objects the groups have rights on.
-	select r.oid, r.rolname as name from pg_catalog.pg_roles r
+	select r.oid, r.rolname as name
+	from (
+		select owner as oid from alike where scope
+		union
+		select a.grantee from alike o, pg_catalog.aclexplode(o.acl) a where o.kind = 'n' and o.scope and a.privilege_type = 'CREATE'
+	) m join pg_catalog.pg_roles r on r.oid = m.oid
 	where r.rolname !~ '^pg_' and pg_catalog.pg_has_role(r.oid, 'USAGE')
 		and coalesce(pg_catalog.shobj_description(r.oid, 'pg_authid'), '') !~ '^patchbay '
-		and r.oid in (
-			select owner from obj where scope
-			union
-			select a.grantee from obj o, pg_catalog.aclexplode(o.acl) a where o.kind = 'n' and o.scope and o.acl is not null and a.privilege_type = 'CREATE')
 	union all
 	select oid, name from roles where access = 'owner'
 ), defaults as materialized (
@@ -153,29 +168,47 @@ with roles as materialized (
 		left join pg_catalog.pg_namespace n on n.oid = d.defaclnamespace,
 		pg_catalog.aclexplode(d.defaclacl) a join roles r on r.oid = a.grantee
 	where a.grantee <> d.defaclrole
+), differ as materialized (
+	select true as missing, o.g, r.name, w.priv, false as grantable
+	from roles r join want w on w.access = r.access join alike o on o.kind = w.kind and o.scope
+	where o.owner is distinct from r.oid and not exists (select from have h where h.name = r.name and h.g = o.g and h.priv = w.priv)
+	union all
+	select false, h.g, h.name, h.priv, h.wanted
+	from (select *, scope and exists (select from want w where w.access = have.access and w.kind = have.kind and w.priv = have.priv) as wanted from have) h
+	where not h.wanted or h.is_grantable
 )
-select true, r.name, o.kind, o.ident, w.priv, '', false
-from roles r join want w on w.access = r.access join obj o on o.kind = w.kind and o.scope
-where o.owner is distinct from r.oid
-	and not exists (select from have h where h.name = r.name and h.kind = o.kind and h.id = o.id and h.priv = w.priv)
+select d.missing, d.name, o.kind, case o.kind
+		when 'd' then (select pg_catalog.quote_ident(datname) from pg_catalog.pg_database where oid = i.id)
+		when 'n' then (select pg_catalog.quote_ident(nspname) from pg_catalog.pg_namespace where oid = i.id)
+		when 'f' then i.id::pg_catalog.regprocedure::text
+		when 'T' then i.id::pg_catalog.regtype::text
+		when 'l' then (select pg_catalog.quote_ident(lanname) from pg_catalog.pg_language where oid = i.id)
+		when 'L' then i.id::text
+		when 'F' then (select pg_catalog.quote_ident(fdwname) from pg_catalog.pg_foreign_data_wrapper where oid = i.id)
+		when 'S' then (select pg_catalog.quote_ident(srvname) from pg_catalog.pg_foreign_server where oid = i.id)
+		when 'b' then (select pg_catalog.quote_ident(spcname) from pg_catalog.pg_tablespace where oid = i.id)
+		{parameter}
+		else (select pg_catalog.format('%I.%I', n.nspname, c.relname) from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.oid = i.id)
+	end, d.priv,
+	case when o.kind = 'c' then (select pg_catalog.quote_ident(attname) from pg_catalog.pg_attribute where attrelid = i.id and attnum = o.sub) else '' end, d.grantable
+from differ d join alike o on o.g = d.g, unnest(o.ids) i(id)
 union all
 select true, r.name, 'd' || w.kind, pg_catalog.quote_ident(m.name), w.priv, '', false
 from roles r join want w on w.access = r.access and w.kind <> 'd' cross join maker m
 where m.name <> r.name
 	and not exists (select from defaults h where h.name = r.name and h.kind = 'd' || w.kind and h.owner = m.name and h.schema = '' and h.priv = w.priv)
 union all
-select false, h.name, h.kind, h.ident, h.priv, h.detail, h.wanted
-from (select *, scope and exists (select from want w where w.access = have.access and w.kind = have.kind and w.priv = have.priv) as wanted from have) h
-where not h.wanted or h.is_grantable
-union all
 select false, h.name, h.kind, pg_catalog.quote_ident(h.owner), h.priv, case when h.schema = '' then '' else pg_catalog.quote_ident(h.schema) end, h.wanted
 from (select *, schema = '' and exists (select from want w where w.access = defaults.access and 'd' || w.kind = defaults.kind and w.priv = defaults.priv) as wanted from defaults) h
 where not h.wanted or h.is_grantable
 order by 1, 2, 3, 4, 5`
 
-// parameterObjects are there since version 15.
-const parameterObjects = `union all
-	select 'P', oid, 0, pg_catalog.quote_ident(parname), '', 10, paracl, false from pg_catalog.pg_parameter_acl where paracl is not null`
+// Parameters have access lists since version 15.
+const (
+	parameterObjects = `union all
+		select 'P', array[p.oid], 0, 10, paracl, false from named d join pg_catalog.pg_parameter_acl p on p.oid = d.objid where d.classid = 'pg_catalog.pg_parameter_acl'::pg_catalog.regclass`
+	parameterName = `when 'P' then (select pg_catalog.quote_ident(parname) from pg_catalog.pg_parameter_acl where oid = i.id)`
+)
 
 const roleQuery = `
 select r.rolname, r.oid,
@@ -226,17 +259,20 @@ select pg_catalog.current_database(), r.rolsuper, r.rolname,
 	array(select pg_catalog.format('%s in database %s', gid, database) from pg_catalog.pg_prepared_xacts where owner = $1 order by 1)
 from pg_catalog.pg_roles r where r.rolname = current_user`
 
-// queries read everything about the login and the groups of a database of
-// that name, which is the session's own unless it is gone. Groups of the
-// accesses in needed are treated as if they were there.
-func (c *catalogue) queries(login, database string, version int, needed []patchbay.Access) *pgx.Batch {
-	*c = catalogue{version: version, roles: map[string]*role{}, roleConfig: map[string]string{}}
-	names := []string{login}
-	asked := []string{""}
+// ours are the login and the groups of a database, with the access of each.
+func ours(login, database string) (names, asked []string) {
+	names, asked = []string{login}, []string{""}
 	for _, a := range accesses {
-		names = append(names, groupName(a, database))
-		asked = append(asked, string(a))
+		names, asked = append(names, groupName(a, database)), append(asked, string(a))
 	}
+	return names, asked
+}
+
+// roleQueries read about the login and the groups of a database of that name,
+// which is the session's own unless it is gone, all but what their rights are.
+func (c *catalogue) roleQueries(login, database string, version int) *pgx.Batch {
+	*c = catalogue{version: version, roles: map[string]*role{}, roleConfig: map[string]string{}}
+	names, _ := ours(login, database)
 	b := &pgx.Batch{}
 	b.Queue(serverQuery, login).QueryRow(func(row pgx.Row) error {
 		return row.Scan(&c.database, &c.super, &c.admin, &c.sessions, &c.prepared)
@@ -250,12 +286,8 @@ func (c *catalogue) queries(login, database string, version int, needed []patchb
 		})
 	})
 	options := "true, true, ''"
-	parameters := ""
 	if version >= 16 {
 		options = "a.inherit_option, a.set_option, coalesce(b.rolname, '')"
-	}
-	if version >= 15 {
-		parameters = parameterObjects
 	}
 	b.Queue(fmt.Sprintf(memberQuery, options), names).Query(func(rows pgx.Rows) error {
 		return each(rows, func() error {
@@ -281,6 +313,18 @@ func (c *catalogue) queries(login, database string, version int, needed []patchb
 			return err
 		})
 	})
+	return b
+}
+
+// queries read the same, and in what the rights differ from those that there
+// should be. Groups of the accesses in needed are treated as if they were there.
+func (c *catalogue) queries(login, database string, version int, needed []patchbay.Access) *pgx.Batch {
+	b := c.roleQueries(login, database, version)
+	names, asked := ours(login, database)
+	parameters := strings.NewReplacer("{parameters}", "", "{parameter}", "")
+	if version >= 15 {
+		parameters = strings.NewReplacer("{parameters}", parameterObjects, "{parameter}", parameterName)
+	}
 	var wantAccess, wantKind, wantRight, neededNames []string
 	for _, w := range wantedRights(version) {
 		wantAccess, wantKind, wantRight = append(wantAccess, string(w.access)), append(wantKind, w.kind), append(wantRight, w.name)
@@ -288,7 +332,7 @@ func (c *catalogue) queries(login, database string, version int, needed []patchb
 	for _, a := range needed {
 		neededNames = append(neededNames, string(a))
 	}
-	b.Queue(strings.Replace(objectQuery, "{parameters}", parameters, 1), names, asked, neededNames, wantAccess, wantKind, wantRight).Query(func(rows pgx.Rows) error {
+	b.Queue(parameters.Replace(objectQuery), names, asked, neededNames, wantAccess, wantKind, wantRight).Query(func(rows pgx.Rows) error {
 		return each(rows, func() error {
 			var d difference
 			err := rows.Scan(&d.missing, &d.role, &d.kind, &d.object, &d.right, &d.detail, &d.grantable)

@@ -33,6 +33,16 @@ func (t *target) RemoveLogin(ctx context.Context, r driver.LoginRequest) error {
 	return patchbay.Errorf(patchbay.Conflict, "somebody keeps giving %s rights in other databases", r.Name).AsTransient()
 }
 
+// lookAtRoles is look without their rights, which a removal does not ask for:
+// whatever they are, they go.
+func (s *session) lookAtRoles(ctx context.Context, login, database string) (*catalogue, error) {
+	c := &catalogue{}
+	if err := s.begin(ctx, true, c.roleQueries(login, database, s.version())); err != nil {
+		return nil, err
+	}
+	return c, c.checkGroups(database)
+}
+
 // errElsewhere says that a role has got something in another database since
 // it was looked for.
 var errElsewhere = errors.New("has something in another database")
@@ -41,7 +51,7 @@ func (t *target) remove(ctx context.Context, home string, r driver.LoginRequest)
 	var p *role
 	var others map[string][]string
 	err := t.change(ctx, home, func(s *session) (string, error) {
-		c, err := s.look(ctx, r.Name, r.Sub, nil)
+		c, err := s.lookAtRoles(ctx, r.Name, r.Sub)
 		if err != nil {
 			return "", err
 		}
@@ -97,7 +107,7 @@ func (t *target) remove(ctx context.Context, home string, r driver.LoginRequest)
 // drop hands over what the login owns and drops it, and with the last
 // login of a group the group.
 func (s *session) drop(ctx context.Context, r driver.LoginRequest) (string, error) {
-	c, err := s.look(ctx, r.Name, r.Sub, nil)
+	c, err := s.lookAtRoles(ctx, r.Name, r.Sub)
 	if err != nil {
 		return "", err
 	}
@@ -128,8 +138,9 @@ func (s *session) drop(ctx context.Context, r driver.LoginRequest) (string, erro
 	if err := s.exec(ctx, b.String()); err != nil {
 		return "", err
 	}
-	if c, err = s.again(ctx, r, nil); err != nil {
-		return "", err
+	c = &catalogue{}
+	if err := s.conn.SendBatch(ctx, c.roleQueries(r.Name, r.Sub, s.version())).Close(); err != nil {
+		return "", s.t.adminError(ctx, "", err)
 	}
 	return s.dropGroups(ctx, c, r)
 }
@@ -208,7 +219,7 @@ func (s *session) dropGroups(ctx context.Context, c *catalogue, r driver.LoginRe
 // has nothing.
 func (t *target) strip(ctx context.Context, database, name string) error {
 	err := t.change(ctx, database, func(s *session) (string, error) {
-		c, err := s.look(ctx, name, database, nil)
+		c, err := s.lookAtRoles(ctx, name, database)
 		if err != nil || c.roles[name] == nil {
 			return "", err
 		}
