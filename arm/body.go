@@ -270,7 +270,11 @@ func since(v Version, values ...string) []choice {
 // and not done.
 func (o *object) oneOf(from Version, name string, dst *string, choices []choice) bool {
 	var s string
-	if !o.str(from, name, &s) || s == "" {
+	if !o.str(from, name, &s) {
+		return false
+	}
+	if s == "" { // azurerm's word for what its user took out
+		*dst = ""
 		return false
 	}
 	var known []string

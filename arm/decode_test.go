@@ -172,7 +172,7 @@ func TestWhatClientsSendBackIsTaken(t *testing.T) {
 }
 
 func TestPatchMergesMemberByMember(t *testing.T) {
-	before, err := DecodePut(V20261101, spell(`,"authInfo":{"authType":"secret","name":"u"},"clientType":"go","scope":"ns",`+
+	before, err := DecodePut(V20261101, spell(`,"authInfo":{"authType":"secret","name":"u"},"clientType":"go","scope":"ns","vNetSolution":{"type":"privateLink"},`+
 		`"configurationInfo":{"customizedKeys":{"A":"B"},"additionalConfigurations":{"C":"D"}},`+
 		`"publicNetworkSolution":{"firewallRules":{"ipRanges":["10.0.0.1"],"callerClientIP":"true"}},"patchbay":{"access":"reader","options":{"schema":"x"}}`))
 	if err != nil {
@@ -208,6 +208,7 @@ func TestPatchMergesMemberByMember(t *testing.T) {
 			n.FirewallRules = &f
 			s.PublicNetwork = &n
 		}},
+		{"azurerm's word for nothing", `{"properties":{"vNetSolution":{"type":""}}}`, func(s *patchbay.Spec) { s.VNet = nil }},
 		{"our own", `{"properties":{"patchbay":{"access":"OWNER"}}}`, func(s *patchbay.Spec) { s.Access = patchbay.Owner }},
 	} {
 		t.Run(c.name, func(t *testing.T) {

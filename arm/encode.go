@@ -3,6 +3,7 @@ package arm
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,6 +43,15 @@ func (m *members) secret(since Version, name string, s patchbay.Secret) {
 	if m.request && !s.IsZero() {
 		m.add(since, name, disclosed{s})
 	}
+}
+
+// orNull is null for an object in which nothing is said: all that a newer version
+// has of it, an older one has no words for.
+func (m *members) orNull() any {
+	if !slices.ContainsFunc(m.list, func(f member) bool { return f.value != nil }) {
+		return nil
+	}
+	return m
 }
 
 // object is an empty one for the same reader.
@@ -309,16 +319,15 @@ func auth(of *members, a *patchbay.Auth) any {
 	return m
 }
 
-// writeSecretInfo answers where the secret is, never what it is. A connection
-// whose secret Patchbay makes or fetches answers as the live service does:
-// rawValue without a value.
+// writeSecretInfo answers where the secret is, never what it is. Where nothing
+// was said of it, because Patchbay makes or fetches it, there is nothing to
+// answer: the live service has rawValue without a value then, and its clients
+// take both.
 func writeSecretInfo(of *members, a *patchbay.Auth) {
 	s := a.SecretInfo
 	if s == nil {
-		if of.request {
-			return
-		}
-		s = &patchbay.SecretInfo{}
+		of.add(V20220501, "secretInfo", nil)
+		return
 	}
 	m := of.object()
 	switch s.Type {
@@ -343,19 +352,21 @@ func vnet(of *members, n *patchbay.VNetSolution) any {
 	m := of.object()
 	m.add(V20220501, "type", orNull(n.Type))
 	m.add(V20221101Preview, "deleteOrUpdateBehavior", orNull(n.OnChange))
-	return m
+	return m.orNull()
 }
 
-// secretStore and configuration are objects full of nulls when nothing was
-// said, as the live service answers the {} that az always sends.
+// secretStore is null when nothing was said, also where the live service answers
+// an object full of nulls to the {} that az always sends: azurerm takes such an
+// object for a secret store, wants to remove it with every plan, and crashes when
+// it does.
 func secretStore(of *members, s *patchbay.SecretStore) any {
 	if s == nil {
-		s = &patchbay.SecretStore{}
+		return nil
 	}
 	m := of.object()
 	m.add(V20220501, "keyVaultId", orNull(s.KeyVaultID))
 	m.add(V20221101Preview, "keyVaultSecretName", orNull(s.KeyVaultSecretName))
-	return m
+	return m.orNull()
 }
 
 func publicNetwork(of *members, n *patchbay.PublicNetworkSolution) any {
@@ -371,15 +382,15 @@ func publicNetwork(of *members, n *patchbay.PublicNetworkSolution) any {
 		r.add(V20221101Preview, "ipRanges", orNullList(f.IPRanges))
 		r.add(V20221101Preview, "azureServices", orNull(f.AzureServices))
 		r.add(V20221101Preview, "callerClientIP", orNull(f.CallerClientIP))
-		rules = r
+		rules = r.orNull()
 	}
 	m.add(V20221101Preview, "firewallRules", rules)
-	return m
+	return m.orNull()
 }
 
 func configuration(of *members, c *patchbay.ConfigurationInfo) any {
 	if c == nil {
-		c = &patchbay.ConfigurationInfo{}
+		return nil
 	}
 	m := of.object()
 	m.add(V20221101Preview, "action", orNull(c.Action))
@@ -395,7 +406,7 @@ func configuration(of *members, c *patchbay.ConfigurationInfo) any {
 	}
 	m.add(V20230401Preview, "configurationStore", store)
 	m.add(V20221101Preview, "daprProperties", dapr(of, c.Dapr))
-	return m
+	return m.orNull()
 }
 
 func dapr(of *members, p *patchbay.DaprProperties) any {
@@ -424,7 +435,7 @@ func dapr(of *members, p *patchbay.DaprProperties) any {
 	m.add(V20221101Preview, "scopes", orNullList(p.Scopes))
 	m.add(V20230401Preview, "runtimeVersion", nil)
 	m.add(V20230401Preview, "bindingComponentDirection", nil)
-	return m
+	return m.orNull()
 }
 
 func own(c patchbay.Connection) any {

@@ -203,9 +203,7 @@ func TestAnAnswerIsTheSpecWithoutItsSecrets(t *testing.T) {
 		if s.Auth != nil {
 			a := *s.Auth
 			a.Secret, a.Certificate = patchbay.Secret{}, patchbay.Secret{}
-			if a.SecretInfo == nil && a.Type == patchbay.AuthSecret {
-				a.SecretInfo = &patchbay.SecretInfo{Type: patchbay.RawValue}
-			} else if a.SecretInfo != nil {
+			if a.SecretInfo != nil {
 				info := *a.SecretInfo
 				info.Value = patchbay.Secret{}
 				a.SecretInfo = &info

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -138,7 +139,7 @@ func connectionRows(found []client.ConnectionView) rows {
 		if p.Target.ID != "" {
 			target = targetShort(p.Target.ID)
 		}
-		r.add(v.Name, v.Source().Name(), target, string(p.Client), auth, access, string(p.State))
+		r.add(v.Name, v.Source().Name(), target, cmp.Or(string(p.Client), "none"), auth, access, string(p.State))
 	}
 	return r
 }

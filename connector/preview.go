@@ -45,7 +45,6 @@ func (s *Service) preview(ctx context.Context, r PutRequest, mayAsk func() bool)
 		}
 		p.kind = kind
 	}
-	spec.Client = cmp.Or(spec.Client, "none")
 	d := &draft{in: b.in, given: b.given, parties: p, asks: mayAsk() && p.target.ID != "", preview: true, note: pv.note}
 	if d.asks {
 		if err := r.Caller.tell(ctx, asks(p, r.ID, spec.Target)); err != nil {

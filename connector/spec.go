@@ -119,9 +119,6 @@ func (s *Service) checkSpec(p parties, spec *patchbay.Spec) error {
 	if spec.Naming == "" {
 		spec.Naming = settings.DefaultNaming(p.kind)
 	}
-	if spec.Client == "" {
-		spec.Client = "none"
-	}
 	for _, check := range []func(parties, *patchbay.Spec) error{checkAccess, checkAuth, checkConfiguration} {
 		if err := check(p, spec); err != nil {
 			return err

@@ -407,7 +407,7 @@ func (v *checking) holds(p agreed, have map[string]patchbay.Secret) (values sett
 	case v.asWritten(have):
 		v.add(group, name, patchbay.Failure, patchbay.SettingChanged,
 			fmt.Sprintf("the target moved since the settings were written: its %s is another now", where),
-			fmt.Sprintf("patchbay connection update %s %s --client-type %s", v.word(), onCommandLine(v.c), v.c.Spec.Client))
+			fmt.Sprintf("patchbay connection update %s %s --client-type %s", v.word(), onCommandLine(v.c), cmp.Or(v.c.Spec.Client, "none")))
 	default:
 		v.add(group, name, patchbay.NotChecked, "", "the source points elsewhere: its "+where+" is not the target's, so what it holds was not sent there", v.fix())
 	}

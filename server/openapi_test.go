@@ -18,6 +18,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 
 	"patchbay.dev/patchbay/arm"
+	"patchbay.dev/patchbay/internal/wiretest"
 )
 
 // contractDir finds the OpenAPI documents of Microsoft.ServiceLinker, which are
@@ -348,10 +349,13 @@ func (e *example) resource() string {
 	return ""
 }
 
+// prepared are the properties of what an operation is about.
+const prepared = `{"targetService":{"type":"AzureResource","id":"` + testPG + `/databases/app"},"authInfo":{"authType":"secret"}}`
+
 // prepare makes what the operation is about, unless it is what makes it.
 func (e *example) prepare(t *testing.T, b *bench) {
 	t.Helper()
-	body := `{"targetService":{"type":"AzureResource","id":"` + testPG + `/databases/app"},"authInfo":{"authType":"secret"}}`
+	body := prepared
 	at := e.resource()
 	switch {
 	case strings.Contains(e.op.OperationID, "Create") || strings.HasSuffix(e.op.OperationID, "Operations_List"):
@@ -391,8 +395,11 @@ func (e *example) replay(t *testing.T) {
 	if waits != (long && !e.fast) {
 		t.Errorf("answered %d with the operation %q", w.Code, w.Header().Get("Azure-AsyncOperation"))
 	}
-	if long {
+	switch {
+	case long:
 		e.finish(t, b, w)
+	case e.method == http.MethodPut || e.method == http.MethodPatch:
+		e.said(t, w.Body.Bytes())
 	}
 	e.refuse(t, b)
 }
@@ -424,6 +431,7 @@ func (e *example) finish(t *testing.T, b *bench, w *httptest.ResponseRecorder) {
 		if !strings.Contains(w.Body.String(), `"provisioningState":"Succeeded"`) {
 			t.Errorf("after the operation GET answers %s", w.Body)
 		}
+		e.said(t, w.Body.Bytes())
 	case http.MethodDelete:
 		w = b.send("GET", e.fill(e.resource()), "")
 		if w.Code != http.StatusNotFound {
@@ -449,6 +457,54 @@ func (e *example) finish(t *testing.T, b *bench, w *httptest.ResponseRecorder) {
 		body, _ := json.Marshal(result)
 		e.check(t, e.op, http.StatusOK, body)
 	}
+}
+
+// said holds an answer against the request that it is of: what was not said is
+// null there, or absent.
+func (e *example) said(t *testing.T, answer []byte) {
+	t.Helper()
+	var got, asked struct{ Properties map[string]any }
+	if err := json.Unmarshal(answer, &got); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(e.parameters["parameters"], &asked); err != nil {
+		t.Fatal(err)
+	}
+	if e.method == http.MethodPatch {
+		asked.Properties = merged(e.prepared(t), asked.Properties)
+	}
+	for _, answers := range []string{"provisioningState", "prerequisiteResults", "operationPreviews"} {
+		delete(got.Properties, answers)
+	}
+	if unsaid := wiretest.Unsaid(got.Properties, asked.Properties); len(unsaid) > 0 {
+		t.Errorf("%v was not said in %s, and is in %s", unsaid, e.parameters["parameters"], answer)
+	}
+}
+
+func (e *example) prepared(t *testing.T) map[string]any {
+	t.Helper()
+	var properties map[string]any
+	if err := json.Unmarshal([]byte(prepared), &properties); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(e.path, "/dryruns/") {
+		return map[string]any{"parameters": properties}
+	}
+	return properties
+}
+
+// merged lays a PATCH over what is there.
+func merged(there, patch map[string]any) map[string]any {
+	for name, value := range patch {
+		was, ok := there[name].(map[string]any)
+		if now, both := value.(map[string]any); ok && both && name == "parameters" {
+			value = merged(was, now)
+		}
+		if value != nil {
+			there[name] = value
+		}
+	}
+	return there
 }
 
 // refuse sends bodies that are wrong: what goes wrong is as documented too.
