@@ -64,6 +64,7 @@ type dependency struct {
 	database string // another one than this; "" for this one and for shared objects
 	owns     bool   // it owns the thing; else it has a right on it
 	what     string
+	shut     string // why nobody can sign in to that other database (a key of shuts), or not we
 	// reserved names it in ALTER … OWNER when only a superuser may own it.
 	reserved string
 }
@@ -240,7 +241,9 @@ select r.rolname, case when d.dbid in (0, this.oid) then '' else db.datname end,
 	case when d.dbid <> this.oid then ''
 		when d.classid = 'pg_catalog.pg_foreign_data_wrapper'::pg_catalog.regclass then 'foreign data wrapper ' || (select pg_catalog.quote_ident(fdwname) from pg_catalog.pg_foreign_data_wrapper where oid = d.objid)
 		when d.classid = 'pg_catalog.pg_event_trigger'::pg_catalog.regclass then 'event trigger ' || (select pg_catalog.quote_ident(evtname) from pg_catalog.pg_event_trigger where oid = d.objid)
-		else '' end
+		else '' end,
+	case when d.dbid in (0, this.oid) then '' when db.datconnlimit = -2 then 'invalid' when not db.datallowconn then 'closed'
+		when db.datconnlimit = 0 and not (select me.rolsuper from pg_catalog.pg_roles me where me.rolname = current_user) then 'limited' else '' end
 from pg_catalog.pg_shdepend d join pg_catalog.pg_roles r on r.oid = d.refobjid
 	join pg_catalog.pg_database this on this.datname = pg_catalog.current_database()
 	left join pg_catalog.pg_database db on db.oid = d.dbid
@@ -250,7 +253,7 @@ where d.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass and r.rolname =
 	and (d.dbid = 0 or db.oid is not null)
 	and not (d.dbid = this.oid and d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass and exists (
 		select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.oid = d.objid and n.nspname ~ '^pg_(toast_)?temp_'))
-group by 1, 2, 3, 4, 5
+group by 1, 2, 3, 4, 5, 6
 order by 1, 2, 3, 4`
 
 const serverQuery = `
@@ -308,7 +311,7 @@ func (c *catalogue) roleQueries(login, database string, version int) *pgx.Batch 
 	b.Queue(dependQuery, names).Query(func(rows pgx.Rows) error {
 		return each(rows, func() error {
 			var d dependency
-			err := rows.Scan(&d.role, &d.database, &d.owns, &d.what, &d.reserved)
+			err := rows.Scan(&d.role, &d.database, &d.owns, &d.what, &d.reserved, &d.shut)
 			c.depends = append(c.depends, d)
 			return err
 		})

@@ -27,6 +27,13 @@ select r.rolsuper, r.rolcreaterole, pg_catalog.pg_is_in_recovery(),
 		where a.grantee = 0 and a.privilege_type = 'CREATE' and n.nspname !~ '^pg_' order by 1)
 from pg_catalog.pg_roles r where r.rolname = current_user`
 
+// copyQuery lists the databases that nobody can sign in to and where a group
+// role of another one has rights: copies of it.
+const copyQuery = `
+select db.datname from pg_catalog.pg_shdepend d join pg_catalog.pg_roles r on r.oid = d.refobjid join pg_catalog.pg_database db on db.oid = d.dbid
+where d.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass and r.rolname = any($1) and db.datname <> $2 and not db.datallowconn
+group by 1 order by 1`
+
 func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, error) {
 	c, release, err := t.acquire(ctx, sub)
 	if err != nil {
@@ -42,7 +49,7 @@ func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, er
 		},
 	}
 	var super, createRole, standby bool
-	var creatable, open []string
+	var creatable, open, copies []string
 	b := &pgx.Batch{}
 	b.Queue(adminQuery).QueryRow(func(row pgx.Row) error { return row.Scan(&super, &createRole, &standby, &creatable) })
 	b.Queue(databaseQuery).Query(func(rows pgx.Rows) error {
@@ -57,6 +64,20 @@ func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, er
 			return err
 		})
 	})
+	if sub != "" {
+		groups := []string{}
+		for _, a := range accesses {
+			groups = append(groups, groupName(a, sub))
+		}
+		b.Queue(copyQuery, groups, sub).Query(func(rows pgx.Rows) error {
+			return each(rows, func() error {
+				var name string
+				err := rows.Scan(&name)
+				copies = append(copies, name)
+				return err
+			})
+		})
+	}
 	if err := t.adminError(ctx, "inspect", c.SendBatch(ctx, b).Close()); err != nil {
 		return driver.TargetInfo{}, err
 	}
@@ -85,6 +106,9 @@ func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, er
 		return info, nil
 	}
 	info.Values["database"] = sub
+	for _, name := range copies {
+		warn("the database %s, which takes no connections, has rights of the logins of %s, as a copy has: they count as soon as it takes some; take them away then, with patchbay connection validate --fix, or drop it", driver.Quoted(name), driver.Quoted(sub))
+	}
 	if len(creatable) > 0 {
 		names := driver.Quoted(strings.Join(creatable, ", "))
 		warn("every login may create objects in schema %s: REVOKE CREATE ON SCHEMA %s FROM PUBLIC", names, names)

@@ -102,11 +102,12 @@ func (c *catalogue) owned(r driver.LoginRequest) (*role, error) {
 	return p, nil
 }
 
-// elsewhere are the other databases in which the role has something, each once.
-func (c *catalogue) elsewhere(name string) []string {
+// elsewhere are the other databases in which the role has something, each once,
+// but for those that it was found not to be cleared in.
+func (c *catalogue) elsewhere(name string, left leftAlone) []string {
 	var all []string
 	for _, d := range c.depends {
-		if d.role == name && d.database != "" && !slices.Contains(all, d.database) {
+		if d.role == name && d.database != "" && !left.has(d) && !slices.Contains(all, d.database) {
 			all = append(all, d.database)
 		}
 	}
@@ -132,10 +133,11 @@ func (t *target) EnsureLogin(ctx context.Context, r driver.LoginRequest) error {
 	}
 	// What it has in other databases is taken away first: that needs sessions
 	// there, and may touch rights on shared objects.
+	left := leftAlone{}
 	for range 3 {
 		var others map[string][]string
 		err := t.change(ctx, r.Sub, func(s *session) (string, error) {
-			statements, o, err := s.ensure(ctx, r, secret)
+			statements, o, err := s.ensure(ctx, r, secret, left)
 			others = o
 			return statements, err
 		})
@@ -147,7 +149,7 @@ func (t *target) EnsureLogin(ctx context.Context, r driver.LoginRequest) error {
 		}
 		for role, databases := range others {
 			for _, database := range databases {
-				if err := t.strip(ctx, database, role); err != nil {
+				if err := t.strip(ctx, database, role, left); err != nil {
 					return redacted(err, password, secret)
 				}
 			}
@@ -172,7 +174,7 @@ func redacted(err error, secrets ...patchbay.Secret) error {
 // ensure decides what makes the login whole, and does all but the
 // committing. others are databases where a role of ours must lose something
 // first.
-func (s *session) ensure(ctx context.Context, r driver.LoginRequest, secret patchbay.Secret) (statements string, others map[string][]string, err error) {
+func (s *session) ensure(ctx context.Context, r driver.LoginRequest, secret patchbay.Secret, left leftAlone) (statements string, others map[string][]string, err error) {
 	needed := []patchbay.Access{r.Access}
 	c, err := s.look(ctx, r.Name, r.Sub, needed)
 	if err != nil {
@@ -195,7 +197,7 @@ func (s *session) ensure(ctx context.Context, r driver.LoginRequest, secret patc
 	}
 	for _, name := range names {
 		// What the owner role owns elsewhere was given to it by somebody.
-		if o := c.elsewhere(name); len(o) > 0 && name != groupName(patchbay.Owner, r.Sub) {
+		if o := c.elsewhere(name, left); len(o) > 0 && name != groupName(patchbay.Owner, r.Sub) {
 			others[name] = o
 		}
 	}
@@ -424,6 +426,7 @@ func (c *catalogue) compare(r driver.LoginRequest, p *role, state *driver.LoginS
 			continue
 		}
 		switch {
+		case d.shut != "": // nothing that it could use; Inspect warns of it
 		case d.database != "" && d.owns:
 			excess("owns something in database %s", d.database)
 		case d.database != "":

@@ -112,7 +112,7 @@ func (t *target) acquire(ctx context.Context, database string) (c *pgxpool.Conn,
 		return nil, nil, err
 	}
 	if c, err = p.Acquire(ctx); err != nil {
-		return nil, nil, t.adminError(ctx, "sign in", err)
+		return nil, nil, notEntered{t.signInError(ctx, cmp.Or(database, t.settings.database), err)}
 	}
 	end := beginCall(ctx, c.Conn())
 	return c, func() { end(); c.Release() }, nil
@@ -160,6 +160,7 @@ func (t *target) change(ctx context.Context, database string, f func(*session) (
 type session struct {
 	t    *target
 	conn *pgx.Conn
+	kept error // why a group role that nobody needs is still there
 }
 
 // exec runs statements, separated by semicolons, in one round trip. Rows that
@@ -214,6 +215,14 @@ func (t *target) read(ctx context.Context, database string, queries func(*sessio
 	}
 	return nil
 }
+
+// notEntered is an error of signing in to a database: nothing has happened there.
+type notEntered struct{ error }
+
+func (e notEntered) Unwrap() error { return e.error }
+
+// noSession reports that the database could not be signed in to.
+func noSession(err error) bool { return errors.As(err, new(notEntered)) }
 
 // absent reports that the database is not there (any more).
 func absent(err error) bool { return errors.Is(err, &patchbay.Error{Code: patchbay.ChildMissing}) }

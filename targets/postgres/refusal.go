@@ -21,6 +21,7 @@ const (
 	insufficientPrivilege = "42501"
 	readOnlyTransaction   = "25006"
 	divisionByZero        = "22012"
+	notInState            = "55000" // at a sign-in: the database takes none
 	dependentObjects      = "2BP01"
 )
 
@@ -74,7 +75,10 @@ func (t *target) adminError(ctx context.Context, what string, err error) error {
 			WithFix("%s", hbaFix(pg, admin.Username, "register the server again with an admin credential that signs in"))
 	case invalidCatalogName:
 		e = patchbay.Errorf(patchbay.ChildMissing, "there is no such database on %s", t.settings.address())
-	case insufficientPrivilege, dependentObjects:
+	case dependentObjects:
+		e = patchbay.Errorf(patchbay.AdminRights, "%s does not drop a role that something depends on: %s", t.settings.address(), text).
+			WithFix("see what: select pg_describe_object(classid, objid, objsubid), dbid from pg_shdepend where refobjid = '{role}'::regrole; as a superuser, in the database with that oid: DROP OWNED BY {role}")
+	case insufficientPrivilege:
 		e = patchbay.Errorf(patchbay.AdminRights, "the administrator %q may not do what is needed on %s: %s", admin.Username, t.settings.address(), text).
 			WithFix("use a superuser, or a role with CREATEROLE that owns the database and is a member of the roles that own its objects")
 	case readOnlyTransaction:
@@ -82,6 +86,20 @@ func (t *target) adminError(ctx context.Context, what string, err error) error {
 			WithFix("register the primary, not a standby").AsTransient()
 	}
 	return e.WithSaid(pg.Message)
+}
+
+// signInError says why the administrator can't sign in to a database.
+func (t *target) signInError(ctx context.Context, database string, err error) error {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) || pg.Code != notInState {
+		return t.adminError(ctx, "sign in", err)
+	}
+	shut := shuts["closed"]
+	if strings.Contains(pg.Hint, "DROP DATABASE") {
+		shut = shuts["invalid"]
+	}
+	return patchbay.Errorf(patchbay.TargetUnreachable, "the database %s on %s %s", driver.Quoted(database), t.settings.address(), shut.why).
+		WithFix(shut.fix, ident(database)).WithSaid(pg.Message)
 }
 
 // refusal is for what no rule is about.
