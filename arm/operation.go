@@ -177,6 +177,7 @@ func validateResult(op patchbay.Operation) any {
 		checks[i] = check(c)
 	}
 	m := &members{}
+	m.add("", "Message", validateMessage(name, op.Result != nil && r.Available(), r))
 	m.add("", "linkerName", name)
 	m.add("", "isConnectionAvailable", op.Result != nil && r.Available())
 	m.add("", "reportStartTimeUtc", orNullTime(r.Started))
@@ -188,14 +189,51 @@ func validateResult(op patchbay.Operation) any {
 	return m
 }
 
-func check(c patchbay.Check) any {
+// The numbers that the live service has in the message of a result.
+var (
+	messageResults = map[patchbay.CheckResult]int{patchbay.Success: 0, patchbay.Failure: 1, patchbay.Warning: 2, patchbay.NotChecked: 2}
+	messageAuths   = map[patchbay.AuthType]int{
+		patchbay.AuthSystemIdentity: 0, patchbay.AuthUserIdentity: 1, patchbay.AuthSPSecret: 2, patchbay.AuthSPCertificate: 3,
+		patchbay.AuthSecret: 4, patchbay.AuthAccessKey: 5, patchbay.AuthUserAccount: 6, patchbay.AuthEasyAuth: 7,
+	}
+)
+
+// validateMessage repeats a report as a text of JSON, as the live service does:
+// its PowerShell module shows that alone.
+func validateMessage(name string, available bool, r *patchbay.Report) any {
+	checks := make([]any, len(r.Checks))
+	for i, c := range r.Checks {
+		m := &members{}
+		m.add("", "Name", c.Name)
+		m.add("", "Description", orNull(description(c)))
+		m.add("", "Result", messageResults[c.Result])
+		checks[i] = m
+	}
+	var auth any
+	if n, known := messageAuths[r.AuthType]; known {
+		auth = n
+	}
+	m := &members{}
+	m.add("", "ConnectionName", name)
+	m.add("", "IsConnectionAvailable", available)
+	m.add("", "ValidationDetail", checks)
+	m.add("", "ReportStartTimeUtc", orNullTime(r.Started))
+	m.add("", "ReportEndTimeUtc", orNullTime(r.Ended))
+	m.add("", "SourceId", orNull(string(r.Source)))
+	m.add("", "TargetId", orNull(r.Target))
+	m.add("", "AuthType", auth)
+	text, err := Marshal(m)
+	if err != nil {
+		return nil
+	}
+	return string(text)
+}
+
+// description is what a check found, and what to do about it.
+func description(c patchbay.Check) string {
 	text := c.Message
-	code := string(c.Code)
 	if c.Result == patchbay.NotChecked {
 		text = "Not checked: " + text
-		if code == "" {
-			code = "NotChecked"
-		}
 	}
 	if c.Fix != "" {
 		if text != "" {
@@ -203,9 +241,17 @@ func check(c patchbay.Check) any {
 		}
 		text += "Fix: " + c.Fix
 	}
+	return text
+}
+
+func check(c patchbay.Check) any {
+	code := string(c.Code)
+	if c.Result == patchbay.NotChecked && code == "" {
+		code = "NotChecked"
+	}
 	m := &members{}
 	m.add("", "name", c.Name)
-	m.add("", "description", orNull(text))
+	m.add("", "description", orNull(description(c)))
 	m.add("", "result", wireResults[c.Result])
 	var message any
 	if c.Result == patchbay.Failure {

@@ -111,6 +111,26 @@ func TestAnUncheckedItemIsNeverASuccess(t *testing.T) {
 			t.Errorf("%s is not in %s", want, text)
 		}
 	}
+	var status struct{ Properties struct{ Message string } }
+	var message struct {
+		ConnectionName        string
+		IsConnectionAvailable bool
+		ValidationDetail      []struct {
+			Name, Description string
+			Result            int
+		}
+		AuthType *int
+	}
+	if err := json.Unmarshal(text, &status); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal([]byte(status.Properties.Message), &message); err != nil {
+		t.Fatalf("the message is no JSON: %v: %q", err, status.Properties.Message)
+	}
+	if message.ConnectionName != "db" || !message.IsConnectionAvailable || len(message.ValidationDetail) != 1 || message.ValidationDetail[0].Name != "n" ||
+		message.ValidationDetail[0].Description != "Not checked: no right to look. Fix: do x" || message.ValidationDetail[0].Result != 2 || message.AuthType != nil {
+		t.Errorf("the message is %+v", message)
+	}
 	op.Result = nil
 	if text, err = Marshal(OperationStatus(op, StatusPath(op, "l"))); err != nil || !strings.Contains(string(text), `"isConnectionAvailable":false`) || !strings.Contains(string(text), `"validationDetail":[]`) {
 		t.Errorf("without a report nothing is available: %v %s", err, text)

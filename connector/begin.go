@@ -117,7 +117,7 @@ func (s *Service) want(ctx context.Context, r PutRequest, old patchbay.Connectio
 	if err := note(err); err != nil {
 		return begin{}, p, err
 	}
-	if err := note(givenWhole(p, spec, given)); err != nil {
+	if err := note(s.checkLogin(ctx, p, old, spec, given)); err != nil {
 		return begin{}, p, err
 	}
 	want := &in.Want
@@ -128,12 +128,40 @@ func (s *Service) want(ctx context.Context, r PutRequest, old patchbay.Connectio
 	return b, p, nil
 }
 
+// checkLogin says at once, and not in the operation, what can't be a login there:
+// a part of one, and one that a target which hands logins out has no form for.
+func (s *Service) checkLogin(ctx context.Context, p parties, old patchbay.Connection, spec patchbay.Spec, given map[string]string) error {
+	if err := givenWhole(p, old, spec, given); err != nil {
+		return err
+	}
+	kind := loginOf(p, spec, given)
+	if p.targets.Administers() || kind != loginGiven && kind != loginRegistered {
+		return nil
+	}
+	target, done, err := s.openParty(ctx, p)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if kind == loginGiven {
+		_, err = target.Given(p.sub, spec.Auth.Name, patchbay.NewSecret(given[givenValue]))
+	} else {
+		_, err = target.Registered(p.sub)
+	}
+	return err
+}
+
 // givenWhole refuses a part of a login.
-func givenWhole(p parties, spec patchbay.Spec, given map[string]string) error {
+func givenWhole(p parties, old patchbay.Connection, spec patchbay.Spec, given map[string]string) error {
 	if !authenticates(spec) {
 		return nil
 	}
 	switch a := spec.Auth; {
+	case a.Type == patchbay.AuthSecret && a.Name != "" && given[givenValue] == "" && old.Spec.Auth != nil && old.Spec.Auth.Name != "":
+		// Its caller may have said it: az's update of a Kafka connection leaves the
+		// secret out of the request.
+		return patchbay.Errorf(patchbay.InvalidArgument, "the request has another login name, %q, and no secret for it; there are clients that were told one and leave it out of an update", clip(a.Name, 80)).
+			WithFix("patchbay connection rotate %s --secret name=… secret=…; or delete the connection and make it anew", onCommandLine(old))
 	case a.Type == patchbay.AuthSecret && a.Name != "" && given[givenValue] == "" && !p.targets.Administers():
 		return patchbay.Errorf(patchbay.InvalidArgument, "a login name was given without its secret").
 			WithFix("give both (--secret name=… secret=…)")
@@ -235,6 +263,9 @@ func (s *Service) rotate(ctx context.Context, r RotateRequest) (Begun, error) {
 	want.Modified, want.ModifiedBy, want.ModifiedByType = s.now().UTC(), r.Caller.Name, r.Caller.Type
 	given, err := rotated(old, h, &want.Spec, r)
 	if err != nil {
+		return Begun{}, err
+	}
+	if err := s.checkLogin(ctx, p, old, want.Spec, given); err != nil {
 		return Begun{}, err
 	}
 	in := input{Connection: old, Sealed: old.Sealed, Want: want, Rotate: true, RevokeNow: r.RevokeNow}

@@ -171,8 +171,9 @@ func (s *Service) initTenants(ctx context.Context, subs []patchbay.Subscription)
 	return nil
 }
 
-// DefaultLocation is where things are when nobody said.
-const DefaultLocation = "local"
+// DefaultLocation is where things are when nobody said. It is not "local": a local
+// connection is one that has no source, wherever it is.
+const DefaultLocation = "onpremises"
 
 const uidAlphabet = "abcdefghijklmnopqrstuvwxyz234567"
 

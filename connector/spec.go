@@ -206,10 +206,17 @@ func checkAuth(p parties, spec *patchbay.Spec) error {
 	if a.SecretInfo != nil && a.SecretInfo.Type != "" && a.SecretInfo.Type != patchbay.RawValue {
 		return patchbay.Errorf(patchbay.NotSupported, "a secret of type %s needs a secret store, and none can be registered yet; give the value, or none", clip(a.SecretInfo.Type, 40))
 	}
-	if !p.targets.Administers() && authenticates(*spec) && a.ClientID == "" && (a.Type == patchbay.AuthUserIdentity || a.Type == patchbay.AuthSPSecret) {
+	if !p.targets.Administers() && authenticates(*spec) && a.ClientID == "" && (a.Type == patchbay.AuthUserIdentity || a.Type == patchbay.AuthSPSecret) && !mayLackClientID(p.kind) {
 		return patchbay.Errorf(patchbay.InvalidArgument, "authentication by %s needs its clientId", a.Type)
 	}
 	return nil
+}
+
+// mayLackClientID reports whether the settings of that kind do without the client
+// id of an identity. A vault that a cluster mounts is read by the identity of the
+// cluster's own driver: clients name none.
+func mayLackClientID(kind string) bool {
+	return slices.ContainsFunc(valuesOf(kind), func(v patchbay.TargetValue) bool { return v.Name == "clientId" && v.Optional })
 }
 
 // takesSecrets reports whether a target of that kind can be signed in to with a

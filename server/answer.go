@@ -122,7 +122,7 @@ func (x *exchange) route(pathErr error) error {
 	}
 	known, ok := x.server.routes.byName[x.path.Route]
 	if !ok {
-		return patchbay.Errorf(arm.InvalidResourceType, "there is nothing here")
+		return patchbay.Errorf(arm.InvalidResourceType, "there is nothing here, or nothing that you may read")
 	}
 	method := x.r.Method
 	if method == http.MethodHead {

@@ -110,7 +110,7 @@ func (x *exchange) absent(scope patchbay.ID) error {
 		id = x.path.Name
 	}
 	if id == "" || id == string(patchbay.RootScope) {
-		return patchbay.Errorf(arm.InvalidResourceType, "there is nothing here")
+		return patchbay.Errorf(arm.InvalidResourceType, "there is nothing here, or nothing that you may read")
 	}
 	return &patchbay.Error{Code: patchbay.ResourceNotFound, Subject: id, Message: fmt.Sprintf("there is no %s %s", what, id)}
 }

@@ -4,7 +4,10 @@ import (
 	"encoding/json"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
+
+	"github.com/google/uuid"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/store"
@@ -12,7 +15,9 @@ import (
 
 // az asks Microsoft Graph for the names behind ids, and for the ids behind
 // names, so this much of it is answered: over the principals of the caller's
-// tenant, for who may read them.
+// tenant, for who may read them. A service principal that is named by its id or its
+// client id is answered to anybody who is signed in: az asks for it whenever a
+// connection is made with one, and only who was told such an id can name it.
 
 // maxGraphIDs is how many ids one request may name, as in Graph.
 const maxGraphIDs = 1000
@@ -77,8 +82,21 @@ func searchGraph(kind patchbay.PrincipalKind) func(*Server, *exchange) error {
 		if filter != "" && len(values) == 0 {
 			return patchbay.Errorf(patchbay.InvalidArgument, "the query parameter $filter has to name an id or a name in single quotes")
 		}
+		if !x.may(x.caller.subject, x.action, patchbay.RootScope) {
+			return x.graphList(func(p patchbay.Principal) bool { return p.Kind == kind && hasID(p, values) })
+		}
 		return x.graphList(func(p patchbay.Principal) bool { return p.Kind == kind && (len(values) == 0 || isNamed(p, values)) })
 	}
+}
+
+func isUUID(s string) bool { return uuid.Validate(s) == nil && len(s) == 36 }
+
+// hasID reports whether one of the values is an id of the principal: a name may be
+// guessed.
+func hasID(p patchbay.Principal, values []string) bool {
+	return slices.ContainsFunc(values, func(v string) bool {
+		return isUUID(v) && (strings.EqualFold(v, p.ID) || strings.EqualFold(v, p.AppID))
+	})
 }
 
 func isNamed(p patchbay.Principal, values []string) bool {

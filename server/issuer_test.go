@@ -396,7 +396,8 @@ func TestGraphAnswersSoManyAndOfTheKindThatIsAskedFor(t *testing.T) {
 func TestGraphIsForWhoMayReadPrincipals(t *testing.T) {
 	b, p, s := withIssuer(t)
 	b.opts.Identity = p
-	if _, _, err := s.Create(t.Context(), identity.NewPrincipal{Tenant: otherTenant, Name: "deployer"}); err != nil {
+	deployer, _, err := s.Create(t.Context(), identity.NewPrincipal{Tenant: otherTenant, Name: "deployer"})
+	if err != nil {
 		t.Fatal(err)
 	}
 	reader, nobody := p.caller("reader", otherTenant), p.caller("nobody", otherTenant)
@@ -407,10 +408,33 @@ func TestGraphIsForWhoMayReadPrincipals(t *testing.T) {
 		who    patchbay.Subject
 		status int
 		found  bool
-	}{{reader, 200, true}, {nobody, 404, false}, {elsewhere, 200, false}} {
+	}{{reader, 200, true}, {nobody, 200, false}, {elsewhere, 200, false}} {
 		w := b.ask("GET", "/v1.0/servicePrincipals", "", "Authorization", "Bearer token-of-"+c.who.Name)
 		if w.Code != c.status || strings.Contains(w.Body.String(), "deployer") != c.found {
 			t.Errorf("%s: %d %s", c.who.Name, w.Code, w.Body)
+		}
+	}
+	// Who was told an id may ask whose it is: az does, whenever it makes a
+	// connection with a service principal.
+	filter := func(value string) string {
+		return "/v1.0/servicePrincipals?$filter=" + url.QueryEscape("servicePrincipalNames/any(c:c eq '"+value+"')")
+	}
+	for _, c := range []struct {
+		who    patchbay.Subject
+		path   string
+		status int
+		found  bool
+	}{
+		{nobody, filter(deployer.AppID), 200, true}, {nobody, filter(deployer.ID), 200, true}, {nobody, filter("deployer"), 200, false},
+		{nobody, filter(""), 200, false}, {nobody, filter("50000000-0000-0000-0000-000000000000"), 200, false},
+		{nobody, filter("deployer") + url.QueryEscape(" or x eq '50000000-0000-0000-0000-000000000000'"), 200, false},
+		{nobody, "/v1.0/servicePrincipals/" + deployer.ID, 200, true}, {nobody, "/v1.0/servicePrincipals/deployer", 404, false},
+		{nobody, "/v1.0/users?$filter=" + url.QueryEscape("id eq '"+deployer.ID+"'"), 404, false},
+		{elsewhere, filter(deployer.AppID), 200, false}, {elsewhere, "/v1.0/servicePrincipals/" + deployer.ID, 404, false},
+	} {
+		w := b.ask("GET", c.path, "", "Authorization", "Bearer token-of-"+c.who.Name)
+		if w.Code != c.status || strings.Contains(w.Body.String(), `"displayName":"deployer"`) != c.found {
+			t.Errorf("%s %s: %d %s", c.who.Name, c.path, w.Code, w.Body)
 		}
 	}
 }

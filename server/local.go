@@ -16,7 +16,6 @@ func (s *Server) putConnector(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	completeLocal(&spec)
 	begun, err := x.put(spec)
 	if err != nil {
 		return err
@@ -37,33 +36,11 @@ func (s *Server) patchConnector(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	begun, err := s.api.Patch(x.ctx, r, func(spec *patchbay.Spec) error {
-		if err := merge(spec); err != nil {
-			return err
-		}
-		completeLocal(spec)
-		return nil
-	})
+	begun, err := s.api.Patch(x.ctx, r, merge)
 	if err != nil {
 		return err
 	}
 	return x.wrote(begun, http.StatusAccepted)
-}
-
-// completeLocal fills what the live service fills on a connector, and not on a
-// linker (contract section 3.3).
-func completeLocal(s *patchbay.Spec) {
-	if s.PublicNetwork == nil {
-		return
-	}
-	n := *s.PublicNetwork
-	if n.Action == "" {
-		n.Action = "enable"
-	}
-	if n.OnChange == "" {
-		n.OnChange = "Default"
-	}
-	s.PublicNetwork = &n
 }
 
 // deleteConnector answers when the connector is gone, as the live service does:

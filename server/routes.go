@@ -242,7 +242,7 @@ var table = []entry{
 
 	// Microsoft Graph, as far as az asks it for names.
 	{"Graph/servicePrincipals", "/v1.0/servicePrincipals", asGET, methods{
-		"GET": {own + "principals/read", atScope, lists, anyVersion, searchGraph(patchbay.ServicePrincipal)},
+		"GET": {own + "principals/read", signedIn, lists, anyVersion, searchGraph(patchbay.ServicePrincipal)},
 	}},
 	{"Graph/users", "/v1.0/users", asGET, methods{
 		"GET": {own + "principals/read", atScope, lists, anyVersion, searchGraph(patchbay.UserPrincipal)},
@@ -251,7 +251,7 @@ var table = []entry{
 		"GET": {own + "principals/read", atScope, lists, anyVersion, searchGraph(patchbay.GroupPrincipal)},
 	}},
 	{"Graph/servicePrincipals/{id}", "/v1.0/servicePrincipals/{principal}", asGET, methods{
-		"GET": {own + "principals/read", atScope, lists, anyVersion, (*Server).oneOfGraph},
+		"GET": {own + "principals/read", signedIn, lists, anyVersion, (*Server).oneOfGraph},
 	}},
 	{"Graph/directoryObjects/getByIds", "/v1.0/directoryObjects/getByIds", own + "principals/read", methods{
 		"POST": {own + "principals/read", atScope, lists, anyVersion, (*Server).graphByIDs},

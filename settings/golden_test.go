@@ -23,7 +23,10 @@ var update = flag.Bool("update", false, "write the golden files anew")
 func examples(k *kind) []Values {
 	needed, optional := make(Values), make(Values)
 	for _, v := range k.values {
+		made := slices.ContainsFunc(k.values, func(of patchbay.TargetValue) bool { return strings.Contains(of.Default, "{"+v.Name+"}") })
 		switch {
+		case v.Optional && made: // a default needs it
+			needed[v.Name] = patchbay.NewSecret(v.Example)
 		case v.Optional:
 			optional[v.Name] = patchbay.NewSecret(v.Example)
 		case v.Default == "":
@@ -65,6 +68,9 @@ func elsewhere(k *kind) Values {
 			values[v.Name] = patchbay.NewSecret("15432")
 		case v.Name == "host":
 			values[v.Name] = patchbay.NewSecret("fd00::7")
+		case v.Name == "suffix": // Azure has the account nowhere
+			delete(values, v.Name)
+			values["endpoint"] = patchbay.NewSecret("https://storage.shop.internal:8443/orders")
 		case len(v.Words) > 0:
 			values[v.Name] = patchbay.NewSecret(v.Words[len(v.Words)-1])
 		case v.Secret:

@@ -312,7 +312,7 @@ func TestAPreviewNeedsNoValues(t *testing.T) {
 		{Request{Kind: "postgresql", Client: "java", Auth: "secret", Values: Values{"host": patchbay.NewSecret("db"), "username": patchbay.NewSecret("a b")}},
 			"jdbc:postgresql://db:5432/‹database›?sslmode=require&user=a%20b&password=‹password›"},
 		{Request{Kind: "cosmos-mongo", Client: "go", Auth: "secret"},
-			"mongodb://‹account›:‹password›@‹account›.mongo.cosmos.azure.com:10255/?ssl=true&replicaSet=globaldb&retrywrites=false&maxIdleTimeMS=120000&appName=@‹account›@"},
+			"mongodb://‹account›:‹password›@‹account›.mongo.cosmos.‹cloud›:10255/?ssl=true&replicaSet=globaldb&retrywrites=false&maxIdleTimeMS=120000&appName=@‹account›@"},
 		{Request{Kind: "nats", Client: "go", Auth: "secret"}, "‹url›"},
 	} {
 		c.r.Preview = true

@@ -117,8 +117,7 @@ func Render(r Request) ([]patchbay.Setting, error) {
 		out, kept = append(out, v), append(kept, s)
 	}
 	if len(f.missing) > 0 {
-		return nil, patchbay.Errorf(patchbay.InvalidArgument, "the settings of %s need a value for %s",
-			p.kind.title, list(slices.Sorted(maps.Keys(f.missing))))
+		return nil, f.lacks()
 	}
 	if len(p.properties) > 0 && composites == 0 {
 		return nil, patchbay.Errorf(patchbay.InvalidArgument,
@@ -256,6 +255,9 @@ func (p *plan) filling(r Request) (*filling, error) {
 		f.blank(met)
 	}
 	f.defaults()
+	if r.Preview {
+		f.blankRest()
+	}
 	for _, v := range p.kind.values {
 		value, ok := f.values[v.Name]
 		if why := refuse(v, value); ok && why != "" && !f.isBlank(value) {
@@ -292,6 +294,33 @@ func (f *filling) blank(met bool) {
 			f.blanks = true
 		}
 	}
+}
+
+// blankRest puts ‹name› for each value whose default is made of one that is not
+// there.
+func (f *filling) blankRest() {
+	for _, v := range f.kind.values {
+		if f.values[v.Name] == "" && f.exists(v.Name) && !v.Optional && v.Default != "" {
+			f.values[v.Name] = Blank(v.Name).Reveal()
+			f.blanks = true
+		}
+	}
+}
+
+// lacks says what is missing. What has a default that could not be worked out is
+// of a service that is elsewhere than the default has it.
+func (f *filling) lacks() error {
+	missing := slices.Sorted(maps.Keys(f.missing))
+	err := patchbay.Errorf(patchbay.InvalidArgument, "the settings of %s need a value for %s", f.kind.title, list(missing))
+	var flags []string
+	for _, name := range missing {
+		v := f.kind.value(name)
+		if v == nil || v.Default == "" {
+			return err
+		}
+		flags = append(flags, "--value "+name+"=…")
+	}
+	return err.WithFix("say where that is, with the target's registration: %s", strings.Join(flags, " "))
 }
 
 // isBlank reports whether value is a ‹name› or has one from its default in it.

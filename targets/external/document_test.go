@@ -82,7 +82,7 @@ func without(k patchbay.TargetKind, s service) string {
 	host := s.host
 	for _, v := range k.Values {
 		if host == "" && v.Name == "host" {
-			host = v.Default
+			host = strings.ReplaceAll(v.Default, "{cloud}", "azure.com")
 		}
 	}
 	if host == "" {

@@ -31,9 +31,12 @@ func (t *target) facts(kind, sub string) (map[string]string, error) {
 		if path := strings.Trim(at.path, "/"); path != "" && s.place == inHost {
 			v["database"] = path
 		}
+	} else if err := t.unnamed(s); err != nil {
+		return nil, err
 	} else if s.host != "" && !t.hasDefault(kind, cmp.Or(s.url, "host")) {
 		azure(s, v)
 	}
+	t.inAzure(s, at, v)
 	maps.Copy(v, t.values)
 	if err := t.below(kind, sub, v); err != nil {
 		return nil, err
@@ -136,6 +139,56 @@ func urlOf(scheme, host, port, path string) string {
 		u.Host = "[" + host + "]"
 	}
 	return u.String()
+}
+
+// The hosts of Azure, and what they say of where its other hosts are.
+var (
+	azureHost     = regexp.MustCompile(`(?i)\.(?:azure\.[a-z]+|windows\.net|azconfig\.io|signalr\.net|visualstudio\.com|microsoft\.com|chinacloudapi\.cn|usgovcloudapi\.net)$`)
+	cosmosHost    = regexp.MustCompile(`(?i)\.(?:documents|[a-z]+\.cosmos)\.(azure\.[a-z]+)$`)
+	vaultHost     = regexp.MustCompile(`(?i)^[^.]+\.(vault\.[a-z.]+)$`)
+	aiAccountHost = regexp.MustCompile(`(?i)^([^.]+)\.cognitiveservices\.(azure\.[a-z]+)$`)
+)
+
+// unnamed refuses to take a kind of a resource for one of Azure's when another
+// kind of it has an endpoint that is not: nobody named this one's host.
+func (t *target) unnamed(s service) error {
+	elsewhere := t.endpoint
+	for _, kind := range slices.Sorted(maps.Keys(t.endpoints)) {
+		elsewhere = t.endpoints[kind]
+	}
+	if elsewhere.host == "" || azureHost.MatchString(elsewhere.host) {
+		return nil
+	}
+	return invalid("%s is registered at %s, which is not an endpoint of %s, and nothing says where that is", t.id.Name(), elsewhere.host, s.kind).
+		WithFix("register the endpoint of this kind too: --service-endpoint %s=ENDPOINT", s.kind)
+}
+
+// inAzure adds what settings have of Azure besides the endpoint. Where a service
+// is Azure's, its endpoint says which cloud's hosts those are; where it is not,
+// no host of Azure is named: what a setting still needs, whoever registers the
+// service has to say.
+func (t *target) inAzure(s service, at address, v map[string]string) {
+	host := cmp.Or(at.host, t.endpoint.host)
+	switch {
+	case at.host == "" && !azureHost.MatchString(host):
+		v["cloud"], v["suffix"] = "azure.com", "core.windows.net"
+	case cosmosHost.MatchString(host):
+		v["cloud"] = strings.ToLower(cosmosHost.FindStringSubmatch(host)[1])
+	}
+	if s.kind == "keyvault" {
+		v["scope"] = strings.TrimSuffix(v["endpoint"], "/") + "/.default"
+		if u, err := url.Parse(v["endpoint"]); err == nil && vaultHost.MatchString(u.Hostname()) {
+			v["scope"] = "https://" + strings.ToLower(vaultHost.FindStringSubmatch(u.Hostname())[1]) + "/.default"
+		}
+	}
+	if s.kind != "aiservices" || at.host == "" {
+		return
+	}
+	if account := aiAccountHost.FindStringSubmatch(at.host); account != nil {
+		v["openaiEndpoint"] = "https://" + account[1] + ".openai." + account[2] + "/"
+		return
+	}
+	v["openaiEndpoint"], v["speechEndpoint"] = v["endpoint"], v["endpoint"]
 }
 
 // azure is where Azure has the resource.
