@@ -152,7 +152,8 @@ func (d *draft) loginText(target string) string {
 	case loginIdentity:
 		return "make nothing: the owner of " + target + " gives the identity its access"
 	}
-	return fmt.Sprintf("make a login with %s access to %s", cmp.Or(spec.Access, patchbay.Writer), target)
+	text := fmt.Sprintf("make a login with %s access to %s", cmp.Or(spec.Access, patchbay.Writer), target)
+	return strings.Join(append([]string{text}, d.beyond...), "; ")
 }
 
 // targetName is what people call a target: a database of a server, an

@@ -174,3 +174,38 @@ func namesOf(set []patchbay.Setting) (names []string) {
 	}
 	return names
 }
+
+// What a product can't keep a login from is said before it is made and when it
+// is: by a preview, a create, and an update that gives it other rights. Nobody
+// decides anything when it is rotated, or stays as it is.
+func TestWhatALoginCanDoBesidesItsAccessIsSaid(t *testing.T) {
+	w := newWorld(t)
+	const beyond = "this login can do more"
+	w.broker.beyond = []string{beyond}
+	said := func(what string, text string, want bool) {
+		t.Helper()
+		if strings.Contains(text, beyond) != want {
+			t.Errorf("%s says %q", what, text)
+		}
+	}
+	spec := w.spec()
+	p, err := w.Preview(t.Context(), PutRequest{ID: w.linker, Spec: spec, Caller: w.caller})
+	if err != nil || len(p.Problems) > 0 {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	said("the preview", fmt.Sprint(p.Steps), true)
+	op := w.put(spec)
+	w.want(op, patchbay.Done, "")
+	said("the create", op.Message, true)
+	op = w.end(w.Rotate(t.Context(), RotateRequest{ID: w.linker, Caller: w.caller}))
+	w.want(op, patchbay.Done, "")
+	said("the rotation", op.Message, false)
+	spec.Client = "python"
+	op = w.put(spec)
+	w.want(op, patchbay.Done, "")
+	said("an update of something else", op.Message, false)
+	spec.Access = patchbay.Reader
+	op = w.put(spec)
+	w.want(op, patchbay.Done, "")
+	said("an update of the access", op.Message, true)
+}

@@ -121,9 +121,10 @@ type draft struct {
 	// without whatever it was.
 	note func(error) error
 
-	plan  plan
-	set   []patchbay.Setting
-	asked settings.Request // what they were rendered from
+	plan   plan
+	beyond []string // what the login could do besides its access
+	set    []patchbay.Setting
+	asked  settings.Request // what they were rendered from
 }
 
 // refuse is the note of a plan that is to be carried out.
@@ -188,7 +189,8 @@ func (s *Service) decide(ctx context.Context, d *draft) error {
 }
 
 // warnings are what comes with success, besides what the target says.
-func (d *draft) warnings() (list []string) {
+func (d *draft) warnings() []string {
+	list := slices.Clone(d.beyond)
 	if scope := d.in.Want.Spec.Scope; scope != "" && d.plan.Write != nil {
 		list = append(list, fmt.Sprintf("the part %s on %s was not looked at: the settings are those of all of it", scope, d.parties.source.ID.Name()))
 	}
@@ -341,6 +343,12 @@ func (s *Service) planOwnLogin(ctx context.Context, d *draft, held holding, sour
 		// not remove it when something else fails.
 		p.Login, p.Credential, p.Old = p.Old, held.Credential, nil
 		return nil
+	}
+	if !d.in.Rotate { // who makes or changes it decides; a rotation decides nothing
+		var err error
+		if d.beyond, err = target.Beyond(ctx, r); err != nil {
+			return err
+		}
 	}
 	p.next()
 	p.Made = true

@@ -38,6 +38,7 @@ type broker struct {
 	ensured    int
 	inspected  int
 	loseAnswer bool // of the next EnsureLogin, which has its effect
+	beyond     []string
 	closing
 }
 
@@ -74,6 +75,11 @@ func (b *broker) NewCredential(_ context.Context, r driver.LoginRequest) (driver
 		Public: map[string]string{"username": r.Name},
 		Secret: driver.Secrets{"password": patchbay.NewSecret("secret of " + r.Name)},
 	}, nil
+}
+
+func (b *broker) Beyond(context.Context, driver.LoginRequest) ([]string, error) {
+	defer b.lock()()
+	return b.beyond, b.down
 }
 
 func (b *broker) EnsureLogin(ctx context.Context, r driver.LoginRequest) error {

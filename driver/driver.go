@@ -182,6 +182,15 @@ type RegisteredLogins interface {
 	Registered(sub string) (Credential, error)
 }
 
+// WarnedLogins is implemented by an [Administrator] of a product that lets a login
+// do more than its access says, with nothing to forbid it by.
+type WarnedLogins interface {
+	// Beyond says what such a login could do besides its access, in sentences for
+	// who asks for it. It is asked before the login is made, without a name, mark
+	// or credential. Nothing of it is in the target's words.
+	Beyond(ctx context.Context, r LoginRequest) ([]string, error)
+}
+
 // TargetInfo is what a target says of itself.
 type TargetInfo struct {
 	Version string   `json:"version"`

@@ -193,6 +193,7 @@ var (
 		Administrator
 		GivenLogins
 		RegisteredLogins
+		WarnedLogins
 	} = (*GuardedTarget)(nil)
 	_ interface {
 		Source
@@ -233,6 +234,19 @@ func (w *GuardedTarget) NewCredential(ctx context.Context, r LoginRequest) (c Cr
 		return err
 	})
 	return c, err
+}
+
+// Beyond is [WarnedLogins].Beyond; of any other target there is nothing to say.
+func (w *GuardedTarget) Beyond(ctx context.Context, r LoginRequest) (beyond []string, err error) {
+	t, ok := w.t.(WarnedLogins)
+	if !ok {
+		return nil, nil
+	}
+	err = w.g.call(ctx, "Beyond", r.Credential.Secret, func(ctx context.Context) (err error) {
+		beyond, err = t.Beyond(ctx, r)
+		return err
+	})
+	return few(beyond), err
 }
 
 // EnsureLogin is [Administrator].EnsureLogin.

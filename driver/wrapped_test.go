@@ -34,7 +34,8 @@ func (b both) PrepareProbe(ctx context.Context, r ProbeRequest) (ProbeRequest, e
 func (b both) NewCredential(ctx context.Context, _ LoginRequest) (Credential, error) {
 	return Credential{}, b.do(ctx)
 }
-func (b both) EnsureLogin(ctx context.Context, _ LoginRequest) error { return b.do(ctx) }
+func (b both) Beyond(ctx context.Context, _ LoginRequest) ([]string, error) { return nil, b.do(ctx) }
+func (b both) EnsureLogin(ctx context.Context, _ LoginRequest) error        { return b.do(ctx) }
 func (b both) InspectLogin(ctx context.Context, _ LoginRequest) (LoginState, error) {
 	return LoginState{}, b.do(ctx)
 }
@@ -100,6 +101,7 @@ func calls(g Guard, do func(context.Context) error) map[string]func(context.Cont
 	return map[string]func(context.Context) error{
 		"GuardedTarget.Inspect":       func(ctx context.Context) error { _, err := t.Inspect(ctx, ""); return err },
 		"GuardedTarget.NewCredential": func(ctx context.Context) error { _, err := t.NewCredential(ctx, r); return err },
+		"GuardedTarget.Beyond":        func(ctx context.Context) error { _, err := t.Beyond(ctx, r); return err },
 		"GuardedTarget.EnsureLogin":   func(ctx context.Context) error { return t.EnsureLogin(ctx, r) },
 		"GuardedTarget.InspectLogin":  func(ctx context.Context) error { _, err := t.InspectLogin(ctx, r); return err },
 		"GuardedTarget.RemoveLogin":   func(ctx context.Context) error { return t.RemoveLogin(ctx, r) },
@@ -133,7 +135,7 @@ type nowhere struct{ Dialer }
 // given are the secrets that a method is given, besides the administrator's.
 func given(method string) []string {
 	switch _, name, _ := strings.Cut(method, "."); name {
-	case "EnsureLogin", "InspectLogin", "RemoveLogin", "PrepareProbe", "Probe", "Given", "NewCredential":
+	case "EnsureLogin", "InspectLogin", "RemoveLogin", "PrepareProbe", "Probe", "Given", "NewCredential", "Beyond":
 		return []string{loginSecret}
 	case "CheckChange", "WriteSettings":
 		return []string{settingSecret, previousSecret}

@@ -18,12 +18,26 @@ import (
 const (
 	optionSubjects = "subjects"
 	optionStreams  = "streams"
+	optionDirect   = "direct"
+	optionAnswers  = "answers"
 
-	userInfoSubject = "$SYS.REQ.USER.INFO"
-	sharedInbox     = "_INBOX.>"
+	// sharedInbox is where clients wait for answers, unless they are told to wait
+	// elsewhere.
+	sharedInbox = "_INBOX.>"
+	// privateInboxes are below a token of their own: a login can be allowed to
+	// answer into all of them, and nobody to listen there but each to its own.
+	privateInboxes = "_INBOX_pb"
+	// importReplies is where requests of other accounts wait for answers.
+	importReplies = "_R_.>"
 )
 
-// A responder answers once, within the product's own default time.
+// The words of optionAnswers.
+const (
+	answersInbox = "inbox"
+	answersAny   = "any"
+)
+
+// A responder to any request answers once, within the product's own default time.
 const (
 	responseMessages = 1
 	responseTime     = 2 * time.Minute
@@ -81,26 +95,49 @@ func (t *target) scopeOf(access patchbay.Access, options map[string]string) (sco
 			named.subjects = items
 		case optionStreams:
 			named.streams = items
+		case optionDirect:
+			named.direct = sorted(items)
+		case optionAnswers:
+			if value != answersInbox && value != answersAny {
+				return scope{}, patchbay.Errorf(patchbay.InvalidArgument, "%s is %q, and can be %s or %s", optionAnswers, short(value), answersInbox, answersAny)
+			}
+			named.anyAnswer = value == answersAny
 		default:
-			return scope{}, patchbay.Errorf(patchbay.InvalidArgument, "NATS has no option %q, only %s and %s", short(name), optionSubjects, optionStreams)
+			return scope{}, patchbay.Errorf(patchbay.InvalidArgument, "NATS has no option %q, only %s, %s, %s and %s", short(name), optionSubjects, optionStreams, optionDirect, optionAnswers)
 		}
 	}
-	if named.empty() {
-		if t.scope.empty() {
-			return scope{}, patchbay.Errorf(patchbay.InvalidArgument, "neither the connection nor the registration says which subjects or streams may be used").
-				WithFix("repeat with --option subjects=orders.>")
+	s := t.scope
+	switch {
+	case !named.empty():
+		var err error
+		if s, err = newScope(named.subjects, named.streams); err != nil {
+			return scope{}, err
 		}
-		return t.scope, nil
+		if err := s.within(t.scope); err != nil {
+			return scope{}, err
+		}
+	case s.empty():
+		return scope{}, patchbay.Errorf(patchbay.InvalidArgument, "neither the connection nor the registration says which subjects or streams may be used").
+			WithFix("repeat with --option subjects=orders.>")
 	}
-	s, err := newScope(named.subjects, named.streams)
-	if err != nil {
-		return scope{}, err
+	s.direct, s.anyAnswer = named.direct, named.anyAnswer
+	for _, stream := range s.direct {
+		if !slices.Contains(s.streams, stream) {
+			return scope{}, patchbay.Errorf(patchbay.InvalidArgument, "%s names the stream %q, which is none of the connection's: %s", optionDirect, short(stream), listing(s.streams))
+		}
 	}
-	return s, s.within(t.scope)
+	if s.anyAnswer && access == patchbay.Reader {
+		return scope{}, patchbay.Errorf(patchbay.InvalidArgument, "a reader answers nobody: %s is for writers and owners", optionAnswers)
+	}
+	return s, nil
 }
 
-// inboxPrefix is where a login alone may listen for answers.
-func inboxPrefix(name string) string { return "_INBOX_" + name }
+// privateInbox is below what a login alone may listen for answers.
+func privateInbox(name string) string { return privateInboxes + "." + name }
+
+// formerInbox is what privateInbox was in the releases before: nobody but the
+// server could be allowed to answer there.
+func formerInbox(name string) string { return "_INBOX_" + name }
 
 // rights are permissions in a form that can be compared.
 type rights struct {
@@ -111,30 +148,64 @@ type rights struct {
 
 // rightsOf is exactly what an access gives. captured are the subjects of the
 // scope's streams.
+//
+// The server checks what a login publishes, and not where the login has the answer
+// sent: each right to ask something is one to have the answer published anywhere.
+// So there is none that the access does not need ([target.Beyond] has the rest).
 func (t *target) rightsOf(name string, access patchbay.Access, s scope, captured []string) rights {
-	// Everybody may ask the server about itself: the probe reads there what the
-	// server really allows.
-	pub := []string{userInfoSubject}
-	sub := append([]string{inboxPrefix(name) + ".>"}, s.subjects...)
-	if !t.private && (access != patchbay.Reader || len(s.streams) > 0) {
+	writes, owns := access != patchbay.Reader, access == patchbay.Owner
+	var pub []string
+	sub := slices.Clone(s.subjects)
+	if asks := writes || len(s.streams) > 0; t.private {
+		sub = append(sub, privateInbox(name)+".>", formerInbox(name)+".>")
+	} else if asks {
 		sub = append(sub, sharedInbox)
+	}
+	if len(s.streams) > 0 {
+		pub = append(pub, "$JS.API.INFO") // which clients ask before anything else
 	}
 	for _, stream := range s.streams {
 		pub = append(pub, consumeSubjects(t.account, stream)...)
-	}
-	r := rights{}
-	if access != patchbay.Reader {
-		pub = append(pub, s.subjects...)
-		pub = append(pub, captured...)
-		r.responses = responseMessages
-	}
-	if access == patchbay.Owner {
-		for _, stream := range s.streams {
+		taken, isBucket := bucket(stream)
+		if isBucket || slices.Contains(s.direct, stream) {
+			pub = append(pub, directSubjects(stream)...)
+		}
+		if isBucket && writes {
+			// Clients purge what they delete.
+			pub = append(append(pub, taken...), "$JS.API.STREAM.PURGE."+stream)
+		}
+		if owns {
 			pub = append(pub, manageSubjects(stream)...)
 		}
 	}
+	r := rights{}
+	if writes {
+		pub = append(pub, s.subjects...)
+		pub = append(pub, captured...)
+		// Not the server's own allow_responses: a login that may publish to a subject
+		// and listen to it asks itself, with any subject to answer to.
+		pub = append(pub, sharedInbox, privateInboxes+".>", importReplies)
+		if s.anyAnswer {
+			r.responses = responseMessages
+		}
+	}
+	if len(pub) == 0 {
+		r.pubDeny = []string{">"} // nothing allowed would be everything
+	}
 	r.pub, r.sub = sorted(pub), sorted(sub)
 	return r
+}
+
+// bucket reports whether a stream is a client's key-value or object store, and
+// the subjects that it takes: clients find it by the names of both.
+func bucket(stream string) (subjects []string, ok bool) {
+	if name, ok := strings.CutPrefix(stream, "KV_"); ok && name != "" {
+		return []string{"$KV." + name + ".>"}, true
+	}
+	if name, ok := strings.CutPrefix(stream, "OBJ_"); ok && name != "" {
+		return []string{"$O." + name + ".C.>", "$O." + name + ".M.>"}, true // chunks, and what is known of each object
+	}
+	return nil, false
 }
 
 // consumeSubjects are what reading a stream publishes to: looking at it, getting
@@ -146,8 +217,6 @@ func consumeSubjects(account, stream string) []string {
 	return []string{
 		api + "STREAM.INFO." + stream,
 		api + "STREAM.MSG.GET." + stream,
-		api + "DIRECT.GET." + stream,
-		api + "DIRECT.GET." + stream + ".>",
 		api + "CONSUMER.CREATE." + stream,
 		api + "CONSUMER.CREATE." + stream + ".>",
 		api + "CONSUMER.DURABLE.CREATE." + stream + ".*",
@@ -161,6 +230,12 @@ func consumeSubjects(account, stream string) []string {
 		"$JS.FC." + stream + ".>",
 		"$JS.FC.*." + hash + "." + stream + ".>",
 	}
+}
+
+// directSubjects get single messages as they are. The answer is the message, and
+// JetStream's API takes one that is sent there for a request: it may be any.
+func directSubjects(stream string) []string {
+	return []string{"$JS.API.DIRECT.GET." + stream, "$JS.API.DIRECT.GET." + stream + ".>"}
 }
 
 func manageSubjects(stream string) []string {
@@ -193,6 +268,7 @@ func accountHash(account string) string {
 func (r rights) template(sources []netip.Prefix) jwt.UserPermissionLimits {
 	var l jwt.UserPermissionLimits
 	l.Pub.Allow, l.Sub.Allow = r.pub, r.sub
+	l.Pub.Deny, l.Sub.Deny = r.pubDeny, r.subDeny
 	if r.responses > 0 {
 		l.Resp = &jwt.ResponsePermission{MaxMsgs: r.responses, Expires: responseTime}
 	}
@@ -223,26 +299,25 @@ func rightsIn(l jwt.UserPermissionLimits) rights {
 
 // compare says what have lacks of want, and what it has beyond.
 func compare(want, have rights) (missing, excess []string) {
-	list := func(verb string, want, have []string) {
+	list := func(verb string, want, have, wantDeny, haveDeny []string) {
+		missing = append(missing, phrases(verb, haveDeny, wantDeny)...)
 		// An empty list of a template allows everything.
-		if len(have) == 0 && len(want) > 0 {
+		if len(have) == 0 && !slices.Contains(haveDeny, ">") {
 			excess = append(excess, verb+" everything")
 			return
 		}
 		missing = append(missing, phrases(verb, want, have)...)
 		excess = append(excess, phrases(verb, have, want)...)
 	}
-	list("publish to", want.pub, have.pub)
-	list("subscribe to", want.sub, have.sub)
-	missing = append(missing, phrases("publish to", have.pubDeny, want.pubDeny)...)
-	missing = append(missing, phrases("subscribe to", have.subDeny, want.subDeny)...)
+	list("publish to", want.pub, have.pub, want.pubDeny, have.pubDeny)
+	list("subscribe to", want.sub, have.sub, want.subDeny, have.subDeny)
 	switch {
 	case have.responses < 0:
 		excess = append(excess, "answer requests without end")
 	case want.responses > have.responses:
-		missing = append(missing, "answer requests")
+		missing = append(missing, "answer any request")
 	case have.responses > want.responses:
-		excess = append(excess, fmt.Sprintf("answer requests with %d messages", have.responses))
+		excess = append(excess, fmt.Sprintf("answer any request, its own too, with messages to any subject (%d each)", have.responses))
 	}
 	return missing, excess
 }

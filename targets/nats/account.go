@@ -163,6 +163,19 @@ func (k signingKey) scope() (jwt.UserScope, error) {
 	return s, err
 }
 
+// rightsOf are those of the users of a signing key; scoped is false when nothing
+// limits them.
+func (a *account) rightsOf(key string) (r rights, scoped bool, err error) {
+	for _, k := range a.keys {
+		if _, plain := k.raw.(string); plain || k.key != key {
+			continue
+		}
+		s, err := k.scope()
+		return rightsIn(s.Template), true, err
+	}
+	return rights{}, false, nil
+}
+
 // content is what the account says, as one value that can be compared and
 // merged: all but what every signature makes anew.
 func (a *account) content() tree {

@@ -239,7 +239,7 @@ func TestComparingSaysWhatATemplateAllows(t *testing.T) {
 		{"all", func(l *jwt.UserPermissionLimits) { l.Sub.Allow = nil }, "", "subscribe to everything"},
 		{"denied", func(l *jwt.UserPermissionLimits) { l.Sub.Deny.Add("c") }, "subscribe to c", ""},
 		{"bearer", func(l *jwt.UserPermissionLimits) { l.BearerToken = true }, "", "sign in without its key"},
-		{"no answers", func(l *jwt.UserPermissionLimits) { l.Resp = nil }, "answer requests", ""},
+		{"no answers", func(l *jwt.UserPermissionLimits) { l.Resp = nil }, "answer any request", ""},
 		{"endless answers", func(l *jwt.UserPermissionLimits) { l.Resp.MaxMsgs = -1 }, "", "answer requests without end"},
 		{"late answers", func(l *jwt.UserPermissionLimits) { l.Resp.Expires = time.Hour }, "", "answer requests later than 2m0s"},
 		{"address", func(l *jwt.UserPermissionLimits) { l.Src.Add("10.0.0.0/8") }, "sign in from everywhere", ""},

@@ -28,24 +28,27 @@
 //
 //	reader  subscribes to the subjects; consumes the streams
 //	writer  and publishes to the subjects and to the subjects of the streams,
-//	        and may answer requests that it received
+//	        and may answer requests that come from an inbox
 //	owner   and creates, changes, purges and deletes the streams
 //
+// The server checks what a login publishes, and not where it has the server
+// publish: with a stream a login reaches further than its permissions say
+// (reach.go, and NATS in docs/security.md). So nothing is given that an access does
+// not need, and the rest is said when the login is asked for.
+//
 // A consumer belongs to whoever may read its stream: NATS can't tell whose it
-// is. An owner of a stream decides which subjects it captures and which streams
-// it copies, so an owner can read what is published in its account; give it to
-// applications that may know that. A stream's subjects are those that it has
-// when the login is ensured; an owner who makes the stream later names them
-// in subjects too, or has the connection validated with its fix. Answers to requests arrive below _INBOX,
-// where every login that may ask anything can listen; with the property
-// inbox "private" each may listen below its own prefix alone (inboxPrefix of the
-// credential), which its client must then be told.
+// is. A stream's subjects are those that it has when the login is ensured, and of
+// a bucket those that clients give it; an owner who makes another stream later
+// names them in subjects too, or has the connection validated with its fix. Answers
+// to requests arrive below _INBOX, where every login that may ask anything can
+// listen; with the property inbox "private" each may listen below its own prefix
+// alone (inbox of the credential), which its client must then be told.
 //
 // # Bounds
 //
 // All logins of an account are in its JWT, which must fit into one message
-// (max_payload, one megabyte by default: some 500 logins of one stream
-// each, or 1,400 of one subject). A server's account store has no
+// (max_payload, one megabyte by default: some 600 to 700 logins of one stream
+// each, or 1,300 of one subject). A server's account store has no
 // compare-and-swap: an edit that somebody pushes in the same instant is noticed
 // and merged, but a push from an outdated copy (nsc push without nsc pull) takes
 // our keys away, which validation finds and its fix repairs.

@@ -164,7 +164,22 @@ func actions(s *testenv.NATSServer) []drivertest.Action {
 		{"publish to a subject of the scope", writers, publish("orders.new")},
 		{"publish to another's subject", nil, publish("payroll.new")},
 		{"publish to the system", nil, publish("$SYS.REQ.SERVER.PING")},
-		{"answer nobody", nil, publish("_INBOX.x.y")},
+		{"answer into an inbox", writers, publish("_INBOX.x.y")},
+		{"ask the server what it may", nil, publish("$SYS.REQ.USER.INFO")},
+		{"answer itself where it may not publish", nil, func(ctx context.Context, nc *natsgo.Conn) error {
+			asked, err := nc.SubscribeSync("orders.ask")
+			if err != nil {
+				return err
+			}
+			if err := nc.PublishRequest("orders.ask", "alerts.cmd", nil); err != nil {
+				return err
+			}
+			m, err := asked.NextMsgWithContext(ctx)
+			if err != nil {
+				return err
+			}
+			return m.Respond([]byte("x"))
+		}},
 		{"publish into the stream", writers, withStreams(func(ctx context.Context, js jetstream.JetStream) error {
 			_, err := js.Publish(ctx, "shipping.new", []byte("x"))
 			return err
@@ -180,6 +195,10 @@ func actions(s *testenv.NATSServer) []drivertest.Action {
 			return err
 		})},
 		{"get a message of the stream", all, withStreams(func(ctx context.Context, js jetstream.JetStream) error {
+			_, err := js.Conn().RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET.SHIPPING", []byte(`{"last_by_subj":"shipping.seed"}`))
+			return err
+		})},
+		{"get a message of the stream directly", nil, withStreams(func(ctx context.Context, js jetstream.JetStream) error {
 			s, err := js.Stream(ctx, "SHIPPING")
 			if err != nil {
 				return err
@@ -345,8 +364,11 @@ func drifts(s *testenv.NATSServer) []drivertest.Drift {
 			u.Template.Sub.Allow.Add("payroll.*")
 		}, true, true),
 		scoped("is denied a subject", func(u *jwt.UserScope) { u.Template.Pub.Deny.Add("orders.new") }, true, false),
-		scoped("may not answer", func(u *jwt.UserScope) { u.Template.Resp = nil }, true, false),
-		scoped("may answer often", func(u *jwt.UserScope) { u.Template.Resp.MaxMsgs = 100 }, false, true),
+		scoped("may not answer", func(u *jwt.UserScope) { u.Template.Pub.Allow.Remove("_INBOX.>") }, true, false),
+		scoped("may answer anything", func(u *jwt.UserScope) {
+			u.Template.Resp = &jwt.ResponsePermission{MaxMsgs: 1, Expires: 2 * time.Minute}
+		}, false, true),
+		scoped("may ask the server about itself", func(u *jwt.UserScope) { u.Template.Pub.Allow.Add("$SYS.REQ.USER.INFO") }, false, true),
 		scoped("needs no key", func(u *jwt.UserScope) { u.Template.BearerToken = true }, false, true),
 		scoped("is bound to an address", func(u *jwt.UserScope) { u.Template.Src.Add("192.0.2.0/24") }, true, false),
 		scoped("is limited to websockets", func(u *jwt.UserScope) { u.Template.AllowedConnectionTypes.Add("WEBSOCKET") }, true, false),

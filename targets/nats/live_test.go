@@ -287,8 +287,8 @@ func TestARequestNarrowsTheRegistration(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := users[r.Name]
-	if got == nil || !slices.Equal(got.Template.Pub.Allow, []string{"$SYS.REQ.USER.INFO", "invoices.eu.*"}) ||
-		!slices.Equal(got.Template.Sub.Allow, []string{"_INBOX.>", "_INBOX_pb_a_g1.>", "invoices.eu.*"}) {
+	if got == nil || !slices.Equal(got.Template.Pub.Allow, []string{"_INBOX.>", "_INBOX_pb.>", "_R_.>", "invoices.eu.*"}) ||
+		!slices.Equal(got.Template.Sub.Allow, []string{"_INBOX.>", "invoices.eu.*"}) || got.Template.Resp != nil {
 		t.Errorf("it may %+v", got)
 	}
 	if _, err := probe(t, target, r); err != nil {
@@ -306,7 +306,7 @@ func TestPrivateInboxes(t *testing.T) {
 	if _, err := probe(t, target, r); err != nil {
 		t.Error(err)
 	}
-	nc, err := signIn(t.Context(), s, r.Credential, natsgo.CustomInboxPrefix(r.Credential.Public["inboxPrefix"]))
+	nc, err := signIn(t.Context(), s, r.Credential, natsgo.CustomInboxPrefix(r.Credential.Public["inbox"]))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,9 +21,9 @@ const (
 	secretJWT  = "jwt"
 	secretSeed = "seed"
 
-	publicUser       = "userKey"     // public key of the user
-	publicSigningKey = "signingKey"  // public key of the signing key that is the login
-	publicInbox      = "inboxPrefix" // where it alone may listen for answers
+	publicUser       = "userKey"    // public key of the user
+	publicSigningKey = "signingKey" // public key of the signing key that is the login
+	publicInbox      = "inbox"      // below what it listens for answers, where that is not _INBOX
 )
 
 // NewCredential implements [driver.Target]. The private half of the signing
@@ -59,8 +59,12 @@ func (t *target) NewCredential(ctx context.Context, r driver.LoginRequest) (driv
 	if err != nil {
 		return driver.Credential{}, patchbay.Errorf(patchbay.Internal, "%s: %w", what, err)
 	}
+	public := map[string]string{publicUser: userKey, publicSigningKey: signingKey}
+	if t.private {
+		public[publicInbox] = privateInbox(r.Name)
+	}
 	return driver.Credential{
-		Public: map[string]string{publicUser: userKey, publicSigningKey: signingKey, publicInbox: inboxPrefix(r.Name)},
+		Public: public,
 		Secret: driver.Secrets{secretJWT: patchbay.NewSecret(token), secretSeed: patchbay.NewSecret(string(seed))},
 	}, nil
 }

@@ -18,15 +18,22 @@ import (
 	"patchbay.dev/patchbay/driver"
 )
 
-// probedSubjects bounds how many subjects a probe subscribes to.
+// probedSubjects bounds how many subjects, and streams, a probe tries.
 const probedSubjects = 8
 
 // facts are what a probe has to know, besides the registration.
 type facts struct {
 	Captured []string `json:"captured"` // subjects of the streams that it may use
+	// Scoped says that its signing key limits it. Missing and Excess are what the
+	// limits lack and have beyond its access.
+	Scoped  bool     `json:"scoped"`
+	Missing []string `json:"missing,omitempty"`
+	Excess  []string `json:"excess,omitempty"`
 }
 
-// PrepareProbe implements [driver.Target].
+// PrepareProbe implements [driver.Target]. What the login may publish is asked
+// of the account here: a login that may ask the server itself may have the answer
+// published anywhere.
 func (t *target) PrepareProbe(ctx context.Context, r driver.ProbeRequest) (driver.ProbeRequest, error) {
 	for _, server := range t.advertised {
 		_, address, _ := strings.Cut(server, "://")
@@ -39,18 +46,46 @@ func (t *target) PrepareProbe(ctx context.Context, r driver.ProbeRequest) (drive
 	if err != nil {
 		return r, err
 	}
+	_, a, err := t.read(ctx)
+	if err != nil {
+		return r, err
+	}
 	var f facts
 	if f.Captured, _, err = t.captured(ctx, sc.streams); err != nil {
 		return r, err
+	}
+	// What is no login of ours the probe itself says.
+	if claims, err := claimsOf(r.Credential); err == nil {
+		have, scoped, err := a.rightsOf(claims.Issuer)
+		if err != nil {
+			return r, patchbay.Errorf(patchbay.NotSupported, "the scope of %s can't be read", claims.Name).WithSaid(err.Error())
+		}
+		want := t.rightsOf(claims.Name, r.Access, sc, f.Captured)
+		f.Scoped = scoped
+		f.Missing, f.Excess = compare(want, have)
 	}
 	r.Facts, err = json.Marshal(f)
 	return r, err
 }
 
+// claimsOf reads the JWT of a credential that Patchbay made.
+func claimsOf(c driver.Credential) (*jwt.UserClaims, error) {
+	l, err := loginOf(c)
+	if err != nil {
+		return nil, err
+	}
+	claims, err := jwt.DecodeUserClaims(l.jwt)
+	if err != nil || !nameForm.MatchString(claims.Name) {
+		return nil, patchbay.Errorf(patchbay.LoginRefused, "the credential is not one that Patchbay made")
+	}
+	return claims, nil
+}
+
 // tryLogin is the driver's Probe. A message that it published into a subject
 // would reach applications and stay in streams. So what may be published is
-// compared with what the server says that it allows this very connection; what
-// may be subscribed to, and one of each that is forbidden, is tried.
+// compared with what the account says of its signing key; what may be subscribed
+// to, whether it may look at its streams, and one of each that is forbidden, is
+// tried.
 func tryLogin(ctx context.Context, c driver.Config, r driver.ProbeRequest) (driver.ProbeResult, error) {
 	const what = "sign in to NATS"
 	started := time.Now()
@@ -83,36 +118,50 @@ func tryLogin(ctx context.Context, c driver.Config, r driver.ProbeRequest) (driv
 	if err != nil {
 		return driver.ProbeResult{}, err
 	}
-	claims, err := jwt.DecodeUserClaims(l.jwt)
-	if err != nil || !nameForm.MatchString(claims.Name) {
+	claims, err := claimsOf(r.Credential)
+	if err != nil {
 		return driver.ProbeResult{}, patchbay.Errorf(patchbay.LoginRefused, "%s: the credential is not one that Patchbay made", what)
 	}
-	nc, err := t.connect(ctx, what, t.advertised, r.Dialer, l, patchbay.LoginRefused, natsgo.CustomInboxPrefix(inboxPrefix(claims.Name)))
+	nc, err := t.connect(ctx, what, t.advertised, r.Dialer, l, patchbay.LoginRefused)
 	if err != nil {
 		return driver.ProbeResult{}, err
 	}
 	defer nc.Close()
 	p := prober{ctx: ctx, nc: nc}
-	want := t.rightsOf(claims.Name, r.Access, sc, known.Captured)
-	if err := p.compare(want); err != nil {
+	if err := p.flush(); err != nil {
 		return driver.ProbeResult{}, err
 	}
-	allowed := []string{"sign in"}
-	for i, subject := range sc.subjects {
-		if i == probedSubjects {
-			break
-		}
-		ok, err := p.subscribe(subject)
-		if err != nil {
-			return driver.ProbeResult{}, err
-		}
-		if !ok {
-			return driver.ProbeResult{}, patchbay.Errorf(patchbay.RightsMissing, "it may not subscribe to %s", subject)
-		}
-		allowed = append(allowed, "subscribe to "+subject)
+	switch {
+	case !known.Scoped:
+		return driver.ProbeResult{}, patchbay.Errorf(patchbay.RightsExcess, "it may do everything in its account")
+	case len(known.Missing) > 0:
+		return driver.ProbeResult{}, patchbay.Errorf(patchbay.RightsMissing, "it lacks %d of the permissions of its access", len(known.Missing))
+	case len(known.Excess) > 0:
+		return driver.ProbeResult{}, patchbay.Errorf(patchbay.RightsExcess, "it has %d permissions that nobody gave it", len(known.Excess))
 	}
-	for _, subject := range want.pub {
-		allowed = append(allowed, "publish to "+subject+" (as the server says)")
+	allowed := []string{"sign in"}
+	for _, trial := range []struct {
+		verb     string
+		subjects []string
+		subject  func(string) string
+		try      func(string) (bool, error)
+	}{
+		{"subscribe to ", sc.subjects, func(s string) string { return s }, p.subscribe},
+		{"look at the stream ", sc.streams, func(s string) string { return "$JS.API.STREAM.INFO." + s }, p.publish},
+	} {
+		for _, name := range trial.subjects[:min(len(trial.subjects), probedSubjects)] {
+			ok, err := trial.try(trial.subject(name))
+			if err != nil {
+				return driver.ProbeResult{}, err
+			}
+			if !ok {
+				return driver.ProbeResult{}, patchbay.Errorf(patchbay.RightsMissing, "it may not %s%s", trial.verb, name)
+			}
+			allowed = append(allowed, trial.verb+name)
+		}
+	}
+	for _, subject := range t.rightsOf(claims.Name, r.Access, sc, known.Captured).pub {
+		allowed = append(allowed, "publish to "+subject+" (as the account says)")
 	}
 	// No scope covers a subject of this one token.
 	nobodys := "patchbay_probe_" + rand.Text()
@@ -222,61 +271,12 @@ func (p prober) subscribe(subject string) (bool, error) {
 	return !p.violates("Subscription to", subject), err
 }
 
-// publish tries to send an empty message. It is for subjects that nobody has.
+// publish tries to send an empty message. It is for subjects that nobody has, and
+// for questions: with nowhere to send the answer to, they have no effect.
 func (p prober) publish(subject string) (bool, error) {
 	if err := p.nc.Publish(subject, nil); err != nil {
 		return false, fault(p.ctx, "use NATS", err, p.nc.misbehaved(), patchbay.LoginRefused)
 	}
 	err := p.flush()
 	return !p.violates("Publish to", subject), err
-}
-
-// compare asks the server what it allows this connection.
-func (p prober) compare(want rights) error {
-	const what = "ask NATS for our permissions"
-	ctx, cancel := bounded(p.ctx)
-	defer cancel()
-	m, err := p.nc.RequestWithContext(ctx, userInfoSubject, nil)
-	if err != nil {
-		if p.violates("Publish to", userInfoSubject) || p.nc.IsConnected() && errors.Is(p.nc.LastError(), natsgo.ErrPermissionViolation) {
-			return patchbay.Errorf(patchbay.RightsMissing, "%s: it may not", what)
-		}
-		return fault(ctx, what, err, p.nc.misbehaved(), patchbay.LoginRefused)
-	}
-	var info struct {
-		Data struct {
-			Permissions *struct {
-				Publish   permission `json:"publish"`
-				Subscribe permission `json:"subscribe"`
-				Responses *struct {
-					Max int `json:"max"`
-				} `json:"responses"`
-			} `json:"permissions"`
-		} `json:"data"`
-	}
-	if err := json.Unmarshal(m.Data, &info); err != nil {
-		return patchbay.Errorf(patchbay.TargetUnreachable, "%s: the answer can't be read", what)
-	}
-	if info.Data.Permissions == nil {
-		return patchbay.Errorf(patchbay.RightsExcess, "it may do everything in its account")
-	}
-	have := rights{
-		pub: sorted(info.Data.Permissions.Publish.Allow), pubDeny: sorted(info.Data.Permissions.Publish.Deny),
-		sub: sorted(info.Data.Permissions.Subscribe.Allow), subDeny: sorted(info.Data.Permissions.Subscribe.Deny),
-	}
-	if r := info.Data.Permissions.Responses; r != nil {
-		have.responses = r.Max
-	}
-	switch missing, excess := compare(want, have); {
-	case len(missing) > 0:
-		return patchbay.Errorf(patchbay.RightsMissing, "it lacks %d of the permissions of its access", len(missing))
-	case len(excess) > 0:
-		return patchbay.Errorf(patchbay.RightsExcess, "it has %d permissions that nobody gave it", len(excess))
-	}
-	return nil
-}
-
-type permission struct {
-	Allow []string `json:"allow"`
-	Deny  []string `json:"deny"`
 }

@@ -24,7 +24,13 @@ var (
 )
 
 // scope is what a login may use, sorted and without duplicates.
-type scope struct{ subjects, streams []string }
+type scope struct {
+	subjects, streams []string
+	// direct are those of the streams whose messages it may get directly.
+	direct []string
+	// anyAnswer lets it answer requests that wait for answers anywhere.
+	anyAnswer bool
+}
 
 func (s scope) empty() bool { return len(s.subjects)+len(s.streams) == 0 }
 
@@ -39,7 +45,7 @@ func newScope(subjects, streams []string) (scope, error) {
 			return scope{}, patchbay.Errorf(patchbay.InvalidArgument, "%q is not the name of a stream", short(s))
 		}
 	}
-	s := scope{sorted(subjects), sorted(streams)}
+	s := scope{subjects: sorted(subjects), streams: sorted(streams)}
 	if len(s.subjects) > maxScope || len(s.streams) > maxScope {
 		return scope{}, patchbay.Errorf(patchbay.InvalidArgument, "there are more than %d subjects or streams", maxScope)
 	}
@@ -92,6 +98,20 @@ func covers(of, sub string) bool {
 		}
 	}
 	return len(have) == len(want)
+}
+
+// meets reports whether there is a subject that both match.
+func meets(a, b string) bool {
+	of, with := strings.Split(a, "."), strings.Split(b, ".")
+	for i := range min(len(of), len(with)) {
+		switch x, y := of[i], with[i]; {
+		case x == ">" || y == ">":
+			return true
+		case x != y && x != "*" && y != "*":
+			return false
+		}
+	}
+	return len(of) == len(with)
 }
 
 // within fails when s goes beyond limit. A limit that says nothing is none.
