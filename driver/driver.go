@@ -284,8 +284,11 @@ type ProbeRequest struct {
 type ProbeResult struct {
 	Allowed []string // what was done, in a few words each
 	Refused []string // what was tried and rightly refused
-	TLS     string   // protocol, "" when in the clear
-	Took    time.Duration
+	// NotChecked is what could not be tried, and why; something else than the login's
+	// rights was in the way.
+	NotChecked []string
+	TLS        string // protocol, "" when in the clear
+	Took       time.Duration
 }
 
 // Owned is one thing that bears our mark.

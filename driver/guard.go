@@ -307,6 +307,7 @@ func (w *GuardedTarget) Probe(ctx context.Context, r ProbeRequest) (result Probe
 		})
 		return err
 	})
+	result.NotChecked = few(result.NotChecked)
 	result.Allowed, result.Refused, result.TLS = few(result.Allowed), few(result.Refused), clip(result.TLS)
 	return result, err
 }

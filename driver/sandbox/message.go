@@ -39,6 +39,8 @@ type answer struct {
 	TLS     string          `json:"tls,omitempty"`
 	Took    time.Duration   `json:"took"`
 	Error   *patchbay.Error `json:"error,omitempty"`
+
+	NotChecked []string `json:"notChecked,omitempty"`
 }
 
 // dialling asks for a connection, and dialled answers; what follows is the
@@ -81,6 +83,7 @@ func (q request) open(d driver.Dialer) (driver.Config, driver.ProbeRequest) {
 
 func newAnswer(result driver.ProbeResult, err error) answer {
 	a := answer{Allowed: result.Allowed, Refused: result.Refused, TLS: result.TLS, Took: result.Took}
+	a.NotChecked = result.NotChecked
 	if err != nil {
 		a.Error = plain(err)
 	}
@@ -91,7 +94,9 @@ func (a answer) open() (driver.ProbeResult, error) {
 	if a.Error != nil {
 		return driver.ProbeResult{}, a.Error
 	}
-	return driver.ProbeResult{Allowed: a.Allowed, Refused: a.Refused, TLS: a.TLS, Took: a.Took}, nil
+	result := driver.ProbeResult{Allowed: a.Allowed, Refused: a.Refused, TLS: a.TLS, Took: a.Took}
+	result.NotChecked = a.NotChecked
+	return result, nil
 }
 
 // plain is err as it can be told to another process. An error without a code is

@@ -20,8 +20,9 @@ const (
 	invalidCatalogName    = "3D000" // no such database
 	insufficientPrivilege = "42501"
 	readOnlyTransaction   = "25006"
-	divisionByZero        = "22012"
 	notInState            = "55000" // at a sign-in: the database takes none
+	featureNotSupported   = "0A000"
+	lockTimeout           = "55P03"
 	dependentObjects      = "2BP01"
 )
 
