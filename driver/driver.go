@@ -165,6 +165,14 @@ type Administrator interface {
 	Owned(ctx context.Context) ([]Owned, error)
 }
 
+// RemovalChecker is implemented by an [Administrator] that can tell beforehand that
+// its product would not let it remove a login.
+type RemovalChecker interface {
+	// CheckRemoval is AdminRights, with what would help, when RemoveLogin is refused
+	// whatever is tried, and the login goes on signing in. It changes nothing.
+	CheckRemoval(ctx context.Context, r LoginRequest) error
+}
+
 // GivenLogins is implemented by a [Target] whose given logins are not a user
 // name and a password. Without it they are: Public "username", Secret
 // "password".
@@ -275,6 +283,9 @@ type ProbeRequest struct {
 type ProbeResult struct {
 	Allowed []string // what was done, in a few words each
 	Refused []string // what was tried and rightly refused
+	// Warnings say what the login may not do although one would expect it of its
+	// access, and whoever owns the thing could give.
+	Warnings []string
 	TLS     string   // protocol, "" when in the clear
 	Took    time.Duration
 }
