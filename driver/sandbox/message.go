@@ -34,13 +34,13 @@ type request struct {
 
 // answer is what a child makes of it.
 type answer struct {
-	Allowed []string        `json:"allowed,omitempty"`
-	Refused []string        `json:"refused,omitempty"`
-	TLS     string          `json:"tls,omitempty"`
-	Took    time.Duration   `json:"took"`
-	Error   *patchbay.Error `json:"error,omitempty"`
-
-	NotChecked []string `json:"notChecked,omitempty"`
+	Allowed    []string        `json:"allowed,omitempty"`
+	Refused    []string        `json:"refused,omitempty"`
+	NotChecked []string        `json:"notChecked,omitempty"`
+	Warnings   []string        `json:"warnings,omitempty"`
+	TLS        string          `json:"tls,omitempty"`
+	Took       time.Duration   `json:"took"`
+	Error      *patchbay.Error `json:"error,omitempty"`
 }
 
 // dialling asks for a connection, and dialled answers; what follows is the
@@ -82,8 +82,7 @@ func (q request) open(d driver.Dialer) (driver.Config, driver.ProbeRequest) {
 }
 
 func newAnswer(result driver.ProbeResult, err error) answer {
-	a := answer{Allowed: result.Allowed, Refused: result.Refused, TLS: result.TLS, Took: result.Took}
-	a.NotChecked = result.NotChecked
+	a := answer{Allowed: result.Allowed, Refused: result.Refused, NotChecked: result.NotChecked, Warnings: result.Warnings, TLS: result.TLS, Took: result.Took}
 	if err != nil {
 		a.Error = plain(err)
 	}
@@ -94,9 +93,7 @@ func (a answer) open() (driver.ProbeResult, error) {
 	if a.Error != nil {
 		return driver.ProbeResult{}, a.Error
 	}
-	result := driver.ProbeResult{Allowed: a.Allowed, Refused: a.Refused, TLS: a.TLS, Took: a.Took}
-	result.NotChecked = a.NotChecked
-	return result, nil
+	return driver.ProbeResult{Allowed: a.Allowed, Refused: a.Refused, NotChecked: a.NotChecked, Warnings: a.Warnings, TLS: a.TLS, Took: a.Took}, nil
 }
 
 // plain is err as it can be told to another process. An error without a code is

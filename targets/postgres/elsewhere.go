@@ -72,7 +72,9 @@ func (t *target) strip(ctx context.Context, database, name string, left leftAlon
 			if c, err = s.needOwner(ctx, c, driver.LoginRequest{Name: name, Sub: database}, &b); err != nil {
 				return "", err
 			}
-			b.handOver(c, name, database)
+			if err := s.handOver(ctx, &b, c, name, database, groupName(patchbay.Owner, database)); err != nil {
+				return "", err
+			}
 		}
 		b.add("drop owned by %s", ident(name))
 		return b.String(), nil
