@@ -192,6 +192,9 @@ func (d *draft) warnings() (list []string) {
 	if scope := d.in.Want.Spec.Scope; scope != "" && d.plan.Write != nil {
 		list = append(list, fmt.Sprintf("the part %s on %s was not looked at: the settings are those of all of it", scope, d.parties.source.ID.Name()))
 	}
+	if a := d.in.Want.Spec.Auth; a != nil && a.Type == patchbay.AuthAccessKey && len(a.Permissions) > 0 {
+		list = append(list, "the key is the registered one, and may do what it may: permissions was not looked at")
+	}
 	if d.plan.Write != nil && !d.plan.Restarts && !d.in.Created {
 		list = append(list, fmt.Sprintf("%s has no way to be restarted by Patchbay; restart it so that it reads the new settings", d.parties.source.ID.Name()))
 	}
