@@ -34,7 +34,7 @@ GOFILES = find . -name '*.go' -not -path '*/node_modules/*' -not -path '*/testda
 .PHONY: help
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} \
-		/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+		/^[a-z-]+:.*## / {printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: test
 test: deps ## all tests, against real servers; fetches what they need
@@ -96,6 +96,16 @@ test-az-short: deps ## a share of the same, for CI
 	@tools/deps.sh az
 	$(GO) test -tags az -count=1 -timeout 10m -short -run Az ./internal/clienttest
 
+.PHONY: test-terraform
+test-terraform: deps ## Terraform itself, with azurerm, which is built first: a quarter of an hour
+	@provider=$$(tools/terraform.sh build); \
+		PATCHBAY_TERRAFORM_PROVIDER=$$provider $(GO) test -tags terraform -count=1 -timeout 30m -run Terraform ./internal/clienttest
+
+.PHONY: test-terraform-cached
+test-terraform-cached: ## the same where the provider is in the cache, for CI
+	@if tools/terraform.sh cached >/dev/null; then $(MAKE) test-terraform; \
+		else echo 'NOT CHECKED: Terraform: its provider is not in the cache, or there is no terraform; make test-terraform builds it'; fi
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME
 	@tools/fuzz.sh $(FUZZTIME)
@@ -130,7 +140,7 @@ fmt-check: ## nothing is left to gofmt; scripts parse
 vet: ## go vet, all variants
 	$(GO) vet -p $(JOBS) ./...
 	$(GO) vet -p $(JOBS) -tags failpoints ./...
-	$(GO) vet -p $(JOBS) -tags az ./internal/clienttest
+	$(GO) vet -p $(JOBS) -tags az,terraform ./internal/clienttest
 	GOOS=darwin CGO_ENABLED=0 $(GO) vet -trimpath -p $(JOBS) ./...
 
 .PHONY: house
@@ -150,7 +160,7 @@ docs-check: ## the generated documentation is what would be generated
 .PHONY: golangci
 golangci: ## golangci-lint, with staticcheck in it
 	$(LINT) run -j $(JOBS) ./...
-	$(LINT) run -j $(JOBS) --build-tags az ./internal/clienttest/...
+	$(LINT) run -j $(JOBS) --build-tags az,terraform ./internal/clienttest/...
 
 .PHONY: vuln
 vuln: ## known vulnerabilities in what the code calls

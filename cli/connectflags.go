@@ -10,6 +10,10 @@ import (
 // optOuts are what --opt-out leaves to the caller.
 var optOuts = []string{"publicnetwork", "configinfo", "auth"}
 
+// notYet ends the help of what az has, and every server refuses so far. The
+// use cases' tests ask whether it does.
+const notYet = " (not yet: always refused)"
+
 // connectFlags are the flags of create, update and preview.
 type connectFlags struct {
 	ref connectionRef
@@ -88,7 +92,7 @@ func (a *app) connectFlags(cmd *cobra.Command, v connectVerb, k *targetKind) *co
 	must(cmd.RegisterFlagCompletionFunc("naming", cobra.FixedCompletions([]string{"azure", "native", "servicebinding"}, cobra.ShellCompDirectiveNoFileComp)))
 	fs.StringArrayVar(&f.options, "option", nil, "an option of the target's driver, name=value (several)")
 
-	fs.StringArrayVar(&f.secret, "secret", nil, "the login to use: name=USER secret=@FILE (or @-, or the value); secret-uri=URI or, with --vault-id, secret-name=NAME; alone: a login of the connection's own, which is the default")
+	fs.StringArrayVar(&f.secret, "secret", nil, "the login to use: name=USER secret=@FILE (or @-, or the value); alone: a login of the connection's own, which is the default; secret-uri=URI or, with --vault-id, secret-name=NAME"+notYet)
 	fs.StringVar(&f.secretFile, "secret-file", "", "file of the password for --secret name=USER; - is standard input")
 	fs.BoolVar(&f.systemIdentity, "system-identity", false, "sign in with the source's own identity")
 	fs.StringArrayVar(&f.userIdentity, "user-identity", nil, "sign in with an identity: client-id=ID subs-id=ID")
@@ -100,11 +104,11 @@ func (a *app) connectFlags(cmd *cobra.Command, v connectVerb, k *targetKind) *co
 	fs.StringArrayVar(&f.additional, "additional", nil, "further settings: NAME=value (several)")
 	fs.StringSliceVar(&f.optOut, "opt-out", nil, "leave to the caller: "+strings.Join(optOuts, ", "))
 	must(cmd.RegisterFlagCompletionFunc("opt-out", cobra.FixedCompletions(optOuts, cobra.ShellCompDirectiveNoFileComp)))
-	fs.StringVar(&f.vaultID, "vault-id", "", "id of the Key Vault that holds the secret")
-	fs.StringVar(&f.appConfigID, "appconfig-id", "", "id of the App Configuration that holds the settings")
+	fs.StringVar(&f.vaultID, "vault-id", "", "id of the Key Vault that holds the secret"+notYet)
+	fs.StringVar(&f.appConfigID, "appconfig-id", "", "id of the App Configuration that holds the settings"+notYet)
 	fs.StringVar(&f.scope, "scope", "", "container or namespace of the source")
-	fs.BoolVar(&f.privateEndpoint, "private-endpoint", false, "reach the target through a private endpoint")
-	fs.BoolVar(&f.serviceEndpoint, "service-endpoint", false, "reach the target through a service endpoint")
+	fs.BoolVar(&f.privateEndpoint, "private-endpoint", false, "reach the target through a private endpoint"+notYet)
+	fs.BoolVar(&f.serviceEndpoint, "service-endpoint", false, "reach the target through a service endpoint"+notYet)
 	if v.name != previewVerb.name {
 		fs.BoolVar(&f.noWait, "no-wait", false, "do not wait for the end")
 	}

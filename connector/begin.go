@@ -86,6 +86,9 @@ func (s *Service) patch(ctx context.Context, r PutRequest, merge func(*patchbay.
 	if err != nil {
 		return Begun{}, err
 	}
+	if err := s.checkLogin(ctx, p, b.in.Want.Spec, b.given); err != nil {
+		return Begun{}, err
+	}
 	b.target = refOf(p).Target
 	return s.submit(ctx, b)
 }
@@ -117,7 +120,7 @@ func (s *Service) want(ctx context.Context, r PutRequest, old patchbay.Connectio
 	if err := note(err); err != nil {
 		return begin{}, p, err
 	}
-	if err := note(s.checkLogin(ctx, p, old, spec, given)); err != nil {
+	if err := note(givenWhole(p, old, spec, given)); err != nil {
 		return begin{}, p, err
 	}
 	want := &in.Want
@@ -128,12 +131,10 @@ func (s *Service) want(ctx context.Context, r PutRequest, old patchbay.Connectio
 	return b, p, nil
 }
 
-// checkLogin says at once, and not in the operation, what can't be a login there:
-// a part of one, and one that a target which hands logins out has no form for.
-func (s *Service) checkLogin(ctx context.Context, p parties, old patchbay.Connection, spec patchbay.Spec, given map[string]string) error {
-	if err := givenWhole(p, old, spec, given); err != nil {
-		return err
-	}
+// checkLogin says at once, and not in the operation, what can't be a login of a
+// target that makes none: it has no form for it, or none to hand out. To say so it
+// reaches nothing.
+func (s *Service) checkLogin(ctx context.Context, p parties, spec patchbay.Spec, given map[string]string) error {
 	kind := loginOf(p, spec, given)
 	if p.targets.Administers() || kind != loginGiven && kind != loginRegistered {
 		return nil
@@ -265,7 +266,7 @@ func (s *Service) rotate(ctx context.Context, r RotateRequest) (Begun, error) {
 	if err != nil {
 		return Begun{}, err
 	}
-	if err := s.checkLogin(ctx, p, old, want.Spec, given); err != nil {
+	if err := s.checkLogin(ctx, p, want.Spec, given); err != nil {
 		return Begun{}, err
 	}
 	in := input{Connection: old, Sealed: old.Sealed, Want: want, Rotate: true, RevokeNow: r.RevokeNow}

@@ -68,7 +68,7 @@ func factsOf(k patchbay.TargetKind) map[string]string {
 		case v.Example != "":
 			facts[v.Name] = v.Example
 		case v.Default != "":
-			facts[v.Name] = strings.NewReplacer("{account}", "orders", "{location}", "westeurope", "{database}", "shop", "{graph}", "people").Replace(v.Default)
+			facts[v.Name] = strings.NewReplacer("{account}", "orders", "{location}", "westeurope", "{database}", "shop", "{graph}", "people", "{cloud}", "azure.com", "{suffix}", "core.windows.net").Replace(v.Default)
 		}
 	}
 	if k.Name == "vault" {

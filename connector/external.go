@@ -84,7 +84,7 @@ func loginOf(p parties, spec patchbay.Spec, given map[string]string) loginKind {
 	switch {
 	case !authenticates(spec):
 		return loginNone
-	case !p.targets.Administers() && spec.Auth.Type != patchbay.AuthSecret:
+	case !p.targets.Administers() && spec.Auth.Type != patchbay.AuthSecret && spec.Auth.Type != patchbay.AuthAccessKey:
 		return loginIdentity
 	case spec.Auth.Type == patchbay.AuthSecret && given[givenValue] != "":
 		return loginGiven

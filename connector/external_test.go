@@ -235,7 +235,9 @@ func TestARegisteredLoginIsTakenAnewByARotation(t *testing.T) {
 func TestNoRegisteredLoginIsAnErrorThatSaysSo(t *testing.T) {
 	w := newWorld(t)
 	w.registerRedis("")
-	w.want(w.put(w.cache(registered())), patchbay.Undone, patchbay.InvalidArgument)
+	if _, err := w.Put(t.Context(), PutRequest{ID: w.linker, Spec: w.cache(registered()), Caller: w.caller}); patchbay.CodeOf(err) != patchbay.InvalidArgument {
+		t.Errorf("it is said at once: %v", err)
+	}
 }
 
 func TestAKindWithoutASignInIsNotCheckedAndNotSuccess(t *testing.T) {

@@ -179,10 +179,14 @@ func (p parties) auths() []patchbay.AuthType {
 	if p.targets.Logins != nil {
 		return p.targets.Logins.Auths
 	}
-	return []patchbay.AuthType{
+	auths := []patchbay.AuthType{
 		patchbay.AuthSecret, patchbay.AuthSystemIdentity, patchbay.AuthUserIdentity,
 		patchbay.AuthSPSecret, patchbay.AuthSPCertificate, patchbay.AuthUserAccount,
 	}
+	if settings.HasAccessKey(p.kind) {
+		auths = append(auths, patchbay.AuthAccessKey)
+	}
+	return auths
 }
 
 func checkAuth(p parties, spec *patchbay.Spec) error {
@@ -286,7 +290,11 @@ func authType(a *patchbay.Auth) patchbay.AuthType {
 // other.
 func settingsAuth(kind string, spec patchbay.Spec) patchbay.AuthType {
 	auth := authType(spec.Auth)
-	if auth != patchbay.AuthUserAccount {
+	switch auth {
+	case patchbay.AuthAccessKey:
+		return patchbay.AuthSecret // it is one
+	case patchbay.AuthUserAccount:
+	default:
 		return auth
 	}
 	if _, err := settings.Names(kind, spec.Client, auth, spec.Naming); err == nil {

@@ -198,6 +198,9 @@ func (d *draft) warnings() []string {
 	if len(d.lost) > 0 {
 		list = append(list, fmt.Sprintf("the login %s has what its access does not give, and the one that replaces it has not: %s", d.plan.Old.Name, strings.Join(d.lost, ", ")))
 	}
+	if a := d.in.Want.Spec.Auth; a != nil && a.Type == patchbay.AuthAccessKey && len(a.Permissions) > 0 {
+		list = append(list, "the key is the registered one, and may do what it may: permissions was not looked at")
+	}
 	if d.plan.Write != nil && !d.plan.Restarts && !d.in.Created {
 		list = append(list, fmt.Sprintf("%s has no way to be restarted by Patchbay; restart it so that it reads the new settings", d.parties.source.ID.Name()))
 	}

@@ -62,7 +62,13 @@ var namedSettings = sync.OnceValue(func() []arm.NamedSettings {
 		for _, t := range k.Types() {
 			for _, auth := range k.Auths {
 				for _, client := range k.Clients {
-					if n, ok := named(k, t, client, auth); ok {
+					n, ok := named(k, t, client, auth)
+					if !ok {
+						continue
+					}
+					all = append(all, n)
+					if auth == patchbay.AuthSecret && settings.HasAccessKey(k.Name) {
+						n.Auth = patchbay.AuthAccessKey
 						all = append(all, n)
 					}
 				}

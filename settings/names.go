@@ -159,3 +159,10 @@ func inName(connection string) string {
 }
 
 func fold(s string) string { return strings.ToLower(s) }
+
+// HasAccessKey reports whether the secret of a kind is an access key of the resource.
+// A connection that asks for one has the settings of a secret.
+func HasAccessKey(kind string) bool {
+	k := table()[kind]
+	return k != nil && k.keyed
+}

@@ -38,6 +38,7 @@ type kind struct {
 	ofKind   bool     // variant is the resource's kind, and not a way to connect
 	cli      []string // of a variant, which has no ids of its own
 	connstr  bool     // .NET may ask for one string
+	keyed    bool     // its secret is an access key of the resource
 	prefix   string
 	auths    []patchbay.AuthType
 	values   []patchbay.TargetValue
@@ -288,6 +289,7 @@ type (
 		As      string                       `yaml:"connectAs"`
 		CLI     []string                     `yaml:"cli"`
 		Connstr bool                         `yaml:"connectionString"`
+		Keyed   bool                         `yaml:"accessKey"`
 		Prefix  string                       `yaml:"prefix"`
 		Auths   []patchbay.AuthType          `yaml:"auth"`
 		Values  []valueFile                  `yaml:"values"`
@@ -398,7 +400,7 @@ func read(name string, into any) error {
 // kind checks a file and completes it.
 func (f *kindFile) kind(name string, shared []valueFile) (*kind, error) {
 	k := &kind{
-		name: name, title: f.Title, variant: f.Variant + f.As, ofKind: f.Variant != "", cli: f.CLI, connstr: f.Connstr, prefix: f.Prefix,
+		name: name, title: f.Title, variant: f.Variant + f.As, ofKind: f.Variant != "", cli: f.CLI, connstr: f.Connstr, keyed: f.Keyed, prefix: f.Prefix,
 		auths: f.Auths, need: f.Need, words: f.Words, about: f.About,
 		property: make(map[string]string), rules: make(map[patchbay.Naming][]rule),
 	}

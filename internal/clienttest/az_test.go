@@ -42,21 +42,6 @@ func (cp *controlPlane) in(t *testing.T) *controlPlane {
 	return &of
 }
 
-// settled waits until the connection's operation has ended.
-func (cp *controlPlane) settled(source, name string) {
-	cp.t.Helper()
-	status, list := cp.call("GET", "/providers/Patchbay.Connector/operations?connection="+linkerPath(source, name), ownVersion, nil)
-	id, _ := at(list, "value", 0, "id").(string)
-	if status != http.StatusOK || id == "" {
-		cp.t.Fatalf("the operations are %d %v", status, list)
-	}
-	for version, ended := 0.0, false; !ended; {
-		_, op := cp.call("GET", fmt.Sprintf("/providers/Patchbay.Connector/operations/%s?wait=20&version=%.0f", id, version), ownVersion, nil)
-		version, _ = op["version"].(float64)
-		_, ended = op["ended"].(string)
-	}
-}
-
 // newAz has az know the server as its cloud; nobody is signed in.
 func (cp *controlPlane) newAz(t *testing.T) az {
 	t.Helper()
@@ -396,6 +381,12 @@ func TestAzConnectsConfluentCloud(t *testing.T) {
 		if !strings.Contains(text, want) {
 			t.Errorf("the file has no %s:\n%s", want, text)
 		}
+	}
+	// az drops the new secret on its way, and the answer does not say that its user did.
+	_, err := deploy.run("webapp", "connection", "update", "confluent-cloud", "--resource-group", "default", "--name", "web", "--connection", "kafka",
+		"--kafka-key", "OTHER", "--kafka-secret", "other-secret")
+	if err == nil || !strings.Contains(err.Error(), `another login name, "OTHER", and no secret for it`) || !strings.Contains(err.Error(), "patchbay connection rotate web/kafka --secret") {
+		t.Errorf("an update with a new key: %v", err)
 	}
 	for _, name := range []string{"kafka", "kafka_schema"} {
 		deploy.must("webapp", "connection", "delete", "--resource-group", "default", "--name", "web", "--connection", name, "--yes")

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -175,6 +176,21 @@ func (cp *controlPlane) postgres(s *testenv.PostgresServer) string {
 		"driver": "postgres", "endpoint": s.Addr(), "sslmode": "disable",
 		"admin": map[string]string{"username": s.User, "password": s.Password},
 	}) + "/databases/shop"
+}
+
+// settled waits until the connection's operation has ended.
+func (cp *controlPlane) settled(source, name string) {
+	cp.t.Helper()
+	status, list := cp.call("GET", "/providers/Patchbay.Connector/operations?connection="+linkerPath(source, name), ownVersion, nil)
+	id, _ := at(list, "value", 0, "id").(string)
+	if status != http.StatusOK || id == "" {
+		cp.t.Fatalf("the operations are %d %v", status, list)
+	}
+	for version, ended := 0.0, false; !ended; {
+		_, op := cp.call("GET", fmt.Sprintf("/providers/Patchbay.Connector/operations/%s?wait=20&version=%.0f", id, version), ownVersion, nil)
+		version, _ = op["version"].(float64)
+		_, ended = op["ended"].(string)
+	}
 }
 
 // original is what a settings file holds before anything is connected.

@@ -54,7 +54,7 @@ func TestEverySnippetIsRun(t *testing.T) {
 	known := map[string]bool{
 		"setup":   true, // run before the others
 		"values":  true, // what the setup printed; the tests have their own
-		"main.tf": true, // Terraform's provider comes from a registry; go-azure-sdk makes its calls instead
+		"main.tf": true, // applied by Terraform itself: make test-terraform
 	}
 	for name := range files {
 		known[name] = true
