@@ -62,3 +62,18 @@ func TestAnEditIsNotTakenForATargetThatMoved(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 }
+
+// What a sign-in could not try stops no change, and is no success.
+func TestWhatTheProbeCouldNotTryIsNotChecked(t *testing.T) {
+	w := newWorld(t)
+	w.broker.notTried = []string{"INSERT on a table: app.items is locked by process 7 of migrations"}
+	w.want(w.put(w.spec()), patchbay.Done, "")
+	c := w.check(patchbay.CheckAuthentication)
+	if c.Result != patchbay.NotChecked || !strings.Contains(c.Message, w.broker.notTried[0]) {
+		t.Errorf("%+v", c)
+	}
+	w.broker.notTried = nil
+	if c := w.check(patchbay.CheckAuthentication); c.Result != patchbay.Success {
+		t.Errorf("when it could: %+v", c)
+	}
+}

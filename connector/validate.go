@@ -320,6 +320,9 @@ func (v *checking) authentication(ctx context.Context, have map[string]patchbay.
 		return
 	}
 	result, err := v.s.signIn(ctx, runsOn(v.c), p.outline, holds)
+	if err == nil && len(result.NotChecked) > 0 {
+		v.add(group, name, patchbay.NotChecked, "", "the sign-in works; not tried: "+strings.Join(result.NotChecked, "; "), "")
+	}
 	switch {
 	case err != nil && p.LoginKind == loginRegistered && v.registeredAnew(p):
 		v.failed(group, name, patchbay.AsError(err), "")

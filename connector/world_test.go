@@ -34,6 +34,7 @@ type broker struct {
 	sessions   map[string]int
 	down       error // every call fails with it
 	failProbe  error
+	notTried   []string // what a probe says that it could not try
 	failRemove error
 	ensured    int
 	inspected  int
@@ -153,7 +154,7 @@ func (b *broker) probe(ctx context.Context, _ driver.Config, r driver.ProbeReque
 	if _, ok := b.logins[user]; !ok && r.Access != "" {
 		return driver.ProbeResult{}, patchbay.Errorf(patchbay.LoginRefused, "%s is refused", user)
 	}
-	return driver.ProbeResult{Allowed: []string{"signed in"}}, nil
+	return driver.ProbeResult{Allowed: []string{"signed in"}, NotChecked: b.notTried}, nil
 }
 
 func (b *broker) Owned(context.Context) ([]driver.Owned, error) {

@@ -283,11 +283,14 @@ type ProbeRequest struct {
 type ProbeResult struct {
 	Allowed []string // what was done, in a few words each
 	Refused []string // what was tried and rightly refused
+	// NotChecked is what could not be tried, and why; something else than the login's
+	// rights was in the way.
+	NotChecked []string
 	// Warnings say what the login may not do although one would expect it of its
 	// access, and whoever owns the thing could give.
 	Warnings []string
-	TLS     string   // protocol, "" when in the clear
-	Took    time.Duration
+	TLS      string // protocol, "" when in the clear
+	Took     time.Duration
 }
 
 // Owned is one thing that bears our mark.

@@ -303,7 +303,8 @@ func (w *GuardedTarget) Probe(ctx context.Context, r ProbeRequest) (result Probe
 		})
 		return err
 	})
-	result.Allowed, result.Refused, result.Warnings, result.TLS = few(result.Allowed), few(result.Refused), few(result.Warnings), clip(result.TLS)
+	result.NotChecked, result.Warnings = few(result.NotChecked), few(result.Warnings)
+	result.Allowed, result.Refused, result.TLS = few(result.Allowed), few(result.Refused), clip(result.TLS)
 	return result, err
 }
 

@@ -64,10 +64,10 @@ func TestWhatATargetTellsIsBounded(t *testing.T) {
 		t.Errorf("the last line is %q", last)
 	}
 	probing := driver.Guard{}.Target(driver.TargetDriver{Probe: func(context.Context, driver.Config, driver.ProbeRequest) (driver.ProbeResult, error) {
-		return driver.ProbeResult{Allowed: many(), Refused: many(), TLS: much}, nil
+		return driver.ProbeResult{Allowed: many(), Refused: many(), NotChecked: many(), TLS: much}, nil
 	}}, driver.Config{}, talkative{})
 	result, err := probing.Probe(t.Context(), driver.ProbeRequest{Dialer: &net.Dialer{}})
-	if n := size(result.Allowed...) + size(result.Refused...) + len(result.TLS); err != nil || n > most {
+	if n := size(result.Allowed...) + size(result.Refused...) + size(result.NotChecked...) + len(result.TLS); err != nil || n > most {
 		t.Errorf("Probe tells %d bytes: %v", n, err)
 	}
 	err = target.RemoveLogin(t.Context(), driver.LoginRequest{})

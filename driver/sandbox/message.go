@@ -34,12 +34,14 @@ type request struct {
 
 // answer is what a child makes of it.
 type answer struct {
-	Allowed  []string        `json:"allowed,omitempty"`
-	Refused  []string        `json:"refused,omitempty"`
-	Warnings []string        `json:"warnings,omitempty"`
-	TLS      string          `json:"tls,omitempty"`
-	Took     time.Duration   `json:"took"`
-	Error    *patchbay.Error `json:"error,omitempty"`
+	Allowed []string        `json:"allowed,omitempty"`
+	Refused []string        `json:"refused,omitempty"`
+	TLS     string          `json:"tls,omitempty"`
+	Took    time.Duration   `json:"took"`
+	Error   *patchbay.Error `json:"error,omitempty"`
+
+	NotChecked []string `json:"notChecked,omitempty"`
+	Warnings   []string `json:"warnings,omitempty"`
 }
 
 // dialling asks for a connection, and dialled answers; what follows is the
@@ -81,7 +83,8 @@ func (q request) open(d driver.Dialer) (driver.Config, driver.ProbeRequest) {
 }
 
 func newAnswer(result driver.ProbeResult, err error) answer {
-	a := answer{Allowed: result.Allowed, Refused: result.Refused, Warnings: result.Warnings, TLS: result.TLS, Took: result.Took}
+	a := answer{Allowed: result.Allowed, Refused: result.Refused, TLS: result.TLS, Took: result.Took}
+	a.NotChecked, a.Warnings = result.NotChecked, result.Warnings
 	if err != nil {
 		a.Error = plain(err)
 	}
@@ -92,7 +95,9 @@ func (a answer) open() (driver.ProbeResult, error) {
 	if a.Error != nil {
 		return driver.ProbeResult{}, a.Error
 	}
-	return driver.ProbeResult{Allowed: a.Allowed, Refused: a.Refused, Warnings: a.Warnings, TLS: a.TLS, Took: a.Took}, nil
+	result := driver.ProbeResult{Allowed: a.Allowed, Refused: a.Refused, TLS: a.TLS, Took: a.Took}
+	result.NotChecked, result.Warnings = a.NotChecked, a.Warnings
+	return result, nil
 }
 
 // plain is err as it can be told to another process. An error without a code is

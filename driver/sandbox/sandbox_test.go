@@ -48,7 +48,7 @@ var drivers = map[string]driver.TargetDriver{
 		n, err := conn.Read(line)
 		return driver.ProbeResult{
 			Allowed: []string{string(line[:n]), string(c.ID), c.Endpoint, string(r.Access), r.Options["o"], string(r.Facts), fmt.Sprint(os.Getpid())},
-			Refused: []string{string(c.Properties)}, TLS: "TLS 1.3", Took: 5,
+			Refused: []string{string(c.Properties)}, NotChecked: []string{"locked"}, TLS: "TLS 1.3", Took: 5,
 		}, err
 	}},
 	"allocates": {Probe: func(context.Context, driver.Config, driver.ProbeRequest) (driver.ProbeResult, error) {
@@ -231,7 +231,7 @@ func TestAProbeHasItsRequestAndNothingElse(t *testing.T) {
 			t.Errorf("%q, want %q", result.Allowed[i], w)
 		}
 	}
-	if result.Refused[0] != `{"p":2}` || result.TLS != "TLS 1.3" || result.Took != 5 {
+	if result.Refused[0] != `{"p":2}` || result.NotChecked[0] != "locked" || result.TLS != "TLS 1.3" || result.Took != 5 {
 		t.Errorf("%+v", result)
 	}
 }

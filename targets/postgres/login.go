@@ -67,8 +67,10 @@ func (s *session) look(ctx context.Context, r driver.LoginRequest, needed []patc
 }
 
 // version is the server's major version.
-func (s *session) version() int {
-	text := s.conn.PgConn().ParameterStatus("server_version")
+func (s *session) version() int { return majorVersion(s.conn) }
+
+func majorVersion(c *pgx.Conn) int {
+	text := c.PgConn().ParameterStatus("server_version")
 	end := strings.IndexFunc(text, func(r rune) bool { return r < '0' || r > '9' })
 	if end < 0 {
 		end = len(text)

@@ -20,7 +20,8 @@ const (
 	invalidCatalogName    = "3D000" // no such database
 	insufficientPrivilege = "42501"
 	readOnlyTransaction   = "25006"
-	divisionByZero        = "22012"
+	featureNotSupported   = "0A000"
+	lockTimeout           = "55P03"
 	dependentObjects      = "2BP01"
 )
 
