@@ -302,10 +302,48 @@ func (s *session) ensure(ctx context.Context, r driver.LoginRequest, secret patc
 		return "", nil, err
 	}
 	if len(c.differs) > 0 {
-		return "", nil, patchbay.Errorf(patchbay.AdminRights, "the administrator %q can't bring about: %s", s.t.settings.admin.Username, driver.Quoted(list(c.differs))).
-			WithFix("make it a member of the roles that own these objects: GRANT {owner} TO %s", ident(s.t.settings.admin.Username))
+		fix, err := s.ownersFix(ctx, c)
+		if err != nil {
+			return "", nil, err
+		}
+		return "", nil, patchbay.Errorf(patchbay.AdminRights, "the administrator %q can't bring about: %s", c.admin, driver.Quoted(list(c.differs))).WithFix("%s", fix)
 	}
 	return "", nil, nil
+}
+
+// ownersQuery lists who owns something here and is not joined by the administrator; a
+// superuser can't be.
+const ownersQuery = `
+select distinct r.rolname, pg_catalog.pg_has_role(r.oid, 'MEMBER') or not me.rolinherit
+from pg_catalog.pg_shdepend d join pg_catalog.pg_roles r on r.oid = d.refobjid, pg_catalog.pg_roles me
+where d.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass and d.deptype = 'o' and not r.rolsuper and not pg_catalog.pg_has_role(r.oid, 'USAGE')
+	and me.rolname = current_user and not pg_catalog.pg_has_role(r.oid, me.oid, 'MEMBER')
+	and (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database()) in (d.dbid, case when d.classid = 'pg_catalog.pg_database'::pg_catalog.regclass then d.objid end)
+order by 1`
+
+// ownersFix is what lets the administrator give rights on what others own: to be a
+// member of those that it is not a member of yet.
+func (s *session) ownersFix(ctx context.Context, c *catalogue) (string, error) {
+	rows, err := s.conn.Query(ctx, ownersQuery)
+	if err != nil {
+		return "", s.t.adminError(ctx, "", err)
+	}
+	var owners []string
+	option := ""
+	err = each(rows, func() error {
+		var name string
+		var inherit bool
+		err := rows.Scan(&name, &inherit)
+		owners = append(owners, ident(name))
+		if inherit && c.version >= 16 {
+			option = " WITH INHERIT TRUE"
+		}
+		return err
+	})
+	if err != nil || len(owners) == 0 {
+		return "a superuser owns them, or they are the server's own: register a superuser as the administrator", s.t.adminError(ctx, "", err)
+	}
+	return driver.Quoted(fmt.Sprintf("GRANT %s TO %s%s", strings.Join(owners, ", "), ident(c.admin), option)), nil
 }
 
 // joinMakers makes the administrator a member of those logins of ours that own

@@ -81,7 +81,7 @@ func (t *target) adminError(ctx context.Context, what string, err error) error {
 			WithFix("see what: select pg_describe_object(classid, objid, objsubid), dbid from pg_shdepend where refobjid = '{role}'::regrole; as a superuser, in the database with that oid: DROP OWNED BY {role}")
 	case insufficientPrivilege:
 		e = patchbay.Errorf(patchbay.AdminRights, "the administrator %q may not do what is needed on %s: %s", admin.Username, t.settings.address(), text).
-			WithFix("use a superuser, or a role with CREATEROLE that owns the database and is a member of the roles that own its objects")
+			WithFix("give it the right that the server's own log names for that moment, or register a superuser")
 	case readOnlyTransaction:
 		e = patchbay.Errorf(patchbay.TargetUnreachable, "%s is read-only", t.settings.address()).
 			WithFix("register the primary, not a standby").AsTransient()
