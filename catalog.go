@@ -163,6 +163,9 @@ type TargetValue struct {
 	Auths    []AuthType `json:"auths,omitempty"` // it exists only with these; empty: with all
 	Secret   bool       `json:"secret,omitempty"`
 	Optional bool       `json:"optional,omitempty"` // a request may leave it out
+	// Told says that a registration has words of its own for it (tls.ca), or nobody
+	// gives it: it can't be among the values of one.
+	Told bool `json:"told,omitempty"`
 }
 
 // Types are the ARM types of the target ids, or target service types.

@@ -24,6 +24,9 @@ func (a *app) runPreview(cmd *cobra.Command, k targetKind, f *connectFlags, _ []
 	if err := a.print(v, func() rows { return previewRows(v) }); err != nil {
 		return err
 	}
+	for _, w := range v.Warnings {
+		a.notef("patchbay: warning: %s", clean(w))
+	}
 	for _, p := range v.Problems {
 		a.errorf("%s", a.describe(p))
 	}

@@ -64,8 +64,9 @@ func (s *Service) Generate(ctx context.Context, id patchbay.ID, info *patchbay.C
 	if held.Written != nil {
 		own.add(c, held.Written.open())
 	}
-	r := settingsRequest(p, c, facts.Values)
-	return render(&r, c, driver.Snapshot{}, own)
+	r := settingsRequest(p, c, facts.Values, "")
+	set, _, err := render(&r, c, driver.Snapshot{}, own)
+	return set, err
 }
 
 // Process implements [API].

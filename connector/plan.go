@@ -6,6 +6,7 @@ import (
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
 	"patchbay.dev/patchbay/saga"
+	"patchbay.dev/patchbay/settings"
 )
 
 // plan is what an operation decided before its first effect. It is journalled,
@@ -36,6 +37,9 @@ type outline struct {
 	// Restarts says that the source has a way to restart.
 	Restarts bool   `json:"restarts,omitempty"`
 	Message  string `json:"message,omitempty"` // a warning for the user
+	// Reading is what the application's library makes of the settings; nil where
+	// none are written, or of an earlier release.
+	Reading *settings.Reading `json:"reading,omitempty"`
 	// Mended names what a fix found broken and puts right.
 	Mended []string `json:"mended,omitempty"`
 	// Writes is there when the plan's Write is.

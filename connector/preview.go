@@ -55,7 +55,7 @@ func (s *Service) preview(ctx context.Context, r PutRequest, mayAsk func() bool)
 		return pv, err
 	}
 	pv.Settings = d.shown()
-	pv.Steps = previewSteps(b.kind, d)
+	pv.Steps, pv.Warnings = previewSteps(b.kind, d), d.warned
 	return pv, nil
 }
 
@@ -90,7 +90,7 @@ func (d *draft) shown() []patchbay.Setting {
 	if a := d.in.Want.Spec.Auth; a != nil && a.Name != "" && d.plan.LoginKind != loginNone {
 		r.Values["username"] = patchbay.NewSecret(a.Name)
 	}
-	masked, err := renderLogin(r, d.plan.LoginKind != loginNone)
+	masked, _, err := renderLogin(r, d.plan.LoginKind != loginNone)
 	set := slices.Clone(d.set)
 	for i := range set {
 		at := slices.IndexFunc(masked, func(m patchbay.Setting) bool { return m.Name == set[i].Name })

@@ -7,6 +7,7 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/settings"
 )
 
 // The structs here are what is stored of secrets: plain inside, and therefore
@@ -22,6 +23,7 @@ type holding struct {
 	LoginKind  loginKind            `json:"login,omitempty"`     // see holding.whose
 	Credential credential           `json:"credential"`          // what the application signs in with
 	Written    *written             `json:"written,omitempty"`   // nil when the settings were left to the caller
+	Reading    *settings.Reading    `json:"reading,omitempty"`   // as plan's
 	// Last is the highest generation that any operation used, the failed ones
 	// too: what one of those left behind must never be named as something new.
 	Last int64 `json:"last,omitempty"`

@@ -115,6 +115,7 @@ type Preview struct {
 	Steps    []PreviewStep          `json:"steps"`
 	Settings []patchbay.Setting     `json:"settings"` // names; values only of what is no secret, the rest as ‹password›
 	Problems []patchbay.Error       `json:"problems,omitempty"`
+	Warnings []string               `json:"warnings,omitempty"` // what would come with success
 }
 
 // DryrunRequest stores a preview.

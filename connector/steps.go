@@ -112,7 +112,11 @@ func (s *Service) signIn(ctx context.Context, sourceID patchbay.ID, p outline, c
 	if p.Login != nil {
 		r.Access, r.Options = p.Login.Access, p.Login.Options
 	}
+	r.Reading = probing(p.Reading)
 	result, err := target.Probe(ctx, r)
+	if patchbay.CodeOf(err) == patchbay.CertificateInvalid && p.Reading != nil && p.Reading.Verifies() {
+		return result, refused(err, *p.Reading, sourceID.Name(), p.Target.Name())
+	}
 	if err != nil && p.Login == nil && patchbay.CodeOf(err) == patchbay.LoginRefused {
 		// A login that was given: Azure's code and words for it (contract 4.10).
 		refused := patchbay.Errorf(patchbay.InvalidDbSecret, "Error in username or password. %w", err)
@@ -559,7 +563,7 @@ func (s *Service) finishChange(_ context.Context, op *saga.Op, outcome patchbay.
 	}
 	message := joined(p.Message, warningsOf(op))
 	c.State, c.Generation, c.ETag, c.Message = patchbay.Succeeded, p.Generation, newETag(), message
-	h := holding{ref: p.ref, Last: p.Last, Given: p.Given, Where: p.Where, Login: p.Login, LoginKind: p.LoginKind, Credential: p.Credential}
+	h := holding{ref: p.ref, Last: p.Last, Given: p.Given, Where: p.Where, Login: p.Login, LoginKind: p.LoginKind, Credential: p.Credential, Reading: p.Reading}
 	c.Login = ""
 	if p.Login != nil {
 		c.Login = p.Login.Name

@@ -33,6 +33,7 @@ type checking struct {
 	ref    ref                   // the target, as its resource is by now
 	driver driver.TargetDriver   // the target's
 	source *driver.GuardedSource // nil when it can't be opened
+	place  driver.SourceInfo     // what it says of itself
 	target *driver.GuardedTarget // nil likewise
 	facts  map[string]string
 	unseen error // why a target that is not administered could not be seen from here
@@ -59,6 +60,7 @@ func (s *Service) validate(ctx context.Context, op *saga.Op) ([]byte, error) {
 	done := v.existence(ctx)
 	defer done()
 	v.network(ctx)
+	v.unsaid()
 	found, readable := v.configuration(ctx)
 	v.authentication(ctx, found, readable)
 	report := patchbay.Report{
@@ -116,7 +118,7 @@ func (v *checking) existence(ctx context.Context) (done func()) {
 	source, close, err := v.s.source(ctx, runsOn(v.c))
 	if err == nil {
 		closers = append(closers, close)
-		if _, err = source.Inspect(ctx); err == nil {
+		if v.place, err = source.Inspect(ctx); err == nil {
 			v.source = source
 		}
 	}
@@ -213,7 +215,7 @@ func optsOutOfNetwork(spec patchbay.Spec) bool {
 // what was dialed. Where no login is made, the driver knows whether TLS comes
 // first, and signs in with nothing.
 func (v *checking) dial(ctx context.Context) (driver.ProbeRequest, error) {
-	asked := driver.ProbeRequest{Dialer: v.source.Dialer(), Sub: v.ref.Sub, Share: v.s.shareOf(ctx, v.c.ID, v.ref)}
+	asked := driver.ProbeRequest{Dialer: v.source.Dialer(), Sub: v.ref.Sub, Share: v.s.shareOf(ctx, v.c.ID, v.ref), Reading: probing(v.reading())}
 	r, err := v.target.PrepareProbe(ctx, asked)
 	if err != nil || len(r.Servers) == 0 {
 		return r, err
@@ -306,7 +308,7 @@ func (v *checking) authentication(ctx context.Context, have map[string]patchbay.
 		v.failed(group, name, err, "")
 		return
 	}
-	p := agreed{outline{ref: v.ref, Login: v.held.Login, LoginKind: v.held.whose()}, secrets{Credential: v.held.Credential}}
+	p := agreed{outline{ref: v.ref, Login: v.held.Login, LoginKind: v.held.whose(), Reading: v.reading()}, secrets{Credential: v.held.Credential}}
 	holds := v.held.Credential.open()
 	if readable {
 		values, ok := v.holds(p, have)
@@ -403,7 +405,7 @@ func (v *checking) registeredAnew(p agreed) bool {
 // not one to sign in with, and a check says why.
 func (v *checking) holds(p agreed, have map[string]patchbay.Secret) (values settings.Values, ok bool) {
 	const group, name = patchbay.CheckAuthentication, nameAuthentication
-	values, err := settings.Parse(settingsRequest(p, v.c, v.facts), have)
+	values, err := settings.Parse(v.request(p), have)
 	if err != nil {
 		v.add(group, name, patchbay.NotChecked, "", "what the source holds is not a login that can be read: "+patchbay.AsError(err).Message, v.fix())
 		return nil, false
@@ -419,6 +421,58 @@ func (v *checking) holds(p agreed, have map[string]patchbay.Secret) (values sett
 		v.add(group, name, patchbay.NotChecked, "", "the source points elsewhere: its "+where+" is not the target's, so what it holds was not sent there", v.fix())
 	}
 	return nil, false
+}
+
+// request is what the settings that are on record were made from, as far as it is
+// known today.
+func (v *checking) request(p agreed) settings.Request {
+	r := settingsRequest(p, v.c, v.facts, v.place.FilesAt)
+	if v.held.Written != nil {
+		r.Written = map[string]bool{}
+		for _, set := range v.held.Written.Change.Set {
+			r.Written[set.Name] = true
+		}
+	}
+	return r
+}
+
+// reading is what the application's library makes of the settings; nil when there
+// are none. An earlier release did not keep it.
+func (v *checking) reading() *settings.Reading {
+	if v.held.Reading != nil || v.held.Written == nil && !v.c.ID.IsLocal() || v.facts == nil {
+		return v.held.Reading
+	}
+	r := settingsRequest(agreed{outline{ref: v.ref}, secrets{Credential: v.held.Credential}}, v.c, v.facts, "")
+	_, reading, err := renderLogin(r, authenticates(v.c.Spec))
+	if err != nil {
+		return nil
+	}
+	return &reading
+}
+
+// unsaid warns of what the application's library is not told of the target's
+// security.
+func (v *checking) unsaid() {
+	group, name := patchbay.CheckConfiguration, nameConfiguration
+	if v.c.ID.IsLocal() {
+		group, name = patchbay.CheckAuthentication, nameAuthentication
+	}
+	r := v.reading()
+	if r == nil {
+		return
+	}
+	for _, u := range unsaid(*r, v.c.Source.Name(), v.place) {
+		v.add(group, name, patchbay.Warning, "", u.What, u.Step)
+	}
+	if v.held.Written == nil || v.facts["ca"] == "" {
+		return
+	}
+	for _, set := range v.held.Written.Change.Set {
+		if set.File && set.Plain != v.facts["ca"] && r.Told && strings.HasPrefix(set.Plain, "-----BEGIN CERTIFICATE") {
+			v.add(group, name, patchbay.Warning, "", fmt.Sprintf("another authority was registered for %s since %s was written", v.held.Target.Name(), set.Name),
+				fmt.Sprintf("patchbay connection rotate %s", onCommandLine(v.c)))
+		}
+	}
 }
 
 // asWritten reports whether the source holds what was written there.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -123,9 +124,11 @@ type draft struct {
 
 	beyond []string // what the login could do besides its access
 	lost   []string // what the old login has beyond its access, and the next one does not get
+	warned []string // what comes with success
 	plan   plan
 	set    []patchbay.Setting
 	asked  settings.Request // what they were rendered from
+	place  driver.SourceInfo
 }
 
 // refuse is the note of a plan that is to be carried out.
@@ -159,7 +162,7 @@ func (s *Service) decide(ctx context.Context, d *draft) error {
 			defer done()
 		}
 	}
-	_, err = source.Inspect(ctx)
+	d.place, err = source.Inspect(ctx)
 	if err := d.note(err); err != nil {
 		return err
 	}
@@ -185,7 +188,8 @@ func (s *Service) decide(ctx context.Context, d *draft) error {
 	if err := s.planSettings(ctx, d, held, facts.Values, source); err != nil {
 		return err
 	}
-	d.plan.Message = strings.Join(append(facts.Warnings, d.warnings()...), "; ")
+	d.warned = append(facts.Warnings, d.warnings()...)
+	d.plan.Message = strings.Join(d.warned, "; ")
 	return nil
 }
 
@@ -203,6 +207,11 @@ func (d *draft) warnings() []string {
 	}
 	if d.plan.Write != nil && !d.plan.Restarts && !d.in.Created {
 		list = append(list, fmt.Sprintf("%s has no way to be restarted by Patchbay; restart it so that it reads the new settings", d.parties.source.ID.Name()))
+	}
+	if d.plan.Reading != nil {
+		for _, u := range unsaid(*d.plan.Reading, d.parties.source.ID.Name(), d.place) {
+			list = append(list, u.What+": "+u.Step)
+		}
 	}
 	return list
 }
@@ -229,6 +238,7 @@ func (s *Service) planFix(ctx context.Context, op *saga.Op, id patchbay.ID, who 
 		outline{Generation: c.Generation, Last: held.Last, Login: held.Login, LoginKind: held.whose()},
 		secrets{Credential: held.Credential, Given: held.Given},
 	}}
+	p.Reading = held.Reading
 	if p.ref, _, err = s.today(ctx, held.ref, c.Spec.Target.ID); err != nil {
 		return nil, err
 	}
@@ -413,11 +423,15 @@ func (s *Service) planSettings(ctx context.Context, d *draft, held holding, fact
 		}
 	}
 	if wanted {
-		d.asked = settingsRequest(d.plan.agreed, want, facts)
+		d.asked = settingsRequest(d.plan.agreed, want, facts, d.place.FilesAt)
 		d.asked.Preview = d.preview
-		d.set, err = render(&d.asked, want, before, all)
+		var reading settings.Reading
+		d.set, reading, err = render(&d.asked, want, before, all)
 		if err := d.note(err); err != nil {
 			return err
+		}
+		if err == nil {
+			d.plan.Reading = &reading
 		}
 	}
 	if local {
@@ -490,32 +504,39 @@ func (s *Service) eachOf(ctx context.Context, source patchbay.ID, do func(patchb
 // settings and owners. Names that it has already it keeps: that another
 // connection's namesakes are gone must not rename what the application reads.
 // r.Taken is then what they were named by.
-func render(r *settings.Request, c patchbay.Connection, now driver.Snapshot, all owners) ([]patchbay.Setting, error) {
-	login := authenticates(c.Spec)
-	r.Taken = func(name string) bool { return !all.only(c.UID, name) }
-	set, err := renderLogin(*r, login)
-	if err == nil {
-		return set, nil
+func render(r *settings.Request, c patchbay.Connection, now driver.Snapshot, all owners) ([]patchbay.Setting, settings.Reading, error) {
+	login, taken := authenticates(c.Spec), all.taken(c.UID, now)
+	r.Taken = func(name string) bool {
+		if settings.ProcessWide(name) { // it has no other name
+			return taken(name)
+		}
+		return !all.only(c.UID, name)
 	}
-	r.Taken = all.taken(c.UID, now)
+	set, reading, err := renderLogin(*r, login)
+	if err == nil {
+		return set, reading, nil
+	}
+	r.Taken = taken
 	return renderLogin(*r, login)
 }
 
 // renderLogin renders r; without a login, only the settings that have no part
 // of one: those say where the target is.
-func renderLogin(r settings.Request, login bool) ([]patchbay.Setting, error) {
+func renderLogin(r settings.Request, login bool) ([]patchbay.Setting, settings.Reading, error) {
 	r.Preview = r.Preview || !login
-	set, err := settings.Render(r)
+	set, reading, err := settings.Read(r)
 	if login || err != nil {
-		return set, err
+		return set, reading, err
 	}
 	return slices.DeleteFunc(set, func(one patchbay.Setting) bool {
 		_, additional := r.Additional[one.Name]
 		return !additional && strings.Contains(one.Value.Reveal(), "‹") // a value that is not there
-	}), nil
+	}), reading, nil
 }
 
-func settingsRequest(p agreed, c patchbay.Connection, facts map[string]string) settings.Request {
+// settingsRequest is what the settings of c are made from. filesAt is where the
+// application finds its connections' files, "" when that is not known.
+func settingsRequest(p agreed, c patchbay.Connection, facts map[string]string, filesAt string) settings.Request {
 	values := settings.Values{}
 	for name, value := range facts {
 		values[name] = patchbay.NewSecret(value)
@@ -530,8 +551,17 @@ func settingsRequest(p agreed, c patchbay.Connection, facts map[string]string) s
 		Kind: p.Kind, Client: c.Spec.Client, Auth: settingsAuth(p.Kind, c.Spec), Naming: c.Spec.Naming,
 		Connection: c.Name, Values: values,
 	}
+	file := settings.AuthorityFile
 	if i := c.Spec.Configuration; i != nil {
+		for name, custom := range i.CustomizedKeys {
+			if strings.EqualFold(name, file) {
+				file = custom
+			}
+		}
 		r.Customized, r.Additional, r.ConnectionString = i.CustomizedKeys, i.Additional, i.ConnectionString
+	}
+	if facts["ca"] != "" && filesAt != "" {
+		values["caFile"] = patchbay.NewSecret(path.Join(filesAt, c.Name, file))
 	}
 	return r
 }

@@ -275,6 +275,9 @@ type ProbeRequest struct {
 	// was given: then only signing in is tried.
 	Access  patchbay.Access
 	Options map[string]string
+	// Reading is what the application's library makes of the settings: where that
+	// is stricter than the registration, the sign-in is too ([TLS].ReadBy).
+	Reading Reading
 	// Servers are the only addresses that may be talked to, host:port, the first
 	// to try in front; none where nobody knows where the service is. Facts are
 	// the driver's own. Both are PrepareProbe's.
@@ -380,7 +383,12 @@ type Vantage interface {
 
 // SourceInfo is what a source says of itself.
 type SourceInfo struct {
-	Files    bool     `json:"files"` // it can hold settings that are files (naming servicebinding)
+	Files bool `json:"files"` // it can hold settings that are files (naming servicebinding)
+	// FilesAt is the directory in which the application finds the directories of
+	// its connections' files; "" when that is not known.
+	FilesAt string `json:"filesAt,omitempty"`
+	// NoFiles is how it comes to have one.
+	NoFiles  string   `json:"noFiles,omitempty"`
 	Warnings []string `json:"warnings,omitempty"`
 }
 

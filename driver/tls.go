@@ -41,6 +41,27 @@ type TLS struct {
 	ClientCert, ClientKey patchbay.Secret
 }
 
+// Reading is what a client library makes of the settings that are written for it.
+type Reading struct {
+	Mode  TLSMode `json:"mode,omitempty"`  // "": as it was registered
+	Named bool    `json:"named,omitempty"` // it was told the server's name
+}
+
+// ReadBy is t as strict as r: what is tried must not succeed where the application
+// will fail. It is never less strict than t.
+func (t TLS) ReadBy(r Reading) TLS {
+	if r.Mode == "" {
+		return t
+	}
+	if slices.Index(TLSModes, r.Mode) > slices.Index(TLSModes, t.mode()) {
+		t.Mode = r.Mode
+	}
+	if r.Mode == TLSVerifyFull && !r.Named {
+		t.ServerName = ""
+	}
+	return t
+}
+
 // Verified reports whether who answers was proven to be who was asked, so that
 // what is told there is told to nobody else. A certificate of whichever name
 // proves nothing where the authorities are the system's: anybody gets one.

@@ -208,7 +208,11 @@ func (s *Server) previewLinker(x *exchange) error {
 	if problems == nil {
 		problems = []patchbay.Error{}
 	}
-	return x.json(http.StatusOK, map[string]any{"kind": p.Kind, "steps": steps, "settings": settings, "problems": problems})
+	warnings := p.Warnings
+	if warnings == nil {
+		warnings = []string{}
+	}
+	return x.json(http.StatusOK, map[string]any{"kind": p.Kind, "steps": steps, "settings": settings, "problems": problems, "warnings": warnings})
 }
 
 func (s *Server) environment(x *exchange) error {

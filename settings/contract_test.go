@@ -57,6 +57,7 @@ var deviations = []struct {
 	{kind: "keyvault", was: "https://management.azure.com/.default", is: "https://vault.azure.net/.default", why: "the live service (6.1)"},
 	{kind: "neon-postgres", client: "java", was: "jdbc:sqlserver://<sql-server>.database.windows.net:1433;databaseName=<sql-database>;&", is: "jdbc:postgresql://<server>.neon.tech:5432/<database>?sslmode=require&", why: "a copy error (6.1)"},
 	{kind: "mysql", was: "<username>@<server-name>", is: "<username>", why: "the login form of the retired single server (6.1)"},
+	{kind: "sql", client: "go", was: "password=<sql-password>;", is: "password=<sql-password>;encrypt=true;", why: "the library encrypts the sign-in alone unless it is told"},
 	{kind: "app-insights", was: ";...", is: "", why: "the documentation leaves the rest open"},
 }
 

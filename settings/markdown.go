@@ -66,7 +66,7 @@ user account (` + "`userAccount`" + `).
 // Markdown is the whole table as a page of the documentation.
 func Markdown() string {
 	var b strings.Builder
-	b.WriteString(introduction + "## Kinds\n\n| Kind | Product | Types | az | Client types | Auth types |\n|---|---|---|---|---|---|\n")
+	b.WriteString(introduction + securityIntroduction + "## Kinds\n\n| Kind | Product | Types | az | Client types | Auth types |\n|---|---|---|---|---|---|\n")
 	names := slices.Sorted(maps.Keys(table()))
 	for _, name := range names {
 		k := table()[name].public()
@@ -118,6 +118,7 @@ func (k *kind) markdown(b *strings.Builder) {
 			}
 		}
 	}
+	k.securityMarkdown(b)
 	for _, name := range slices.Sorted(maps.Keys(k.words)) {
 		var pairs []string
 		for _, word := range slices.Sorted(maps.Keys(k.words[name])) {

@@ -41,7 +41,7 @@ func (p *plan) name(r Request, out []patchbay.Setting, set []setting) error {
 		original := out[i].Name
 		if name := custom[fold(original)]; name != "" {
 			out[i].Name = name
-		} else if insert {
+		} else if insert && !out[i].File && !ProcessWide(original) {
 			if out[i].Name = p.kind.inserted(original, r.Connection); out[i].Name == "" {
 				return taking(original)
 			}

@@ -27,26 +27,25 @@ func Parse(r Request, have map[string]patchbay.Secret) (Values, error) {
 	if err != nil {
 		return nil, err
 	}
-	files := len(p.set) > 0 && p.set[0].file
-	held := func(name string) (patchbay.Secret, bool) {
+	held := func(s setting, name string) (patchbay.Secret, bool) {
 		v, ok := have[name]
-		return v, ok && (files || r.Taken == nil || !r.Taken(name))
+		return v, ok && (s.file || r.Taken == nil || !r.Taken(name))
 	}
-	insert := !files && slices.ContainsFunc(p.set, func(s setting) bool {
-		_, ok := held(p.kind.inserted(s.name, r.Connection))
-		return ok && custom[fold(s.name)] == ""
+	insert := slices.ContainsFunc(p.set, func(s setting) bool {
+		_, ok := held(s, p.kind.inserted(s.name, r.Connection))
+		return ok && !s.file && custom[fold(s.name)] == ""
 	})
 	found := make(map[string][]string)
 	for _, s := range p.set {
 		name := s.name
 		if c := custom[fold(s.name)]; c != "" {
 			name = c
-		} else if insert {
+		} else if insert && !s.file && !ProcessWide(s.name) {
 			name = p.kind.inserted(s.name, r.Connection)
 		}
-		value, ok := held(name)
+		value, ok := held(s, name)
 		if !ok {
-			if _, always, _ := p.kind.here(s, p.auth); always {
+			if _, always, _ := p.kind.here(s, p.auth); always && (r.Written == nil || r.Written[name]) {
 				return nil, finding(patchbay.SettingMissing, name, "the source has no setting %s", name)
 			}
 			continue

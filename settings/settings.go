@@ -39,6 +39,9 @@ type Request struct {
 	SecretURI string
 	// Values that the kind does not know are ignored.
 	Values Values
+	// Written are the settings that were written, for [Parse]: a release that came
+	// later may have more. nil is all.
+	Written map[string]bool
 	// Preview has a value that is not there written as ‹password›, where
 	// otherwise it would be an error. One that is there may be a [Blank].
 	Preview bool
@@ -92,24 +95,68 @@ func Names(kind string, client patchbay.ClientType, auth patchbay.AuthType, nami
 // missing, or one that the form of a setting can't hold; and Conflict when a
 // name stays taken. None of them shows a value.
 func Render(r Request) ([]patchbay.Setting, error) {
+	set, _, err := Read(r)
+	return set, err
+}
+
+// Read renders, and says what the library makes of that.
+func Read(r Request) ([]patchbay.Setting, Reading, error) {
 	p, err := r.plan()
 	if err != nil {
-		return nil, err
+		return nil, Reading{}, err
 	}
 	f, err := p.filling(r)
 	if err != nil {
-		return nil, err
+		return nil, Reading{}, err
 	}
-	var out []patchbay.Setting
-	var kept []setting
+	out, kept, err := p.renderAll(r, f)
+	if err == nil {
+		out, err = p.additional(r, out)
+	}
+	if err != nil {
+		return nil, Reading{}, err
+	}
+	reading := p.read(r, f, kept)
+	if reading.Verifies() && !atLeast(libpqs(f.values[p.kind.mode()]), "verify-ca") {
+		reading.Otherwise = p.lenient(r)
+	}
+	return out, reading, nil
+}
+
+// lenient is a naming whose settings are read as they are meant, where those of r
+// are read as stricter; "" for none.
+func (p *plan) lenient(r Request) patchbay.Naming {
+	r.Customized = nil
+	for _, r.Naming = range p.kind.namings() {
+		other, err := r.plan()
+		if err != nil {
+			continue
+		}
+		f, err := other.filling(r)
+		if err != nil {
+			continue
+		}
+		if _, kept, err := other.renderAll(r, f); err == nil && other.read(r, f, kept).Mode == "require" {
+			return r.Naming
+		}
+	}
+	return ""
+}
+
+// renderAll makes and names the settings of the table; kept is where each comes
+// from.
+func (p *plan) renderAll(r Request, f *filling) (out []patchbay.Setting, kept []setting, _ error) {
 	composites := 0
 	for _, s := range p.set {
 		v, left, err := p.render(s, f)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		if left {
+		if left || ProcessWide(s.name) && r.Taken != nil && r.Taken(s.name) {
 			continue
+		}
+		if s.name == AuthorityFile && p.naming != patchbay.NamingServiceBinding && f.values[authorityPath] == "" {
+			continue // nobody would find it
 		}
 		if s.syntax.sep != "" {
 			composites++
@@ -117,21 +164,20 @@ func Render(r Request) ([]patchbay.Setting, error) {
 		out, kept = append(out, v), append(kept, s)
 	}
 	if len(f.missing) > 0 {
-		return nil, f.lacks()
+		return nil, nil, f.lacks()
 	}
 	if len(p.properties) > 0 && composites == 0 {
-		return nil, patchbay.Errorf(patchbay.InvalidArgument,
-			"client type %s has no connection string that properties could be appended to", canonical(r.Client))
+		return nil, nil, patchbay.Errorf(patchbay.InvalidArgument,
+			"client type %s has no connection string that properties could be appended to", p.client)
 	}
-	if err := p.name(r, out, kept); err != nil {
-		return nil, err
-	}
-	return p.additional(r, out)
+	return out, kept, p.name(r, out, kept)
 }
 
 // plan is a request that was looked up in the table.
 type plan struct {
 	kind       *kind
+	naming     patchbay.Naming
+	client     patchbay.ClientType
 	auth       patchbay.AuthType
 	set        []setting
 	properties map[string]string // to append
@@ -145,7 +191,7 @@ func (r Request) plan() (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &plan{kind: k, auth: r.Auth, properties: make(map[string]string), brought: make(Values)}
+	p := &plan{kind: k, naming: naming, client: canonical(r.Client), auth: r.Auth, properties: make(map[string]string), brought: make(Values)}
 	if p.set, err = k.settings(naming, r.Client, r.Auth); err != nil {
 		return nil, err
 	}
@@ -155,7 +201,7 @@ func (r Request) plan() (*plan, error) {
 	if r.SecretURI == "" {
 		return p, nil
 	}
-	return p, p.split(naming, r.SecretURI)
+	return p, p.split(r.SecretURI)
 }
 
 var propertyName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.\- ]*$`)
@@ -186,7 +232,7 @@ func (p *plan) takeProperties(all map[string]string) error {
 // split makes the one secret a reference. Where the client type has it inside
 // a connection string, the connection gets separate keys instead, those of
 // client type none.
-func (p *plan) split(naming patchbay.Naming, uri string) error {
+func (p *plan) split(uri string) error {
 	u, err := url.Parse(uri)
 	if err != nil || u.Scheme != "https" || u.Host == "" || strings.ContainsAny(uri, "() \t\r\n") {
 		return patchbay.Errorf(patchbay.InvalidArgument, "the secret's URI is not an https URL of a Key Vault secret")
@@ -207,7 +253,8 @@ func (p *plan) split(naming patchbay.Naming, uri string) error {
 			"a connection to %s with auth type %s has no secret that could be in Key Vault", p.kind.title, p.auth)
 	}
 	if p.composite() {
-		if p.set, err = p.kind.settings(naming, "none", p.auth); err != nil {
+		p.client = "none"
+		if p.set, err = p.kind.settings(p.naming, p.client, p.auth); err != nil {
 			return err
 		}
 	}
@@ -257,6 +304,11 @@ func (p *plan) filling(r Request) (*filling, error) {
 	f.defaults()
 	if r.Preview {
 		f.blankRest()
+	}
+	if f.values["sslmode"] == "require" && f.values[authorityPath] != "" && p.tells(authorityPath, r) {
+		// What libpq makes of the two together, and other libraries only when they are
+		// told.
+		f.values["sslmode"] = "verify-ca"
 	}
 	for _, v := range p.kind.values {
 		value, ok := f.values[v.Name]

@@ -46,6 +46,7 @@ type kind struct {
 	need     [][]string                   // one of these sets of values must be there
 	words    map[string]map[string]string // word list → our word → the library's
 	about    map[string]string            // setting → what it is
+	readers  []reader
 	rules    map[patchbay.Naming][]rule
 }
 
@@ -66,6 +67,21 @@ type setting struct {
 	syntax   *syntax
 	file     bool
 	matcher  func() matcher
+}
+
+// namesAuthority reports whether the setting says where the authority's file is.
+func (s setting) namesAuthority() (found bool) {
+	s.template.holes(func(p part, _ bool) { found = found || p.value == authorityPath })
+	return found
+}
+
+// authority is the setting that is the authority's file.
+func (k *kind) authority() setting {
+	s := setting{
+		name: AuthorityFile, about: k.value(authority).About, template: template{{value: authority}}, syntax: syntaxes["text"], file: true,
+	}
+	s.matcher = sync.OnceValue(func() matcher { return k.matcher(s.template, s.syntax) })
+	return s
 }
 
 func (k *kind) value(name string) *patchbay.TargetValue {
@@ -129,6 +145,9 @@ func (k *kind) settings(naming patchbay.Naming, client patchbay.ClientType, auth
 				set = append(set, s)
 			}
 		}
+	}
+	if naming == patchbay.NamingServiceBinding || slices.ContainsFunc(set, setting.namesAuthority) {
+		set = append(set, k.authority())
 	}
 	switch {
 	case len(auths) == 0:
@@ -295,6 +314,7 @@ type (
 		Values  []valueFile                  `yaml:"values"`
 		Need    [][]string                   `yaml:"need"`
 		Words   map[string]map[string]string `yaml:"words"`
+		Readers []readerFile                 `yaml:"readers"`
 		About   map[string]string            `yaml:"about"`
 		Azure   []ruleFile                   `yaml:"azure"`
 		Native  []ruleFile                   `yaml:"native"`
@@ -313,7 +333,19 @@ type (
 		Auths    []patchbay.AuthType `yaml:"auth"`
 		Secret   bool                `yaml:"secret"`
 		Optional bool                `yaml:"optional"`
+		Told     bool                `yaml:"told"`
 		Property string              `yaml:"property"`
+	}
+	readerFile struct {
+		By      string                `yaml:"by"`
+		Namings []patchbay.Naming     `yaml:"namings"`
+		Clients []patchbay.ClientType `yaml:"clients"`
+		Reads   map[string]string     `yaml:"reads"`
+		Unsaid  string                `yaml:"unsaid"`
+		Unread  []string              `yaml:"unread"`
+		Known   string                `yaml:"authority"`
+		Told    bool                  `yaml:"told"`
+		Left    map[string]string     `yaml:"left"`
 	}
 	ruleFile struct {
 		About   string                `yaml:"about"`
@@ -333,6 +365,9 @@ func (p *pairs) UnmarshalYAML(n *yaml.Node) error {
 	}
 	for i := 0; i < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
+		if value.Kind == yaml.AliasNode {
+			value = value.Alias
+		}
 		if value.Kind != yaml.ScalarNode {
 			return fmt.Errorf("line %d: %s is not a string", value.Line, key.Value)
 		}
@@ -348,10 +383,24 @@ func (p *pairs) UnmarshalYAML(n *yaml.Node) error {
 	return nil
 }
 
-func load() (map[string]*kind, error) {
-	var shared struct {
-		Values []valueFile `yaml:"values"`
+// sharedFile is what kinds have in common.
+type sharedFile struct {
+	Values []valueFile                    `yaml:"values"`
+	Stores map[patchbay.ClientType]string `yaml:"stores"`
+}
+
+// stores are how a client type's libraries come to trust an authority that no
+// setting tells them.
+var stores = sync.OnceValue(func() map[patchbay.ClientType]string {
+	var shared sharedFile
+	if err := read("table/shared.yaml", &shared); err != nil {
+		panic(err)
 	}
+	return shared.Stores
+})
+
+func load() (map[string]*kind, error) {
+	var shared sharedFile
 	if err := read("table/shared.yaml", &shared); err != nil {
 		return nil, err
 	}
@@ -374,7 +423,7 @@ func load() (map[string]*kind, error) {
 			if err := read("table/"+f.Like+".yaml", &base); err != nil {
 				return nil, err
 			}
-			f.Words, f.About = base.Words, base.About
+			f.Words, f.Readers, f.About = base.Words, base.Readers, base.About
 			f.Azure, f.Native, f.Binding = base.Azure, base.Native, base.Binding
 		}
 		k, err := f.kind(name, shared.Values)
@@ -430,6 +479,12 @@ func (f *kindFile) kind(name string, shared []valueFile) (*kind, error) {
 	if len(k.rules) == 0 {
 		return nil, fmt.Errorf("no rules")
 	}
+	if k.value(authority) == nil && (k.value(authorityPath) != nil || len(k.rules[patchbay.NamingServiceBinding]) > 0) {
+		k.add(shared[slices.IndexFunc(shared, func(v valueFile) bool { return v.Name == authority })])
+	}
+	for _, r := range f.Readers {
+		k.readers = append(k.readers, reader{r.By, r.Namings, r.Clients, r.Reads, r.Unread, r.Unsaid, r.Known, r.Told, r.Left})
+	}
 	return k, k.check()
 }
 
@@ -457,7 +512,7 @@ func (v valueFile) over(base valueFile) valueFile {
 func (k *kind) add(v valueFile) {
 	k.values = append(k.values, patchbay.TargetValue{
 		Name: v.Name, About: v.Text, Default: v.Default, Example: v.Example,
-		Words: v.Words, Auths: v.Auths, Secret: v.Secret, Optional: v.Optional,
+		Words: v.Words, Auths: v.Auths, Secret: v.Secret, Optional: v.Optional, Told: v.Told,
 	})
 	if v.Property != "" {
 		k.property[v.Name] = v.Property
@@ -517,7 +572,7 @@ func (k *kind) rule(f ruleFile, naming patchbay.Naming, shared []valueFile) (rul
 		if s.about = k.describe(r, s); s.about == "" {
 			return r, fmt.Errorf("%s: nothing says what it is", s.name)
 		}
-		if naming == patchbay.NamingAzure && strings.ToUpper(s.name) == s.name {
+		if naming == patchbay.NamingAzure && strings.ToUpper(s.name) == s.name && !ProcessWide(s.name) {
 			s.name = k.prefix + s.name
 		}
 		s.matcher = sync.OnceValue(func() matcher { return k.matcher(s.template, s.syntax) })

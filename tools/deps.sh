@@ -5,6 +5,8 @@
 #
 #   postgres  PostgreSQL's server and client, as Debian has it
 #   stores    Redis and MariaDB, as Debian has them
+#   libraries clients of databases in other languages, as Debian and npm have
+#             them (settings/testdata/libraries)
 #   npm       npm, and with it the other PostgreSQL versions and Azurite
 #             (internal/testenv/npm)
 #   node      node, and Azure's JavaScript SDK for it (internal/clienttest/npm)
@@ -90,13 +92,22 @@ fetch_npm() {
 	printf 'deps: NOT CHECKED: the packages of %s could not be fetched; %s\n' "$dir" "$2" >&2
 }
 
-npm=false node=false
+npm=false node=false libraries=false
 for group in "$@"; do
 	case "$group" in
 	postgres) have_postgres || need postgresql 'the server that connections are made to' ;;
 	stores)
 		have_server redis-server || need redis-server 'a store whose logins are tried'
 		have_server mariadbd || need mariadb-server 'a database whose logins are tried'
+		;;
+	libraries)
+		libraries=true
+		have npm || need npm 'fetches client libraries'
+		have php || need php-cli 'a reader of settings'
+		have ruby || need ruby 'a reader of settings'
+		for package in php-mysql php-pgsql ruby-mysql2 ruby-pg python3-psycopg2 python3-pymysql python3-mysqldb python3-redis; do
+			dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || need "$package" 'a reader of settings'
+		done
 		;;
 	npm)
 		npm=true
@@ -124,6 +135,9 @@ done
 install_missing
 if $npm; then
 	fetch_npm internal/testenv/npm "the tests run against Debian's PostgreSQL alone"
+fi
+if $libraries; then
+	fetch_npm settings/testdata/libraries 'the tests with them are skipped'
 fi
 if $node; then
 	fetch_npm internal/clienttest/npm 'the tests with them are skipped'

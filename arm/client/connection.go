@@ -188,6 +188,7 @@ type PreviewView struct {
 	} `json:"steps"`
 	Settings []SettingView     `json:"settings"`
 	Problems []*patchbay.Error `json:"problems,omitempty"`
+	Warnings []string          `json:"warnings,omitempty"`
 }
 
 // SettingView is a setting as the server answers it. Value is plain text: only

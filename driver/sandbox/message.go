@@ -26,6 +26,7 @@ type request struct {
 	Sub        string            `json:"sub,omitempty"`
 	Access     patchbay.Access   `json:"access,omitempty"`
 	Options    map[string]string `json:"options,omitempty"`
+	Reading    driver.Reading    `json:"reading,omitzero"`
 	Servers    []string          `json:"servers,omitempty"`
 	Asked      string            `json:"asked,omitempty"`
 	Facts      json.RawMessage   `json:"facts,omitempty"`
@@ -57,7 +58,7 @@ func newRequest(ctx context.Context, name string, c driver.Config, r driver.Prob
 	q := request{
 		Driver: name, ID: c.ID, Kind: c.Kind, Location: c.Location, Endpoint: c.Endpoint, Properties: c.Properties,
 		Public: r.Credential.Public, Secret: map[string]string{},
-		Sub: r.Sub, Access: r.Access, Options: r.Options, Servers: r.Servers, Asked: r.Asked, Facts: r.Facts,
+		Sub: r.Sub, Access: r.Access, Options: r.Options, Reading: r.Reading, Servers: r.Servers, Asked: r.Asked, Facts: r.Facts,
 	}
 	for name, secret := range r.Credential.Secret {
 		q.Secret[name] = secret.Reveal()
@@ -77,7 +78,7 @@ func (q request) open(d driver.Dialer) (driver.Config, driver.ProbeRequest) {
 	return driver.Config{ID: q.ID, Kind: q.Kind, Location: q.Location, Endpoint: q.Endpoint, Properties: q.Properties},
 		driver.ProbeRequest{
 			Credential: driver.Credential{Public: q.Public, Secret: secrets}, Dialer: d,
-			Sub: q.Sub, Access: q.Access, Options: q.Options, Servers: q.Servers, Asked: q.Asked, Facts: q.Facts,
+			Sub: q.Sub, Access: q.Access, Options: q.Options, Reading: q.Reading, Servers: q.Servers, Asked: q.Asked, Facts: q.Facts,
 		}
 }
 

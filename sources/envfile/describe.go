@@ -25,6 +25,7 @@ list of its arguments without a shell, or a signal to the process in a pid file.
 		{Name: "reload.pidFile", Type: patchbay.PathField, About: "file of the process that is signaled to reload", Example: "/run/web.pid"},
 		{Name: "reload.signal", Type: patchbay.TextField, About: "the signal", Words: hosts.SignalNames(), Default: "HUP"},
 		{Name: "bindingRoot", Type: patchbay.PathField, Form: "DIR", About: "directory of settings that are files ($SERVICE_BINDING_ROOT)"},
+		{Name: "bindingMount", Type: patchbay.PathField, Form: "DIR", About: "where the application sees that directory, when it runs in a container", Default: "the same; unknown with the dialect docker"},
 		{Name: "egress", Type: patchbay.ListField, Commas: true, About: "addresses that the application speaks from", Example: "10.0.3.0/24"},
 		{Name: "mode", Type: patchbay.TextField, About: "mode of a file that is not there yet, in octal", Default: "0600"},
 	},

@@ -99,6 +99,9 @@ type properties struct {
 	Reload *reload `json:"reload"`
 	// BindingRoot is the directory that $SERVICE_BINDING_ROOT names.
 	BindingRoot string `json:"bindingRoot"`
+	// BindingMount is where the application sees that directory, when its files are
+	// not the machine's: in a container.
+	BindingMount string `json:"bindingMount"`
 	// Egress are the addresses that the application speaks from, as prefixes.
 	Egress []string `json:"egress"`
 	// Mode is that of a file that is not there yet, in octal; default 0600.
@@ -139,6 +142,7 @@ type source struct {
 	dialect  dialect
 	reload   *reload
 	bindings string // "" for none
+	filesAt  string // where the application sees it; "" when that is not known
 	egress   []netip.Prefix
 	mode     fs.FileMode
 }
@@ -173,6 +177,18 @@ func open(host hosts.Host, c driver.Config) (*source, error) {
 			return nil, err
 		}
 		s.bindings = p.BindingRoot
+		if s.dialect.name() != "docker" { // its file is for a container, which has files of its own
+			s.filesAt = p.BindingRoot
+		}
+	}
+	if p.BindingMount != "" {
+		if err := checkPath("bindingMount", p.BindingMount); err != nil {
+			return nil, err
+		}
+		if s.bindings == "" {
+			return nil, patchbay.Errorf(patchbay.InvalidArgument, "bindingMount says where the application sees the bindingRoot, and there is none")
+		}
+		s.filesAt = p.BindingMount
 	}
 	for _, text := range p.Egress {
 		prefix, err := netip.ParsePrefix(text)
@@ -231,7 +247,13 @@ func (s *source) private(code patchbay.Code) error {
 // Inspect implements [driver.Source].
 func (s *source) Inspect(ctx context.Context) (driver.SourceInfo, error) {
 	s.sweepNow(ctx)
-	info := driver.SourceInfo{Files: s.bindings != ""}
+	info := driver.SourceInfo{Files: s.bindings != "", FilesAt: s.filesAt}
+	switch {
+	case s.bindings == "":
+		info.NoFiles = "register it with a directory for them: --binding-root DIR"
+	case s.filesAt == "":
+		info.NoFiles = fmt.Sprintf("mount %s into its container, and register it with where it is there: --binding-mount DIR", s.bindings)
+	}
 	file, err := s.host.ReadFile(ctx, s.path, maxFile)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

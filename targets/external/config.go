@@ -131,7 +131,7 @@ func (c catalogue) names(kinds []string, secret bool) map[string]patchbay.Target
 	known := map[string]patchbay.TargetValue{}
 	for _, kind := range kinds {
 		for _, v := range c.kinds[kind].Values {
-			if v.Secret == secret {
+			if v.Secret == secret && !v.Told {
 				known[v.Name] = v
 			}
 		}

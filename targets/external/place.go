@@ -41,7 +41,18 @@ func (t *target) facts(kind, sub string) (map[string]string, error) {
 	if err := t.below(kind, sub, v); err != nil {
 		return nil, err
 	}
-	return t.complete(kind, v), nil
+	v["encrypt"] = "true"
+	if t.noTLS {
+		v["encrypt"] = "false"
+	}
+	facts := t.complete(kind, v)
+	// What the application's settings should have, too.
+	for name, value := range map[string]string{"ca": t.tls.CA, "serverName": t.tls.ServerName} {
+		if value != "" {
+			facts[name] = value
+		}
+	}
+	return facts, nil
 }
 
 // sayable refuses a port that the settings of the kind have no word for: the

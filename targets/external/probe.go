@@ -59,7 +59,7 @@ func (c catalogue) probe(ctx context.Context, cfg driver.Config, r driver.ProbeR
 	}
 	ctx, cancel := context.WithTimeout(ctx, probeLimit)
 	defer cancel()
-	s.login, s.over, s.dialer = r.Credential.Values(), ctx, r.Dialer
+	s.login, s.over, s.dialer, s.reading = r.Credential.Values(), ctx, r.Dialer, r.Reading
 	if err := s.talkTo(r.Servers[0]); err != nil {
 		return driver.ProbeResult{}, err
 	}

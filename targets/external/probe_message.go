@@ -57,7 +57,7 @@ func probeNATS(ctx context.Context, s *session) error {
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
 	}
 	host, _, _ := net.SplitHostPort(s.at)
-	config, err := s.encryption().Config(host)
+	config, err := s.secure().Config(host)
 	if err != nil {
 		return err
 	}

@@ -34,7 +34,7 @@ func probePostgres(ctx context.Context, s *session) error {
 	c.DialFunc = s.DialContext
 	c.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil }
 	c.KerberosSrvName, c.KerberosSpn, c.RequireAuth, c.SSLCertMode, c.ChannelBinding = "", "", "", "allow", "prefer"
-	if s.tls == nil || !s.encryption().Verified() {
+	if s.tls == nil || !s.secure().Verified() {
 		c.RequireAuth = "!password" // nobody is told the password itself unless it is known who asks
 	}
 	conn, err := pgx.ConnectConfig(ctx, c)

@@ -50,6 +50,7 @@ type session struct {
 	service  service
 	facts    map[string]string
 	login    map[string]patchbay.Secret
+	reading  driver.Reading
 	over     context.Context // of the whole attempt: its connections end with it
 	dialer   driver.Dialer
 	asked    string      // host:port, as the registration or the caller has it
@@ -84,13 +85,20 @@ func (s *session) talkTo(at string) (err error) {
 	s.at = at
 	asked, secure := s.where(s.service, s.facts)
 	s.asked = asked
-	if !secure && s.service.cover == tlsScheme || s.noTLS || s.facts["ssl"] == "false" || s.facts["sslmode"] == "disable" {
+	if !secure && s.service.cover == tlsScheme || s.facts["ssl"] == "false" || s.facts["sslmode"] == "disable" {
+		return nil
+	}
+	if s.noTLS && s.reading.Mode != driver.TLSVerifyFull && s.reading.Mode != driver.TLSVerifyCA && s.reading.Mode != driver.TLSRequire {
 		return nil
 	}
 	host, _, _ := net.SplitHostPort(at)
-	s.tls, err = s.encryption().Config(host)
+	s.tls, err = s.secure().Config(host)
 	return err
 }
+
+// secure is how far TLS is insisted on: as the registration says, and no less than
+// the application's library will.
+func (s *session) secure() driver.TLS { return s.encryption().ReadBy(s.reading) }
 
 // reach opens a connection, with TLS where that comes first.
 func (s *session) reach(ctx context.Context) error {

@@ -106,6 +106,9 @@ func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, er
 			info.Values["sslmode"] = "disable"
 		}
 	}
+	for name, value := range t.settings.security {
+		info.Values[name] = value
+	}
 	if info.TLS == "" {
 		warn("the connection is not encrypted: turn ssl on in postgresql.conf")
 	}

@@ -32,6 +32,7 @@ func tryLogin(ctx context.Context, c driver.Config, r driver.ProbeRequest) (driv
 	if err != nil {
 		return driver.ProbeResult{}, err
 	}
+	settings.tls = settings.tls.ReadBy(r.Reading)
 	l, err := driver.Secrets(r.Credential.Values()).UserPassword()
 	switch {
 	case err != nil:

@@ -47,6 +47,7 @@ type settings struct {
 	database string
 	tls      driver.TLS // Mode is never ""
 	weakest  auth
+	security map[string]string // what of it the application's settings should have, too
 	dialer   driver.Dialer
 	admin    driver.UserPassword
 }
@@ -96,6 +97,12 @@ func parsePlace(c driver.Config) (*settings, error) {
 	s.tls = driver.TLS{Mode: driver.TLSMode(cmp.Or(p.SSLMode, string(driver.TLSPrefer))), CA: p.CA, ServerName: p.TLSServerName}
 	if _, err := s.tls.Config(s.host); err != nil {
 		return nil, err
+	}
+	s.security = map[string]string{}
+	for name, value := range map[string]string{"ca": p.CA, "serverName": p.TLSServerName, "weakestAuth": p.WeakestAuth} {
+		if value != "" {
+			s.security[name] = value
+		}
 	}
 	s.weakest, err = parseAuth(p.WeakestAuth, s.tls)
 	return s, err
