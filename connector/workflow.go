@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -121,9 +122,10 @@ type draft struct {
 	// without whatever it was.
 	note func(error) error
 
-	plan  plan
-	set   []patchbay.Setting
-	asked settings.Request // what they were rendered from
+	plan   plan
+	advice []string // the source's, of what is written
+	set    []patchbay.Setting
+	asked  settings.Request // what they were rendered from
 }
 
 // refuse is the note of a plan that is to be carried out.
@@ -192,6 +194,7 @@ func (d *draft) warnings() (list []string) {
 	if scope := d.in.Want.Spec.Scope; scope != "" && d.plan.Write != nil {
 		list = append(list, fmt.Sprintf("the part %s on %s was not looked at: the settings are those of all of it", scope, d.parties.source.ID.Name()))
 	}
+	list = append(list, d.advice...)
 	if d.plan.Write != nil && !d.plan.Restarts && !d.in.Created {
 		list = append(list, fmt.Sprintf("%s has no way to be restarted by Patchbay; restart it so that it reads the new settings", d.parties.source.ID.Name()))
 	}
@@ -253,9 +256,15 @@ func (s *Service) planFix(ctx context.Context, op *saga.Op, id patchbay.ID, who 
 		}
 		change := held.Written.kept().Change
 		change.Had = change.Set
+		change.Client = cmp.Or(change.Client, c.Spec.Client, "none")
 		if err := source.CheckChange(ctx, change.open()); err != nil {
 			return nil, err
 		}
+		advice, err := source.Advise(ctx, change.open())
+		if err != nil {
+			return nil, err
+		}
+		p.Message = strings.Join(advice, "; ")
 		p.Write = &written{Change: change, Before: hideSnapshot(before)}
 	}
 	if err := p.findBroken(ctx, target); err != nil {
@@ -369,7 +378,7 @@ func sameRights(old, r driver.LoginRequest) bool {
 
 // planSettings decides what is written to the source. To that of a local
 // connection nothing is: whoever reads them later must be able to have them.
-func (s *Service) planSettings(ctx context.Context, d *draft, held holding, facts map[string]string, source driver.Source) error {
+func (s *Service) planSettings(ctx context.Context, d *draft, held holding, facts map[string]string, source *driver.GuardedSource) error {
 	want := d.in.Want
 	wanted, local := configures(want.Spec), want.ID.IsLocal()
 	if !wanted && (local || held.Written == nil) {
@@ -401,12 +410,15 @@ func (s *Service) planSettings(ctx context.Context, d *draft, held holding, fact
 	if local {
 		return nil
 	}
-	c := driver.Change{Mark: driver.Mark{UID: want.UID, Generation: d.plan.Generation, Connection: want.ID}, Name: want.Name, Set: d.set}
+	c := driver.Change{Mark: driver.Mark{UID: want.UID, Generation: d.plan.Generation, Connection: want.ID}, Name: want.Name, Client: cmp.Or(want.Spec.Client, "none"), Set: d.set}
 	if held.Written != nil {
 		c.Had = openSettings(held.Written.Change.Set)
 	}
 	if err := d.note(source.CheckChange(ctx, c)); err != nil {
 		return err
+	}
+	if d.advice, err = source.Advise(ctx, c); err != nil {
+		return d.note(err)
 	}
 	d.plan.Write = &written{Change: hideChange(c), Before: hideSnapshot(before)}
 	return nil

@@ -293,7 +293,7 @@ func applyChange(d dialect, source string, exists bool, text string, c driver.Ch
 	}
 	for _, s := range c.Set {
 		if !s.File {
-			if err := checkSetting(d, s); err != nil {
+			if err := checkSetting(d, s, c.Client); err != nil {
 				return false, "", err
 			}
 		}
@@ -307,7 +307,7 @@ func applyChange(d dialect, source string, exists bool, text string, c driver.Ch
 		if s.File {
 			continue
 		}
-		written, _ := d.encode(set[s.Name])
+		written, _ := d.encode(set[s.Name], c.Client)
 		if i := doc.last(s.Name); i >= 0 && !old.holds[i] {
 			e.replace[i] = doc.statements[i].assign(written)
 		} else {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"path"
 	"path/filepath"
@@ -130,6 +131,19 @@ func (s *source) CheckChange(ctx context.Context, c driver.Change) error {
 	return nil
 }
 
+// Advise implements [driver.Adviser].
+func (s *source) Advise(_ context.Context, c driver.Change) (list []string, err error) {
+	for _, set := range c.Set {
+		if set.File {
+			continue
+		}
+		if who := s.dialect.misread(set.Name, set.Value.Reveal(), c.Client); who != "" {
+			list = append(list, fmt.Sprintf("%s holds what some read otherwise from a %s file, in whatever form: %s", set.Name, s.dialect.name(), who))
+		}
+	}
+	return list, nil
+}
+
 // checkChange looks at the change alone.
 func (s *source) checkChange(c driver.Change) error {
 	if !uidForm.MatchString(c.Mark.UID) || c.Mark.Generation < 0 {
@@ -154,7 +168,7 @@ func (s *source) checkChange(c driver.Change) error {
 				return invalid(set.Name, "the value of %s holds a NUL byte", set.Name)
 			}
 			name = driver.FileSetting(c.Name, set.Name)
-		} else if err := checkSetting(s.dialect, set); err != nil {
+		} else if err := checkSetting(s.dialect, set, c.Client); err != nil {
 			return err
 		}
 		if seen[name] {
