@@ -413,6 +413,9 @@ func (s *Service) planSettings(ctx context.Context, d *draft, held holding, fact
 	c := driver.Change{Mark: driver.Mark{UID: want.UID, Generation: d.plan.Generation, Connection: want.ID}, Name: want.Name, Client: cmp.Or(want.Spec.Client, "none"), Set: d.set}
 	if held.Written != nil {
 		c.Had = openSettings(held.Written.Change.Set)
+		if len(c.Set) == 0 {
+			c.Mark = held.Written.Change.Mark // of what goes: nothing new is marked
+		}
 	}
 	if err := d.note(source.CheckChange(ctx, c)); err != nil {
 		return err

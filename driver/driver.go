@@ -392,6 +392,8 @@ func (c Change) Key(s patchbay.Setting) string {
 
 // Change is what a connection does to a source's settings, as one.
 type Change struct {
+	// Mark is of what is set; of a change that sets nothing, the mark that was
+	// written last.
 	Mark Mark
 	Name string // the connection's name; of the binding directory too
 	// Client is what reads the settings; "" in changes that an earlier release

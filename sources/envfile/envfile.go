@@ -17,8 +17,9 @@
 // change is read back before it is put in place.
 //
 // What a connection no longer has goes by its name and value, wherever merges
-// and editors have put it, and with it all that stands behind its mark. Another
-// value is somebody's edit.
+// and editors have put it, comments included, and with it all that stands behind
+// its marks, were they doubled, torn or in a conflict. Another value is somebody's
+// edit, unless it names a login of the connection.
 //
 // The file is replaced by a rename, so a reader has the old one or the new. Its
 // mode, owner and extended attributes stay; a symbolic link stays one, and what

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -291,31 +292,47 @@ func (s *source) lock(ctx context.Context) (func(), error) {
 
 // write makes next of now. The lock is held.
 func (s *source) write(ctx context.Context, c driver.Change, now, next state) error {
-	var had, want *binding
-	for name, b := range now.bindings {
-		if b.UID == c.Mark.UID && name == c.Name {
-			had = &b
+	// A copy of the directory, or one that was renamed, has the connection's tag.
+	var mine []string
+	for _, all := range []map[string]binding{now.bindings, next.bindings} {
+		for name, b := range all {
+			if b.UID == c.Mark.UID && !slices.Contains(mine, name) {
+				mine = append(mine, name)
+			}
 		}
 	}
-	if b, ok := next.bindings[c.Name]; ok && b.UID == c.Mark.UID {
-		want = &b
-		if !had.equal(want) {
-			if err := s.checkBinding(ctx, c.Name, now.bindings, c); err != nil {
-				return err
-			}
-			if err := s.publish(ctx, c.Name, had, want); err != nil {
-				return err
-			}
-			if err := failpoint.Hit(ctx, "envfile/write/after-binding"); err != nil {
-				return err
-			}
+	slices.Sort(mine)
+	of := func(all map[string]binding, name string) *binding {
+		if b, ok := all[name]; ok && b.UID == c.Mark.UID {
+			return &b
+		}
+		return nil
+	}
+	for _, name := range mine {
+		had, want := of(now.bindings, name), of(next.bindings, name)
+		if want == nil || had.equal(want) {
+			continue
+		}
+		if err := s.checkBinding(ctx, name, now.bindings, c); err != nil {
+			return err
+		}
+		if err := s.publish(ctx, name, had, want); err != nil {
+			return err
+		}
+		if err := failpoint.Hit(ctx, "envfile/write/after-binding"); err != nil {
+			return err
 		}
 	}
 	if err := s.writeFile(ctx, c.Mark.UID, now, next); err != nil {
 		return err
 	}
-	if want == nil {
-		return s.publish(ctx, c.Name, had, nil)
+	for _, name := range mine {
+		if of(next.bindings, name) != nil {
+			continue
+		}
+		if err := s.publish(ctx, name, of(now.bindings, name), nil); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -403,8 +420,11 @@ func (s *source) bindingsBefore(now, old state, c driver.Change) map[string]bind
 			next[name] = b
 		}
 	}
-	if b, ok := old.bindings[c.Name]; ok && b.UID == c.Mark.UID {
-		next[c.Name] = b
+	for name, b := range old.bindings {
+		_, taken := next[name]
+		if b.UID == c.Mark.UID && !taken {
+			next[name] = b
+		}
 	}
 	return next
 }
