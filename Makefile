@@ -58,8 +58,9 @@ fmt: ## gofmt everything
 
 .PHONY: deps
 deps: ## Debian and npm packages that the tests need, where they are missing
-	@tools/deps.sh postgres stores npm node libraries
+	@tools/deps.sh postgres stores npm node libraries readers
 	@$(GO) mod download
+	@$(GO) -C sources/envfile/testdata/compose mod download
 
 ##@ Before a change goes in
 
@@ -124,7 +125,7 @@ release: ## archives for linux and darwin, amd64 and arm64, into dist/
 
 .PHONY: clean
 clean: ## remove what was built and fetched
-	rm -rf bin dist internal/testenv/npm/node_modules internal/clienttest/npm/node_modules settings/testdata/libraries/node_modules
+	rm -rf bin dist internal/testenv/npm/node_modules internal/clienttest/npm/node_modules settings/testdata/libraries/node_modules sources/envfile/testdata/npm/node_modules
 
 ##@ Parts of them
 

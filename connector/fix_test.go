@@ -77,3 +77,65 @@ func TestWhatTheProbeCouldNotTryIsNotChecked(t *testing.T) {
 		t.Errorf("when it could: %+v", c)
 	}
 }
+
+// What a client type's libraries read otherwise is said, of a create and of a fix;
+// a record of an earlier release has no client type beside what was written.
+func TestWhatIsWrittenIsForTheClientType(t *testing.T) {
+	const secret = "it's $HOME"
+	w := newFileWorld(t)
+	w.broker.passwords["dba"] = secret
+	env := filepath.Join(t.TempDir(), "env")
+	w.linker = w.register(patchbay.Resource{ID: w.group + "/providers/Microsoft.Web/sites/web", Endpoint: env}, nil).Linker("orders")
+	spec := w.given("dba", secret)
+	spec.Client = "nodejs"
+	op := w.put(spec)
+	w.want(op, patchbay.Done, "")
+	said := func(op patchbay.Operation) bool {
+		return strings.Contains(op.Message, "AZURE_POSTGRESQL_PASSWORD holds what some read otherwise") && strings.Contains(op.Message, "dotenv-expand") && !strings.Contains(op.Message, secret)
+	}
+	if !said(op) {
+		t.Errorf("the create says %q", op.Message)
+	}
+	written := func() string {
+		t.Helper()
+		text, err := os.ReadFile(env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	if before := written(); !strings.Contains(before, `AZURE_POSTGRESQL_PASSWORD="it's $HOME"`+"\n") {
+		t.Errorf("the file has\n%s", before)
+	}
+	spec = w.given("dba", secret)
+	spec.Client = "php"
+	if op := w.put(spec); op.State != patchbay.Done || strings.Contains(op.Message, "otherwise") {
+		t.Errorf("for php: %+v", op)
+	}
+	if after := written(); !strings.Contains(after, ` password='it\\'s \$HOME'"`+"\n") {
+		t.Errorf("the file has\n%s", after)
+	}
+}
+
+// A value that somebody else may have written stays, and whoever deletes is told.
+func TestADeleteSaysWhichSecretStays(t *testing.T) {
+	w := newFileWorld(t)
+	env := filepath.Join(t.TempDir(), "env")
+	w.linker = w.register(patchbay.Resource{ID: w.group + "/providers/Microsoft.Web/sites/web", Endpoint: env}, nil).Linker("orders")
+	w.want(w.put(w.spec()), patchbay.Done, "")
+	before, err := os.ReadFile(env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(env, append(before, key+"='theirs, or an old one'\n"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	op := w.end(w.Delete(t.Context(), w.linker, w.caller, ""))
+	w.want(op, patchbay.Done, "")
+	if !strings.HasPrefix(op.Message, key+" stays on web") || strings.Contains(op.Message, "theirs") {
+		t.Errorf("the delete says %q", op.Message)
+	}
+	if after, err := os.ReadFile(env); err != nil || string(after) != key+"='theirs, or an old one'\n" {
+		t.Errorf("the file has %q, %v", after, err)
+	}
+}

@@ -43,10 +43,11 @@ type written struct {
 }
 
 type change struct {
-	Mark driver.Mark `json:"mark"`
-	Name string      `json:"name"`
-	Set  []setting   `json:"set"`
-	Had  []setting   `json:"had,omitempty"`
+	Mark   driver.Mark         `json:"mark"`
+	Name   string              `json:"name"`
+	Client patchbay.ClientType `json:"client,omitempty"` // "" when an earlier release wrote it
+	Set    []setting           `json:"set"`
+	Had    []setting           `json:"had,omitempty"`
 	// Remove is what earlier releases kept of Had: names alone. An operation that
 	// one of them began may be gone on with here.
 	Remove []string `json:"remove,omitempty"`
@@ -76,7 +77,7 @@ func (c credential) open() driver.Credential {
 }
 
 func hideChange(c driver.Change) change {
-	return change{Mark: c.Mark, Name: c.Name, Set: hideSettings(c.Set), Had: hideSettings(c.Had)}
+	return change{Mark: c.Mark, Name: c.Name, Client: c.Client, Set: hideSettings(c.Set), Had: hideSettings(c.Had)}
 }
 
 func hideSettings(list []patchbay.Setting) (hidden []setting) {
@@ -87,7 +88,7 @@ func hideSettings(list []patchbay.Setting) (hidden []setting) {
 }
 
 func (c change) open() driver.Change {
-	return driver.Change{Mark: c.Mark, Name: c.Name, Set: openSettings(c.Set), Had: openSettings(c.Had)}
+	return driver.Change{Mark: c.Mark, Name: c.Name, Client: c.Client, Set: openSettings(c.Set), Had: openSettings(c.Had)}
 }
 
 func openSettings(hidden []setting) (list []patchbay.Setting) {
@@ -115,7 +116,7 @@ func (w *written) kept() *written {
 	if w == nil || len(w.Change.Set) == 0 {
 		return nil
 	}
-	return &written{Change: change{Mark: w.Change.Mark, Name: w.Change.Name, Set: w.Change.Set}}
+	return &written{Change: change{Mark: w.Change.Mark, Name: w.Change.Name, Client: w.Change.Client, Set: w.Change.Set}}
 }
 
 // removal is the change that leaves nothing of w.

@@ -472,7 +472,38 @@ func (s *Service) removeSettings(ctx context.Context, op *saga.Op) ([]byte, erro
 	if err != nil || wrote == nil {
 		return nil, err
 	}
-	return nil, absentIsSuccess(s.change(ctx, op.Source, wrote.removal()))
+	if err := s.change(ctx, op.Source, wrote.removal()); err != nil {
+		return nil, absentIsSuccess(err)
+	}
+	if remains := s.remains(ctx, op.Source, wrote.removal()); remains != "" {
+		return []byte(remains), nil
+	}
+	return nil, nil
+}
+
+// remains says which secrets of c are still on the source, with a value that is
+// somebody's edit as far as can be known, "" for none. Whoever deletes may know
+// better: a merge brings old values back, too.
+func (s *Service) remains(ctx context.Context, id patchbay.ID, c driver.Change) string {
+	source, done, err := s.source(ctx, id)
+	if err != nil {
+		return ""
+	}
+	defer done()
+	now, err := source.ReadSettings(ctx)
+	if err != nil {
+		return ""
+	}
+	var names []string
+	for _, had := range c.Had {
+		if _, there := now.Settings[c.Key(had)]; there && had.Secret {
+			names = append(names, had.Name)
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s stays on %s, with a value that the connection did not write: if nobody else needs it, take it out", strings.Join(names, ", "), id.Name())
 }
 
 // change makes a change to whatever settings are there.
@@ -611,7 +642,7 @@ func (s *Service) finishDelete(_ context.Context, op *saga.Op, outcome patchbay.
 		back.Operation, back.ETag = op.ID, newETag()
 		return saga.Commit{PutConnection: &back}, nil
 	}
-	return saga.Commit{DeleteConnection: in.Want.ID, Message: joined(string(op.Output(stepRestart)), notRevoked(op, in.Connection.Login))}, nil
+	return saga.Commit{DeleteConnection: in.Want.ID, Message: joined(string(op.Output(stepSettings)), string(op.Output(stepRestart)), notRevoked(op, in.Connection.Login))}, nil
 }
 
 // notRevoked says that the login of a connection that was deleted is still there, ""

@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -124,6 +125,7 @@ type draft struct {
 
 	beyond []string // what the login could do besides its access
 	lost   []string // what the old login has beyond its access, and the next one does not get
+	advice []string // the source's, of what is written
 	warned []string // what comes with success
 	plan   plan
 	set    []patchbay.Setting
@@ -205,6 +207,7 @@ func (d *draft) warnings() []string {
 	if a := d.in.Want.Spec.Auth; a != nil && a.Type == patchbay.AuthAccessKey && len(a.Permissions) > 0 {
 		list = append(list, "the key is the registered one, and may do what it may: permissions was not looked at")
 	}
+	list = append(list, d.advice...)
 	if d.plan.Write != nil && !d.plan.Restarts && !d.in.Created {
 		list = append(list, fmt.Sprintf("%s has no way to be restarted by Patchbay; restart it so that it reads the new settings", d.parties.source.ID.Name()))
 	}
@@ -272,9 +275,15 @@ func (s *Service) planFix(ctx context.Context, op *saga.Op, id patchbay.ID, who 
 		}
 		change := held.Written.kept().Change
 		change.Had = change.Set
+		change.Client = cmp.Or(change.Client, c.Spec.Client, "none")
 		if err := source.CheckChange(ctx, change.open()); err != nil {
 			return nil, err
 		}
+		advice, err := source.Advise(ctx, change.open())
+		if err != nil {
+			return nil, err
+		}
+		p.Message = strings.Join(advice, "; ")
 		p.Write = &written{Change: change, Before: hideSnapshot(before)}
 	}
 	if err := p.findBroken(ctx, target); err != nil {
@@ -401,7 +410,7 @@ func sameRights(old, r driver.LoginRequest) bool {
 
 // planSettings decides what is written to the source. To that of a local
 // connection nothing is: whoever reads them later must be able to have them.
-func (s *Service) planSettings(ctx context.Context, d *draft, held holding, facts map[string]string, source driver.Source) error {
+func (s *Service) planSettings(ctx context.Context, d *draft, held holding, facts map[string]string, source *driver.GuardedSource) error {
 	want := d.in.Want
 	wanted, local := configures(want.Spec), want.ID.IsLocal()
 	if !wanted && (local || held.Written == nil) {
@@ -437,12 +446,18 @@ func (s *Service) planSettings(ctx context.Context, d *draft, held holding, fact
 	if local {
 		return nil
 	}
-	c := driver.Change{Mark: driver.Mark{UID: want.UID, Generation: d.plan.Generation, Connection: want.ID}, Name: want.Name, Set: d.set}
+	c := driver.Change{Mark: driver.Mark{UID: want.UID, Generation: d.plan.Generation, Connection: want.ID}, Name: want.Name, Client: cmp.Or(want.Spec.Client, "none"), Set: d.set}
 	if held.Written != nil {
 		c.Had = openSettings(held.Written.Change.Set)
+		if len(c.Set) == 0 {
+			c.Mark = held.Written.Change.Mark // of what goes: nothing new is marked
+		}
 	}
 	if err := d.note(source.CheckChange(ctx, c)); err != nil {
 		return err
+	}
+	if d.advice, err = source.Advise(ctx, c); err != nil {
+		return d.note(err)
 	}
 	d.plan.Write = &written{Change: hideChange(c), Before: hideSnapshot(before)}
 	return nil

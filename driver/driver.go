@@ -371,6 +371,14 @@ type Restarter interface {
 	Restart(ctx context.Context) error
 }
 
+// Adviser is a [Source] that has something to say of changes that it can make.
+type Adviser interface {
+	// Advise is what the user should know of a change that CheckChange allows: a
+	// value that some of the application's libraries read otherwise, say. It has no
+	// effect.
+	Advise(ctx context.Context, c Change) ([]string, error)
+}
+
 // Vantage is a [Source] from where the application runs it can be spoken.
 type Vantage interface {
 	// Dialer speaks from where the application runs.
@@ -415,8 +423,13 @@ func (c Change) Key(s patchbay.Setting) string {
 
 // Change is what a connection does to a source's settings, as one.
 type Change struct {
+	// Mark is of what is set; of a change that sets nothing, the mark that was
+	// written last.
 	Mark Mark
 	Name string // the connection's name; of the binding directory too
+	// Client is what reads the settings; "" in changes that an earlier release
+	// planned.
+	Client patchbay.ClientType
 	// Set are the settings afterwards, in this order. Files (Setting.File) go
 	// into the connection's binding directory.
 	Set []patchbay.Setting

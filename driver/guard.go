@@ -393,6 +393,22 @@ func (w *GuardedSource) CheckChange(ctx context.Context, c Change) error {
 	})
 }
 
+// Advise is [Adviser].Advise; nothing when the source is none.
+func (w *GuardedSource) Advise(ctx context.Context, c Change) (advice []string, err error) {
+	err = w.g.call(ctx, "Advise", secretsOf(c), func(ctx context.Context) (err error) {
+		if s, ok := w.s.(Adviser); ok {
+			advice, err = s.Advise(ctx, c)
+		}
+		return err
+	})
+	for i := range advice {
+		for _, secret := range secretsOf(c) {
+			advice[i] = redactText(advice[i], secret)
+		}
+	}
+	return advice, err
+}
+
 // WriteSettings is [Source].WriteSettings.
 func (w *GuardedSource) WriteSettings(ctx context.Context, c Change, ifVersion string) (version string, err error) {
 	err = w.g.call(ctx, "WriteSettings", secretsOf(c), func(ctx context.Context) (err error) {

@@ -56,6 +56,9 @@ func (b bothSource) ReadSettings(ctx context.Context) (Snapshot, error) {
 	return Snapshot{}, b.do(ctx)
 }
 func (b bothSource) CheckChange(ctx context.Context, _ Change) error { return b.do(ctx) }
+func (b bothSource) Advise(ctx context.Context, c Change) ([]string, error) {
+	return []string{"what of " + c.Set[0].Value.Reveal()}, b.do(ctx)
+}
 func (b bothSource) WriteSettings(ctx context.Context, _ Change, _ string) (string, error) {
 	return "", b.do(ctx)
 }
@@ -122,6 +125,7 @@ func calls(g Guard, do func(context.Context) error) map[string]func(context.Cont
 		"GuardedSource.Inspect":         func(ctx context.Context) error { _, err := s.Inspect(ctx); return err },
 		"GuardedSource.ReadSettings":    func(ctx context.Context) error { _, err := s.ReadSettings(ctx); return err },
 		"GuardedSource.CheckChange":     func(ctx context.Context) error { return s.CheckChange(ctx, c) },
+		"GuardedSource.Advise":          func(ctx context.Context) error { _, err := s.Advise(ctx, c); return err },
 		"GuardedSource.WriteSettings":   func(ctx context.Context) error { _, err := s.WriteSettings(ctx, c, ""); return err },
 		"GuardedSource.RestoreSettings": func(ctx context.Context) error { return s.RestoreSettings(ctx, c, before) },
 		"GuardedSource.Restart":         func(ctx context.Context) error { return s.Restart(ctx) },
@@ -137,7 +141,7 @@ func given(method string) []string {
 	switch _, name, _ := strings.Cut(method, "."); name {
 	case "EnsureLogin", "InspectLogin", "RemoveLogin", "PrepareProbe", "Probe", "Given", "NewCredential", "Beyond":
 		return []string{loginSecret}
-	case "CheckChange", "WriteSettings":
+	case "Advise", "CheckChange", "WriteSettings":
 		return []string{settingSecret, previousSecret}
 	case "RestoreSettings":
 		return []string{settingSecret, previousSecret, othersSecret, contentSecret}
@@ -253,6 +257,14 @@ func TestEveryCallIsObserved(t *testing.T) {
 		if want := []string{"d." + name + " NotOurs"}; !slices.Equal(seen, want) {
 			t.Errorf("%s: %q, want %q", method, seen, want)
 		}
+	}
+}
+
+func TestAdviceDoesNotShowWhatWentIn(t *testing.T) {
+	s := Guard{}.Source(bothSource{both{func(context.Context) error { return nil }}})
+	advice, err := s.Advise(t.Context(), Change{Set: []patchbay.Setting{{Name: "A", Value: patchbay.NewSecret(settingSecret), Secret: true}}})
+	if err != nil || len(advice) != 1 || strings.Contains(advice[0], settingSecret) || !strings.HasPrefix(advice[0], "what of ") {
+		t.Errorf("%q, %v", advice, err)
 	}
 }
 

@@ -46,6 +46,9 @@ auth type, the names and the form of the values.
 - ` + "`dotnet-connectionString`" + ` and ` + "`dotnet-internal`" + ` have the settings of ` + "`dotnet`" + `; no
   client type at all has those of ` + "`none`" + `.
 
+How a value is written in a file, for whom, and who reads it otherwise:
+[Dialects](dialects.md).
+
 ## How to read the values
 
 ` + "`{host}`" + ` is a value of the kind, quoted or encoded as its string wants it: libpq's

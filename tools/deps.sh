@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fetches what the tests need and this machine lacks:
 #
-#   tools/deps.sh postgres npm node az cc make
+#   tools/deps.sh postgres npm node readers az cc make
 #
 #   postgres  PostgreSQL's server and client, as Debian has it
 #   stores    Redis and MariaDB, as Debian has them
@@ -10,6 +10,8 @@
 #   npm       npm, and with it the other PostgreSQL versions and Azurite
 #             (internal/testenv/npm)
 #   node      node, and Azure's JavaScript SDK for it (internal/clienttest/npm)
+#   readers   what reads settings files: libraries of Python, PHP, Ruby and Node.js
+#             (sources/envfile/testdata/npm), and Redis' command line
 #   az        the Azure command line, as Debian has it: half a gigabyte
 #   cc        a C compiler, which the race detector wants
 #
@@ -92,7 +94,14 @@ fetch_npm() {
 	printf 'deps: NOT CHECKED: the packages of %s could not be fetched; %s\n' "$dir" "$2" >&2
 }
 
-npm=false node=false libraries=false
+# Debian's Python may not be the first one in PATH.
+have_python() {
+	local python=/usr/bin/python3
+	[ -x "$python" ] || python=python3
+	have "$python" && "$python" -c "import $1" >/dev/null 2>&1
+}
+
+npm=false node=false libraries=false readers=false
 for group in "$@"; do
 	case "$group" in
 	postgres) have_postgres || need postgresql 'the server that connections are made to' ;;
@@ -118,6 +127,19 @@ for group in "$@"; do
 		have node || need nodejs "Azure's JavaScript SDK"
 		have npm || need npm "fetches Azure's JavaScript SDK"
 		;;
+	readers)
+		readers=true
+		have_python dotenv || need python3-dotenv "reads what is written for Python"
+		have_python environ || need python3-django-environ "reads what is written for Django"
+		have_python decouple || need python3-decouple "reads what is written for Python"
+		have php || need php-cli "reads what is written for PHP"
+		[ -f /usr/share/php/Dotenv/autoload.php ] || need php-vlucas-phpdotenv "reads what is written for PHP"
+		[ -f /usr/share/php/Symfony/Component/Dotenv/autoload.php ] || need php-symfony-dotenv "reads what is written for PHP"
+		have ruby && ruby -e 'require "dotenv"' 2>/dev/null || need ruby-dotenv "reads what is written for Ruby"
+		have node || need nodejs "reads what is written for Node.js"
+		have npm || need npm "fetches what reads what is written for Node.js"
+		have redis-cli || need redis-tools "signs in with what is written for it"
+		;;
 	az) have az || need azure-cli 'the Azure command line' ;;
 	cc)
 		have "${CC:-cc}" || {
@@ -141,4 +163,7 @@ if $libraries; then
 fi
 if $node; then
 	fetch_npm internal/clienttest/npm 'the tests with them are skipped'
+fi
+if $readers; then
+	fetch_npm sources/envfile/testdata/npm 'what Node.js reads is not asked of its libraries'
 fi

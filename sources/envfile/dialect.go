@@ -16,11 +16,15 @@ type dialect interface {
 	// parse splits a text into its statements. Together they are the text, byte
 	// for byte.
 	parse(text string) ([]statement, error)
-	// checkName says why the dialect has no such name, "" when it has.
-	checkName(name string) string
-	// encode writes a value, as it stands behind the equals sign; why says why it
-	// can't be written.
-	encode(value string) (written, why string)
+	// checkName says why a file for that client type can have no such name, "" when
+	// it can.
+	checkName(name string, client patchbay.ClientType) string
+	// encode writes a value for an application of that client type, as it stands
+	// behind the equals sign; why says why it can't be written.
+	encode(value string, client patchbay.ClientType) (written, why string)
+	// misread names those that read the application's value otherwise all the
+	// same, "" for nobody.
+	misread(name, value string, client patchbay.ClientType) string
 	// maxLine is the longest line that readers take, in bytes, 0 for any length.
 	maxLine() int
 }
@@ -118,21 +122,23 @@ func checkValue(value string) string {
 
 // checkSetting refuses a setting that the dialect can't hold. The value itself
 // is never part of the error.
-func checkSetting(d dialect, s patchbay.Setting) error {
-	if why := d.checkName(s.Name); why != "" {
-		return invalid(s.Name, "the setting name %q %s", clip(s.Name), why)
+func checkSetting(d dialect, s patchbay.Setting, client patchbay.ClientType) error {
+	if why := d.checkName(s.Name, client); why != "" {
+		return invalid(s.Name, "the setting name %q %s", clip(s.Name), why).
+			WithFix("name it with letters, digits and underscores, beginning with a letter")
 	}
 	value := s.Value.Reveal()
 	why := checkValue(value)
 	if why == "" {
 		var written string
-		written, why = d.encode(value)
+		written, why = d.encode(value, client)
 		if m := d.maxLine(); why == "" && m > 0 && len(s.Name)+len(written)+1 > m {
 			why = fmt.Sprintf("makes a line longer than the %d bytes that its readers take", m)
 		}
 	}
 	if why != "" {
-		return invalid(s.Name, "the value of %s %s", s.Name, why)
+		return invalid(s.Name, "the value of %s %s", s.Name, why).
+			WithFix("give it one of letters, digits, dots and dashes: that is read alike by all")
 	}
 	return nil
 }

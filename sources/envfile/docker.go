@@ -3,6 +3,8 @@ package envfile
 import (
 	"strings"
 	"unicode"
+
+	"patchbay.dev/patchbay"
 )
 
 // docker is the dialect of docker run --env-file, and of podman: a name, an
@@ -15,7 +17,7 @@ func (docker) name() string { return "docker" }
 // maxLine is less than the 64 KiB that docker's line scanner has room for.
 func (docker) maxLine() int { return 65_000 }
 
-func (docker) checkName(name string) string {
+func (docker) checkName(name string, _ patchbay.ClientType) string {
 	switch {
 	case len(name) > maxName:
 		return tooLong
@@ -32,12 +34,14 @@ func (docker) checkName(name string) string {
 	return ""
 }
 
-func (docker) encode(value string) (written, why string) {
+func (docker) encode(value string, _ patchbay.ClientType) (written, why string) {
 	if strings.ContainsAny(value, "\n\r") {
 		return "", "holds a line break, which docker's env files have no way to write"
 	}
 	return value, ""
 }
+
+func (docker) misread(string, string, patchbay.ClientType) string { return "" }
 
 func (d docker) parse(text string) ([]statement, error) {
 	var list []statement
@@ -55,7 +59,7 @@ func (d docker) parse(text string) ([]statement, error) {
 		switch {
 		case strings.HasPrefix(left, "#"):
 			s.kind = comment
-		case ok && d.checkName(name) == "":
+		case ok && d.checkName(name, "") == "":
 			s.kind, s.name, s.value = assignment, name, value
 			s.from, s.to = len(line)-len(value)-1, len(line)
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -13,6 +14,7 @@ import (
 
 // document is a settings file, read.
 type document struct {
+	dialect    dialect
 	statements []statement
 }
 
@@ -24,7 +26,7 @@ func parse(d dialect, text string) (*document, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &document{statements: list}, nil
+	return &document{d, list}, nil
 }
 
 // values are what a reader of the file gets: of several assignments of one
@@ -66,17 +68,24 @@ type block struct {
 	marks []int        // all of them: a copy by hand, or a merge, makes two
 	lists []mark       // the same, read
 	holds map[int]bool // the statements that are in the block
-	again map[int]bool // those of them whose name a mark has had already
+	again map[int]bool // those of them that are there more often than there are marks
+	stale map[int]bool // of a delete: those behind a mark of a generation that it is not of
 	last  int          // the last of those behind the first mark, or the mark itself
 	// others are the names that the marks of other connections list.
 	others map[string]bool
 }
 
-// block finds what a connection added: its mark, and the settings right behind
-// that which the mark lists or the change sets. What somebody wrote below is
-// not in it.
+// conflict matches the lines that a merge leaves around what it could not decide.
+var conflict = regexp.MustCompile(`^(?:<{7}|>{7}|\|{7})(?: .*)?$|^={7}$`)
+
+func isConflict(s statement) bool { return conflict.MatchString(strings.TrimRight(s.text, "\r\n")) }
+
+// block finds what a connection added: its marks, and behind each the settings
+// that a mark lists or the change sets. Empty lines, comments and what a merge
+// leaves may have come between them; behind those a name counts as often as there
+// are marks that list it. What somebody wrote below is not in it.
 func (d *document) block(c driver.Change) block {
-	b := block{at: -1, last: -1, holds: map[int]bool{}, again: map[int]bool{}, others: map[string]bool{}}
+	b := block{at: -1, last: -1, holds: map[int]bool{}, again: map[int]bool{}, stale: map[int]bool{}, others: map[string]bool{}}
 	named := map[string]bool{}
 	for _, s := range c.Set {
 		named[s.Name] = named[s.Name] || !s.File
@@ -84,6 +93,8 @@ func (d *document) block(c driver.Change) block {
 	for i, s := range d.statements {
 		m, ok := parseMark(s.text)
 		switch {
+		case s.kind == comment && !ok && isTorn(s.text, c.Mark.UID):
+			m = newMark("", driver.Change{Name: c.Name, Mark: c.Mark, Set: c.Had})
 		case s.kind != comment || !ok:
 			continue
 		case m.uid != c.Mark.UID:
@@ -97,19 +108,40 @@ func (d *document) block(c driver.Change) block {
 			b.at, b.last = i, i
 		}
 	}
-	for _, at := range b.marks {
-		seen := map[string]bool{}
-		for i := at + 1; i < len(d.statements); i++ {
+	for n := 0; n < len(b.marks); {
+		listed, seen := map[string]int{}, map[string]int{}
+		both, apart := 0, false // sides of a conflict; something came between
+		for i := b.marks[n]; i < len(d.statements); i++ {
 			s := d.statements[i]
-			if s.kind != assignment || !named[s.name] && !b.names(s.name) {
-				break
+			switch {
+			case n < len(b.marks) && i == b.marks[n]:
+				for _, name := range b.lists[n].names {
+					listed[name]++
+				}
+				n++
+				continue
+			case isConflict(s):
+				if both == 0 {
+					both = 1
+				}
+				continue
+			case s.kind != assignment:
+				if _, other := parseMark(s.text); !other {
+					apart = true
+					continue
+				}
+			case apart && seen[s.name] >= listed[s.name]+both*min(1, listed[s.name]), !named[s.name] && !b.names(s.name):
+			default:
+				b.holds[i] = true
+				seen[s.name]++
+				b.stale[i] = len(c.Set) == 0 && b.lists[n-1].generation != c.Mark.Generation
+				b.again[i] = seen[s.name] > max(1, listed[s.name])+both
+				if n == 1 && !apart {
+					b.last = i
+				}
+				continue
 			}
-			b.holds[i] = true
-			b.again[i] = seen[s.name]
-			seen[s.name] = true
-			if at == b.at {
-				b.last = i
-			}
+			break
 		}
 	}
 	return b
@@ -129,12 +161,18 @@ func (b block) origin() (o origin) {
 }
 
 // goes are the statements that are the connection's and that c drops or writes
-// anew: those in its block, and those elsewhere that hold what it had. In the
-// block, another value of a name that it drops is somebody's edit, or a line
-// that somebody put below; unless the name is there twice, and it is the first
-// behind its mark: then it is what a merge brought back.
+// anew: those in its block, and those elsewhere that hold what it had, were they
+// made comments, or that name a login of its. In the block, another value of a
+// name that it drops is somebody's edit, or a line that somebody put below; unless
+// the name is there as often as there are marks, or the mark is of another
+// generation: then it is what a merge, or an old copy of the file, brought back.
 func (d *document) goes(b block, c driver.Change) map[int]bool {
 	had, set := values(c.Had), values(c.Set)
+	// A uid is in the name of each of the connection's logins, and in nothing else.
+	names := func(s statement) bool {
+		_, known := had[s.name]
+		return (known || b.names(s.name)) && !b.others[s.name] && len(c.Mark.UID) >= 8 && strings.Contains(s.value, c.Mark.UID)
+	}
 	goes, times := map[int]bool{}, map[string]int{}
 	other := func(i int) bool { // another value of a name that is dropped
 		value, known := had[d.statements[i].name]
@@ -144,7 +182,13 @@ func (d *document) goes(b block, c driver.Change) map[int]bool {
 	for i, s := range d.statements {
 		value, known := had[s.name]
 		switch {
+		case s.kind == comment:
+			goes[i] = d.hides(s, func(s statement) bool {
+				return !b.others[s.name] && had[s.name] != "" && had[s.name] == s.value || names(s)
+			})
 		case s.kind != assignment:
+		case names(s):
+			goes[i] = true
 		case b.holds[i] && !(b.again[i] && other(i)), known && value == s.value && !b.others[s.name]:
 			goes[i] = true
 			if b.holds[i] {
@@ -153,11 +197,18 @@ func (d *document) goes(b block, c driver.Change) map[int]bool {
 		}
 	}
 	for i := range goes {
-		if other(i) && times[d.statements[i].name] == 1 {
+		if !goes[i] || d.statements[i].kind == assignment && other(i) && times[d.statements[i].name] == 1 && !b.stale[i] && !names(d.statements[i]) {
 			delete(goes, i)
 		}
 	}
 	return goes
+}
+
+// hides reports whether a comment is a setting that somebody made one, and what
+// of it is asked for.
+func (d *document) hides(comment statement, asked func(statement) bool) bool {
+	list, err := d.dialect.parse(strings.TrimLeft(comment.text, "#; \t"))
+	return err == nil && len(list) == 1 && list[0].kind == assignment && asked(list[0])
 }
 
 // holds reports whether a statement is one of the settings.
@@ -250,6 +301,32 @@ func (e *edits) remove(b block, goes map[int]bool) {
 	for i := range goes {
 		e.replace[i] = ""
 	}
+	e.settle()
+}
+
+// settle takes out what a merge left around nothing but what was taken out.
+func (e *edits) settle() {
+	for begin, s := range e.d.statements {
+		if !isConflict(s) || !strings.HasPrefix(s.text, "<") {
+			continue
+		}
+		ours := false
+		for i := begin + 1; i < len(e.d.statements); i++ {
+			text, gone := e.replace[i]
+			switch s := e.d.statements[i]; {
+			case isConflict(s) && strings.HasPrefix(s.text, ">") && ours:
+				for ; i >= begin; i-- {
+					e.replace[i] = ""
+				}
+			case isConflict(s) && !strings.HasPrefix(s.text, ">"):
+				continue
+			case gone && text == "":
+				ours = true
+				continue
+			}
+			break
+		}
+	}
 }
 
 // leave is the file when no block takes b's place: what b's first mark had
@@ -293,7 +370,7 @@ func applyChange(d dialect, source string, exists bool, text string, c driver.Ch
 	}
 	for _, s := range c.Set {
 		if !s.File {
-			if err := checkSetting(d, s); err != nil {
+			if err := checkSetting(d, s, c.Client); err != nil {
 				return false, "", err
 			}
 		}
@@ -307,7 +384,7 @@ func applyChange(d dialect, source string, exists bool, text string, c driver.Ch
 		if s.File {
 			continue
 		}
-		written, _ := d.encode(set[s.Name])
+		written, _ := d.encode(set[s.Name], c.Client)
 		if i := doc.last(s.Name); i >= 0 && !old.holds[i] {
 			e.replace[i] = doc.statements[i].assign(written)
 		} else {

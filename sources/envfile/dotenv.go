@@ -2,7 +2,10 @@ package envfile
 
 import (
 	"regexp"
+	"slices"
 	"strings"
+
+	"patchbay.dev/patchbay"
 )
 
 // dotenv is the dialect of the libraries called dotenv: see the package
@@ -13,31 +16,98 @@ func (dotenv) name() string { return "dotenv" }
 
 func (dotenv) maxLine() int { return 0 }
 
-func (dotenv) checkName(name string) string {
+func (dotenv) checkName(name string, client patchbay.ClientType) string {
 	if len(name) > maxName {
 		return tooLong
 	}
 	if !isName(name, ".-") {
 		return "is none that dotenv files can hold: letters, digits, underscores, dots and dashes, not beginning with a digit, dot or dash"
 	}
-	return ""
+	return refused(name, client)
+}
+
+// form is a way of writing a value.
+type form int
+
+const (
+	single  form = iota // 'value', just as it is
+	double              // "value", just as it is
+	bare                // value, just as it is
+	escaped             // "value" with \\, \", \$ and \r for what needs it
+	lines               // the same, with \n too
+	forms
+)
+
+// write is the value in that form, if it can hold it: what is read back is the
+// value, and no line ends within it that does not for every reader.
+func (f form) write(value string) (written string, ok bool) {
+	switch f {
+	case single:
+		return "'" + value + "'", !strings.ContainsAny(value, "'\r") && !strings.HasSuffix(value, `\`)
+	case double:
+		return `"` + value + `"`, !strings.ContainsAny(value, "\"\\\r")
+	case bare:
+		return value, value == trimSpace(value) && !bareNot.MatchString(value)
+	}
+	var b strings.Builder
+	b.WriteByte('"')
+	for i := range len(value) {
+		switch c := value[i]; {
+		case c == '\\', c == '"', c == '$':
+			b.WriteByte('\\')
+			b.WriteByte(c)
+		case c == '\r':
+			b.WriteString(`\r`)
+		case c == '\n' && f == lines:
+			b.WriteString(`\n`)
+		default:
+			b.WriteByte(c)
+		}
+	}
+	b.WriteByte('"')
+	return b.String(), true
+}
+
+// bareNot matches what needs quotes: line breaks, what begins with a quote, what
+// is a comment for anybody.
+var bareNot = regexp.MustCompile("[\r\n]|^['\"`#]|[\\s\u0085\u00a0]#")
+
+// encode implements [dialect]. An earlier release's plan names no client type; it
+// may be half carried out, and is gone on with in its form.
+func (dotenv) encode(value string, client patchbay.ClientType) (written, why string) {
+	if client == "" {
+		return encodeForAll(value), ""
+	}
+	c := choose(value, client)
+	return c.written, c.why()
+}
+
+// misread implements [dialect].
+func (dotenv) misread(name, value string, client patchbay.ClientType) string {
+	if client == "" {
+		return ""
+	}
+	c := choose(value, client)
+	own, any, _ := readersOf(client)
+	return inWords(slices.DeleteFunc(slices.Concat(own, any), func(r reader) bool {
+		return r.takes(name) && !r.misreads(c.form, value)
+	}))
 }
 
 // expands matches where a reader may take a dollar sign for a variable or a
 // command, or a backslash away from it.
 var expands = regexp.MustCompile(`\$[A-Za-z0-9_{(]|\\\$`)
 
-// encode chooses the first form that every reader takes literally. Only what
-// needs the last one is read differently by some of them.
-func (dotenv) encode(value string) (written, why string) {
+// encodeForAll is the form that earlier releases wrote.
+func encodeForAll(value string) string {
 	literal := !expands.MatchString(value)
 	switch {
 	case !strings.ContainsAny(value, "'\r") && !strings.Contains(value, `\\`) && !strings.HasSuffix(value, `\`):
-		return "'" + value + "'", ""
+		return "'" + value + "'"
 	case strings.Contains(value, "'") && literal && !strings.ContainsAny(value, "\"\\\r"):
-		return `"` + value + `"`, ""
+		return `"` + value + `"`
 	case literal && !strings.ContainsAny(value, "#\n\r`") && value == trimSpace(value) && !strings.ContainsAny(value[:1], `'"`):
-		return value, ""
+		return value
 	}
 	var b strings.Builder
 	b.WriteByte('"')
@@ -53,7 +123,7 @@ func (dotenv) encode(value string) (written, why string) {
 		}
 	}
 	b.WriteByte('"')
-	return b.String(), ""
+	return b.String()
 }
 
 // trimSpace trims what any of the readers trims.

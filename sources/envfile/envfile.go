@@ -17,8 +17,9 @@
 // change is read back before it is put in place.
 //
 // What a connection no longer has goes by its name and value, wherever merges
-// and editors have put it, and with it all that stands behind its mark. Another
-// value is somebody's edit.
+// and editors have put it, comments included, and with it all that stands behind
+// its marks, were they doubled, torn or in a conflict. Another value is somebody's
+// edit, unless it names a login of the connection.
 //
 // The file is replaced by a rename, so a reader has the old one or the new. Its
 // mode, owner and extended attributes stay; a symbolic link stays one, and what
@@ -28,27 +29,15 @@
 //
 // # Dialects
 //
-// dotenv (the default) is what the libraries of that name read. A value is
-// written in the first of these forms that holds it:
-//
-//   - 'value', just as it is: everything without a single quote, a carriage
-//     return, two backslashes in a row or a backslash at its end. Line breaks
-//     are written as they are.
-//   - "value", just as it is: with a single quote, but without a double one, a
-//     backslash, a carriage return, or a dollar sign before a letter, digit,
-//     underscore, brace or parenthesis, or behind a backslash.
-//   - value, without quotes: on one line, without #, backtick or such a dollar
-//     sign, spaces at either end, or a quote at its beginning.
-//   - "value" with \\, \", \$ and \r for what needs it.
-//
-// godotenv, python-dotenv, the dotenv packages of Node.js and Ruby, and Node's
-// own --env-file all read the first three alike, with two exceptions:
-// python-dotenv fills in ${NAME} even between single quotes (load with
-// interpolate=False), and Ruby's dotenv before 2.8 reads no value of several
-// lines. In the last form (a single quote together with a double one or with
-// $NAME, say) they differ: Node's take \" and \\ as they are, python-dotenv \$.
-// Patchbay makes no such secrets; it writes those that it is given. Names may
-// have dots and dashes; godotenv and Ruby's dotenv refuse a file with dashes.
+// dotenv (the default) is what the libraries of that name read, each in its own
+// way. A value is written in the first form that all readers of the connection's
+// client type read as it is meant: 'value', "value" or value, just as it is, or
+// "value" with \\, \", \$ and \r, or with \n too. Where there is none, the one that
+// most read is taken and Advise says who does not; what no reader of the client
+// type would read, or what would lose one of them other lines, is refused. Which
+// reader reads what is in readers.go, docs/dialects.md shows it, and the tests ask
+// the readers. Names may have dots and dashes, where the client type's readers
+// take them.
 //
 // docker is what docker run --env-file and podman read (docker compose's
 // env_file is dotenv): the rest of the line is the value, spaces included, and

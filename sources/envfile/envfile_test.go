@@ -4,10 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -135,7 +139,7 @@ func TestADeleteTakesAllOfItsOwn(t *testing.T) {
 		for _, name := range names {
 			settings = append(settings, name, "")
 		}
-		return newMark("my web", connect(name, 1, settings...)).line() + "\n"
+		return newMark("my web", connect(name, 2, settings...)).line() + "\n"
 	}
 	had := connect("orders", 2, "HOST", "h", "PASSWORD", "new")
 	for name, tt := range map[string]struct{ before, after string }{
@@ -156,13 +160,44 @@ func TestADeleteTakesAllOfItsOwn(t *testing.T) {
 		"a value that somebody changed": {
 			mark("orders", "HOST", "PASSWORD") + "HOST=elsewhere # for now\nPASSWORD=new\n", "HOST=elsewhere # for now\n",
 		},
+		"an old copy of the file": {
+			strings.Replace(mark("orders", "HOST", "PASSWORD"), "generation 2", "generation 1", 1) + "HOST=h\nPASSWORD=old\nPASSWORD=theirs\n", "PASSWORD=theirs\n",
+		},
 		"a value that somebody set below": {
 			mark("orders", "HOST", "PASSWORD") + "HOST=h\nPASSWORD=new\nHOST=elsewhere\n", "HOST=elsewhere\n",
 		},
-		"a mark that somebody removed":  {"HOST=h\nTHEIRS=1\nPASSWORD=new\n", "THEIRS=1\n"},
-		"lines that somebody removed":   {mark("orders", "HOST", "PASSWORD") + "THEIRS=1\n", "THEIRS=1\n"},
-		"what another connection has":   {mark("events", "HOST") + "HOST=h\n" + mark("orders", "PASSWORD") + "PASSWORD=new\n", mark("events", "HOST") + "HOST=h\n"},
-		"a setting that was dropped":    {mark("orders", "URL", "PASSWORD") + "URL=old\nPASSWORD=new\n", ""},
+		"a mark that somebody removed": {"HOST=h\nTHEIRS=1\nPASSWORD=new\n", "THEIRS=1\n"},
+		"lines that somebody removed":  {mark("orders", "HOST", "PASSWORD") + "THEIRS=1\n", "THEIRS=1\n"},
+		"what another connection has":  {mark("events", "HOST") + "HOST=h\n" + mark("orders", "PASSWORD") + "PASSWORD=new\n", mark("events", "HOST") + "HOST=h\n"},
+		"a setting that was dropped":   {mark("orders", "URL", "PASSWORD") + "URL=old\nPASSWORD=new\n", ""},
+		"marks together, and settings together below": {
+			mark("orders", "HOST", "PASSWORD") + mark("orders", "HOST", "PASSWORD") + "HOST=h\nPASSWORD=new\nPASSWORD=old\nTHEIRS=1\n", "THEIRS=1\n",
+		},
+		"more often than there are marks": {
+			mark("orders", "HOST", "PASSWORD") + mark("orders", "HOST", "PASSWORD") + "HOST=h\nPASSWORD=new\nPASSWORD=old\nPASSWORD=theirs\n", "PASSWORD=theirs\n",
+		},
+		"a conflict within": {
+			"A=1\n<<<<<<< HEAD\n" + mark("orders", "HOST", "PASSWORD") + "=======\n" + mark("orders", "PASSWORD") + ">>>>>>> web\nHOST=h\n<<<<<<< HEAD\nPASSWORD=new\n=======\nPASSWORD=old\n>>>>>>> web\nB=2\n",
+			"A=1\nB=2\n",
+		},
+		"a conflict with somebody's lines": {
+			"<<<<<<< HEAD\n" + mark("orders", "PASSWORD") + "PASSWORD=new\n=======\n" + mark("orders", "PASSWORD") + "PASSWORD=old\nTHEIRS=1\n>>>>>>> web\n",
+			"<<<<<<< HEAD\n=======\nTHEIRS=1\n>>>>>>> web\n",
+		},
+		"a copy that is cut by empty lines and a comment": {
+			mark("orders", "HOST", "PASSWORD") + "HOST=h\nPASSWORD=new\n" + mark("orders", "HOST", "PASSWORD") + "HOST=h\n\n# why\n\nPASSWORD=old\n", "\n# why\n\n",
+		},
+		"moved to the right, and back": {
+			"  " + mark("orders", "HOST", "PASSWORD") + "  HOST=h\n\tPASSWORD=new\n  " + mark("orders", "PASSWORD") + "  PASSWORD=old\n", "",
+		},
+		"with other line ends": {
+			"A=1\r\n" + strings.ReplaceAll(mark("orders", "HOST", "PASSWORD")+"HOST=h\nPASSWORD=new\n"+mark("orders", "PASSWORD")+"PASSWORD=old\n", "\n", "\r\n"), "A=1\r\n",
+		},
+		"half of a mark": {
+			"# patchbay: my%20web/orders (orders, gener\nHOST=h\nPASSWORD=new\n" + mark("orders", "HOST", "PASSWORD") + "HOST=h\nPASSWORD=old\n", "",
+		},
+		"the end of a block":            {"PASSWORD=new\nTHEIRS=1\n" + mark("orders", "HOST", "PASSWORD") + "HOST=h\n", "THEIRS=1\n"},
+		"lines made comments":           {mark("orders", "HOST", "PASSWORD") + "HOST=h\n#PASSWORD=new\nTHEIRS=1\n# PASSWORD='new'\n# PASSWORD=theirs\n", "THEIRS=1\n# PASSWORD=theirs\n"},
 		"somebody's lines in the midst": {mark("orders", "HOST", "PASSWORD") + "HOST=h\n# why\nexport A=1\nPASSWORD=new\n", "# why\nexport A=1\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -176,6 +211,119 @@ func TestADeleteTakesAllOfItsOwn(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestAMergeLeavesNoPassword: two branches of the file's repository in which the
+// connection was rotated are merged by git, in each way that it has.
+func TestAMergeLeavesNoPassword(t *testing.T) {
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip("git is not installed")
+	}
+	for dialect := range dialects {
+		for _, way := range []string{"--union", "--diff3", "--ours", "-q"} {
+			for generation := 2; generation <= 3; generation++ { // which of them the record has
+				t.Run(fmt.Sprintf("%s %s %d", dialect, way, generation), func(t *testing.T) {
+					dir := t.TempDir()
+					s := opened(t, filepath.Join(dir, "env"), `{"dialect":"`+dialect+`"}`)
+					file := func(n int) string { return filepath.Join(dir, strconv.Itoa(n)) }
+					change := func(n int) driver.Change {
+						p := "canary-" + strconv.Itoa(n)
+						return connect("orders", int64(n), "HOST", "h", "PORT", "1", "PASSWORD", p, "URL", "pg://"+p+"@h")
+					}
+					must(t, os.WriteFile(filepath.Join(dir, "env"), []byte("THEIRS=1\n"), 0o600))
+					written(t, s, change(1))
+					one := content(t, filepath.Join(dir, "env"))
+					must(t, os.WriteFile(file(1), []byte(one+"LAST=1\n"), 0o600))
+					for n := 2; n <= 3; n++ {
+						must(t, os.WriteFile(filepath.Join(dir, "env"), []byte(one), 0o600))
+						c := change(n)
+						c.Had = change(1).Set
+						written(t, s, c)
+						must(t, os.WriteFile(file(n), []byte(content(t, filepath.Join(dir, "env"))+"LAST=1\n"), 0o600))
+					}
+					merged, err := exec.Command("git", "merge-file", "-p", way, file(2), file(1), file(3)).Output()
+					if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+						t.Fatal(err)
+					}
+					c := change(generation)
+					for what, after := range map[string]driver.Change{
+						"a delete":   {Mark: c.Mark, Name: c.Name, Had: c.Set},
+						"a rotation": {Mark: driver.Mark{UID: c.Mark.UID, Generation: 4}, Name: c.Name, Set: connect("orders", 4, "HOST", "h", "PORT", "1", "PASSWORD", "four", "URL", "pg://four@h").Set, Had: c.Set},
+					} {
+						must(t, os.WriteFile(filepath.Join(dir, "env"), merged, 0o600))
+						before, err := s.ReadSettings(t.Context())
+						must(t, err)
+						written(t, s, after)
+						now := content(t, filepath.Join(dir, "env"))
+						if strings.Contains(now, "canary") || !strings.HasPrefix(now, "THEIRS=1\n") || !strings.Contains(now, "LAST=1\n") || len(after.Set) == 0 && now != "THEIRS=1\nLAST=1\n" {
+							t.Errorf("%s of\n%s\nleaves\n%s", what, merged, now)
+						}
+						must(t, s.RestoreSettings(t.Context(), after, before))
+						if now := content(t, filepath.Join(dir, "env")); now != string(merged) {
+							t.Errorf("its undo leaves\n%s\nof\n%s", now, merged)
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+// TestACopyOfABindingGoesToo: one that somebody made, and one that was renamed.
+func TestACopyOfABindingGoesToo(t *testing.T) {
+	dir := t.TempDir()
+	root := filepath.Join(dir, "bindings")
+	must(t, os.Mkdir(root, 0o700))
+	s := opened(t, filepath.Join(dir, "env"), `{"bindingRoot":"`+root+`"}`)
+	file := func(n int64, password string) driver.Change {
+		c := connect("orders", n, "password", password)
+		c.Set[0].File = true
+		return c
+	}
+	one, two := file(1, "canary-1"), file(2, "canary-2")
+	two.Had = one.Set
+	written(t, s, one)
+	copied := func(to string) {
+		t.Helper()
+		if out, err := exec.Command("cp", "-a", filepath.Join(root, "orders"), filepath.Join(root, to)).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	left := func(what string, want ...string) {
+		t.Helper()
+		var names []string
+		entries, err := os.ReadDir(root)
+		must(t, err)
+		for _, e := range entries {
+			names = append(names, e.Name())
+		}
+		if !slices.Equal(names, want) {
+			t.Errorf("after %s there are %q, want %q", what, names, want)
+		}
+	}
+	copied("copy")
+	before, err := s.ReadSettings(t.Context())
+	must(t, err)
+	written(t, s, two)
+	left("a rotation", "orders")
+	must(t, s.RestoreSettings(t.Context(), two, before))
+	left("its undo", "copy", "orders")
+	must(t, os.Rename(filepath.Join(root, "orders"), filepath.Join(root, "renamed")))
+	written(t, s, driver.Change{Mark: one.Mark, Name: one.Name, Had: one.Set})
+	left("a delete")
+}
+
+// TestALoginOfOursGoesByItsName: somebody has changed what is beside it.
+func TestALoginOfOursGoesByItsName(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "env")
+	const uid = "wvuc2jq47uhc"
+	c := connect("orders", 2, "URL", "pg://pb_"+uid+"_g2:new@h")
+	c.Mark.UID = uid
+	must(t, os.WriteFile(path, []byte("URL='pg://pb_"+uid+"_g1:old@h?more=1'\n#URL=pg://pb_"+uid+"_g1:old@h\nOTHER=pb_"+uid+"_g1\nURL=theirs\n"), 0o600))
+	written(t, opened(t, path, ""), driver.Change{Mark: c.Mark, Name: c.Name, Had: c.Set})
+	if got := content(t, path); got != "OTHER=pb_"+uid+"_g1\nURL=theirs\n" {
+		t.Errorf("the file holds\n%s", got)
 	}
 }
 
@@ -208,7 +356,7 @@ func TestMarksAreOnlyWhatTheyAre(t *testing.T) {
 		t.Errorf("the mark %q is read as %+v", whole.line(), got)
 	}
 	for _, text := range []string{
-		"# patchbay", "# patchbay: a/b (u, generation 1), do not edit by hand", " " + whole.line(), whole.line() + " %zz",
+		"# patchbay", "# patchbay: a/b (u, generation 1), do not edit by hand", "x " + whole.line(), whole.line() + " %zz",
 		"# patchbay: a/b (U, generation 1), do not edit by hand: A", "# patchbay: a/b (u, generation x), do not edit by hand: A",
 		"# patchbay: a/b (u, generation 99999999999999999999), do not edit by hand: A", "PATCHBAY=1",
 	} {

@@ -14,16 +14,18 @@ import (
 func FuzzValues(f *testing.F) {
 	for _, value := range append(multiLine, "", "x", "it's", `a\`, `\\`, `"`, "$A", "a#b", " x ", "`", "'\"$A\\") {
 		for i := range dialectNames {
-			f.Add(uint8(i), value)
+			f.Add(uint8(i), uint8(0), value)
+			f.Add(uint8(i), uint8(1+i), value)
 		}
 	}
-	f.Fuzz(func(t *testing.T, which uint8, value string) {
+	f.Fuzz(func(t *testing.T, which, whose uint8, value string) {
 		d := dialects[dialectNames[int(which)%len(dialectNames)]]
+		client := clients[int(whose)%len(clients)]
 		setting := patchbay.Setting{Name: "K", Value: patchbay.NewSecret(value)}
-		if checkSetting(d, setting) != nil {
+		if checkSetting(d, setting, client) != nil {
 			return
 		}
-		written, _ := d.encode(value)
+		written, _ := d.encode(value, client)
 		for _, end := range []string{"\n", "\r\n"} {
 			text := "A=1" + end + "K=" + written + end + "Z=2" + end
 			doc, err := parse(d, text)
@@ -37,6 +39,9 @@ func FuzzValues(f *testing.F) {
 		}
 	})
 }
+
+// clients are client types whose readers differ; "" is of earlier releases.
+var clients = []patchbay.ClientType{"", "none", "go", "python", "nodejs", "php", "ruby", "springBoot", "dotnet"}
 
 var dialectNames = slices.Sorted(maps.Keys(dialects))
 
@@ -69,7 +74,7 @@ func FuzzChanges(f *testing.F) {
 		second := driver.Change{Name: "orders", Mark: driver.Mark{UID: "u1", Generation: 2}, Set: set(shape>>4, y)}
 		second.Had = first.Set
 		for _, s := range append(first.Set, second.Set...) {
-			if checkSetting(d, s) != nil {
+			if checkSetting(d, s, "") != nil {
 				return
 			}
 		}

@@ -74,9 +74,10 @@ func escape(s string) string {
 	return strings.ReplaceAll(url.QueryEscape(s), "+", "%20")
 }
 
-// parseMark reads a comment; ok is false when it is somebody else's.
+// parseMark reads a comment; ok is false when it is somebody else's. An editor may
+// have moved it to the right.
 func parseMark(text string) (m mark, ok bool) {
-	parts := markLine.FindStringSubmatch(strings.TrimRight(text, "\r\n"))
+	parts := markLine.FindStringSubmatch(strings.TrimSpace(text))
 	if parts == nil {
 		return mark{}, false
 	}
@@ -100,6 +101,14 @@ func parseMark(text string) (m mark, ok bool) {
 		m.names = append(m.names, name)
 	}
 	return m, true
+}
+
+// isTorn reports whether a comment is what an editor or a merge left of a mark of
+// that connection.
+func isTorn(text, uid string) bool {
+	_, whole := parseMark(text)
+	text = strings.TrimSpace(text)
+	return !whole && strings.HasPrefix(text, "# patchbay: ") && strings.Contains(text, " ("+uid+", ")
 }
 
 // newMark is the mark of a change on the source of that name.

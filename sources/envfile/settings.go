@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -130,6 +132,19 @@ func (s *source) CheckChange(ctx context.Context, c driver.Change) error {
 	return nil
 }
 
+// Advise implements [driver.Adviser].
+func (s *source) Advise(_ context.Context, c driver.Change) (list []string, err error) {
+	for _, set := range c.Set {
+		if set.File {
+			continue
+		}
+		if who := s.dialect.misread(set.Name, set.Value.Reveal(), c.Client); who != "" {
+			list = append(list, fmt.Sprintf("%s holds what some read otherwise from a %s file, in whatever form: %s", set.Name, s.dialect.name(), who))
+		}
+	}
+	return list, nil
+}
+
 // checkChange looks at the change alone.
 func (s *source) checkChange(c driver.Change) error {
 	if !uidForm.MatchString(c.Mark.UID) || c.Mark.Generation < 0 {
@@ -154,7 +169,7 @@ func (s *source) checkChange(c driver.Change) error {
 				return invalid(set.Name, "the value of %s holds a NUL byte", set.Name)
 			}
 			name = driver.FileSetting(c.Name, set.Name)
-		} else if err := checkSetting(s.dialect, set); err != nil {
+		} else if err := checkSetting(s.dialect, set, c.Client); err != nil {
 			return err
 		}
 		if seen[name] {
@@ -277,31 +292,47 @@ func (s *source) lock(ctx context.Context) (func(), error) {
 
 // write makes next of now. The lock is held.
 func (s *source) write(ctx context.Context, c driver.Change, now, next state) error {
-	var had, want *binding
-	for name, b := range now.bindings {
-		if b.UID == c.Mark.UID && name == c.Name {
-			had = &b
+	// A copy of the directory, or one that was renamed, has the connection's tag.
+	var mine []string
+	for _, all := range []map[string]binding{now.bindings, next.bindings} {
+		for name, b := range all {
+			if b.UID == c.Mark.UID && !slices.Contains(mine, name) {
+				mine = append(mine, name)
+			}
 		}
 	}
-	if b, ok := next.bindings[c.Name]; ok && b.UID == c.Mark.UID {
-		want = &b
-		if !had.equal(want) {
-			if err := s.checkBinding(ctx, c.Name, now.bindings, c); err != nil {
-				return err
-			}
-			if err := s.publish(ctx, c.Name, had, want); err != nil {
-				return err
-			}
-			if err := failpoint.Hit(ctx, "envfile/write/after-binding"); err != nil {
-				return err
-			}
+	slices.Sort(mine)
+	of := func(all map[string]binding, name string) *binding {
+		if b, ok := all[name]; ok && b.UID == c.Mark.UID {
+			return &b
+		}
+		return nil
+	}
+	for _, name := range mine {
+		had, want := of(now.bindings, name), of(next.bindings, name)
+		if want == nil || had.equal(want) {
+			continue
+		}
+		if err := s.checkBinding(ctx, name, now.bindings, c); err != nil {
+			return err
+		}
+		if err := s.publish(ctx, name, had, want); err != nil {
+			return err
+		}
+		if err := failpoint.Hit(ctx, "envfile/write/after-binding"); err != nil {
+			return err
 		}
 	}
 	if err := s.writeFile(ctx, c.Mark.UID, now, next); err != nil {
 		return err
 	}
-	if want == nil {
-		return s.publish(ctx, c.Name, had, nil)
+	for _, name := range mine {
+		if of(next.bindings, name) != nil {
+			continue
+		}
+		if err := s.publish(ctx, name, of(now.bindings, name), nil); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -389,8 +420,11 @@ func (s *source) bindingsBefore(now, old state, c driver.Change) map[string]bind
 			next[name] = b
 		}
 	}
-	if b, ok := old.bindings[c.Name]; ok && b.UID == c.Mark.UID {
-		next[c.Name] = b
+	for name, b := range old.bindings {
+		_, taken := next[name]
+		if b.UID == c.Mark.UID && !taken {
+			next[name] = b
+		}
 	}
 	return next
 }

@@ -1,6 +1,10 @@
 package envfile
 
-import "strings"
+import (
+	"strings"
+
+	"patchbay.dev/patchbay"
+)
 
 // systemd is the dialect of EnvironmentFile= (systemd.exec(5)). Values are
 // written between double quotes, where line breaks may stand as they are and
@@ -11,7 +15,7 @@ func (systemd) name() string { return "systemd" }
 
 func (systemd) maxLine() int { return 0 }
 
-func (systemd) checkName(name string) string {
+func (systemd) checkName(name string, _ patchbay.ClientType) string {
 	if len(name) > maxName {
 		return tooLong
 	}
@@ -25,7 +29,7 @@ func (systemd) checkName(name string) string {
 // of; before anything else it stands for itself.
 const systemdEscapes = "\"\\`$"
 
-func (systemd) encode(value string) (written, why string) {
+func (systemd) encode(value string, _ patchbay.ClientType) (written, why string) {
 	var b strings.Builder
 	b.WriteByte('"')
 	for i := range len(value) {
@@ -37,6 +41,8 @@ func (systemd) encode(value string) (written, why string) {
 	b.WriteByte('"')
 	return b.String(), ""
 }
+
+func (systemd) misread(string, string, patchbay.ClientType) string { return "" }
 
 const (
 	systemdSpace = " \t\r\n"
