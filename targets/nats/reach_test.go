@@ -190,11 +190,13 @@ func attempt(t *testing.T, r reacher, documented []bool) (reached []bool, warned
 	flagged := func(b *bool) func() bool {
 		return func() bool { mu.Lock(); defer mu.Unlock(); return *b }
 	}
-	for i, effect := range []struct {
+	reached = make([]bool, len(reaches))
+	for _, effect := range []struct {
+		column int
 		attack func()
 		seen   func() bool
 	}{
-		{func() {
+		{0, func() {
 			for _, subject := range []string{
 				"$SYS.REQ.USER.INFO", api + "INFO", api + "STREAM.NAMES", api + "STREAM.LIST", api + "STREAM.INFO." + r.stream, api + "STREAM.INFO.PAYROLL",
 				api + "CONSUMER.NAMES." + r.stream, api + "CONSUMER.LIST." + r.stream, api + "CONSUMER.INFO." + r.stream + ".x", api + "CONSUMER.DELETE." + r.stream + ".x",
@@ -203,8 +205,8 @@ func attempt(t *testing.T, r reacher, documented []bool) (reached []bool, warned
 				publish(subject, "alerts.answer", "")
 			}
 		}, flagged(&answered)},
-		{func() { to("alerts.held"); direct("held", "alerts.held") }, flagged(&gotHeld)},
-		{func() {
+		{1, func() { to("alerts.held"); direct("held", "alerts.held") }, flagged(&gotHeld)},
+		{2, func() {
 			publish("alerts.own", "", own)
 			if err := nc.PublishMsg(&natsgo.Msg{Subject: r.subjects + "new", Header: natsgo.Header{"Nats-Trace-Dest": {"alerts.trace"}}, Data: []byte(own)}); err != nil {
 				t.Fatal(err)
@@ -217,8 +219,7 @@ func attempt(t *testing.T, r reacher, documented []bool) (reached []bool, warned
 			change(`"republish":{"src":"` + prefix + `own","dest":"alerts.own"}`)
 			publish(r.subjects+"own", "", own)
 		}, flagged(&gotOwn)},
-		{nil, payroll}, // below: the others need the stream
-		{func() {
+		{4, func() {
 			publish(api+"CONSUMER.CREATE.PAYROLL.leak", "_INBOX.x", leak)
 			publish(api+"STREAM.MSG.GET.PAYROLL", "_INBOX.leak", `{"seq":1}`)
 			publish(api+"DIRECT.GET.PAYROLL", "_INBOX.leak", `{"seq":1}`)
@@ -229,7 +230,7 @@ func attempt(t *testing.T, r reacher, documented []bool) (reached []bool, warned
 			to("_INBOX.leak")
 			consumer("live", `"ack_policy":"none","deliver_subject":"_INBOX.leak"`)
 		}, flagged(&gotSalary)},
-		{func() {
+		{5, func() {
 			publish(api+"STREAM.CREATE.MINE", "_INBOX.x", createMine)
 			ask(api+"STREAM.CREATE.MINE", createMine)
 			to(api + "STREAM.CREATE.MINE")
@@ -237,7 +238,7 @@ func attempt(t *testing.T, r reacher, documented []bool) (reached []bool, warned
 			change(`"republish":{"src":"` + prefix + `create","dest":"` + api + `STREAM.CREATE.MINE"}`)
 			publish(r.subjects+"create", "", createMine)
 		}, func() bool { _, err := js.Stream(ctx, "MINE"); return err == nil }},
-		{func() {
+		{3, func() { // last: the others need the stream
 			for _, request := range []string{"STREAM.PURGE.PAYROLL", "STREAM.DELETE.PAYROLL"} {
 				publish(api+request, "_INBOX.x", "")
 				publish(r.subjects+"new", api+request, "")
@@ -247,37 +248,23 @@ func attempt(t *testing.T, r reacher, documented []bool) (reached []bool, warned
 			}
 		}, payroll},
 	} {
-		if effect.attack == nil {
-			reached = append(reached, false)
-			continue
-		}
-		at := i
-		if i == len(reaches) {
-			at = 3
-		}
 		// The server answers in an order of its own: what should come is tried until
 		// it does, and what should not is given the time of many other answers.
 		tries := 1
-		if documented != nil && documented[at] {
+		if documented != nil && documented[effect.column] {
 			tries = 60
 		}
-		ok := false
-		for ; !ok && tries > 0; tries-- {
+		for ok := &reached[effect.column]; !*ok && tries > 0; tries-- {
 			effect.attack()
 			settle()
 			for range 100 {
-				if ok = effect.seen(); ok {
+				if *ok = effect.seen(); *ok {
 					break
 				}
 				if _, err := js.AccountInfo(ctx); err != nil {
 					t.Fatal(err)
 				}
 			}
-		}
-		if at < len(reached) {
-			reached[at] = ok
-		} else {
-			reached = append(reached, ok)
 		}
 	}
 	return reached, warned
