@@ -198,3 +198,23 @@ func TestAzAssignsRoles(t *testing.T) {
 	az.refused(1, []string{"ResourceNotFound"}, "rest", "--method", "get", "--url", url)
 	theirs.refused(3, nil, "resource", "show", "--ids", source)
 }
+
+// TestAzNamesAServicePrincipalByItsClientID: az looks its object id up by itself,
+// as whoever makes the connection, who may read no principals.
+func TestAzNamesAServicePrincipalByItsClientID(t *testing.T) {
+	t.Parallel()
+	cp := start(t, 0)
+	cp.register("Microsoft.Storage/storageAccounts/files", service(t))
+	source, file := cp.source("web", nil)
+	app := cp.principal("app")
+	deploy := cp.newAz(t).signIn(cp.granted("deploy", serviceConnectorRole, cp.group))
+	made := deploy.must("webapp", "connection", "create", "storage-blob", "--resource-group", "default", "--name", "web", "--connection", "files",
+		"--target-resource-group", "default", "--account", "files", "--client-type", "python",
+		"--service-principal", "client-id="+app.id, "secret="+app.secret)
+	if at(made, "id") != linkerPath(source, "files") || at(made, "authInfo", "principalId") != app.object || at(made, "authInfo", "clientId") != app.id {
+		t.Errorf("create = %v", made)
+	}
+	if got := file.settings()["AZURE_STORAGEBLOB_CLIENTID"]; got != app.id {
+		t.Errorf("the file has the client id %q", got)
+	}
+}
