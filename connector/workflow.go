@@ -124,9 +124,9 @@ type draft struct {
 
 	plan   plan
 	warned []string // what comes with success
-	set   []patchbay.Setting
-	asked settings.Request // what they were rendered from
-	place driver.SourceInfo
+	set    []patchbay.Setting
+	asked  settings.Request // what they were rendered from
+	place  driver.SourceInfo
 }
 
 // refuse is the note of a plan that is to be carried out.

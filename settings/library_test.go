@@ -42,7 +42,6 @@ type library struct {
 	// names says that it checks the name of a host that has one, and of an address
 	// nothing; here are only addresses.
 	names bool
-
 }
 
 const child = "PATCHBAY_SETTINGS_LIBRARY"
@@ -243,7 +242,10 @@ func tries(kind string) []try {
 	for _, mode := range modes {
 		all = append(all, try{mode: mode})
 		if mode != "disable" {
-			all = append(all, try{mode: mode, ca: true}, try{mode: mode, ca: true, other: true})
+			all = append(all, try{mode: mode, ca: true})
+		}
+		if mode != "disable" && mode != "require" { // which with an authority is verify-ca
+			all = append(all, try{mode: mode, ca: true, other: true})
 		}
 	}
 	return all
