@@ -12,7 +12,7 @@ import (
 
 // probing is what a driver has to know of a reading; nil is as it was registered.
 func probing(r *settings.Reading) driver.Reading {
-	if r == nil {
+	if r == nil || r.Assumed {
 		return driver.Reading{}
 	}
 	return driver.Reading{Mode: driver.TLSMode(r.Mode), Named: r.Named}
@@ -32,7 +32,11 @@ func unsaid(r settings.Reading, source string, place driver.SourceInfo) []settin
 
 // refused adds to a certificate that was not trusted why the application's library
 // would not trust it either, and the ways out.
-func refused(err error, r settings.Reading, source, target string) error {
+func refused(err error, r settings.Reading, sourceID patchbay.ID, target string) error {
+	source := sourceID.Name()
+	if sourceID.IsLocal() {
+		source = "the server"
+	}
 	e := *patchbay.AsError(err)
 	how := "checks the server's certificate"
 	if r.Says != "" {

@@ -150,8 +150,12 @@ func TestAVariableOfTheWholeProcessIsLeftToWhoHasIt(t *testing.T) {
 	if err := os.WriteFile(p.file, []byte(theirs), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p.done(p.put(spec("nodejs", patchbay.NamingAzure)))
-	if p.held("NODE_EXTRA_CA_CERTS") != "/etc/ours.pem" || p.held("AZURE_MYSQL_HOST") == "" || p.held("AZURE_MYSQL_SSLCA") == "" {
+	op := p.put(spec("nodejs", patchbay.NamingAzure))
+	p.done(op)
+	if !strings.Contains(op.Message, "NODE_EXTRA_CA_CERTS") {
+		t.Errorf("it says %q", op.Message)
+	}
+	if p.held("NODE_EXTRA_CA_CERTS") != "/etc/ours.pem" || p.held("AZURE_MYSQL_HOST") == "" {
 		text, err := os.ReadFile(p.file)
 		t.Errorf("the file is %s, %v", text, err)
 	}
@@ -214,4 +218,22 @@ func TestAnEarlierReleasesSettingsAreStillSignedInWith(t *testing.T) {
 			t.Errorf("%s does not sign in to %s: %+v", filepath.Base(p.file), server.Addr(), c)
 		}
 	}
+}
+
+// A mode that nobody chose is no reason to advise a laxer one: certificates are
+// checked, whatever the settings say.
+func TestAModeThatNobodyChoseIsNotAdvisedAgainst(t *testing.T) {
+	p, _, spec := privately(t, map[string]any{})
+	op := p.put(spec("go", patchbay.NamingAzure))
+	if op.State != patchbay.Undone || op.Error == nil || op.Error.Code != patchbay.CertificateInvalid || strings.Contains(op.Error.Fix, "--naming") {
+		t.Errorf("%s: %v, %q", op.State, op.Error, op.Error.Fix)
+	}
+}
+
+// What the caller appends to the connection string comes last, and counts.
+func TestTheCallersOwnWordForTLSCounts(t *testing.T) {
+	p, _, spec := privately(t, map[string]any{"values": map[string]string{"sslmode": "require"}})
+	s := spec("go", patchbay.NamingAzure)
+	s.Configuration = &patchbay.ConfigurationInfo{ConnectionString: map[string]string{"tls": "skip-verify"}}
+	p.done(p.put(s))
 }

@@ -115,7 +115,7 @@ func (s *Service) signIn(ctx context.Context, sourceID patchbay.ID, p outline, c
 	r.Reading = probing(p.Reading)
 	result, err := target.Probe(ctx, r)
 	if patchbay.CodeOf(err) == patchbay.CertificateInvalid && p.Reading != nil && p.Reading.Verifies() {
-		return result, refused(err, *p.Reading, sourceID.Name(), p.Target.Name())
+		return result, refused(err, *p.Reading, sourceID, p.Target.Name())
 	}
 	if err != nil && p.Login == nil && patchbay.CodeOf(err) == patchbay.LoginRefused {
 		// A login that was given: Azure's code and words for it (contract 4.10).

@@ -499,12 +499,16 @@ var whereabouts = []string{
 // the target differ, "" when they do not.
 func (v *checking) elsewhere(values settings.Values) string {
 	for _, part := range whereabouts {
-		if held, ok := values[part]; ok && v.facts[part] != "" && held.Reveal() != v.facts[part] {
+		if held, ok := values[part]; ok && v.facts[part] != "" && pointing(held.Reveal()) != pointing(v.facts[part]) {
 			return part
 		}
 	}
 	return ""
 }
+
+// pointing is a value of whereabouts without what it says of TLS: an earlier release
+// wrote nats:// for servers that insist on it.
+func pointing(value string) string { return strings.ReplaceAll(value, "tls://", "nats://") }
 
 // holdsOf is the credential with what the source holds in place of what was
 // written.

@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"math/big"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -198,5 +199,30 @@ func TestAServersNameIsItsConnectionsOwn(t *testing.T) {
 	one, other := driver.TLSTo(config, "a.test"), driver.TLSTo(config, "b.test")
 	if one.ServerName != "a.test" || other.ServerName != "b.test" || config.ServerName != "" {
 		t.Errorf("%q, %q, %q", one.ServerName, other.ServerName, config.ServerName)
+	}
+}
+
+func TestWhatIsTriedIsNeverLessStrictThanTheRegistration(t *testing.T) {
+	for _, registered := range driver.TLSModes {
+		for _, read := range append([]driver.TLSMode{""}, driver.TLSModes...) {
+			got := driver.TLS{Mode: registered, ServerName: "db.test"}.ReadBy(driver.Reading{Mode: read})
+			want := registered
+			if slices.Index(driver.TLSModes, read) > slices.Index(driver.TLSModes, registered) {
+				want = read
+			}
+			if got.Mode != want {
+				t.Errorf("%s, read as %q, is tried as %s", registered, read, got.Mode)
+			}
+			if told := got.ServerName != ""; told != (read != driver.TLSVerifyFull) {
+				t.Errorf("%s, read as %q, looks for the name %q", registered, read, got.ServerName)
+			}
+		}
+	}
+	known := driver.TLS{Mode: driver.TLSRequire, CA: "PEM", ServerName: "db.test"}
+	if got := known.ReadBy(driver.Reading{Mode: driver.TLSVerifyFull, Named: true}); got.Mode != driver.TLSVerifyFull || got.CA != "PEM" || got.ServerName != "db.test" {
+		t.Errorf("with a name that was told it is %+v", got)
+	}
+	if got := (driver.TLS{}).ReadBy(driver.Reading{Mode: driver.TLSRequire}); got.Mode != "" {
+		t.Errorf("verify-full, which is the default, became %q", got.Mode)
 	}
 }

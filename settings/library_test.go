@@ -242,7 +242,10 @@ func tries(kind string) []try {
 	for _, mode := range modes {
 		all = append(all, try{mode: mode})
 		if mode != "disable" {
-			all = append(all, try{mode: mode, ca: true}, try{mode: mode, ca: true, other: true})
+			all = append(all, try{mode: mode, ca: true})
+		}
+		if mode != "disable" && mode != "require" { // which with an authority is verify-ca
+			all = append(all, try{mode: mode, ca: true, other: true})
 		}
 	}
 	return all

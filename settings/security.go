@@ -64,6 +64,8 @@ type reader struct {
 	// told says that it trusts no authority but those that it is told: it does not
 	// look into the system's store.
 	told bool
+	// assumed says that nothing particular is known of it.
+	assumed bool
 	// left are the steps that are left to the user, by the value that no setting
 	// has.
 	left map[string]string
@@ -82,7 +84,7 @@ func (k *kind) reader(naming patchbay.Naming, client patchbay.ClientType) *reade
 			return &k.readers[i]
 		}
 	}
-	return &reader{by: "the client library", unsaid: "verify-full"}
+	return &reader{by: "the client library", unsaid: "verify-full", assumed: true}
 }
 
 // step is what is left to do about a value that no setting has.
@@ -122,6 +124,9 @@ type Reading struct {
 	// Mode is what the library takes that for, in libpq's words; "" when only the
 	// application knows.
 	Mode string `json:"mode,omitempty"`
+	// Assumed says that nothing particular is known of the library, and that is what
+	// all do.
+	Assumed bool `json:"assumed,omitempty"`
 	// Named says that it was told the name that the certificate is for; otherwise
 	// it looks for the one that it connects to.
 	Named bool `json:"named,omitempty"`
@@ -149,21 +154,23 @@ type Unsaid struct {
 // Verifies reports whether the library checks who answers.
 func (r Reading) Verifies() bool { return atLeast(r.Mode, "verify-ca") }
 
-// read is the reading of settings that were rendered.
-func (p *plan) read(r Request, f *filling, kept []setting) Reading {
+// read is the reading of settings that were rendered, each from the one of the
+// table in the same place.
+func (p *plan) read(r Request, f *filling, set []patchbay.Setting, kept []setting) Reading {
 	by := p.kind.reader(p.naming, p.client)
 	at := map[string]*setting{} // value → the setting that it reads it from
+	called := map[*setting]string{}
 	for i, s := range kept {
 		_, wrote, _ := f.fill(s.template, s.syntax)
 		for _, v := range wrote {
 			// A library reads one string rather than the parts beside it, and a framework
 			// its own, which comes last.
 			if (at[v] == nil || s.syntax.sep != "") && !slices.Contains(by.unread, v) {
-				at[v] = &kept[i]
+				at[v], called[&kept[i]] = &kept[i], set[i].Name
 			}
 		}
 	}
-	out := Reading{By: by.by, Mode: by.unsaid, Named: at[serverName] != nil}
+	out := Reading{By: by.by, Mode: by.unsaid, Assumed: by.assumed, Named: at[serverName] != nil}
 	unsaid := func(value, format string, args ...any) {
 		out.Unsaid = append(out.Unsaid, Unsaid{Value: value, What: fmt.Sprintf(format, args...), Step: by.step(value, p.client)})
 	}
@@ -174,23 +181,34 @@ func (p *plan) read(r Request, f *filling, kept []setting) Reading {
 		wanted = f.values[mode]
 	}
 	meant := libpqs(wanted)
-	if wanted == "true" {
+	switch {
+	case wanted == "true":
 		meant = "verify-ca" // it says to encrypt and to check, and nothing of names
+	case mode == "" && r.Values["encrypt"].Reveal() == "false": // no value of the kind's
+		meant = "disable"
 	}
 	told := (at[authorityPath] != nil || at[authority] != nil && p.naming == patchbay.NamingServiceBinding) && !slices.Contains(by.unread, authority)
 	out.Told, out.Registered, out.OwnAuthorities = told && given(authority), given(authority), by.told
 	switch s := at[mode]; {
 	case mode == "":
+		if meant != "disable" && !atLeast(out.Mode, "verify-ca") {
+			unsaid("tls", "no setting says that the connection is %s, and %s by itself %s", inWhat(meant), by.by, does(by.unsaid))
+		}
 	case told && by.known != "" && meant != "disable":
 		out.Mode = by.known
 		if !atLeast(out.Mode, meant) {
 			unsaid(mode, "%s checks that the certificate is of the authority, and nothing tells it to look for the server's name in it", by.by)
 		}
 	case s != nil:
-		out.Says = p.says(*s, f, mode) + " in " + s.name
+		said := p.says(*s, f, mode)
+		if name, _, _ := strings.Cut(said, "="); p.overrides(name) {
+			out.Mode, out.Assumed = "", true // the caller's own word comes last, and counts
+			return out
+		}
+		out.Says = said + " in " + called[s]
 		out.Mode = cmp.Or(by.reads[wanted], libpqs(wanted))
 		if meant != "disable" && !atLeast(out.Mode, meant) {
-			unsaid(mode, "%s reads %s as %s, and the target was registered with %s", by.by, out.Says, out.Mode, wanted)
+			unsaid(mode, "%s reads %s as %s, which is less than %s", by.by, out.Says, out.Mode, wanted)
 		}
 	case meant != "disable" && !atLeast(out.Mode, meant):
 		unsaid(mode, "no setting says that the connection is %s, and %s by itself %s", inWhat(meant), by.by, does(by.unsaid))
@@ -212,6 +230,17 @@ func (p *plan) read(r Request, f *filling, kept []setting) Reading {
 		unsaid(weakestAuth, "no setting says how weakly the server may ask for the password (weakestAuth)")
 	}
 	return out
+}
+
+// overrides reports whether the caller has a connection string property of that
+// name appended.
+func (p *plan) overrides(name string) bool {
+	for property := range p.properties {
+		if strings.EqualFold(property, name) {
+			return true
+		}
+	}
+	return false
 }
 
 // tells reports whether a setting has that value, were it given.

@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"testing"
@@ -94,7 +95,7 @@ func unaccounted(k *kind, r Request, set []patchbay.Setting, reading Reading) (w
 	if registered == "disable" {
 		return wrong
 	}
-	if !atLeast(reading.Mode, registered) && !said(mode) {
+	if !atLeast(reading.Mode, registered) && !said(cmp.Or(mode, "tls")) {
 		wrong = append(wrong, "it was registered with "+registered+", is read as "+quoteEmpty(reading.Mode)+", and nothing says so")
 	}
 	inText := func(value string) bool {

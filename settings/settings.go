@@ -116,8 +116,8 @@ func Read(r Request) ([]patchbay.Setting, Reading, error) {
 	if err != nil {
 		return nil, Reading{}, err
 	}
-	reading := p.read(r, f, kept)
-	if reading.Verifies() && !atLeast(libpqs(f.values[p.kind.mode()]), "verify-ca") {
+	reading := p.read(r, f, out, kept)
+	if chosen := r.Values[p.kind.mode()].Reveal(); chosen != "" && reading.Verifies() && !atLeast(libpqs(chosen), "verify-ca") {
 		reading.Otherwise = p.lenient(r)
 	}
 	return out, reading, nil
@@ -136,7 +136,7 @@ func (p *plan) lenient(r Request) patchbay.Naming {
 		if err != nil {
 			continue
 		}
-		if _, kept, err := other.renderAll(r, f); err == nil && other.read(r, f, kept).Mode == "require" {
+		if set, kept, err := other.renderAll(r, f); err == nil && other.read(r, f, set, kept).Mode == "require" {
 			return r.Naming
 		}
 	}

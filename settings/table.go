@@ -465,10 +465,11 @@ func (f *kindFile) kind(name string, shared []valueFile) (*kind, error) {
 		}
 		k.add(v)
 	}
-	for naming, rules := range map[patchbay.Naming][]ruleFile{
+	rules := map[patchbay.Naming][]ruleFile{
 		patchbay.NamingAzure: f.Azure, patchbay.NamingNative: f.Native, patchbay.NamingServiceBinding: f.Binding,
-	} {
-		for _, r := range rules {
+	}
+	for _, naming := range namings { // in order: rules bring values along
+		for _, r := range rules[naming] {
 			done, err := k.rule(r, naming, shared)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", naming, err)
@@ -483,7 +484,7 @@ func (f *kindFile) kind(name string, shared []valueFile) (*kind, error) {
 		k.add(shared[slices.IndexFunc(shared, func(v valueFile) bool { return v.Name == authority })])
 	}
 	for _, r := range f.Readers {
-		k.readers = append(k.readers, reader{r.By, r.Namings, r.Clients, r.Reads, r.Unread, r.Unsaid, r.Known, r.Told, r.Left})
+		k.readers = append(k.readers, reader{r.By, r.Namings, r.Clients, r.Reads, r.Unread, r.Unsaid, r.Known, r.Told, false, r.Left})
 	}
 	return k, k.check()
 }

@@ -300,6 +300,9 @@ func (s *sourceSuite) inspect(t *testing.T) {
 	if info.Files != (c.ReadFiles != nil) {
 		t.Errorf("Inspect says Files = %t", info.Files)
 	}
+	if info.FilesAt != "" && !info.Files {
+		t.Errorf("Inspect says that files are at %q, and that there can be none", info.FilesAt)
+	}
 	if v, ok := c.source.(driver.Vantage); ok {
 		from, err := v.Egress(c.ctx())
 		if err != nil {

@@ -72,12 +72,12 @@ func code(t *testing.T, err error, want patchbay.Code, what string) {
 
 func TestPropertiesAreStrict(t *testing.T) {
 	good := []string{
-		``, `{}`, `{"dialect":"docker"}`, `{"dialect":"systemd","mode":"0640"}`, `{"bindingRoot":"/b"}`,
+		``, `{}`, `{"dialect":"docker"}`, `{"dialect":"systemd","mode":"0640"}`, `{"bindingRoot":"/b"}`, `{"bindingRoot":"/b","bindingMount":"/run/b"}`,
 		`{"egress":["10.0.0.1/32","fd00::/64"]}`, `{"reload":{"command":["true"]}}`, `{"reload":{"pidFile":"/p"}}`, `{"reload":{"pidFile":"/p","signal":"USR1"}}`,
 	}
 	bad := []string{
 		`[]`, `{"dialekt":"dotenv"}`, `{"dialect":"toml"}`, `{} {}`, `{"mode":"0100"}`, `{"mode":"9"}`, `{"mode":"07777"}`, `{"mode":640}`,
-		`{"bindingRoot":"b"}`, `{"bindingRoot":"/b/../c"}`, `{"bindingRoot":"/"}`, `{"egress":["10.0.0.1"]}`, `{"egress":["10.0.0.1/24"]}`, `{"egress":"10.0.0.0/8"}`,
+		`{"bindingRoot":"b"}`, `{"bindingRoot":"/b/../c"}`, `{"bindingRoot":"/"}`, `{"bindingMount":"/run/b"}`, `{"bindingRoot":"/b","bindingMount":"b"}`, `{"egress":["10.0.0.1"]}`, `{"egress":["10.0.0.1/24"]}`, `{"egress":"10.0.0.0/8"}`,
 		`{"reload":{}}`, `{"reload":{"command":[]}}`, `{"reload":{"command":[""]}}`, `{"reload":{"command":"true"}}`, `{"reload":{"command":["true"],"pidFile":"/p"}}`,
 		`{"reload":{"command":["true"],"signal":"HUP"}}`, `{"reload":{"pidFile":"p"}}`, `{"reload":{"pidFile":"/p","signal":"KILL"}}`, `{"reload":{"signal":"HUP"}}`,
 		`{"reload":{"command":["true","\u0000"]}}`,
@@ -695,6 +695,24 @@ func TestSettingsThatCantBeAddedSafelyAreRefused(t *testing.T) {
 			if e := patchbay.AsError(err); err != nil && e.Fix == "" {
 				t.Errorf("%s %q: no fix in %v", dialect, text, err)
 			}
+		}
+	}
+}
+
+// Where the application finds files is known unless it is in a container, and then
+// when somebody says so.
+func TestWhereTheApplicationFindsItsFiles(t *testing.T) {
+	root := t.TempDir()
+	for _, c := range []struct{ properties, at, hint string }{
+		{`{}`, "", "--binding-root"},
+		{`{"bindingRoot":"` + root + `"}`, root, ""},
+		{`{"bindingRoot":"` + root + `","dialect":"systemd"}`, root, ""},
+		{`{"bindingRoot":"` + root + `","dialect":"docker"}`, "", "--binding-mount"},
+		{`{"bindingRoot":"` + root + `","dialect":"docker","bindingMount":"/bindings"}`, "/bindings", ""},
+	} {
+		info, err := opened(t, filepath.Join(t.TempDir(), "env"), c.properties).Inspect(t.Context())
+		if err != nil || info.FilesAt != c.at || !strings.Contains(info.NoFiles, c.hint) || (c.hint == "") != (info.NoFiles == "") {
+			t.Errorf("%s: files at %q, %q, %v", c.properties, info.FilesAt, info.NoFiles, err)
 		}
 	}
 }

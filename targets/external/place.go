@@ -41,11 +41,13 @@ func (t *target) facts(kind, sub string) (map[string]string, error) {
 	if err := t.below(kind, sub, v); err != nil {
 		return nil, err
 	}
-	v["encrypt"] = "true"
-	if t.noTLS {
-		v["encrypt"] = "false"
-	}
 	facts := t.complete(kind, v)
+	if t.noTLS {
+		facts["encrypt"] = "false"
+	}
+	if t.values["sslmode"] == "" {
+		delete(facts, "sslmode") // nobody chose one, and certificates are checked
+	}
 	// What the application's settings should have, too.
 	for name, value := range map[string]string{"ca": t.tls.CA, "serverName": t.tls.ServerName} {
 		if value != "" {

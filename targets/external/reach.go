@@ -146,6 +146,9 @@ func (s *session) fault(ctx context.Context, err error) error {
 	}
 	e := driver.DialError(err, s.asked)
 	switch {
+	case errors.As(err, new(tls.RecordHeaderError)) && s.noTLS:
+		e.Message += ", as it was registered; but the settings of a connection to " + s.kinds[s.service.kind].Title + " make its clients insist on TLS"
+		e.Fix = "turn TLS on there, and register it without tls.off"
 	case errors.As(err, new(tls.RecordHeaderError)):
 		e.Fix = s.plainly()
 	case e.Code == patchbay.CertificateInvalid:

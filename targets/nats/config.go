@@ -41,6 +41,7 @@ type config struct {
 	secure     bool // TLS whatever the server says
 	clear      bool // no TLS unless the server insists, passwords included
 	tlsFirst   bool
+	ca         string
 	tls        *tls.Config
 	private    bool // inboxes
 	operator   nkeys.KeyPair
@@ -85,6 +86,15 @@ func (c *config) parseTLS(p properties) (err error) {
 	if c.clear && (p.CA != "" || wantsTLS(c.servers) || wantsTLS(c.advertised)) {
 		return patchbay.Errorf(patchbay.InvalidArgument, "tls is off, but the scheme tls or certificates are given")
 	}
+	if c.secure { // as clients are told to, too
+		c.advertised = slices.Clone(c.advertised)
+		for i, url := range c.advertised {
+			if server, plain := strings.CutPrefix(url, "nats://"); plain {
+				c.advertised[i] = "tls://" + server
+			}
+		}
+	}
+	c.ca = p.CA
 	c.tls, err = driver.TLS{CA: p.CA}.Config("")
 	return err
 }

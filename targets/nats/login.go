@@ -317,6 +317,12 @@ func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, er
 		Version: session.vars.Version,
 		Values:  map[string]string{"url": strings.Join(t.advertised, ",")},
 	}
+	if t.ca != "" {
+		info.Values["ca"] = t.ca
+	}
+	if t.tlsFirst {
+		info.Warnings = append(info.Warnings, "no setting says that TLS comes before the server's greeting: have the application tell its library so (TLSHandshakeFirst, handshake_first)")
+	}
 	if state, err := session.nc.TLSConnectionState(); err == nil {
 		info.TLS = tls.VersionName(state.Version)
 	} else if !loopback(session.nc.ConnectedAddr()) {

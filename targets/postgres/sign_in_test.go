@@ -115,6 +115,17 @@ func TestTLSModes(t *testing.T) {
 			if err != nil || result.TLS != info.TLS {
 				t.Errorf("Probe = %+v, %v", result, err)
 			}
+			if c.tls {
+				// A library that verifies by the system's authorities knows none of ours.
+				strict, want := probeRequest(r), patchbay.Code("")
+				strict.Reading = driver.Reading{Mode: driver.TLSVerifyFull}
+				if c.p.CA == "" {
+					want = patchbay.CertificateInvalid
+				}
+				if _, err := target.Probe(t.Context(), strict); patchbay.CodeOf(err) != want {
+					t.Errorf("as a library that verifies, Probe = %v, want %q", err, want)
+				}
+			}
 			remove(t, target, r)
 		})
 	}
