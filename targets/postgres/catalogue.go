@@ -235,20 +235,23 @@ where r.rolname = $1 and c like 'role=%'`
 // Default privileges count as owned in the catalogue; they are none. Temporary
 // objects go with their session.
 const dependQuery = `
-select r.rolname, case when d.dbid in (0, this.oid) then '' else db.datname end, d.deptype = 'o',
-	case when d.dbid in (0, this.oid) then coalesce(pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid), '') else '' end,
-	case when d.dbid <> this.oid then ''
+with this as materialized (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database())
+select r.rolname, case when d.dbid in (0, (select oid from this)) then '' else db.datname end, d.deptype = 'o',
+	case when d.dbid in (0, (select oid from this)) then coalesce(pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid), '') else '' end,
+	case when d.dbid <> (select oid from this) then ''
 		when d.classid = 'pg_catalog.pg_foreign_data_wrapper'::pg_catalog.regclass then 'foreign data wrapper ' || (select pg_catalog.quote_ident(fdwname) from pg_catalog.pg_foreign_data_wrapper where oid = d.objid)
 		when d.classid = 'pg_catalog.pg_event_trigger'::pg_catalog.regclass then 'event trigger ' || (select pg_catalog.quote_ident(evtname) from pg_catalog.pg_event_trigger where oid = d.objid)
 		else '' end
-from pg_catalog.pg_shdepend d join pg_catalog.pg_roles r on r.oid = d.refobjid
-	join pg_catalog.pg_database this on this.datname = pg_catalog.current_database()
-	left join pg_catalog.pg_database db on db.oid = d.dbid
-where d.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass and r.rolname = any($1)
-	and (d.deptype = 'o' or d.deptype = 'a' and d.dbid not in (0, this.oid))
-	and d.classid <> 'pg_catalog.pg_default_acl'::pg_catalog.regclass
-	and (d.dbid = 0 or db.oid is not null)
-	and not (d.dbid = this.oid and d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass and exists (
+from pg_catalog.pg_roles r cross join lateral (
+		-- Rights on this database's own objects may be many, and are read elsewhere.
+		select * from pg_catalog.pg_shdepend
+		where refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass and refobjid = r.oid
+			and (deptype = 'o' or deptype = 'a' and dbid <> 0 and dbid <> (select oid from this))
+			and classid <> 'pg_catalog.pg_default_acl'::pg_catalog.regclass
+		offset 0
+	) d left join pg_catalog.pg_database db on db.oid = d.dbid
+where r.rolname = any($1) and (d.dbid = 0 or db.oid is not null)
+	and not (d.dbid = (select oid from this) and d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass and exists (
 		select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.oid = d.objid and n.nspname ~ '^pg_(toast_)?temp_'))
 group by 1, 2, 3, 4, 5
 order by 1, 2, 3, 4`

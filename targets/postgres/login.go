@@ -84,7 +84,7 @@ func (c *catalogue) checkGroups(database string) error {
 		name := groupName(a, database)
 		if g := c.roles[name]; g != nil && g.comment != groupComment(a, database) {
 			return patchbay.Errorf(patchbay.NotOurs, "the role %s is there and does not bear Patchbay's mark", name).
-				WithFix("rename it: ALTER ROLE %s RENAME TO …", ident(name))
+				WithFix("rename it: ALTER ROLE %s RENAME TO %s", ident(name), ident(name+"_before"))
 		}
 	}
 	return nil
@@ -142,7 +142,7 @@ func (t *target) EnsureLogin(ctx context.Context, r driver.LoginRequest) error {
 			return statements, err
 		})
 		if err != nil {
-			return redacted(err, password, secret)
+			return redacted(t.advised(ctx, r.Sub, err), password, secret)
 		}
 		if len(others) == 0 {
 			return failpoint.Hit(ctx, "postgres/ensure/after-commit")
@@ -257,7 +257,7 @@ func (s *session) ensure(ctx context.Context, r driver.LoginRequest, secret patc
 	}
 	if len(c.differs) > 0 {
 		return "", nil, patchbay.Errorf(patchbay.AdminRights, "the administrator %q can't bring about: %s", s.t.settings.admin.Username, driver.Quoted(list(c.differs))).
-			WithFix("make it a member of the roles that own these objects: GRANT {owner} TO %s", ident(s.t.settings.admin.Username))
+			WithFix(lacksRights)
 	}
 	return "", nil, nil
 }

@@ -77,7 +77,7 @@ func (t *target) adminError(ctx context.Context, what string, err error) error {
 		e = patchbay.Errorf(patchbay.ChildMissing, "there is no such database on %s", t.settings.address())
 	case insufficientPrivilege, dependentObjects:
 		e = patchbay.Errorf(patchbay.AdminRights, "the administrator %q may not do what is needed on %s: %s", admin.Username, t.settings.address(), text).
-			WithFix("use a superuser, or a role with CREATEROLE that owns the database and is a member of the roles that own its objects")
+			WithFix(lacksRights)
 	case readOnlyTransaction:
 		e = patchbay.Errorf(patchbay.TargetUnreachable, "%s is read-only", t.settings.address()).
 			WithFix("register the primary, not a standby").AsTransient()
@@ -140,7 +140,7 @@ func (s *settings) unreachable(err error) error {
 // hbaFix is what to do about a refused sign-in.
 func hbaFix(pg *pgconn.PgError, username, otherwise string) string {
 	if strings.Contains(pg.Message, "pg_hba.conf") {
-		return fmt.Sprintf("let it in, in pg_hba.conf: hostssl %s %s <address> scram-sha-256, then: select pg_reload_conf()", "<database>", username)
+		return fmt.Sprintf("let it in, in pg_hba.conf: host <database> %s <address> scram-sha-256, then: SELECT pg_reload_conf()", username)
 	}
 	return otherwise
 }
