@@ -351,7 +351,8 @@ func (a *app) connectionDelete() *cobra.Command {
 	cmd, ref := a.one("delete", "Remove a connection and everything that it made",
 		`Takes the settings from the source, ends the login's sessions and removes it. A
 source or target that is gone does not stop it: what can't be reached is left
-for later, and patchbay leftovers lists it.`,
+for later, and patchbay leftovers lists it. A target that answers that its login
+must stay does: then nothing is changed, and the error says what helps.`,
 		"  patchbay connection delete web/orders --yes",
 		func(cmd *cobra.Command, c *client.Client, ref connectionRef, arg string) error {
 			id, err := a.resolve(cmd.Context(), ref, arg)
@@ -379,6 +380,7 @@ for later, and patchbay leftovers lists it.`,
 			}
 			if err == nil {
 				a.notePark(done)
+				err = refusedRemoval(done)
 			}
 			return err
 		})
@@ -386,6 +388,20 @@ for later, and patchbay leftovers lists it.`,
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	cmd.Flags().BoolVar(&noWait, "no-wait", false, "do not wait for the end")
 	return cmd
+}
+
+// refusedRemoval is the error of a delete whose target answered that the login
+// stays: it signs in. One that could not be asked is retried, and no error.
+func refusedRemoval(op patchbay.Operation) error {
+	for _, run := range op.Trail {
+		if e := run.Error; run.Parked && e != nil && slices.Contains([]patchbay.Code{patchbay.AdminRights, patchbay.AdminRefused, patchbay.NotOurs}, e.Code) {
+			refused := *e
+			refused.Op = string(op.Kind) + " " + shortName(op.Connection)
+			refused.Message = "the connection is gone, and its login is not: " + e.Message
+			return &refused
+		}
+	}
+	return nil
 }
 
 // notePark says that an operation that is done has left something for later.

@@ -2,9 +2,11 @@ package connector
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"patchbay.dev/patchbay"
@@ -75,8 +77,20 @@ func (s *Service) probe(ctx context.Context, op *saga.Op) ([]byte, error) {
 	if p.LoginKind == loginIdentity && optsOutOfNetwork(in.Want.Spec) {
 		return []byte("true"), nil
 	}
-	_, err = s.signIn(ctx, op.Source, p.outline, p.Credential.open())
-	return []byte("true"), err
+	result, err := s.signIn(ctx, op.Source, p.outline, p.Credential.open())
+	if err != nil || len(result.Warnings) == 0 {
+		return []byte("true"), err
+	}
+	return json.Marshal(result.Warnings)
+}
+
+// warningsOf is what the probe of op warned of.
+func warningsOf(op *saga.Op) string {
+	var list []string
+	if json.Unmarshal(op.Output(stepProbe), &list) != nil {
+		return "" // it did not warn
+	}
+	return strings.Join(list, "; ")
 }
 
 // signIn signs in as the application, from where it runs.
@@ -418,9 +432,35 @@ func (s *Service) planDelete(ctx context.Context, op *saga.Op) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if held.Login != nil {
+		if err := s.removable(ctx, held.Target, *held.Login); err != nil {
+			return nil, err
+		}
+	}
 	p := plan{Write: held.Written}
 	p.outline = outline{ref: held.ref, Generation: in.Connection.Generation, Old: held.Login, OldTarget: held.Target}
 	return s.sealPlan(op, p)
+}
+
+// removableLimit is how long a target is asked before a delete whether it would
+// let the login be removed.
+const removableLimit = 5 * time.Second
+
+// removable fails when the target answers that it would not let the login be
+// removed: then nothing has been taken away yet, and the error says what helps.
+// One that does not answer is nothing that a delete waits for.
+func (s *Service) removable(ctx context.Context, id patchbay.ID, r driver.LoginRequest) error {
+	ctx, cancel := context.WithTimeout(ctx, removableLimit)
+	defer cancel()
+	target, done, err := s.target(ctx, id)
+	if err != nil {
+		return nil //nolint:nilerr // it is gone, or can't be opened: the login becomes a leftover
+	}
+	defer done()
+	if err := target.CheckRemoval(ctx, r); patchbay.CodeOf(err) == patchbay.AdminRights {
+		return err
+	}
+	return nil
 }
 
 func (s *Service) removeSettings(ctx context.Context, op *saga.Op) ([]byte, error) {
@@ -517,7 +557,8 @@ func (s *Service) finishChange(_ context.Context, op *saga.Op, outcome patchbay.
 	if p.Spec != nil {
 		c.Spec = *p.Spec
 	}
-	c.State, c.Generation, c.ETag, c.Message = patchbay.Succeeded, p.Generation, newETag(), p.Message
+	message := joined(p.Message, warningsOf(op))
+	c.State, c.Generation, c.ETag, c.Message = patchbay.Succeeded, p.Generation, newETag(), message
 	h := holding{ref: p.ref, Last: p.Last, Given: p.Given, Where: p.Where, Login: p.Login, LoginKind: p.LoginKind, Credential: p.Credential}
 	c.Login = ""
 	if p.Login != nil {
@@ -533,7 +574,12 @@ func (s *Service) finishChange(_ context.Context, op *saga.Op, outcome patchbay.
 	if err != nil {
 		return saga.Commit{}, err
 	}
-	return saga.Commit{PutConnection: &c, Message: p.Message}, nil
+	return saga.Commit{PutConnection: &c, Message: message}, nil
+}
+
+// joined are the messages that say something, as one.
+func joined(messages ...string) string {
+	return strings.Join(slices.DeleteFunc(messages, func(m string) bool { return m == "" }), "; ")
 }
 
 // spend is what c holds, with the generation that op used counted as used
@@ -561,7 +607,18 @@ func (s *Service) finishDelete(_ context.Context, op *saga.Op, outcome patchbay.
 		back.Operation, back.ETag = op.ID, newETag()
 		return saga.Commit{PutConnection: &back}, nil
 	}
-	return saga.Commit{DeleteConnection: in.Want.ID, Message: string(op.Output(stepRestart))}, nil
+	return saga.Commit{DeleteConnection: in.Want.ID, Message: joined(string(op.Output(stepRestart)), notRevoked(op, in.Connection.Login))}, nil
+}
+
+// notRevoked says that the login of a connection that was deleted is still there, ""
+// when it is gone.
+func notRevoked(op *saga.Op, login string) string {
+	for _, run := range op.Trail {
+		if run.Parked && run.Name == stepRevoke {
+			return fmt.Sprintf("the login %s could not be removed yet, and may still sign in: %s", login, patchbay.AsError(run.Error).Message)
+		}
+	}
+	return ""
 }
 
 func (s *Service) finishValidate(_ context.Context, op *saga.Op, outcome patchbay.OperationState) (saga.Commit, error) {

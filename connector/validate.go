@@ -331,6 +331,10 @@ func (v *checking) authentication(ctx context.Context, have map[string]patchbay.
 		v.failed(group, name, err, v.fix())
 	case len(result.Allowed) == 0:
 		v.add(group, name, patchbay.NotChecked, "", "Patchbay has no way to sign in to a service of this kind", "")
+	case len(result.Warnings) > 0:
+		for _, warning := range result.Warnings {
+			v.add(group, name, patchbay.Warning, "", warning, "")
+		}
 	case len(v.checks) == before:
 		v.add(group, name, patchbay.Success, "", "", "")
 	}

@@ -121,6 +121,7 @@ type draft struct {
 	// without whatever it was.
 	note func(error) error
 
+	lost  []string // what the old login has beyond its access, and the next one does not get
 	plan  plan
 	set   []patchbay.Setting
 	asked settings.Request // what they were rendered from
@@ -191,6 +192,9 @@ func (s *Service) decide(ctx context.Context, d *draft) error {
 func (d *draft) warnings() (list []string) {
 	if scope := d.in.Want.Spec.Scope; scope != "" && d.plan.Write != nil {
 		list = append(list, fmt.Sprintf("the part %s on %s was not looked at: the settings are those of all of it", scope, d.parties.source.ID.Name()))
+	}
+	if len(d.lost) > 0 {
+		list = append(list, fmt.Sprintf("the login %s has what its access does not give, and the one that replaces it has not: %s", d.plan.Old.Name, strings.Join(d.lost, ", ")))
 	}
 	if d.plan.Write != nil && !d.plan.Restarts && !d.in.Created {
 		list = append(list, fmt.Sprintf("%s has no way to be restarted by Patchbay; restart it so that it reads the new settings", d.parties.source.ID.Name()))
@@ -341,6 +345,13 @@ func (s *Service) planOwnLogin(ctx context.Context, d *draft, held holding, sour
 		// not remove it when something else fails.
 		p.Login, p.Credential, p.Old = p.Old, held.Credential, nil
 		return nil
+	}
+	if p.Old != nil && p.OldTarget.Equal(p.Target) {
+		// Whoever gave it more should hear that before it goes. That it can't be
+		// asked now is no reason to stop.
+		if state, err := target.InspectLogin(ctx, *p.Old); err == nil && state.Ours {
+			d.lost = state.Excess
+		}
 	}
 	p.next()
 	p.Made = true

@@ -165,6 +165,14 @@ type Administrator interface {
 	Owned(ctx context.Context) ([]Owned, error)
 }
 
+// RemovalChecker is implemented by an [Administrator] that can tell beforehand that
+// its product would not let it remove a login.
+type RemovalChecker interface {
+	// CheckRemoval is AdminRights, with what would help, when RemoveLogin is refused
+	// whatever is tried, and the login goes on signing in. It changes nothing.
+	CheckRemoval(ctx context.Context, r LoginRequest) error
+}
+
 // GivenLogins is implemented by a [Target] whose given logins are not a user
 // name and a password. Without it they are: Public "username", Secret
 // "password".
@@ -278,8 +286,11 @@ type ProbeResult struct {
 	// NotChecked is what could not be tried, and why; something else than the login's
 	// rights was in the way.
 	NotChecked []string
-	TLS        string // protocol, "" when in the clear
-	Took       time.Duration
+	// Warnings say what the login may not do although one would expect it of its
+	// access, and whoever owns the thing could give.
+	Warnings []string
+	TLS      string // protocol, "" when in the clear
+	Took     time.Duration
 }
 
 // Owned is one thing that bears our mark.

@@ -191,6 +191,7 @@ type GuardedTarget struct {
 var (
 	_ interface {
 		Administrator
+		RemovalChecker
 		GivenLogins
 		RegisteredLogins
 	} = (*GuardedTarget)(nil)
@@ -273,6 +274,15 @@ func (w *GuardedTarget) RemoveLogin(ctx context.Context, r LoginRequest) error {
 	})
 }
 
+// CheckRemoval is [RemovalChecker].CheckRemoval; nil where there is none.
+func (w *GuardedTarget) CheckRemoval(ctx context.Context, r LoginRequest) error {
+	t, ok := w.t.(RemovalChecker)
+	if !ok {
+		return nil
+	}
+	return w.g.call(ctx, "CheckRemoval", r.Credential.Secret, func(ctx context.Context) error { return t.CheckRemoval(ctx, r) })
+}
+
 // PrepareProbe is [Target].PrepareProbe.
 func (w *GuardedTarget) PrepareProbe(ctx context.Context, r ProbeRequest) (prepared ProbeRequest, err error) {
 	err = w.g.call(ctx, "PrepareProbe", r.Credential.Secret, func(ctx context.Context) (err error) {
@@ -293,7 +303,7 @@ func (w *GuardedTarget) Probe(ctx context.Context, r ProbeRequest) (result Probe
 		})
 		return err
 	})
-	result.NotChecked = few(result.NotChecked)
+	result.NotChecked, result.Warnings = few(result.NotChecked), few(result.Warnings)
 	result.Allowed, result.Refused, result.TLS = few(result.Allowed), few(result.Refused), clip(result.TLS)
 	return result, err
 }

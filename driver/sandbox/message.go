@@ -41,6 +41,7 @@ type answer struct {
 	Error   *patchbay.Error `json:"error,omitempty"`
 
 	NotChecked []string `json:"notChecked,omitempty"`
+	Warnings   []string `json:"warnings,omitempty"`
 }
 
 // dialling asks for a connection, and dialled answers; what follows is the
@@ -83,7 +84,7 @@ func (q request) open(d driver.Dialer) (driver.Config, driver.ProbeRequest) {
 
 func newAnswer(result driver.ProbeResult, err error) answer {
 	a := answer{Allowed: result.Allowed, Refused: result.Refused, TLS: result.TLS, Took: result.Took}
-	a.NotChecked = result.NotChecked
+	a.NotChecked, a.Warnings = result.NotChecked, result.Warnings
 	if err != nil {
 		a.Error = plain(err)
 	}
@@ -95,7 +96,7 @@ func (a answer) open() (driver.ProbeResult, error) {
 		return driver.ProbeResult{}, a.Error
 	}
 	result := driver.ProbeResult{Allowed: a.Allowed, Refused: a.Refused, TLS: a.TLS, Took: a.Took}
-	result.NotChecked = a.NotChecked
+	result.NotChecked, result.Warnings = a.NotChecked, a.Warnings
 	return result, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
 )
 
 // role is a row of pg_roles, with its comment.
@@ -16,15 +17,19 @@ type role struct {
 	flags   []string // attributes that no role of ours has, as ALTER ROLE names them
 	inherit bool
 	login   bool
-	limited bool // by a connection limit or an expiry
+	shut    bool // by a connection limit of nothing, or an expiry that has passed
 	comment string
 	usable  bool // the administrator has its privileges
+	administration
 }
 
 // membership is a row of pg_auth_members.
 type membership struct {
 	group, member, grantor string // grantor since 16
 	admin, inherit, set    bool
+	comment                string // of the group
+	servers                bool   // the group's rights are over the whole server
+	option                 string // what of it is to be revoked; "" for all
 }
 
 // difference is a right that a group role lacks, or that a role of ours has
@@ -62,17 +67,30 @@ func (d difference) String() string {
 type dependency struct {
 	role     string
 	database string // another one than this; "" for this one and for shared objects
-	owns     bool   // it owns the thing; else it has a right on it
+	owns     bool   // it owns the thing; else it is named by it
 	what     string
-	// reserved names it in ALTER … OWNER when only a superuser may own it.
-	reserved string
+	// place is where the thing goes, other than what the role made there itself; alter
+	// then names it in ALTER … OWNER.
+	place place
+	alter string
 }
+
+// place is where something goes that a role of ours owns.
+type place string
+
+const (
+	withOthers place = ""              // with all that the role made itself
+	toOwner    place = "owner"         // it could not have made it: to the database's owner role
+	toDatabase place = "database"      // a database: to its own owner role
+	toAdmin    place = "administrator" // only a superuser may own it, or it is the server's
+)
 
 // catalogue is what one database knows of a login and the group roles.
 type catalogue struct {
 	database   string
 	version    int // major
 	super      bool
+	createDB   bool
 	admin      string
 	roles      map[string]*role
 	members    []membership
@@ -90,8 +108,8 @@ type catalogue struct {
 //
 // A database has many objects and few access lists: objects of the same owner and
 // access list are judged together, and named one by one only when they differ. The
-// rest, of which there may be millions that have nothing to do with us (columns,
-// large objects), is found by the server's own record of whom an access list names.
+// rest, of which there may be millions that have nothing to do with us (columns), is
+// found by the server's own record of whom an access list names.
 const objectQuery = `
 with roles as materialized (
 	select g.name, g.access, r.oid
@@ -136,7 +154,7 @@ with roles as materialized (
 		union all
 		select 'l', array[l.oid], 0, lanowner, lanacl, false from named d join pg_catalog.pg_language l on l.oid = d.objid where d.classid = 'pg_catalog.pg_language'::pg_catalog.regclass
 		union all
-		select 'L', array[l.oid], 0, lomowner, lomacl, false from named d join pg_catalog.pg_largeobject_metadata l on l.oid = d.objid where d.classid = 'pg_catalog.pg_largeobject'::pg_catalog.regclass
+		select 'L', pg_catalog.array_agg(oid), 0, lomowner, lomacl, true from pg_catalog.pg_largeobject_metadata group by 4, 5
 		union all
 		select 'F', array[f.oid], 0, fdwowner, fdwacl, false from named d join pg_catalog.pg_foreign_data_wrapper f on f.oid = d.objid where d.classid = 'pg_catalog.pg_foreign_data_wrapper'::pg_catalog.regclass
 		union all
@@ -172,9 +190,11 @@ with roles as materialized (
 	select true as missing, o.g, r.name, w.priv, false as grantable
 	from roles r join want w on w.access = r.access join alike o on o.kind = w.kind and o.scope
 	where o.owner is distinct from r.oid and not exists (select from have h where h.name = r.name and h.g = o.g and h.priv = w.priv)
+		-- What the login stored, or the generation before it, it has all rights on.
+		and not (o.kind = 'L' and exists (select from roles l where l.access = '' and pg_catalog.pg_has_role(l.oid, o.owner, 'USAGE')))
 	union all
 	select false, h.g, h.name, h.priv, h.wanted
-	from (select *, scope and exists (select from want w where w.access = have.access and w.kind = have.kind and w.priv = have.priv) as wanted from have) h
+	from (select *, scope and exists (select from want w where w.access = case have.access when '' then $7 else have.access end and w.kind = have.kind and w.priv = have.priv) as wanted from have) h
 	where not h.wanted or h.is_grantable
 )
 select d.missing, d.name, o.kind, case o.kind
@@ -194,7 +214,7 @@ select d.missing, d.name, o.kind, case o.kind
 from differ d join alike o on o.g = d.g, unnest(o.ids) i(id)
 union all
 select true, r.name, 'd' || w.kind, pg_catalog.quote_ident(m.name), w.priv, '', false
-from roles r join want w on w.access = r.access and w.kind <> 'd' cross join maker m
+from roles r join want w on w.access = r.access and w.kind <> all({without}) cross join maker m
 where m.name <> r.name
 	and not exists (select from defaults h where h.name = r.name and h.kind = 'd' || w.kind and h.owner = m.name and h.schema = '' and h.priv = w.priv)
 union all
@@ -215,12 +235,12 @@ select r.rolname, r.oid,
 	pg_catalog.array_remove(array[case when r.rolsuper then 'SUPERUSER' end, case when r.rolcreatedb then 'CREATEDB' end,
 		case when r.rolcreaterole then 'CREATEROLE' end, case when r.rolreplication then 'REPLICATION' end,
 		case when r.rolbypassrls then 'BYPASSRLS' end], null),
-	r.rolinherit, r.rolcanlogin, r.rolconnlimit <> -1 or coalesce(r.rolvaliduntil, 'infinity') <> 'infinity',
-	coalesce(pg_catalog.shobj_description(r.oid, 'pg_authid'), ''), pg_catalog.pg_has_role(r.oid, 'USAGE')
+	r.rolinherit, r.rolcanlogin, r.rolconnlimit = 0 or coalesce(r.rolvaliduntil <= pg_catalog.now(), false),
+	coalesce(pg_catalog.shobj_description(r.oid, 'pg_authid'), ''), pg_catalog.pg_has_role(r.oid, 'USAGE'), %s
 from pg_catalog.pg_roles r where r.rolname = any($1)`
 
 const memberQuery = `
-select g.rolname, m.rolname, a.admin_option, %s
+select g.rolname, m.rolname, a.admin_option, %s, coalesce(pg_catalog.shobj_description(g.oid, 'pg_authid'), ''), g.rolsuper or g.rolname ~ '^pg_'
 from pg_catalog.pg_auth_members a join pg_catalog.pg_roles g on g.oid = a.roleid join pg_catalog.pg_roles m on m.oid = a.member
 	left join pg_catalog.pg_roles b on b.oid = a.grantor
 where g.rolname = any($1) or m.rolname = any($1)
@@ -232,32 +252,54 @@ from pg_catalog.pg_db_role_setting s join pg_catalog.pg_roles r on r.oid = s.set
 	unnest(s.setconfig) c
 where r.rolname = $1 and c like 'role=%'`
 
-// Default privileges count as owned in the catalogue; they are none. Temporary
-// objects go with their session.
+// What the catalogue calls an owner is none of what is only the role's own: default
+// privileges, user mappings. In another database all that names the role counts:
+// it must go before the role can. Temporary objects go with their session. Large
+// objects, which may be millions, are counted. (Before version 14 a subscription's oid
+// is not for everybody to read.)
 const dependQuery = `
-with this as materialized (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database())
-select r.rolname, case when d.dbid in (0, (select oid from this)) then '' else db.datname end, d.deptype = 'o',
-	case when d.dbid in (0, (select oid from this)) then coalesce(pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid), '') else '' end,
-	case when d.dbid <> (select oid from this) then ''
-		when d.classid = 'pg_catalog.pg_foreign_data_wrapper'::pg_catalog.regclass then 'foreign data wrapper ' || (select pg_catalog.quote_ident(fdwname) from pg_catalog.pg_foreign_data_wrapper where oid = d.objid)
-		when d.classid = 'pg_catalog.pg_event_trigger'::pg_catalog.regclass then 'event trigger ' || (select pg_catalog.quote_ident(evtname) from pg_catalog.pg_event_trigger where oid = d.objid)
-		else '' end
-from pg_catalog.pg_roles r cross join lateral (
+with d as (
+	select r.rolname, r.oid as role, d.classid, d.objid, d.objsubid, d.deptype, d.dbid, this.oid as this
+	from pg_catalog.pg_database this cross join pg_catalog.pg_roles r cross join lateral (
 		-- Rights on this database's own objects may be many, and are read elsewhere.
 		select * from pg_catalog.pg_shdepend
-		where refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass and refobjid = r.oid
-			and (deptype = 'o' or deptype = 'a' and dbid <> 0 and dbid <> (select oid from this))
-			and classid <> 'pg_catalog.pg_default_acl'::pg_catalog.regclass
+		where refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass and refobjid = r.oid and (deptype = 'o' or dbid <> 0 and dbid <> this.oid)
 		offset 0
-	) d left join pg_catalog.pg_database db on db.oid = d.dbid
-where r.rolname = any($1) and (d.dbid = 0 or db.oid is not null)
-	and not (d.dbid = (select oid from this) and d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass and exists (
+	) d
+	where this.datname = pg_catalog.current_database() and r.rolname = any($1)
+)
+select d.rolname, coalesce(db.datname, ''), d.deptype = 'o', coalesce(pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid), ''),
+	case when d.classid = 'pg_catalog.pg_database'::pg_catalog.regclass then 'database'
+		when d.classid = any(array['pg_catalog.pg_foreign_data_wrapper', 'pg_catalog.pg_event_trigger', 'pg_catalog.pg_tablespace', 'pg_catalog.pg_subscription']::pg_catalog.regclass[]) then 'administrator'
+		when d.classid = 'pg_catalog.pg_extension'::pg_catalog.regclass or d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass and exists (
+			select from pg_catalog.pg_depend p where p.classid = d.classid and p.objid = d.objid and p.refclassid = d.classid and p.deptype in ('a', 'i')) then ''
+		when i.schema is not null and pg_catalog.has_schema_privilege(d.role, pg_catalog.to_regnamespace(i.schema), 'CREATE') then ''
+		when i.type in ('schema', 'publication') and pg_catalog.has_database_privilege(d.role, d.this, 'CREATE') then ''
+		when i.type = 'server' and (select pg_catalog.has_foreign_data_wrapper_privilege(d.role, srvfdw, 'USAGE') from pg_catalog.pg_foreign_server where oid = d.objid) then ''
+		else 'owner' end,
+	case i.type when 'statistics object' then 'statistics' when 'foreign-data wrapper' then 'foreign data wrapper'
+		when 'function' then 'routine' when 'procedure' then 'routine' when 'aggregate' then 'routine' else i.type end || ' ' || i.identity
+from d left join pg_catalog.pg_subscription s on d.classid = 'pg_catalog.pg_subscription'::pg_catalog.regclass and s.subowner = d.role
+		and 'subscription ' || s.subname = case when d.classid = 'pg_catalog.pg_subscription'::pg_catalog.regclass then pg_catalog.pg_describe_object(d.classid, d.objid, 0) end
+	left join pg_catalog.pg_database db on db.oid = nullif(coalesce(s.subdbid, d.dbid), d.this),
+	pg_catalog.pg_identify_object(d.classid, case when d.dbid in (0, d.this) then d.objid end, 0) i
+where d.deptype = 'o' and d.dbid in (0, d.this) and db.oid is null
+	and d.classid not in ('pg_catalog.pg_default_acl'::pg_catalog.regclass, 'pg_catalog.pg_user_mapping'::pg_catalog.regclass, 'pg_catalog.pg_largeobject'::pg_catalog.regclass)
+	and not (d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass and exists (
 		select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.oid = d.objid and n.nspname ~ '^pg_(toast_)?temp_'))
-group by 1, 2, 3, 4, 5
+union all
+select rolname, '', true, pg_catalog.count(*) || ' large objects', '', ''
+from d where deptype = 'o' and dbid = this and classid = 'pg_catalog.pg_largeobject'::pg_catalog.regclass group by 1
+union all
+select d.rolname, db.datname, pg_catalog.bool_or(d.deptype = 'o'), '', '', ''
+from d left join pg_catalog.pg_subscription s on d.classid = 'pg_catalog.pg_subscription'::pg_catalog.regclass and s.subowner = d.role
+		and 'subscription ' || s.subname = case when d.classid = 'pg_catalog.pg_subscription'::pg_catalog.regclass then pg_catalog.pg_describe_object(d.classid, d.objid, 0) end
+	join pg_catalog.pg_database db on db.oid = coalesce(s.subdbid, d.dbid)
+where db.oid <> d.this group by 1, 2
 order by 1, 2, 3, 4`
 
 const serverQuery = `
-select pg_catalog.current_database(), r.rolsuper, r.rolname,
+select pg_catalog.current_database(), r.rolsuper, r.rolcreatedb, r.rolname,
 	(select count(*) from pg_catalog.pg_stat_activity a join pg_catalog.pg_roles p on p.oid = a.usesysid where p.rolname = $1 and coalesce(a.backend_type, 'client backend') in ('client backend', 'walsender')),
 	array(select pg_catalog.format('%s in database %s', gid, database) from pg_catalog.pg_prepared_xacts where owner = $1 order by 1)
 from pg_catalog.pg_roles r where r.rolname = current_user`
@@ -278,12 +320,11 @@ func (c *catalogue) roleQueries(login, database string, version int) *pgx.Batch 
 	names, _ := ours(login, database)
 	b := &pgx.Batch{}
 	b.Queue(serverQuery, login).QueryRow(func(row pgx.Row) error {
-		return row.Scan(&c.database, &c.super, &c.admin, &c.sessions, &c.prepared)
+		return row.Scan(&c.database, &c.super, &c.createDB, &c.admin, &c.sessions, &c.prepared)
 	})
-	b.Queue(roleQuery, names).Query(func(rows pgx.Rows) error {
+	b.Queue(fmt.Sprintf(roleQuery, administrationColumns(version)), names).Query(func(rows pgx.Rows) error {
 		return each(rows, func() error {
-			r := &role{}
-			err := rows.Scan(&r.name, &r.oid, &r.flags, &r.inherit, &r.login, &r.limited, &r.comment, &r.usable)
+			r, err := scanRole(rows)
 			c.roles[r.name] = r
 			return err
 		})
@@ -295,7 +336,7 @@ func (c *catalogue) roleQueries(login, database string, version int) *pgx.Batch 
 	b.Queue(fmt.Sprintf(memberQuery, options), names).Query(func(rows pgx.Rows) error {
 		return each(rows, func() error {
 			var m membership
-			err := rows.Scan(&m.group, &m.member, &m.admin, &m.inherit, &m.set, &m.grantor)
+			err := rows.Scan(&m.group, &m.member, &m.admin, &m.inherit, &m.set, &m.grantor, &m.comment, &m.servers)
 			c.members = append(c.members, m)
 			return err
 		})
@@ -311,7 +352,7 @@ func (c *catalogue) roleQueries(login, database string, version int) *pgx.Batch 
 	b.Queue(dependQuery, names).Query(func(rows pgx.Rows) error {
 		return each(rows, func() error {
 			var d dependency
-			err := rows.Scan(&d.role, &d.database, &d.owns, &d.what, &d.reserved)
+			err := rows.Scan(&d.role, &d.database, &d.owns, &d.what, &d.place, &d.alter)
 			c.depends = append(c.depends, d)
 			return err
 		})
@@ -321,12 +362,13 @@ func (c *catalogue) roleQueries(login, database string, version int) *pgx.Batch 
 
 // queries read the same, and in what the rights differ from those that there
 // should be. Groups of the accesses in needed are treated as if they were there.
-func (c *catalogue) queries(login, database string, version int, needed []patchbay.Access) *pgx.Batch {
-	b := c.roleQueries(login, database, version)
-	names, asked := ours(login, database)
-	parameters := strings.NewReplacer("{parameters}", "", "{parameter}", "")
+func (c *catalogue) queries(r driver.LoginRequest, version int, needed []patchbay.Access) *pgx.Batch {
+	b := c.roleQueries(r.Name, r.Sub, version)
+	names, asked := ours(r.Name, r.Sub)
+	// Large objects have default privileges since version 18.
+	parameters, parameter, without := "", "", "array['d', 'L']"
 	if version >= 15 {
-		parameters = strings.NewReplacer("{parameters}", parameterObjects, "{parameter}", parameterName)
+		parameters, parameter = parameterObjects, parameterName
 	}
 	var wantAccess, wantKind, wantRight, neededNames []string
 	for _, w := range wantedRights(version) {
@@ -335,7 +377,11 @@ func (c *catalogue) queries(login, database string, version int, needed []patchb
 	for _, a := range needed {
 		neededNames = append(neededNames, string(a))
 	}
-	b.Queue(parameters.Replace(objectQuery), names, asked, neededNames, wantAccess, wantKind, wantRight).Query(func(rows pgx.Rows) error {
+	if version >= 18 {
+		without = "array['d']"
+	}
+	query := strings.NewReplacer("{parameters}", parameters, "{parameter}", parameter, "{without}", without).Replace(objectQuery)
+	b.Queue(query, names, asked, neededNames, wantAccess, wantKind, wantRight, string(r.Access)).Query(func(rows pgx.Rows) error {
 		return each(rows, func() error {
 			var d difference
 			err := rows.Scan(&d.missing, &d.role, &d.kind, &d.object, &d.right, &d.detail, &d.grantable)
@@ -344,6 +390,11 @@ func (c *catalogue) queries(login, database string, version int, needed []patchb
 		})
 	})
 	return b
+}
+
+func scanRole(rows pgx.Rows) (*role, error) {
+	r := &role{}
+	return r, rows.Scan(&r.name, &r.oid, &r.flags, &r.inherit, &r.login, &r.shut, &r.comment, &r.usable, &r.administered, &r.remedy)
 }
 
 func each(rows pgx.Rows, f func() error) error {

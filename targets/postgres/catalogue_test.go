@@ -64,7 +64,7 @@ func TestAccessListsAreTakenApartOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
-	batch := (&catalogue{}).queries(r.Name, r.Sub, s.Version, nil).QueuedQueries
+	batch := (&catalogue{}).queries(r, s.Version, nil).QueuedQueries
 	query := batch[len(batch)-1]
 	rows, _ := conn.Query(t.Context(), "explain (analyze, timing off, costs off) "+query.SQL, query.Arguments...)
 	plan, err := pgx.CollectRows(rows, pgx.RowTo[string])

@@ -81,12 +81,13 @@ const (
 	onTable    = "t" // and views, materialized views, foreign and partitioned tables
 	onSequence = "s"
 	onRoutine  = "f"
+	onLarge    = "L" // large objects
 )
 
 // kindWords are the kinds' names in GRANT and REVOKE.
 var kindWords = map[string]string{
 	onDatabase: "database", onSchema: "schema", onTable: "table", onSequence: "sequence", onRoutine: "routine",
-	"c": "table", "T": "type", "l": "language", "L": "large object", "F": "foreign data wrapper", "S": "foreign server",
+	"c": "table", "T": "type", "l": "language", onLarge: "large object", "F": "foreign data wrapper", "S": "foreign server",
 	"b": "tablespace", "P": "parameter",
 	"dt": "tables", "ds": "sequences", "df": "routines", "dn": "schemas", "dT": "types", "dL": "large objects",
 }
@@ -96,17 +97,17 @@ var kindWords = map[string]string{
 func wantedRights(version int) []right {
 	list := map[patchbay.Access]map[string]string{
 		patchbay.Reader: {
-			onDatabase: "CONNECT", onSchema: "USAGE", onTable: "SELECT", onSequence: "SELECT",
+			onDatabase: "CONNECT", onSchema: "USAGE", onTable: "SELECT", onSequence: "SELECT", onLarge: "SELECT",
 			// No EXECUTE: a function may write.
 		},
 		patchbay.Writer: {
 			onDatabase: "CONNECT TEMPORARY", onSchema: "USAGE", onTable: "SELECT INSERT UPDATE DELETE",
-			onSequence: "SELECT USAGE", onRoutine: "EXECUTE",
+			onSequence: "SELECT USAGE", onRoutine: "EXECUTE", onLarge: "SELECT UPDATE",
 		},
 		patchbay.Owner: {
 			onDatabase: "CONNECT TEMPORARY CREATE", onSchema: "USAGE CREATE",
 			onTable:    "SELECT INSERT UPDATE DELETE TRUNCATE REFERENCES TRIGGER",
-			onSequence: "SELECT USAGE UPDATE", onRoutine: "EXECUTE",
+			onSequence: "SELECT USAGE UPDATE", onRoutine: "EXECUTE", onLarge: "SELECT UPDATE",
 		},
 	}
 	if version >= 17 {
@@ -114,7 +115,7 @@ func wantedRights(version int) []right {
 	}
 	var all []right
 	for _, access := range accesses {
-		for _, kind := range []string{onDatabase, onSchema, onTable, onSequence, onRoutine} {
+		for _, kind := range []string{onDatabase, onSchema, onTable, onSequence, onRoutine, onLarge} {
 			for name := range strings.FieldsSeq(list[access][kind]) {
 				all = append(all, right{access, kind, name})
 			}

@@ -71,6 +71,13 @@ func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, er
 		return driver.TargetInfo{}, patchbay.Errorf(patchbay.AdminRights, "the administrator %q may not create roles", t.settings.admin.Username).
 			WithFix("ALTER ROLE %s CREATEROLE", ident(t.settings.admin.Username))
 	}
+	others, err := warnOfOthers(ctx, c, s.version(), t.settings.admin.Username)
+	if err != nil {
+		return driver.TargetInfo{}, t.adminError(ctx, "inspect", err)
+	}
+	if others != "" && !super {
+		warn("%s", others)
+	}
 	// What the application is told to do is what was seen to work.
 	if t.settings.tls.Mode == driver.TLSPrefer {
 		info.Values["sslmode"] = "require"

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -57,12 +58,12 @@ func (t *target) NewCredential(_ context.Context, r driver.LoginRequest) (driver
 }
 
 // look reads the catalogue in a transaction that holds the lock.
-func (s *session) look(ctx context.Context, login, database string, needed []patchbay.Access) (*catalogue, error) {
+func (s *session) look(ctx context.Context, r driver.LoginRequest, needed []patchbay.Access) (*catalogue, error) {
 	c := &catalogue{}
-	if err := s.begin(ctx, true, c.queries(login, database, s.version(), needed)); err != nil {
+	if err := s.begin(ctx, true, c.queries(r, s.version(), needed)); err != nil {
 		return nil, err
 	}
-	return c, c.checkGroups(database)
+	return c, c.checkGroups(r.Sub)
 }
 
 // version is the server's major version.
@@ -118,6 +119,14 @@ func (c *catalogue) elsewhere(name string) []string {
 // owns reports whether the role owns something here or on the whole server.
 func (c *catalogue) owns(name string) bool {
 	return slices.ContainsFunc(c.depends, func(d dependency) bool { return d.role == name && d.database == "" && d.owns })
+}
+
+// given reports whether the role owns something here or on the whole server that it
+// can't have made itself.
+func (c *catalogue) given(name string) bool {
+	return slices.ContainsFunc(c.depends, func(d dependency) bool {
+		return d.role == name && d.database == "" && d.owns && d.place != withOthers
+	})
 }
 
 func (t *target) EnsureLogin(ctx context.Context, r driver.LoginRequest) error {
@@ -176,16 +185,24 @@ func redacted(err error, secrets ...patchbay.Secret) error {
 // first.
 func (s *session) ensure(ctx context.Context, r driver.LoginRequest, secret patchbay.Secret) (statements string, others map[string][]string, err error) {
 	needed := []patchbay.Access{r.Access}
-	c, err := s.look(ctx, r.Name, r.Sub, needed)
+	c, err := s.look(ctx, r, needed)
 	if err != nil {
 		return "", nil, err
 	}
 	p, err := c.owned(r)
+	if err == nil {
+		err = c.administers(slices.Sorted(maps.Keys(c.roles))...)
+	}
 	if err != nil {
 		return "", nil, err
 	}
+	all, err := s.kin(ctx, r)
+	if err != nil {
+		return "", nil, err
+	}
+	before := elders(all, r, c.super)
 	others = map[string][]string{}
-	handOver := c.owns(r.Name)
+	handOver := c.given(r.Name)
 	names := []string{r.Name}
 	for _, a := range accesses {
 		name := groupName(a, r.Sub)
@@ -219,31 +236,58 @@ func (s *session) ensure(ctx context.Context, r driver.LoginRequest, secret patc
 		b.add("create role %s login inherit password %s", name, literal(secret.Reveal()))
 		b.add("comment on role %s is %s", name, literal(loginComment(r.Mark, r.Sub)))
 	} else {
-		b.add("alter role %s login inherit %s password %s%s", name, unlimited(p.limited), literal(secret.Reveal()), noFlags(p.flags))
+		b.add("alter role %s login inherit %s password %s%s", name, reopened(p.shut), literal(secret.Reveal()), noFlags(p.flags))
 		if p.comment != loginComment(r.Mark, r.Sub) {
 			b.add("comment on role %s is %s", name, literal(loginComment(r.Mark, r.Sub)))
 		}
 	}
-	member := false
+	member := map[string]bool{}
 	for _, m := range c.members {
 		switch {
 		case m.member != r.Name:
-		case m.group == group && c.rightMembership(m, r.Access) && !member:
-			member = true
+		case m.group == group && c.rightMembership(m, r.Access) && !member[group],
+			slices.Contains(before, m.group) && c.rightMembership(m, patchbay.Reader) && !member[m.group]:
+			member[m.group] = true
 		default:
 			b.revokeMembership(m)
 		}
 	}
-	if !member {
+	if !member[group] {
 		b.add("grant %s to %s%s", ident(group), name, membershipOptions(c.version, r.Access))
 	}
-	b.workAs(c, r, group)
-	for _, n := range names {
-		if c.owns(n) && n != groupName(patchbay.Owner, r.Sub) {
-			b.handOver(c, n, r.Sub)
+	for _, elder := range before {
+		if !member[elder] {
+			b.add("grant %s to %s%s", ident(elder), name, membershipOptions(c.version, patchbay.Reader))
 		}
 	}
+	b.workAs(c, r, group)
+	if p == nil {
+		if err := s.exec(ctx, b.String()); err != nil {
+			return "", nil, err
+		}
+		b = script{}
+		if err := s.inherit(ctx, c, all, r); err != nil {
+			return "", nil, err
+		}
+	}
+	if err := s.joinMakers(ctx, &b, c); err != nil {
+		return "", nil, err
+	}
 	b.repair(c.differs)
+	// Only now has the owner role the right to create that a new owner must have.
+	owner := groupName(patchbay.Owner, r.Sub)
+	for _, n := range names {
+		switch {
+		case n == owner:
+		case n == r.Name && c.given(n):
+			err = s.takeBack(ctx, &b, c, n, r.Sub)
+		case n != r.Name && c.owns(n):
+			err = s.handOver(ctx, &b, c, n, r.Sub, owner)
+		}
+		if err != nil {
+			return "", nil, err
+		}
+	}
 	if len(c.differs) == 0 || c.super && !slices.ContainsFunc(c.differs, func(d difference) bool { return !d.missing }) {
 		return b.String(), nil, nil
 	}
@@ -256,16 +300,82 @@ func (s *session) ensure(ctx context.Context, r driver.LoginRequest, secret patc
 		return "", nil, err
 	}
 	if len(c.differs) > 0 {
-		return "", nil, patchbay.Errorf(patchbay.AdminRights, "the administrator %q can't bring about: %s", s.t.settings.admin.Username, driver.Quoted(list(c.differs))).
-			WithFix(lacksRights)
+		fix, err := s.ownersFix(ctx, c)
+		if err != nil {
+			return "", nil, err
+		}
+		return "", nil, patchbay.Errorf(patchbay.AdminRights, "the administrator %q can't bring about: %s", c.admin, driver.Quoted(list(c.differs))).WithFix("%s", fix)
 	}
 	return "", nil, nil
 }
 
+// ownersQuery lists who owns something here and is not joined by the administrator; a
+// superuser can't be.
+const ownersQuery = `
+select distinct r.rolname, pg_catalog.pg_has_role(r.oid, 'MEMBER') or not me.rolinherit
+from pg_catalog.pg_shdepend d join pg_catalog.pg_roles r on r.oid = d.refobjid, pg_catalog.pg_roles me
+where d.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass and d.deptype = 'o' and not r.rolsuper and not pg_catalog.pg_has_role(r.oid, 'USAGE')
+	and me.rolname = current_user and not pg_catalog.pg_has_role(r.oid, me.oid, 'MEMBER')
+	and (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database()) in (d.dbid, case when d.classid = 'pg_catalog.pg_database'::pg_catalog.regclass then d.objid end)
+order by 1`
+
+// ownersFix is what lets the administrator give rights on what others own: to be a
+// member of those that it is not a member of yet.
+func (s *session) ownersFix(ctx context.Context, c *catalogue) (string, error) {
+	rows, err := s.conn.Query(ctx, ownersQuery)
+	if err != nil {
+		return "", s.t.adminError(ctx, "", err)
+	}
+	var owners []string
+	option := ""
+	err = each(rows, func() error {
+		var name string
+		var inherit bool
+		err := rows.Scan(&name, &inherit)
+		owners = append(owners, ident(name))
+		if inherit && c.version >= 16 {
+			option = " WITH INHERIT TRUE"
+		}
+		return err
+	})
+	if err != nil || len(owners) == 0 {
+		return "a superuser owns them, or they are the server's own: register a superuser as the administrator", s.t.adminError(ctx, "", err)
+	}
+	return driver.Quoted(fmt.Sprintf("GRANT %s TO %s%s", strings.Join(owners, ", "), ident(c.admin), option)), nil
+}
+
+// joinMakers makes the administrator a member of those logins of ours that own
+// something here on which rights are to be given.
+func (s *session) joinMakers(ctx context.Context, b *script, c *catalogue) error {
+	if c.super || len(c.differs) == 0 {
+		return nil
+	}
+	rows, err := s.conn.Query(ctx, fmt.Sprintf(makerQuery, administrationColumns(c.version)), loginMark)
+	if err != nil {
+		return s.t.adminError(ctx, "", err)
+	}
+	err = each(rows, func() error {
+		var r role
+		err := rows.Scan(&r.name, &r.administered, &r.remedy)
+		if err == nil && r.administered {
+			b.join(c, r.name)
+		}
+		return err
+	})
+	return s.t.adminError(ctx, "", err)
+}
+
+const makerQuery = `
+select r.rolname, %s
+from pg_catalog.pg_roles r join pg_catalog.pg_shdescription d on d.classoid = 'pg_catalog.pg_authid'::pg_catalog.regclass and d.objoid = r.oid
+where pg_catalog.starts_with(d.description, $1) and not pg_catalog.pg_has_role(r.oid, 'USAGE') and exists (
+	select from pg_catalog.pg_shdepend o where o.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass and o.refobjid = r.oid and o.deptype = 'o'
+		and o.dbid = (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database()))`
+
 // again reads the catalogue anew within the transaction.
 func (s *session) again(ctx context.Context, r driver.LoginRequest, needed []patchbay.Access) (*catalogue, error) {
 	c := &catalogue{}
-	err := s.conn.SendBatch(ctx, c.queries(r.Name, r.Sub, s.version(), needed)).Close()
+	err := s.conn.SendBatch(ctx, c.queries(r, s.version(), needed)).Close()
 	return c, s.t.adminError(ctx, "", err)
 }
 
@@ -305,8 +415,10 @@ func membershipOptions(version int, access patchbay.Access) string {
 	return " with inherit true, set false"
 }
 
-func unlimited(limited bool) string {
-	if limited {
+// reopened lets a login in that is shut out by its limits. Others are somebody's own
+// choice.
+func reopened(shut bool) string {
+	if shut {
 		return "connection limit -1 valid until 'infinity'"
 	}
 	return ""
@@ -351,7 +463,7 @@ func (t *target) InspectLogin(ctx context.Context, r driver.LoginRequest) (drive
 // anything.
 func (t *target) inspect(ctx context.Context, home string, r driver.LoginRequest) (*catalogue, error) {
 	c := &catalogue{}
-	return c, t.read(ctx, home, func(s *session) *pgx.Batch { return c.queries(r.Name, r.Sub, s.version(), nil) })
+	return c, t.read(ctx, home, func(s *session) *pgx.Batch { return c.queries(r, s.version(), nil) })
 }
 
 // compare says in what the login is not as the request has it.
@@ -370,8 +482,8 @@ func (c *catalogue) compare(r driver.LoginRequest, p *role, state *driver.LoginS
 	if !p.inherit {
 		missing("INHERIT")
 	}
-	if p.limited {
-		missing("sign-in without a limit of connections or time")
+	if p.shut {
+		missing("sign-in: no connections are allowed to it, or it is not valid any more")
 	}
 	for _, f := range p.flags {
 		excess("%s", f)
@@ -397,6 +509,7 @@ func (c *catalogue) compare(r driver.LoginRequest, p *role, state *driver.LoginS
 		case m.member == r.Name && m.group == group && m.set:
 			member = true
 			excess("SET ROLE %s", m.group)
+		case m.isElder(r) || m.handedOver(r.Sub):
 		case m.member == r.Name && m.group != group, m.member == group:
 			excess("member of %s", m.group)
 		}
@@ -430,7 +543,7 @@ func (c *catalogue) compare(r driver.LoginRequest, p *role, state *driver.LoginS
 			excess("owns something in database %s", d.database)
 		case d.database != "":
 			excess("has rights in database %s", d.database)
-		case d.owns:
+		case d.owns && (d.place != withOthers || d.role == group):
 			excess("owns %s", d.what)
 		}
 	}

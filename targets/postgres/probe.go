@@ -251,6 +251,11 @@ func (p *probe) try(ctx context.Context, access patchbay.Access) error {
 			return patchbay.Errorf(patchbay.RightsMissing, "what %s makes on %s would belong to it, not to the database's owner role", p.login.Username, p.settings.address())
 		}
 	}
+	if access == patchbay.Owner {
+		if err := p.changes(ctx); err != nil {
+			return err
+		}
+	}
 	return p.once(ctx, trial{what: "CREATE ROLE", statement: "create role " + name, has: makesRoles})
 }
 

@@ -62,6 +62,9 @@ func (t *target) remove(ctx context.Context, home string, r driver.LoginRequest)
 			// A crash can't leave groups without logins, but a person can.
 			return s.dropGroups(ctx, c, r)
 		}
+		if err := c.administers(r.Name); err != nil {
+			return "", err
+		}
 		others = map[string][]string{}
 		for name := range c.roles {
 			if o := c.elsewhere(name); len(o) > 0 && (name == r.Name || c.unused(name, r)) {
@@ -128,10 +131,9 @@ func (s *session) drop(ctx context.Context, r driver.LoginRequest) (string, erro
 	}
 	var b script
 	if c.owns(r.Name) {
-		if c, err = s.needOwner(ctx, c, r, &b); err != nil {
+		if err := s.bequeath(ctx, &b, c, r); err != nil {
 			return "", err
 		}
-		b.handOver(c, r.Name, c.database)
 	}
 	b.add("drop owned by %s", ident(r.Name))
 	b.add("drop role %s", ident(r.Name))
@@ -143,6 +145,34 @@ func (s *session) drop(ctx context.Context, r driver.LoginRequest) (string, erro
 		return "", s.t.adminError(ctx, "", err)
 	}
 	return s.dropGroups(ctx, c, r)
+}
+
+// bequeath gives what the login made to the next generation, which goes on with it, or
+// where there is none of the same rights to the database's owner role.
+func (s *session) bequeath(ctx context.Context, b *script, c *catalogue, r driver.LoginRequest) error {
+	heir, err := s.heir(ctx, c, r)
+	if err != nil {
+		return err
+	}
+	to := groupName(patchbay.Owner, c.database)
+	if heir == nil && c.leaves(r.Name) || c.given(r.Name) && c.leaves(r.Name) {
+		if c, err = s.needOwner(ctx, c, r, b); err != nil {
+			return err
+		}
+	}
+	if heir != nil {
+		to = heir.name
+		if !heir.usable {
+			b.join(c, heir.name)
+		}
+	}
+	if err := s.takeBack(ctx, b, c, r.Name, c.database); err != nil {
+		return err
+	}
+	if c.leaves(r.Name) {
+		b.add("reassign owned by %s to %s", ident(r.Name), ident(to))
+	}
+	return nil
 }
 
 // needOwner makes the owner role of the session's database, with its rights,
@@ -199,7 +229,9 @@ func (s *session) dropGroups(ctx context.Context, c *catalogue, r driver.LoginRe
 				if c, err = s.needOwner(ctx, c, r, &b); err != nil {
 					return "", err
 				}
-				b.handOver(c, name, c.database)
+				if err := s.handOver(ctx, &b, c, name, c.database, groupName(patchbay.Owner, c.database)); err != nil {
+					return "", err
+				}
 			}
 			drop = append(drop, name)
 		}
@@ -231,7 +263,9 @@ func (t *target) strip(ctx context.Context, database, name string) error {
 			if c, err = s.needOwner(ctx, c, driver.LoginRequest{Name: name, Sub: database}, &b); err != nil {
 				return "", err
 			}
-			b.handOver(c, name, database)
+			if err := s.handOver(ctx, &b, c, name, database, groupName(patchbay.Owner, database)); err != nil {
+				return "", err
+			}
 		}
 		b.add("drop owned by %s", ident(name))
 		return b.String(), nil

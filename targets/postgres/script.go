@@ -10,7 +10,10 @@ import (
 )
 
 // script is statements that are sent as one.
-type script struct{ b strings.Builder }
+type script struct {
+	b    strings.Builder
+	made map[string]bool // roles of other databases, by it
+}
 
 func (s *script) add(format string, args ...any) {
 	fmt.Fprintf(&s.b, format, args...)
@@ -38,7 +41,13 @@ func (s *script) groups(c *catalogue, database string, needed []patchbay.Access)
 		}
 	}
 	for _, m := range c.members {
-		if slices.ContainsFunc(accesses, func(a patchbay.Access) bool { return groupName(a, database) == m.member }) {
+		switch {
+		case !slices.ContainsFunc(accesses, func(a patchbay.Access) bool { return groupName(a, database) == m.member }):
+		case m.handedOver(database):
+		case m.admin && m.mayBe(database):
+			m.option = "admin option for "
+			s.revokeMembership(m)
+		default:
 			s.revokeMembership(m)
 		}
 	}
@@ -59,12 +68,22 @@ func (s *script) join(c *catalogue, name string) {
 	}
 }
 
+// mayBe reports whether the membership is one of the owner role in a role that owns
+// things: by it a database's administrator lets the owner role do with them as their
+// owner does. One in a superuser, or in a role of the server's, gives more than that.
+func (m membership) mayBe(database string) bool {
+	return m.member == groupName(patchbay.Owner, database) && !m.servers && !strings.HasPrefix(m.comment, "patchbay ")
+}
+
+// handedOver reports whether it is that, and no more.
+func (m membership) handedOver(database string) bool { return m.mayBe(database) && !m.admin }
+
 func (s *script) revokeMembership(m membership) {
 	by := ""
 	if m.grantor != "" {
 		by = " granted by " + ident(m.grantor)
 	}
-	s.add("revoke %s from %s%s cascade", ident(m.group), ident(m.member), by)
+	s.add("revoke %s%s from %s%s cascade", m.option, ident(m.group), ident(m.member), by)
 }
 
 // workAs has an owner's sessions act as the owner role, so that what they make
@@ -81,20 +100,6 @@ func (s *script) workAs(c *catalogue, r driver.LoginRequest, group string) {
 	if r.Access == patchbay.Owner && c.roleConfig[r.Sub] != group {
 		s.add("alter role %s in database %s set role = %s", ident(r.Name), ident(r.Sub), literal(group))
 	}
-}
-
-// handOver gives what a role owns to the database's owner role; what only a
-// superuser may own, to the administrator.
-func (s *script) handOver(c *catalogue, name, database string) {
-	if p := c.roles[name]; p != nil && !p.usable {
-		s.join(c, name)
-	}
-	for _, d := range c.depends {
-		if d.role == name && d.reserved != "" {
-			s.add("alter %s owner to current_user", d.reserved)
-		}
-	}
-	s.add("reassign owned by %s to %s", ident(name), ident(groupName(patchbay.Owner, database)))
 }
 
 // repair gives the rights that are missing, and takes those that are too much.

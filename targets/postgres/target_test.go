@@ -328,7 +328,9 @@ func drifts(s *testenv.PostgresServer) []drivertest.Drift {
 		drift("another database granted", patchbay.Writer, excess, "grant connect on database private to {login}"),
 		drift("routine granted", patchbay.Reader, excess, "grant execute on function app.twice(int), pg_read_file(text) to {group}"),
 		drift("type and language granted", patchbay.Writer, excess, "grant usage on type app.mood to {login}", "grant usage on language sql to {group}"),
-		drift("large object granted", patchbay.Writer, excess, "select lo_unlink(oid) from pg_largeobject_metadata where oid = 4711", "select lo_create(4711)", "grant select on large object 4711 to {login}"),
+		{Name: "large object by another owner after us, and granted", Access: patchbay.Reader, Missing: true, Excess: true, Make: func(ctx context.Context, r driver.LoginRequest) error {
+			return s.Exec(ctx, r.Sub, "select lo_unlink(oid) from pg_largeobject_metadata where oid = 4711", "select lo_create(4711)", "grant update on large object 4711 to "+r.Name)
+		}},
 		drift("tablespace granted", patchbay.Owner, excess, "grant create on tablespace pg_default to {login}"),
 		drift("future objects granted", patchbay.Reader, excess, "alter default privileges for role app_owner grant insert on tables to {group}",
 			"alter default privileges for role app_owner in schema app grant usage on sequences to {login}"),
