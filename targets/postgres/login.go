@@ -266,7 +266,7 @@ func (s *session) ensure(ctx context.Context, r driver.LoginRequest, secret patc
 func (s *session) again(ctx context.Context, r driver.LoginRequest, needed []patchbay.Access) (*catalogue, error) {
 	c := &catalogue{}
 	err := s.conn.SendBatch(ctx, c.queries(r.Name, r.Sub, s.version(), needed)).Close()
-	return c, s.t.adminError(ctx, "", err)
+	return c, s.failed(ctx, "", err)
 }
 
 func list(differs []difference) string {
@@ -438,26 +438,21 @@ func (c *catalogue) compare(r driver.LoginRequest, p *role, state *driver.LoginS
 }
 
 func (t *target) Owned(ctx context.Context) ([]driver.Owned, error) {
-	c, release, err := t.acquire(ctx, "")
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	rows, err := c.Query(ctx, `select r.rolname, d.description from pg_catalog.pg_shdescription d join pg_catalog.pg_roles r on r.oid = d.objoid
-		where d.classoid = 'pg_catalog.pg_authid'::pg_catalog.regclass and pg_catalog.starts_with(d.description, $1) order by 1`, loginMark)
-	if err != nil {
-		return nil, t.adminError(ctx, "", err)
-	}
 	var owned []driver.Owned
-	err = each(rows, func() error {
-		var name, comment string
-		if err := rows.Scan(&name, &comment); err != nil {
-			return err
-		}
-		if m, ok := parseLogin(comment); ok {
-			owned = append(owned, driver.Owned{Mark: m.Mark, Name: name, Sub: m.Database})
-		}
-		return nil
+	err := t.read(ctx, "", func(*session) *pgx.Batch {
+		b := &pgx.Batch{}
+		b.Queue(`select r.rolname, d.description from pg_catalog.pg_shdescription d join pg_catalog.pg_roles r on r.oid = d.objoid
+			where d.classoid = 'pg_catalog.pg_authid'::pg_catalog.regclass and pg_catalog.starts_with(d.description, $1) order by 1`, loginMark).Query(func(rows pgx.Rows) error {
+			return each(rows, func() error {
+				var name, comment string
+				err := rows.Scan(&name, &comment)
+				if m, ok := parseLogin(comment); ok {
+					owned = append(owned, driver.Owned{Mark: m.Mark, Name: name, Sub: m.Database})
+				}
+				return err
+			})
+		})
+		return b
 	})
-	return owned, t.adminError(ctx, "", err)
+	return owned, err
 }
