@@ -24,6 +24,9 @@ func (t *target) turn(database string, change bool) *turn {
 	return &turn{t: t, database: database, change: change, ready: make(chan struct{})}
 }
 
+// later is some time of the bubble's clock later.
+func later(most time.Duration) { <-time.NewTimer(rand.N(most)).C }
+
 // Everybody comes to their turn, whoever they are, and never are there more sessions
 // than whoever opens one may have, nor two that change one database.
 func TestEverybodyComesToTheirTurn(t *testing.T) {
@@ -36,11 +39,12 @@ func TestEverybodyComesToTheirTurn(t *testing.T) {
 			var mu sync.Mutex
 			open, served, changing, of := 0, 0, map[string]bool{}, map[*target]int{}
 			const calls = 300
+			var all sync.WaitGroup
 			for i := range calls {
-				go func() {
+				all.Go(func() {
 					one := targets[i%len(targets)]
 					database, change := fmt.Sprint("db", rand.N(5)), rand.N(3) > 0
-					time.Sleep(rand.N(5 * time.Second))
+					later(5 * time.Second)
 					w, err := one.line.wait(t.Context(), one.turn(database, change))
 					if err != nil {
 						t.Error(err)
@@ -56,7 +60,7 @@ func TestEverybodyComesToTheirTurn(t *testing.T) {
 					}
 					changing[database] = changing[database] || change
 					mu.Unlock()
-					time.Sleep(rand.N(50 * time.Millisecond))
+					later(50 * time.Millisecond)
 					mu.Lock()
 					open--
 					of[one]--
@@ -66,10 +70,9 @@ func TestEverybodyComesToTheirTurn(t *testing.T) {
 					}
 					mu.Unlock()
 					one.line.back(w, nil)
-				}()
+				})
 			}
-			time.Sleep(time.Minute)
-			synctest.Wait()
+			all.Wait()
 			if served != calls {
 				t.Errorf("%d of %d were served", served, calls)
 			}
@@ -107,7 +110,7 @@ func TestAWaitForASessionEnds(t *testing.T) {
 			}
 		}
 		ctx, cancel := context.WithCancel(t.Context())
-		go func() { time.Sleep(time.Second); cancel() }()
+		time.AfterFunc(time.Second, cancel)
 		if _, err := one.line.wait(ctx, one.turn("others", false)); patchbay.CodeOf(err) != patchbay.Canceled {
 			t.Errorf("%v, want Canceled", err)
 		}
