@@ -34,23 +34,27 @@ select db.datname from pg_catalog.pg_shdepend d join pg_catalog.pg_roles r on r.
 where d.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass and r.rolname = any($1) and db.datname <> $2 and not db.datallowconn
 group by 1 order by 1`
 
+// poolerWarning: that it works does not say that its logins do.
+const poolerWarning = "there is a connection pooler in front of the server: it has to let the logins in that are made (PgBouncer: auth_query), and the application has to do without what it does not keep from one transaction to the next"
+
 func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, error) {
-	c, release, err := t.acquire(ctx, sub)
+	s, release, err := t.acquire(ctx, sub, false)
 	if err != nil {
 		return driver.TargetInfo{}, err
 	}
 	defer release()
-	s := &session{t: t, conn: c.Conn()}
 	info := driver.TargetInfo{
-		Version: c.Conn().PgConn().ParameterStatus("server_version"),
-		TLS:     tlsVersion(c.Conn()),
+		Version: s.conn.PgConn().ParameterStatus("server_version"),
+		TLS:     tlsVersion(s.conn),
 		Values: map[string]string{
 			"host": t.settings.host, "port": strconv.Itoa(int(t.settings.port)), "sslmode": string(t.settings.tls.Mode),
 		},
 	}
 	var super, createRole, standby bool
 	var creatable, open, copies []string
+	var others []*role
 	b := &pgx.Batch{}
+	queueOthers(b, s.version(), &others)
 	b.Queue(adminQuery).QueryRow(func(row pgx.Row) error { return row.Scan(&super, &createRole, &standby, &creatable) })
 	b.Queue(databaseQuery).Query(func(rows pgx.Rows) error {
 		return each(rows, func() error {
@@ -78,12 +82,22 @@ func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, er
 			})
 		})
 	}
-	if err := t.adminError(ctx, "inspect", c.SendBatch(ctx, b).Close()); err != nil {
+	if err := s.ask(ctx, b); err != nil {
 		return driver.TargetInfo{}, err
 	}
 	warn := func(format string, args ...any) { info.Warnings = append(info.Warnings, fmt.Sprintf(format, args...)) }
 	if s.version() < oldest {
 		warn("PostgreSQL %s is older than %d, the oldest that is tested", driver.Quoted(info.Version), oldest)
+	}
+	if link(t.link.Load()) == pooler {
+		// One that allows no transactions lets pass what is asked in one breath.
+		if err := s.exec(ctx, "begin"); err != nil {
+			return driver.TargetInfo{}, err
+		}
+		if err := s.exec(ctx, "commit"); err != nil {
+			return driver.TargetInfo{}, err
+		}
+		warn("%s", poolerWarning)
 	}
 	if standby {
 		warn("the server is a standby: nothing can be changed on it")
@@ -92,12 +106,8 @@ func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, er
 		return driver.TargetInfo{}, patchbay.Errorf(patchbay.AdminRights, "the administrator %q may not create roles", t.settings.admin.Username).
 			WithFix("ALTER ROLE %s CREATEROLE", ident(t.settings.admin.Username))
 	}
-	others, err := warnOfOthers(ctx, c, s.version(), t.settings.admin.Username)
-	if err != nil {
-		return driver.TargetInfo{}, t.adminError(ctx, "inspect", err)
-	}
-	if others != "" && !super {
-		warn("%s", others)
+	if len(others) > 0 && !super {
+		warn("%s", warningOfOthers(t.settings.admin.Username, others))
 	}
 	// What the application is told to do is what was seen to work.
 	if t.settings.tls.Mode == driver.TLSPrefer {

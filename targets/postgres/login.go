@@ -326,7 +326,7 @@ order by 1`
 func (s *session) ownersFix(ctx context.Context, c *catalogue) (string, error) {
 	rows, err := s.conn.Query(ctx, ownersQuery)
 	if err != nil {
-		return "", s.t.adminError(ctx, "", err)
+		return "", s.failed(ctx, "", err)
 	}
 	var owners []string
 	option := ""
@@ -341,7 +341,7 @@ func (s *session) ownersFix(ctx context.Context, c *catalogue) (string, error) {
 		return err
 	})
 	if err != nil || len(owners) == 0 {
-		return "a superuser owns them, or they are the server's own: register a superuser as the administrator", s.t.adminError(ctx, "", err)
+		return "a superuser owns them, or they are the server's own: register a superuser as the administrator", s.failed(ctx, "", err)
 	}
 	return driver.Quoted(fmt.Sprintf("GRANT %s TO %s%s", strings.Join(owners, ", "), ident(c.admin), option)), nil
 }
@@ -354,7 +354,7 @@ func (s *session) joinMakers(ctx context.Context, b *script, c *catalogue) error
 	}
 	rows, err := s.conn.Query(ctx, fmt.Sprintf(makerQuery, administrationColumns(c.version)), loginMark)
 	if err != nil {
-		return s.t.adminError(ctx, "", err)
+		return s.failed(ctx, "", err)
 	}
 	err = each(rows, func() error {
 		var r role
@@ -364,7 +364,7 @@ func (s *session) joinMakers(ctx context.Context, b *script, c *catalogue) error
 		}
 		return err
 	})
-	return s.t.adminError(ctx, "", err)
+	return s.failed(ctx, "", err)
 }
 
 const makerQuery = `
@@ -378,7 +378,7 @@ where pg_catalog.starts_with(d.description, $1) and not pg_catalog.pg_has_role(r
 func (s *session) again(ctx context.Context, r driver.LoginRequest, needed []patchbay.Access) (*catalogue, error) {
 	c := &catalogue{}
 	err := s.conn.SendBatch(ctx, c.queries(r, s.version(), needed)).Close()
-	return c, s.t.adminError(ctx, "", err)
+	return c, s.failed(ctx, "", err)
 }
 
 func list(differs []difference) string {
@@ -553,26 +553,21 @@ func (c *catalogue) compare(r driver.LoginRequest, p *role, state *driver.LoginS
 }
 
 func (t *target) Owned(ctx context.Context) ([]driver.Owned, error) {
-	c, release, err := t.acquire(ctx, "")
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	rows, err := c.Query(ctx, `select r.rolname, d.description from pg_catalog.pg_shdescription d join pg_catalog.pg_roles r on r.oid = d.objoid
-		where d.classoid = 'pg_catalog.pg_authid'::pg_catalog.regclass and pg_catalog.starts_with(d.description, $1) order by 1`, loginMark)
-	if err != nil {
-		return nil, t.adminError(ctx, "", err)
-	}
 	var owned []driver.Owned
-	err = each(rows, func() error {
-		var name, comment string
-		if err := rows.Scan(&name, &comment); err != nil {
-			return err
-		}
-		if m, ok := parseLogin(comment); ok {
-			owned = append(owned, driver.Owned{Mark: m.Mark, Name: name, Sub: m.Database})
-		}
-		return nil
+	err := t.read(ctx, "", func(*session) *pgx.Batch {
+		b := &pgx.Batch{}
+		b.Queue(`select r.rolname, d.description from pg_catalog.pg_shdescription d join pg_catalog.pg_roles r on r.oid = d.objoid
+			where d.classoid = 'pg_catalog.pg_authid'::pg_catalog.regclass and pg_catalog.starts_with(d.description, $1) order by 1`, loginMark).Query(func(rows pgx.Rows) error {
+			return each(rows, func() error {
+				var name, comment string
+				err := rows.Scan(&name, &comment)
+				if m, ok := parseLogin(comment); ok {
+					owned = append(owned, driver.Owned{Mark: m.Mark, Name: name, Sub: m.Database})
+				}
+				return err
+			})
+		})
+		return b
 	})
-	return owned, t.adminError(ctx, "", err)
+	return owned, err
 }

@@ -3,6 +3,8 @@ package postgres
 import (
 	"context"
 
+	"github.com/jackc/pgx/v5"
+
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
 )
@@ -19,13 +21,16 @@ func (t *target) advised(ctx context.Context, database string, err error) error 
 		return err
 	}
 	told := *e
-	c, release, err := t.acquire(ctx, database)
+	s, release, err := t.acquire(ctx, database, false)
 	switch {
 	case patchbay.CodeOf(err) == patchbay.AdminRights:
 		told.Fix = driver.Quoted("GRANT CONNECT ON DATABASE " + ident(database) + " TO " + ident(t.settings.admin.Username))
 	case err == nil:
 		defer release()
-		s := &session{t: t, conn: c.Conn()}
+		defer s.rollback(ctx)
+		if s.begin(ctx, false, &pgx.Batch{}) != nil {
+			return &told
+		}
 		if fix, err := s.ownersFix(ctx, &catalogue{admin: t.settings.admin.Username, version: s.version()}); err == nil {
 			told.Fix = fix
 		}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
 	"patchbay.dev/patchbay/internal/failpoint"
@@ -167,7 +169,7 @@ func (s *session) drop(ctx context.Context, r driver.LoginRequest, left leftAlon
 	}
 	c = &catalogue{}
 	if err := s.conn.SendBatch(ctx, c.roleQueries(r.Name, r.Sub, s.version())).Close(); err != nil {
-		return "", s.t.adminError(ctx, "", err)
+		return "", s.failed(ctx, "", err)
 	}
 	return s.dropGroups(ctx, c, r, left)
 }
@@ -289,7 +291,7 @@ const startLimit = time.Second
 
 // endSessions ends the role's sessions, and returns when they are gone.
 func (t *target) endSessions(ctx context.Context, database string, oid uint32) error {
-	c, release, err := t.acquire(ctx, database)
+	s, release, err := t.acquire(ctx, database, false)
 	if err != nil {
 		return err
 	}
@@ -300,8 +302,10 @@ func (t *target) endSessions(ctx context.Context, database string, oid uint32) e
 	for first := true; ; first = false {
 		var sessions int
 		var now []int32
-		if err := c.QueryRow(ctx, sessionQuery, oid).Scan(&sessions, &now); err != nil {
-			return t.adminError(ctx, "end its sessions", err)
+		b := &pgx.Batch{}
+		b.Queue(sessionQuery, oid).QueryRow(func(row pgx.Row) error { return row.Scan(&sessions, &now) })
+		if err := s.ask(ctx, b); err != nil {
+			return err
 		}
 		if first {
 			starting = now
