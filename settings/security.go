@@ -22,6 +22,9 @@ const (
 	authorityPath = "caFile" // of the file that Render makes of the authority
 	serverName    = "serverName"
 	weakestAuth   = "weakestAuth"
+	// checked is there when what is tried checks certificates although the mode does
+	// not ask for it: nobody chose the mode.
+	checked = "checked"
 )
 
 var modeValues = []string{"sslmode", "ssl", "encrypt"}

@@ -117,7 +117,9 @@ func Read(r Request) ([]patchbay.Setting, Reading, error) {
 		return nil, Reading{}, err
 	}
 	reading := p.read(r, f, out, kept)
-	if chosen := r.Values[p.kind.mode()].Reveal(); chosen != "" && reading.Verifies() && !atLeast(libpqs(chosen), "verify-ca") {
+	// Where certificates are checked whatever the settings say, a laxer naming is no
+	// way out.
+	if r.Values[checked].IsZero() && reading.Verifies() && !atLeast(libpqs(f.values[p.kind.mode()]), "verify-ca") {
 		reading.Otherwise = p.lenient(r)
 	}
 	return out, reading, nil

@@ -22,7 +22,7 @@ type placed struct {
 
 var places = map[string]placed{
 	"postgresql where Azure has it": {kind: "postgresql", sub: "databases/shop", registration: registration{typ: "Microsoft.DBforPostgreSQL/flexibleServers"},
-		want: map[string]string{"host": "orders.postgres.database.azure.com", "port": "5432", "database": "shop", "sslmode": "require"}},
+		want: map[string]string{"host": "orders.postgres.database.azure.com", "port": "5432", "database": "shop", "sslmode": "require", "checked": "true"}},
 	"postgresql at home": {kind: "postgresql", sub: "databases/shop", registration: registration{typ: "Microsoft.DBforPostgreSQL/servers", endpoint: "postgres://10.0.0.5:5433/other?sslmode=verify-full"},
 		want: map[string]string{"host": "10.0.0.5", "port": "5433", "database": "shop", "sslmode": "verify-full"}},
 	"neon": {kind: "neon-postgres", registration: registration{typ: "Neon.Postgres/organizations", endpoint: "ep-orders.neon.tech",

@@ -45,8 +45,8 @@ func (t *target) facts(kind, sub string) (map[string]string, error) {
 	if t.noTLS {
 		facts["encrypt"] = "false"
 	}
-	if t.values["sslmode"] == "" {
-		delete(facts, "sslmode") // nobody chose one, and certificates are checked
+	if facts["sslmode"] != "" && t.values["sslmode"] == "" {
+		facts["checked"] = "true" // nobody chose a mode, and certificates are checked
 	}
 	// What the application's settings should have, too.
 	for name, value := range map[string]string{"ca": t.tls.CA, "serverName": t.tls.ServerName} {
