@@ -18,13 +18,13 @@ const (
 func frozen(name string) error {
 	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW|syscall.O_NOCTTY, 0)
 	if err != nil {
-		return nil //nolint:nilerr // whether it may be read is another question
+		return nil // whether it may be read is another question
 	}
 	defer func() { _ = f.Close() }()
 	flags, err := unix.IoctlGetInt(int(f.Fd()), unix.FS_IOC_GETFLAGS)
 	switch {
 	case err != nil:
-		return nil //nolint:nilerr // it has none
+		return nil // it has none
 	case flags&immutable != 0:
 		return &FrozenError{name, "i"}
 	case flags&appendOnly != 0:
