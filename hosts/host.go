@@ -12,8 +12,8 @@ import (
 )
 
 // Errors that a caller tells apart, besides those of package fs (ErrNotExist,
-// ErrPermission) and the system's error numbers (syscall.ENOSPC, EROFS…), which
-// every Host wraps as they are.
+// ErrPermission), the system's error numbers (syscall.ENOSPC, EROFS…), which every
+// Host wraps as they are, [MissingError] and [FrozenError].
 var (
 	// ErrChanged: the file is not, or not any more, the one that was expected.
 	ErrChanged = errors.New("the file has changed")

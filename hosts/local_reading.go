@@ -102,6 +102,9 @@ func follow(name string) (string, error) {
 	}
 	for range 40 { // as many as the kernel follows
 		dir, err := filepath.EvalSymlinks(filepath.Dir(name))
+		if errors.Is(err, fs.ErrNotExist) {
+			return "", &MissingError{leadsTo(filepath.Dir(name))}
+		}
 		if err != nil {
 			return "", err
 		}

@@ -34,6 +34,9 @@ func (l *Local) CheckReplace(ctx context.Context, name string) error {
 		return err
 	}
 	dir := filepath.Dir(name)
+	if err := frozen(dir); err != nil {
+		return err
+	}
 	if err := syscall.Access(dir, 2|1); err != nil { // W_OK, X_OK
 		return &fs.PathError{Op: "write in", Path: dir, Err: err}
 	}
@@ -54,6 +57,9 @@ func writable(name string) error {
 	case info.Mode().Perm()&0o222 == 0:
 		return fmt.Errorf("%s has mode %04o: %w", name, info.Mode().Perm(), ErrReadOnly)
 	}
+	if err := frozen(name); err != nil {
+		return err
+	}
 	if err := syscall.Access(name, 2); err != nil {
 		return &fs.PathError{Op: "write", Path: name, Err: err}
 	}
@@ -73,6 +79,9 @@ func (l *Local) ReplaceFile(ctx context.Context, r Replacement) (err error) {
 		return err
 	}
 	dir, base := filepath.Split(name)
+	if err := frozen(filepath.Dir(name)); err != nil {
+		return err
+	}
 	if r.Temp == "" || filepath.Base(r.Temp) != r.Temp || r.Temp == base {
 		return fmt.Errorf("%q is no name for a temporary file", r.Temp)
 	}
@@ -161,6 +170,11 @@ func (l *Local) RemoveFile(ctx context.Context, name, ifSum string) error {
 	}
 	if _, err := os.Lstat(name); errors.Is(err, fs.ErrNotExist) {
 		return nil
+	}
+	for _, at := range []string{name, filepath.Dir(name)} {
+		if err := frozen(at); err != nil {
+			return err
+		}
 	}
 	in, err := l.openDir(filepath.Dir(name)) // the one that was looked at, as in ReplaceFile
 	if err != nil {

@@ -157,11 +157,15 @@ func (s *source) bindingError(name string, err error) error {
 		return s.private(patchbay.SettingsUnwritable)
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 		return patchbay.Errorf(patchbay.SettingsUnwritable, "there is no binding root %s: %w", s.bindings, err).
-			WithFix("mkdir -p %s", s.bindings)
+			WithFix("mkdir -p %s", quoted(s.bindings))
 	case errors.Is(err, hosts.ErrTooLarge):
-		return patchbay.Errorf(patchbay.SettingsUnreadable, "%s holds more than the %d bytes that a binding may", dir, maxFile)
+		return patchbay.Errorf(patchbay.SettingsUnreadable, "%s holds more than the %d bytes that a binding may", dir, maxFile).
+			WithFix("wc -c %s/*   (and take out what is not the connection's)", quoted(dir))
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return patchbay.Errorf(patchbay.SettingsUnwritable, "no space is left for %s: %w", dir, err).WithFix("df -h %s", s.bindings)
+		return patchbay.Errorf(patchbay.SettingsUnwritable, "no space is left for %s: %w", dir, err).WithFix("df -h %s   (and free some)", quoted(s.bindings))
+	case errors.Is(err, syscall.EROFS):
+		return patchbay.Errorf(patchbay.SettingsUnwritable, "%s is on a file system that is mounted read-only: %w", dir, err).
+			WithFix(`mount -o remount,rw "$(findmnt -nro TARGET -T %s)"`, quoted(s.bindings))
 	case errors.Is(err, fs.ErrPermission):
 		return patchbay.Errorf(patchbay.SettingsUnwritable, "Patchbay may not write %s: %w", dir, err).
 			WithFix("let the user that Patchbay runs as write %s", s.bindings)

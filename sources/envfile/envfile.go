@@ -67,6 +67,7 @@ import (
 	"net/netip"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -245,6 +246,8 @@ func (s *source) Inspect(ctx context.Context) (driver.SourceInfo, error) {
 	}
 	file, err := s.host.ReadFile(ctx, s.path, maxFile)
 	switch {
+	case isMissing(err):
+		return driver.SourceInfo{}, s.unreadable(err)
 	case errors.Is(err, fs.ErrNotExist):
 		if _, err := s.host.ListDir(ctx, filepath.Dir(s.path)); err != nil {
 			return driver.SourceInfo{}, s.unreadable(err)
@@ -257,7 +260,7 @@ func (s *source) Inspect(ctx context.Context) (driver.SourceInfo, error) {
 			return driver.SourceInfo{}, s.unreadable(err)
 		}
 		if file.Mode&0o004 != 0 {
-			info.Warnings = append(info.Warnings, fmt.Sprintf("every user of the machine can read %s (mode %04o): chmod o-r %s", s.path, file.Mode, s.path))
+			info.Warnings = append(info.Warnings, fmt.Sprintf("every user of the machine can read %s (mode %04o): chmod o-r %s", s.path, file.Mode, quoted(s.path)))
 		}
 	}
 	if err := s.host.CheckReplace(ctx, s.path); err != nil {
@@ -331,15 +334,30 @@ func (s *source) unreadable(err error) error {
 		return s.private(patchbay.SettingsUnreadable)
 	case errors.As(err, &bad):
 		return patchbay.Errorf(patchbay.SettingsUnreadable, "%s is no %s file: %w", s.path, s.dialect.name(), err).
-			WithFix("sed -n %dp %s   (and mend that line)", bad.line, s.path)
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+			WithFix("sed -n %dp %s   (and mend that line)", bad.line, quoted(s.path))
+	case isMissing(err):
+		missing := (*hosts.MissingError)(nil)
+		errors.As(err, &missing)
+		return patchbay.Errorf(patchbay.SourceNotFound, "%s leads into a directory that is not there, %s", s.path, missing.Dir).
+			WithFix("mkdir -p %s   (or register the source with another path)", quoted(missing.Dir))
+	case errors.Is(err, fs.ErrNotExist):
 		return patchbay.Errorf(patchbay.SourceNotFound, "there is no directory %s", filepath.Dir(s.path)).
-			WithFix("mkdir -p %s, or register the source with another path", filepath.Dir(s.path))
+			WithFix("mkdir -p %s   (or register the source with another path)", quoted(filepath.Dir(s.path)))
+	case errors.Is(err, syscall.ENOTDIR):
+		return patchbay.Errorf(patchbay.SourceNotFound, "what should be a directory on the way to %s is none: %w", s.path, err).
+			WithFix("register the source with the path of a file in a directory")
+	case errors.Is(err, syscall.ELOOP):
+		return patchbay.Errorf(patchbay.SettingsUnreadable, "%s is a symbolic link that leads nowhere but to links: %w", s.path, err).
+			WithFix("rm %s   (nothing is behind it)", quoted(s.path))
+	case errors.Is(err, syscall.ENAMETOOLONG):
+		return patchbay.Errorf(patchbay.SettingsUnreadable, "the path %s is longer than the system takes: %w", clip(s.path), err).
+			WithFix("register the source with a shorter path")
 	case errors.Is(err, hosts.ErrIrregular):
 		return patchbay.Errorf(patchbay.SettingsUnreadable, "%w", err).
 			WithFix("register the source with the path of a regular file")
 	case errors.Is(err, hosts.ErrTooLarge):
-		return patchbay.Errorf(patchbay.SettingsUnreadable, "%s is larger than a settings file may be, %d bytes", s.path, maxFile)
+		return patchbay.Errorf(patchbay.SettingsUnreadable, "%s is larger than a settings file may be, %d bytes", s.path, maxFile).
+			WithFix("wc -c %s   (and take out of it what is no setting)", quoted(s.path))
 	case errors.Is(err, fs.ErrPermission):
 		return patchbay.Errorf(patchbay.SettingsUnreadable, "Patchbay may not read %s: %w", s.path, err).
 			WithFix("let the user that Patchbay runs as read and write it and its directory")
@@ -359,23 +377,30 @@ func (s *source) unwritable(err error) error {
 	unwritable := func(format string, args ...any) *patchbay.Error {
 		return patchbay.Errorf(patchbay.SettingsUnwritable, format, args...)
 	}
+	frozen := (*hosts.FrozenError)(nil)
 	switch {
+	case errors.As(err, &frozen):
+		return unwritable("%s can't be replaced: %w", s.path, err).WithFix("chattr -%s %s", frozen.Attribute, quoted(frozen.Path))
 	case errors.Is(err, hosts.ErrChanged):
 		return changed(s.path)
 	case errors.Is(err, hosts.ErrPrivate):
 		return s.private(patchbay.SettingsUnwritable)
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ELOOP):
 		return s.unreadable(err)
+	case errors.Is(err, syscall.ENAMETOOLONG):
+		return unwritable("the name of %s is too long for the file that is written beside it: %w", clip(s.path), err).
+			WithFix("register the source with a file of a shorter name")
 	case errors.Is(err, hosts.ErrIrregular):
 		return unwritable("%w", err).WithFix("register the source with the path of a regular file")
 	case errors.Is(err, hosts.ErrReadOnly):
-		return unwritable("%w", err).WithFix("chmod u+w %s", s.path)
+		return unwritable("%w", err).WithFix("chmod u+w %s", quoted(s.path))
 	case errors.Is(err, hosts.ErrOwner):
 		return unwritable("%w", err).WithFix("run Patchbay as the owner of %s or as root", s.path)
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return unwritable("no space is left for %s: %w", s.path, err).WithFix("df -h %s", filepath.Dir(s.path))
+		return unwritable("no space is left for %s: %w", s.path, err).WithFix("df -h %s   (and free some)", quoted(filepath.Dir(s.path)))
 	case errors.Is(err, syscall.EROFS):
-		return unwritable("%s is on a file system that is mounted read-only: %w", s.path, err)
+		return unwritable("%s is on a file system that is mounted read-only: %w", s.path, err).
+			WithFix(`mount -o remount,rw "$(findmnt -nro TARGET -T %s)"`, quoted(filepath.Dir(s.path)))
 	case errors.Is(err, syscall.EBUSY):
 		return unwritable("%s is a mount of its own and can't be replaced: %w", s.path, err).WithFix("mount the directory that it is in")
 	case errors.Is(err, fs.ErrPermission):
@@ -384,6 +409,23 @@ func (s *source) unwritable(err error) error {
 	}
 	return unwritable("%s can't be written: %w", s.path, err)
 }
+
+// isMissing: a directory on the way is not there, or what a link leads to is in
+// none.
+func isMissing(err error) bool {
+	missing := (*hosts.MissingError)(nil)
+	return errors.As(err, &missing)
+}
+
+// quoted is a path as a shell takes it.
+func quoted(path string) string {
+	if plain.MatchString(path) {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+}
+
+var plain = regexp.MustCompile(`^[A-Za-z0-9_./:@%+=,-]+$`)
 
 func changed(what string) *patchbay.Error {
 	return patchbay.Errorf(patchbay.SettingsChanged, "somebody else changed %s meanwhile", what).

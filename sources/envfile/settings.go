@@ -67,6 +67,8 @@ func (s *source) read(ctx context.Context) (state, error) {
 		if err := checkText(file.Content); err != nil {
 			return st, s.unreadable(err)
 		}
+	case isMissing(err):
+		return st, s.unreadable(err)
 	case errors.Is(err, fs.ErrNotExist):
 		if _, err := s.host.ListDir(ctx, filepath.Dir(s.path)); err != nil {
 			return st, s.unreadable(err)
@@ -278,8 +280,10 @@ func (s *source) lock(ctx context.Context) (func(), error) {
 	unlock, err := s.host.Lock(ctx, s.path)
 	switch {
 	case err == nil:
-	case interrupted(err) != nil, errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ELOOP):
+	case interrupted(err) != nil, errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ELOOP), errors.Is(err, syscall.ENAMETOOLONG):
 		return nil, s.unreadable(err)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, s.unwritable(err)
 	default:
 		return nil, patchbay.Errorf(patchbay.SettingsUnwritable, "the directory of %s can't be locked: %w", s.path, err)
 	}
