@@ -92,6 +92,13 @@ func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, er
 		return info, nil
 	}
 	info.Values["database"] = sub
+	var many bool
+	if err := c.QueryRow(ctx, "select count(*) > $1 from (select from pg_catalog.pg_largeobject_metadata limit $1 + 1) l", maxLarge).Scan(&many); err != nil {
+		return driver.TargetInfo{}, t.adminError(ctx, "inspect", err)
+	}
+	if many {
+		warn("there are more than %d large objects in %s: Patchbay gives rights on them to nobody but the connection that stored them", maxLarge, driver.Quoted(sub))
+	}
 	if len(creatable) > 0 {
 		names := driver.Quoted(strings.Join(creatable, ", "))
 		warn("every login may create objects in schema %s: REVOKE CREATE ON SCHEMA %s FROM PUBLIC", names, names)
