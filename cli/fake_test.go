@@ -487,7 +487,7 @@ func (f *fake) operation(w http.ResponseWriter, r *http.Request, rest string) {
 // advance ends the step that runs. A connection named …broken… fails at its
 // settings, one named …leaves… can't undo its principal then, one named
 // …stuck… needs attention, one named …parks… ends with a warning, and its delete
-// leaves the principal for later.
+// leaves the principal for later; …parks-refuses…, because the target says no.
 func (f *fake) advance(op *patchbay.Operation) {
 	op.Version++
 	name := op.Connection.Name()
@@ -524,6 +524,9 @@ func (f *fake) advance(op *patchbay.Operation) {
 	}
 	parks := strings.Contains(name, "parks")
 	run.Parked = parks && op.Kind == patchbay.OpDelete && run.Name == "principal"
+	if run.Parked && strings.Contains(name, "refuses") {
+		run.Error = &patchbay.Error{Code: patchbay.AdminRights, Message: "the administrator may not", Fix: "GRANT adm1 TO adm2"}
+	}
 	op.Trail = append(op.Trail, run)
 	if op.Step++; op.Step < len(op.Plan) {
 		return

@@ -38,7 +38,7 @@ type difference struct {
 	missing   bool
 	role      string
 	kind      string
-	object    string // quoted
+	object    string // quoted; of large objects, many
 	right     string
 	detail    string // column, or the schema of default privileges
 	grantable bool   // the right itself is wanted; that it may be passed on is not
@@ -56,11 +56,25 @@ func (d difference) String() string {
 		}
 		return s + " " + d.object
 	}
-	s += " on " + kindWords[d.kind] + " " + d.object
+	object := d.object
+	if d.kind == onLarge {
+		object = few(object)
+	}
+	s += " on " + kindWords[d.kind] + " " + object
 	if d.grantable {
 		s += " with grant option"
 	}
 	return s
+}
+
+// few names a few of many large objects.
+func few(list string) string {
+	const most = 3
+	names := strings.Split(list, ", ")
+	if len(names) <= most {
+		return list
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }
 
 // dependency is something that refers to a role of ours.
@@ -81,6 +95,7 @@ type place string
 
 const (
 	withOthers place = ""              // with all that the role made itself
+	toGroup    place = "group"         // large objects: to the writers' group role, see [session.bequeath]
 	toOwner    place = "owner"         // it could not have made it: to the database's owner role
 	toDatabase place = "database"      // a database: to its own owner role
 	toAdmin    place = "administrator" // only a superuser may own it, or it is the server's
@@ -102,6 +117,10 @@ type catalogue struct {
 	sessions   int
 }
 
+// maxLarge large objects in a database are as many as one transaction changes, on a
+// server as it comes.
+const maxLarge = 5000
+
 // The object query finds in what the rights of our roles differ from those that
 // they should have. Objects in scope are what the groups' rights are on; on
 // everything else our roles have none. Extensions and system schemas are out of
@@ -111,6 +130,9 @@ type catalogue struct {
 // access list are judged together, and named one by one only when they differ. The
 // rest, of which there may be millions that have nothing to do with us (columns), is
 // found by the server's own record of whom an access list names.
+//
+// Large objects have their rights one by one, and take a lock each when those are
+// changed: where there are more than maxLarge, nobody's rights on them are judged.
 const objectQuery = `
 with roles as materialized (
 	select g.name, g.access, r.oid
@@ -155,7 +177,8 @@ with roles as materialized (
 		union all
 		select 'l', array[l.oid], 0, lanowner, lanacl, false from named d join pg_catalog.pg_language l on l.oid = d.objid where d.classid = 'pg_catalog.pg_language'::pg_catalog.regclass
 		union all
-		select 'L', pg_catalog.array_agg(oid), 0, lomowner, lomacl, true from pg_catalog.pg_largeobject_metadata group by 4, 5
+		select 'L', pg_catalog.array_agg(oid), 0, lomowner, lomacl, true from pg_catalog.pg_largeobject_metadata
+		where (select pg_catalog.count(*) from (select from pg_catalog.pg_largeobject_metadata limit $8 + 1) l) <= $8 group by 4, 5
 		union all
 		select 'F', array[f.oid], 0, fdwowner, fdwacl, false from named d join pg_catalog.pg_foreign_data_wrapper f on f.oid = d.objid where d.classid = 'pg_catalog.pg_foreign_data_wrapper'::pg_catalog.regclass
 		union all
@@ -204,7 +227,7 @@ select d.missing, d.name, o.kind, case o.kind
 		when 'f' then i.id::pg_catalog.regprocedure::text
 		when 'T' then i.id::pg_catalog.regtype::text
 		when 'l' then (select pg_catalog.quote_ident(lanname) from pg_catalog.pg_language where oid = i.id)
-		when 'L' then i.id::text
+		when 'L' then i.many
 		when 'F' then (select pg_catalog.quote_ident(fdwname) from pg_catalog.pg_foreign_data_wrapper where oid = i.id)
 		when 'S' then (select pg_catalog.quote_ident(srvname) from pg_catalog.pg_foreign_server where oid = i.id)
 		when 'b' then (select pg_catalog.quote_ident(spcname) from pg_catalog.pg_tablespace where oid = i.id)
@@ -212,7 +235,10 @@ select d.missing, d.name, o.kind, case o.kind
 		else (select pg_catalog.format('%I.%I', n.nspname, c.relname) from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.oid = i.id)
 	end, d.priv,
 	case when o.kind = 'c' then (select pg_catalog.quote_ident(attname) from pg_catalog.pg_attribute where attrelid = i.id and attnum = o.sub) else '' end, d.grantable
-from differ d join alike o on o.g = d.g, unnest(o.ids) i(id)
+from differ d join alike o on o.g = d.g, lateral (
+	select u.id, '' as many from unnest(o.ids) u(id) where o.kind <> 'L'
+	union all
+	select null, pg_catalog.string_agg(u.id::text, ', ' order by u.n) from unnest(o.ids) with ordinality u(id, n) where o.kind = 'L' group by (u.n - 1) / 500) i
 union all
 select true, r.name, 'd' || w.kind, pg_catalog.quote_ident(m.name), w.priv, '', false
 from roles r join want w on w.access = r.access and w.kind <> all({without}) cross join maker m
@@ -289,7 +315,7 @@ where d.deptype = 'o' and d.dbid in (0, d.this) and db.oid is null
 	and not (d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass and exists (
 		select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.oid = d.objid and n.nspname ~ '^pg_(toast_)?temp_'))
 union all
-select rolname, '', true, pg_catalog.count(*) || ' large objects', '', '', ''
+select rolname, '', true, pg_catalog.count(*) || ' large objects', 'group', '', ''
 from d where deptype = 'o' and dbid = this and classid = 'pg_catalog.pg_largeobject'::pg_catalog.regclass group by 1
 union all
 select d.rolname, db.datname, pg_catalog.bool_or(d.deptype = 'o'), '', '', '',
@@ -384,7 +410,7 @@ func (c *catalogue) queries(r driver.LoginRequest, version int, needed []patchba
 		without = "array['d']"
 	}
 	query := strings.NewReplacer("{parameters}", parameters, "{parameter}", parameter, "{without}", without).Replace(objectQuery)
-	b.Queue(query, names, asked, neededNames, wantAccess, wantKind, wantRight, string(r.Access)).Query(func(rows pgx.Rows) error {
+	b.Queue(query, names, asked, neededNames, wantAccess, wantKind, wantRight, string(r.Access), maxLarge).Query(func(rows pgx.Rows) error {
 		return each(rows, func() error {
 			var d difference
 			err := rows.Scan(&d.missing, &d.role, &d.kind, &d.object, &d.right, &d.detail, &d.grantable)

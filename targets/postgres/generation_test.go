@@ -540,3 +540,36 @@ func TestHandedOverObjectsStayHandedOver(t *testing.T) {
 		})
 	}
 }
+
+// An application may store more large objects than one transaction gives rights on.
+func TestManyLargeObjects(t *testing.T) {
+	for _, version := range []int{13, 18} {
+		t.Run(fmt.Sprint(version), func(t *testing.T) {
+			s := server(t, testenv.PostgresOptions{Version: version})
+			target := openTarget(t, config(s))
+			reader := login(t, target, "orders", patchbay.Reader)
+			one := login(t, target, "orders", patchbay.Writer)
+			as(t, s, one, "select count(lo_create(0)) from generate_series(1, 2000)", "select lo_create(7201)")
+			state, err := target.InspectLogin(t.Context(), reader)
+			if err != nil || len(state.Missing) == 0 || len(state.Missing) > 10 || !strings.Contains(state.Missing[0], " and 497 more") {
+				t.Errorf("InspectLogin = %d, %v", len(state.Missing), err)
+			}
+			if err := target.EnsureLogin(t.Context(), reader); err != nil {
+				t.Fatal(err)
+			}
+			whole(t, target, reader)
+			as(t, s, one, "select count(lo_create(0)) from generate_series(1, 4000)")
+			info, err := target.Inspect(t.Context(), "orders")
+			if err != nil || !strings.Contains(strings.Join(info.Warnings, " "), "more than 5000 large objects") {
+				t.Errorf("Inspect = %+v, %v", info, err)
+			}
+			whole(t, target, reader)
+			two := rotate(t, target, one)
+			remove(t, target, one)
+			whole(t, target, two)
+			as(t, s, two, "select lo_unlink(7201)")
+			remove(t, target, two)
+			remove(t, target, reader)
+		})
+	}
+}

@@ -14,7 +14,7 @@ func (s *session) handOver(ctx context.Context, b *script, c *catalogue, name, h
 	if err := s.takeBack(ctx, b, c, name, home); err != nil {
 		return err
 	}
-	b.add("reassign owned by %s to %s", ident(name), ident(to))
+	b.reassign(c, name, to)
 	return nil
 }
 
@@ -31,7 +31,7 @@ func (s *session) takeBack(ctx context.Context, b *script, c *catalogue, name, h
 			continue
 		}
 		switch d.place {
-		case withOthers:
+		case withOthers, toGroup:
 		case toAdmin:
 			b.add("alter %s owner to current_user", d.alter)
 		case toOwner:
@@ -97,7 +97,7 @@ func (s *session) ownerOf(ctx context.Context, b *script, c *catalogue, d depend
 // database, or to an heir.
 func (c *catalogue) leaves(name string) bool {
 	for _, d := range c.depends {
-		if d.role == name && d.owns && d.database == "" && (d.place == withOthers || d.place == toOwner || d.what == "database "+c.database) {
+		if d.role == name && d.owns && d.database == "" && (d.place == withOthers || d.place == toGroup || d.place == toOwner || d.what == "database "+c.database) {
 			return true
 		}
 	}

@@ -68,7 +68,9 @@ func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, er
 			return err
 		})
 	})
+	var many bool // large objects
 	if sub != "" {
+		b.Queue("select count(*) > $1 from (select from pg_catalog.pg_largeobject_metadata limit $1 + 1) l", maxLarge).QueryRow(func(row pgx.Row) error { return row.Scan(&many) })
 		groups := []string{}
 		for _, a := range accesses {
 			groups = append(groups, groupName(a, sub))
@@ -128,6 +130,9 @@ func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, er
 	info.Values["database"] = sub
 	for _, name := range copies {
 		warn("the database %s, which takes no connections, has rights of the logins of %s, as a copy has: they count as soon as it takes some; take them away then, with patchbay connection validate --fix, or drop it", driver.Quoted(name), driver.Quoted(sub))
+	}
+	if many {
+		warn("there are more than %d large objects in %s: Patchbay gives rights on them to nobody but the connection that stored them", maxLarge, driver.Quoted(sub))
 	}
 	if len(creatable) > 0 {
 		names := driver.Quoted(strings.Join(creatable, ", "))

@@ -126,7 +126,15 @@ func (c *catalogue) owns(name string) bool {
 // can't have made itself.
 func (c *catalogue) given(name string) bool {
 	return slices.ContainsFunc(c.depends, func(d dependency) bool {
-		return d.role == name && d.database == "" && d.owns && d.place != withOthers
+		return d.role == name && d.database == "" && d.owns && d.place != withOthers && d.place != toGroup
+	})
+}
+
+// strays reports whether a group role owns something here that it should not: the
+// writers' has the large objects of its logins.
+func (c *catalogue) strays(name, database string) bool {
+	return slices.ContainsFunc(c.depends, func(d dependency) bool {
+		return d.role == name && d.database == "" && d.owns && (d.place != toGroup || name != groupName(patchbay.Writer, database))
 	})
 }
 
@@ -212,7 +220,7 @@ func (s *session) ensure(ctx context.Context, r driver.LoginRequest, secret patc
 			continue
 		}
 		names = append(names, name)
-		handOver = handOver || a != patchbay.Owner && c.owns(name)
+		handOver = handOver || a != patchbay.Owner && c.strays(name, r.Sub)
 	}
 	for _, name := range names {
 		// What the owner role owns elsewhere was given to it by somebody.
@@ -283,7 +291,7 @@ func (s *session) ensure(ctx context.Context, r driver.LoginRequest, secret patc
 		case n == owner:
 		case n == r.Name && c.given(n):
 			err = s.takeBack(ctx, &b, c, n, r.Sub)
-		case n != r.Name && c.owns(n):
+		case n != r.Name && c.strays(n, r.Sub):
 			err = s.handOver(ctx, &b, c, n, r.Sub, owner)
 		}
 		if err != nil {
@@ -546,6 +554,7 @@ func (c *catalogue) compare(r driver.LoginRequest, p *role, state *driver.LoginS
 			excess("owns something in database %s", d.database)
 		case d.database != "":
 			excess("has rights in database %s", d.database)
+		case d.owns && d.place == toGroup && (d.role == r.Name || r.Access == patchbay.Writer):
 		case d.owns && (d.place != withOthers || d.role == group):
 			excess("owns %s", d.what)
 		}

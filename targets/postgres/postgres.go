@@ -1,9 +1,9 @@
 // Package postgres is the target driver for PostgreSQL 13 to 18.
 //
 // A connection's login is a role with login that bears a comment as our
-// mark, owns nothing, and gets its rights from one group role:
+// mark, and gets its rights from one group role:
 //
-//	pb_reader_{db}  CONNECT; USAGE on schemas; SELECT on tables, views and sequences
+//	pb_reader_{db}  CONNECT; USAGE on schemas; SELECT on tables, views, sequences, large objects
 //	pb_writer_{db}  and INSERT, UPDATE, DELETE; USAGE on sequences; EXECUTE; TEMPORARY
 //	pb_owner_{db}   and all other rights on what is there, and CREATE; it owns
 //	                what its logins make
@@ -11,7 +11,9 @@
 // There is one set of group roles for each database, made with the first
 // login that needs it and removed with the last; a pb_owner role stays as
 // long as it owns something. Logins of access owner work as pb_owner (ALTER
-// ROLE … IN DATABASE … SET role), so what they create survives them.
+// ROLE … IN DATABASE … SET role), so what they create survives them. What others
+// make, and what was given to a login by name, is its next generation's (see
+// [session.bequeath], [session.inherit] and decision 0014).
 //
 // The group roles hold their rights on everything outside system schemas and
 // extensions, and by default privileges on what is created later by: the

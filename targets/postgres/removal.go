@@ -175,7 +175,11 @@ func (s *session) drop(ctx context.Context, r driver.LoginRequest, left leftAlon
 }
 
 // bequeath gives what the login made to the next generation, which goes on with it, or
-// where there is none of the same rights to the database's owner role.
+// where there is none of the same rights to the database's owner role. A writer's
+// large objects go to the writers' group role, and with that to all its generations
+// once and for all: there may be many, and to give each of them to each generation
+// would make every rotation slower than the one before. Writers may write and empty
+// each other's anyway.
 func (s *session) bequeath(ctx context.Context, b *script, c *catalogue, r driver.LoginRequest) error {
 	heir, err := s.heir(ctx, c, r)
 	if err != nil {
@@ -196,8 +200,15 @@ func (s *session) bequeath(ctx context.Context, b *script, c *catalogue, r drive
 	if err := s.takeBack(ctx, b, c, r.Name, c.database); err != nil {
 		return err
 	}
+	writers := groupName(patchbay.Writer, r.Sub)
+	if heir != nil && c.roles[writers] != nil && slices.Contains(heir.groups, writers) {
+		if !c.roles[writers].usable {
+			b.join(c, writers)
+		}
+		b.giveLarge(c, r.Name, writers)
+	}
 	if c.leaves(r.Name) {
-		b.add("reassign owned by %s to %s", ident(r.Name), ident(to))
+		b.reassign(c, r.Name, to)
 	}
 	return nil
 }
@@ -269,7 +280,7 @@ func (s *session) dropGroups(ctx context.Context, c *catalogue, r driver.LoginRe
 		if g := c.roles[name]; g != nil && !g.usable {
 			b.join(c, name)
 		}
-		b.add("drop owned by %s", ident(name))
+		b.dropOwned(name)
 		b.add("drop role %s", ident(name))
 	}
 	return b.String(), nil

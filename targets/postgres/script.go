@@ -102,6 +102,31 @@ func (s *script) workAs(c *catalogue, r driver.LoginRequest, group string) {
 	}
 }
 
+// giveLarge gives a role's large objects to another. REASSIGN OWNED would lock them
+// all, in some versions more than there is room for.
+func (s *script) giveLarge(c *catalogue, name, to string) {
+	if slices.ContainsFunc(c.depends, func(d dependency) bool { return d.role == name && d.owns && d.place == toGroup }) {
+		s.add(`do $do$ declare o oid; begin for o in select oid from pg_catalog.pg_largeobject_metadata where lomowner = %s::pg_catalog.regrole loop
+			execute pg_catalog.format('alter large object %%s owner to %%I', o, %s); end loop; end $do$`, literal(ident(name)), literal(to))
+	}
+}
+
+// reassign gives all that a role owns to another.
+func (s *script) reassign(c *catalogue, name, to string) {
+	s.giveLarge(c, name, to)
+	s.add("reassign owned by %s to %s", ident(name), ident(to))
+}
+
+// dropOwned takes all rights from a role. Those on large objects go first, many at
+// once: up to version 13 DROP OWNED takes a time that grows with their square.
+func (s *script) dropOwned(name string) {
+	s.add(`do $do$ declare list text; begin for list in select pg_catalog.string_agg(oid::text, ', ') from (
+			select distinct l.oid, (pg_catalog.dense_rank() over (order by l.oid)) / 500 as part
+			from pg_catalog.pg_largeobject_metadata l, pg_catalog.aclexplode(l.lomacl) a where a.grantee = %s::pg_catalog.regrole and l.lomowner <> a.grantee) o group by part loop
+		execute 'revoke all on large object ' || list || %s; end loop; end $do$`, literal(ident(name)), literal(" from "+ident(name)))
+	s.add("drop owned by %s", ident(name))
+}
+
 // repair gives the rights that are missing, and takes those that are too much.
 // What can be said of many objects at once is one statement.
 func (s *script) repair(differs []difference) {
@@ -156,7 +181,11 @@ func (s *script) repair(differs []difference) {
 			s.add("alter default privileges for role %s%s %s on %s %s %s%s", k.maker, in, verb, kindWords[k.kind], to, ident(k.role), end)
 			continue
 		}
-		for chunk := range slices.Chunk(objects[k], most) {
+		size := most
+		if k.kind == onLarge { // each of them is many
+			size = 1
+		}
+		for chunk := range slices.Chunk(objects[k], size) {
 			s.add("%s on %s %s %s %s%s", verb, kindWords[k.kind], strings.Join(chunk, ", "), to, ident(k.role), end)
 		}
 	}
