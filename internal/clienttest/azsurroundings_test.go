@@ -207,7 +207,10 @@ func TestAzNamesAServicePrincipalByItsClientID(t *testing.T) {
 	cp.register("Microsoft.Storage/storageAccounts/files", service(t))
 	source, file := cp.source("web", nil)
 	app := cp.principal("app")
-	deploy := cp.newAz(t).signIn(cp.granted("deploy", serviceConnectorRole, cp.group))
+	deploy := cp.newAz(t)
+	// az finds Graph where the cloud was said to have it, and nowhere else.
+	deploy.must("cloud", "update", "--name", "patchbay", "--cloud-config", `{"endpoints":{"microsoftGraphResourceId":"`+cp.url+`/"}}`)
+	deploy.signIn(cp.granted("deploy", serviceConnectorRole, cp.group))
 	made := deploy.must("webapp", "connection", "create", "storage-blob", "--resource-group", "default", "--name", "web", "--connection", "files",
 		"--target-resource-group", "default", "--account", "files", "--client-type", "python",
 		"--service-principal", "client-id="+app.id, "secret="+app.secret)
