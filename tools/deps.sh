@@ -4,7 +4,7 @@
 #   tools/deps.sh postgres npm node az cc make
 #
 #   postgres  PostgreSQL's server and client, as Debian has it
-#   stores    Redis and MariaDB, as Debian has them
+#   stores    Redis and MariaDB, as Debian has them, and PgBouncer
 #   npm       npm, and with it the other PostgreSQL versions and Azurite
 #             (internal/testenv/npm)
 #   node      node, and Azure's JavaScript SDK for it (internal/clienttest/npm)
@@ -64,7 +64,7 @@ install_missing() {
 		fi
 		;;
 	esac
-	# Nor are Redis and MariaDB to run because they are here.
+	# Nor are Redis, MariaDB and PgBouncer to run because they are here.
 	if [ ! -e /usr/sbin/policy-rc.d ]; then
 		trap 'as_root rm -f /usr/sbin/policy-rc.d' EXIT
 		as_root sh -c 'printf "#!/bin/sh\nexit 101\n" >/usr/sbin/policy-rc.d && chmod 755 /usr/sbin/policy-rc.d'
@@ -96,6 +96,7 @@ for group in "$@"; do
 	postgres) have_postgres || need postgresql 'the server that connections are made to' ;;
 	stores)
 		have_server redis-server || need redis-server 'a store whose logins are tried'
+		have_server pgbouncer || need pgbouncer 'a pooler that PostgreSQL is reached through'
 		have_server mariadbd || need mariadb-server 'a database whose logins are tried'
 		;;
 	npm)

@@ -104,25 +104,7 @@ from pg_catalog.pg_shdescription d join pg_catalog.pg_roles r on r.oid = d.objoi
 where d.classoid = 'pg_catalog.pg_authid'::pg_catalog.regclass and d.description ~ '^patchbay (principal|group) \{'
 order by r.oid`
 
-// warnOfOthers says which roles of ours another administrator made.
-func warnOfOthers(ctx context.Context, q interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-}, version int, admin string) (string, error) {
-	rows, err := q.Query(ctx, fmt.Sprintf(foreignQuery, administrationColumns(version)))
-	if err != nil {
-		return "", err
-	}
-	var others []*role
-	err = each(rows, func() error {
-		r := &role{}
-		err := rows.Scan(&r.name, &r.administered, &r.remedy)
-		if err == nil && !r.administered {
-			others = append(others, r)
-		}
-		return err
-	})
-	if err != nil || len(others) == 0 {
-		return "", err
-	}
-	return fmt.Sprintf("%q may not change or remove %d roles that Patchbay made here as another administrator (%s): %s", admin, len(others), theirs(others), remedy(admin, others)), nil
+// warnOfOthers says that another administrator made these roles of ours.
+func warnOfOthers(admin string, others []*role) string {
+	return fmt.Sprintf("%q may not change or remove %d roles that Patchbay made here as another administrator (%s): %s", admin, len(others), theirs(others), remedy(admin, others))
 }

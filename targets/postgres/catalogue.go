@@ -87,6 +87,7 @@ type dependency struct {
 	// then names it in ALTER … OWNER.
 	place place
 	alter string
+	shut  string // why nobody can sign in to that other database (a key of shuts), or not we
 }
 
 // place is where something goes that a role of ours owns.
@@ -300,7 +301,7 @@ select d.rolname, coalesce(db.datname, ''), d.deptype = 'o', coalesce(pg_catalog
 		when i.type = 'server' and (select pg_catalog.has_foreign_data_wrapper_privilege(d.role, srvfdw, 'USAGE') from pg_catalog.pg_foreign_server where oid = d.objid) then ''
 		else 'owner' end,
 	case i.type when 'statistics object' then 'statistics' when 'foreign-data wrapper' then 'foreign data wrapper'
-		when 'function' then 'routine' when 'procedure' then 'routine' when 'aggregate' then 'routine' else i.type end || ' ' || i.identity
+		when 'function' then 'routine' when 'procedure' then 'routine' when 'aggregate' then 'routine' else i.type end || ' ' || i.identity, ''
 from d left join pg_catalog.pg_subscription s on d.classid = 'pg_catalog.pg_subscription'::pg_catalog.regclass and s.subowner = d.role
 		and 'subscription ' || s.subname = case when d.classid = 'pg_catalog.pg_subscription'::pg_catalog.regclass then pg_catalog.pg_describe_object(d.classid, d.objid, 0) end
 	left join pg_catalog.pg_database db on db.oid = nullif(coalesce(s.subdbid, d.dbid), d.this),
@@ -310,14 +311,16 @@ where d.deptype = 'o' and d.dbid in (0, d.this) and db.oid is null
 	and not (d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass and exists (
 		select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.oid = d.objid and n.nspname ~ '^pg_(toast_)?temp_'))
 union all
-select rolname, '', true, pg_catalog.count(*) || ' large objects', 'group', ''
+select rolname, '', true, pg_catalog.count(*) || ' large objects', 'group', '', ''
 from d where deptype = 'o' and dbid = this and classid = 'pg_catalog.pg_largeobject'::pg_catalog.regclass group by 1
 union all
-select d.rolname, db.datname, pg_catalog.bool_or(d.deptype = 'o'), '', '', ''
+select d.rolname, db.datname, pg_catalog.bool_or(d.deptype = 'o'), '', '', '',
+	case when db.datconnlimit = -2 then 'invalid' when not db.datallowconn then 'closed'
+		when db.datconnlimit = 0 and not (select me.rolsuper from pg_catalog.pg_roles me where me.rolname = current_user) then 'limited' else '' end
 from d left join pg_catalog.pg_subscription s on d.classid = 'pg_catalog.pg_subscription'::pg_catalog.regclass and s.subowner = d.role
 		and 'subscription ' || s.subname = case when d.classid = 'pg_catalog.pg_subscription'::pg_catalog.regclass then pg_catalog.pg_describe_object(d.classid, d.objid, 0) end
 	join pg_catalog.pg_database db on db.oid = coalesce(s.subdbid, d.dbid)
-where db.oid <> d.this group by 1, 2
+where db.oid <> d.this group by 1, 2, 7
 order by 1, 2, 3, 4`
 
 const serverQuery = `
@@ -374,7 +377,7 @@ func (c *catalogue) roleQueries(login, database string, version int) *pgx.Batch 
 	b.Queue(dependQuery, names).Query(func(rows pgx.Rows) error {
 		return each(rows, func() error {
 			var d dependency
-			err := rows.Scan(&d.role, &d.database, &d.owns, &d.what, &d.place, &d.alter)
+			err := rows.Scan(&d.role, &d.database, &d.owns, &d.what, &d.place, &d.alter, &d.shut)
 			c.depends = append(c.depends, d)
 			return err
 		})

@@ -1,6 +1,8 @@
 package postgres
 
 import (
+	"strconv"
+
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
 )
@@ -20,6 +22,7 @@ var description = patchbay.Driver{
 		{Name: "tlsServerName", Type: patchbay.TextField, About: "the name in the server's certificate", Default: "the endpoint's host"},
 		{Name: "weakestAuth", Type: patchbay.TextField, About: "the weakest way to sign in that is answered", Words: driver.Words(auths), Default: "password where the certificate proves who asks, scram-sha-256-plus where TLS proves nothing, else scram-sha-256"},
 		{Name: "database", Type: patchbay.TextField, About: "where the administrator works on what belongs to no database", Default: "postgres"},
+		{Name: "maxSessions", Type: patchbay.TextField, Form: "N", About: "sessions that are opened on it at once to administer it, whatever the number of databases", Default: strconv.Itoa(usualSessions)},
 	},
 	Admin: []patchbay.Field{
 		{Name: "username", Type: patchbay.TextField, About: "the administrator's name", Example: "postgres"},

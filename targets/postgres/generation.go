@@ -29,7 +29,7 @@ where d.classoid = 'pg_catalog.pg_authid'::pg_catalog.regclass and pg_catalog.st
 func (s *session) kin(ctx context.Context, r driver.LoginRequest) ([]kin, error) {
 	rows, err := s.conn.Query(ctx, fmt.Sprintf(kinQuery, administrationColumns(s.version())), loginMark, r.Mark.UID)
 	if err != nil {
-		return nil, s.t.adminError(ctx, "", err)
+		return nil, s.failed(ctx, "", err)
 	}
 	var all []kin
 	err = each(rows, func() error {
@@ -42,7 +42,7 @@ func (s *session) kin(ctx context.Context, r driver.LoginRequest) ([]kin, error)
 		return err
 	})
 	slices.SortFunc(all, func(a, b kin) int { return int(b.Generation - a.Generation) })
-	return all, s.t.adminError(ctx, "", err)
+	return all, s.failed(ctx, "", err)
 }
 
 // access is that of a login to its database, "" when it has none any more.
@@ -197,7 +197,7 @@ func (s *session) keepsakes(ctx context.Context, old kin, r driver.LoginRequest)
 			return err
 		})
 	})
-	return all, s.t.adminError(ctx, "", s.conn.SendBatch(ctx, b).Close())
+	return all, s.failed(ctx, "", s.conn.SendBatch(ctx, b).Close())
 }
 
 // mayNotSet is what helps when the server does not let the administrator give a

@@ -56,7 +56,7 @@ func (s *session) takeBack(ctx context.Context, b *script, c *catalogue, name, h
 func (s *session) ownerOf(ctx context.Context, b *script, c *catalogue, d dependency, home string) (string, error) {
 	var database string
 	if err := s.conn.QueryRow(ctx, "select datname from pg_catalog.pg_database where pg_catalog.format('database %I', datname) = $1", d.alter).Scan(&database); err != nil {
-		return "", s.t.adminError(ctx, "", err)
+		return "", s.failed(ctx, "", err)
 	}
 	name := groupName(patchbay.Owner, database)
 	if database == home || b.made[name] {
@@ -71,7 +71,7 @@ func (s *session) ownerOf(ctx context.Context, b *script, c *catalogue, d depend
 		})
 	}
 	if err != nil {
-		return "", s.t.adminError(ctx, "", err)
+		return "", s.failed(ctx, "", err)
 	}
 	there := *c
 	there.roles = map[string]*role{}

@@ -105,11 +105,12 @@ func (c *catalogue) owned(r driver.LoginRequest) (*role, error) {
 	return p, nil
 }
 
-// elsewhere are the other databases in which the role has something, each once.
-func (c *catalogue) elsewhere(name string) []string {
+// elsewhere are the other databases in which the role has something, each once,
+// but for those that it was found not to be cleared in.
+func (c *catalogue) elsewhere(name string, left leftAlone) []string {
 	var all []string
 	for _, d := range c.depends {
-		if d.role == name && d.database != "" && !slices.Contains(all, d.database) {
+		if d.role == name && d.database != "" && !left.has(d) && !slices.Contains(all, d.database) {
 			all = append(all, d.database)
 		}
 	}
@@ -151,10 +152,11 @@ func (t *target) EnsureLogin(ctx context.Context, r driver.LoginRequest) error {
 	}
 	// What it has in other databases is taken away first: that needs sessions
 	// there, and may touch rights on shared objects.
+	left := leftAlone{}
 	for range 3 {
 		var others map[string][]string
 		err := t.change(ctx, r.Sub, func(s *session) (string, error) {
-			statements, o, err := s.ensure(ctx, r, secret)
+			statements, o, err := s.ensure(ctx, r, secret, left)
 			others = o
 			return statements, err
 		})
@@ -166,7 +168,7 @@ func (t *target) EnsureLogin(ctx context.Context, r driver.LoginRequest) error {
 		}
 		for role, databases := range others {
 			for _, database := range databases {
-				if err := t.strip(ctx, database, role); err != nil {
+				if err := t.strip(ctx, database, role, left); err != nil {
 					return redacted(err, password, secret)
 				}
 			}
@@ -191,7 +193,7 @@ func redacted(err error, secrets ...patchbay.Secret) error {
 // ensure decides what makes the login whole, and does all but the
 // committing. others are databases where a role of ours must lose something
 // first.
-func (s *session) ensure(ctx context.Context, r driver.LoginRequest, secret patchbay.Secret) (statements string, others map[string][]string, err error) {
+func (s *session) ensure(ctx context.Context, r driver.LoginRequest, secret patchbay.Secret, left leftAlone) (statements string, others map[string][]string, err error) {
 	needed := []patchbay.Access{r.Access}
 	c, err := s.look(ctx, r, needed)
 	if err != nil {
@@ -222,7 +224,7 @@ func (s *session) ensure(ctx context.Context, r driver.LoginRequest, secret patc
 	}
 	for _, name := range names {
 		// What the owner role owns elsewhere was given to it by somebody.
-		if o := c.elsewhere(name); len(o) > 0 && name != groupName(patchbay.Owner, r.Sub) {
+		if o := c.elsewhere(name, left); len(o) > 0 && name != groupName(patchbay.Owner, r.Sub) {
 			others[name] = o
 		}
 	}
@@ -332,7 +334,7 @@ order by 1`
 func (s *session) ownersFix(ctx context.Context, c *catalogue) (string, error) {
 	rows, err := s.conn.Query(ctx, ownersQuery)
 	if err != nil {
-		return "", s.t.adminError(ctx, "", err)
+		return "", s.failed(ctx, "", err)
 	}
 	var owners []string
 	option := ""
@@ -347,7 +349,7 @@ func (s *session) ownersFix(ctx context.Context, c *catalogue) (string, error) {
 		return err
 	})
 	if err != nil || len(owners) == 0 {
-		return "a superuser owns them, or they are the server's own: register a superuser as the administrator", s.t.adminError(ctx, "", err)
+		return "a superuser owns them, or they are the server's own: register a superuser as the administrator", s.failed(ctx, "", err)
 	}
 	return driver.Quoted(fmt.Sprintf("GRANT %s TO %s%s", strings.Join(owners, ", "), ident(c.admin), option)), nil
 }
@@ -360,7 +362,7 @@ func (s *session) joinMakers(ctx context.Context, b *script, c *catalogue) error
 	}
 	rows, err := s.conn.Query(ctx, fmt.Sprintf(makerQuery, administrationColumns(c.version)), loginMark)
 	if err != nil {
-		return s.t.adminError(ctx, "", err)
+		return s.failed(ctx, "", err)
 	}
 	err = each(rows, func() error {
 		var r role
@@ -370,7 +372,7 @@ func (s *session) joinMakers(ctx context.Context, b *script, c *catalogue) error
 		}
 		return err
 	})
-	return s.t.adminError(ctx, "", err)
+	return s.failed(ctx, "", err)
 }
 
 const makerQuery = `
@@ -384,7 +386,7 @@ where pg_catalog.starts_with(d.description, $1) and not pg_catalog.pg_has_role(r
 func (s *session) again(ctx context.Context, r driver.LoginRequest, needed []patchbay.Access) (*catalogue, error) {
 	c := &catalogue{}
 	err := s.conn.SendBatch(ctx, c.queries(r, s.version(), needed)).Close()
-	return c, s.t.adminError(ctx, "", err)
+	return c, s.failed(ctx, "", err)
 }
 
 func list(differs []difference) string {
@@ -547,6 +549,7 @@ func (c *catalogue) compare(r driver.LoginRequest, p *role, state *driver.LoginS
 			continue
 		}
 		switch {
+		case d.shut != "": // nothing that it could use; Inspect warns of it
 		case d.database != "" && d.owns:
 			excess("owns something in database %s", d.database)
 		case d.database != "":
@@ -559,26 +562,21 @@ func (c *catalogue) compare(r driver.LoginRequest, p *role, state *driver.LoginS
 }
 
 func (t *target) Owned(ctx context.Context) ([]driver.Owned, error) {
-	c, release, err := t.acquire(ctx, "")
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	rows, err := c.Query(ctx, `select r.rolname, d.description from pg_catalog.pg_shdescription d join pg_catalog.pg_roles r on r.oid = d.objoid
-		where d.classoid = 'pg_catalog.pg_authid'::pg_catalog.regclass and pg_catalog.starts_with(d.description, $1) order by 1`, loginMark)
-	if err != nil {
-		return nil, t.adminError(ctx, "", err)
-	}
 	var owned []driver.Owned
-	err = each(rows, func() error {
-		var name, comment string
-		if err := rows.Scan(&name, &comment); err != nil {
-			return err
-		}
-		if m, ok := parseLogin(comment); ok {
-			owned = append(owned, driver.Owned{Mark: m.Mark, Name: name, Sub: m.Database})
-		}
-		return nil
+	err := t.read(ctx, "", func(*session) *pgx.Batch {
+		b := &pgx.Batch{}
+		b.Queue(`select r.rolname, d.description from pg_catalog.pg_shdescription d join pg_catalog.pg_roles r on r.oid = d.objoid
+			where d.classoid = 'pg_catalog.pg_authid'::pg_catalog.regclass and pg_catalog.starts_with(d.description, $1) order by 1`, loginMark).Query(func(rows pgx.Rows) error {
+			return each(rows, func() error {
+				var name, comment string
+				err := rows.Scan(&name, &comment)
+				if m, ok := parseLogin(comment); ok {
+					owned = append(owned, driver.Owned{Mark: m.Mark, Name: name, Sub: m.Database})
+				}
+				return err
+			})
+		})
+		return b
 	})
-	return owned, t.adminError(ctx, "", err)
+	return owned, err
 }

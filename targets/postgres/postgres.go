@@ -29,13 +29,12 @@
 package postgres
 
 import (
-	"cmp"
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
@@ -54,114 +53,54 @@ func open(_ context.Context, c driver.Config) (driver.Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &target{settings: s}
-	t.pools = driver.NewPools(maxPools, t.open, (*pgxpool.Pool).Close)
-	return t, nil
+	return &target{settings: s, line: joinLine(s.address())}, nil
 }
 
-// target administers one server. It keeps one pool for each database that it
-// works in: a session of PostgreSQL is bound to one.
+// target administers one server.
 type target struct {
 	settings *settings
-	pools    *driver.Pools[*pgxpool.Pool]
-}
-
-const (
-	poolSize = 4
-	// An idle session of ours is in the way of DROP DATABASE, so it does not
-	// stay for long.
-	poolIdle = time.Minute
-	// A server says in which databases a role of ours has rights: it may name as
-	// many as it likes.
-	maxPools = 32
-)
-
-// pool is that of the named database, "" for the maintenance database.
-func (t *target) pool(database string) (*pgxpool.Pool, error) {
-	return t.pools.Get(cmp.Or(database, t.settings.database))
-}
-
-// open makes the pool of a database.
-func (t *target) open(database string) (*pgxpool.Pool, error) {
-	c, err := t.settings.connect(database, t.settings.admin, t.settings.dialer)
-	if err != nil {
-		return nil, err
-	}
-	pc, err := pgxpool.ParseConfig("host=localhost sslmode=disable")
-	if err != nil {
-		return nil, patchbay.Errorf(patchbay.Internal, "the environment has PostgreSQL settings that can't be used")
-	}
-	pc.ConnConfig = c
-	pc.BeforeConnect = func(_ context.Context, c *pgx.ConnConfig) error {
-		watch(c, t.settings.gate(), t.settings.dialer) // each session on its own
-		return nil
-	}
-	pc.MaxConns = poolSize
-	pc.MaxConnIdleTime = poolIdle
-	pc.MaxConnLifetime = time.Hour
-	pc.HealthCheckPeriod = poolIdle / 2
-	p, err := pgxpool.NewWithConfig(context.Background(), pc)
-	if err != nil {
-		return nil, t.adminError(context.Background(), "prepare the connection", err)
-	}
-	return p, nil
-}
-
-// acquire is an administrator's session in the named database, until release.
-func (t *target) acquire(ctx context.Context, database string) (c *pgxpool.Conn, release func(), err error) {
-	p, err := t.pool(database)
-	if err != nil {
-		return nil, nil, err
-	}
-	if c, err = p.Acquire(ctx); err != nil {
-		return nil, nil, t.adminError(ctx, "sign in", err)
-	}
-	end := beginCall(ctx, c.Conn())
-	return c, func() { end(); c.Release() }, nil
-}
-
-func (t *target) Close() error {
-	t.pools.Close()
-	return nil
+	line     *line
+	link     atomic.Int32
+	closed   atomic.Bool
 }
 
 // change runs f in a transaction of the named database that holds its lock,
 // and commits what f returns as statements. Each method of the driver that
 // changes something is made of these.
 func (t *target) change(ctx context.Context, database string, f func(*session) (string, error)) error {
-	c, release, err := t.acquire(ctx, database)
+	s, release, err := t.acquire(ctx, database, true)
 	if err != nil {
 		return err
 	}
 	defer release()
-	s := &session{t: t, conn: c.Conn()}
 	statements, err := f(s)
 	if err == nil {
-		if statements != "" {
-			err = s.exec(ctx, statements+"commit")
-		} else {
-			err = s.exec(ctx, "commit")
-		}
+		err = s.exec(ctx, statements+"commit")
 	}
 	if err != nil {
-		// The transaction is over whatever happens: a session whose rollback
-		// fails is not used again.
-		if c.Conn().PgConn().TxStatus() != 'I' {
-			rollback, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-			defer cancel()
-			if _, e := c.Conn().Exec(rollback, "rollback"); e != nil {
-				_ = c.Conn().Close(rollback)
-			}
-		}
-		return err
+		s.rollback(ctx)
 	}
-	return nil
+	return err
 }
 
 // session is an administrator's session inside of a transaction.
 type session struct {
 	t    *target
 	conn *pgx.Conn
+	kept error // why a group role that nobody needs is still there
+}
+
+// rollback ends the transaction whatever happens: a session whose rollback fails is
+// not used again.
+func (s *session) rollback(ctx context.Context) {
+	if s.conn.IsClosed() || s.conn.PgConn().TxStatus() == 'I' {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if _, err := s.conn.PgConn().Exec(ctx, "rollback").ReadAll(); err != nil {
+		_ = s.conn.Close(ctx)
+	}
 }
 
 // exec runs statements, separated by semicolons, in one round trip. Rows that
@@ -171,51 +110,93 @@ func (s *session) exec(ctx context.Context, statements string) error {
 	for results.NextResult() {
 		_, _ = results.ResultReader().Close() // its error is that of them all
 	}
-	return s.t.adminError(ctx, "", results.Close())
+	return s.failed(ctx, statements, results.Close())
 }
 
 // lockKey is of the advisory lock under which a database's logins are
 // changed: "patchbay" in bytes. PostgreSQL keeps such locks per database.
 const lockKey int64 = 0x7061746368626179
 
-// quickPlans: the queries of the catalogue are long, and what they find is
-// small. To plan them anew, or compile them, takes longer than to run them.
-// And no name is looked up through a search path that somebody else could set.
-const quickPlans = "set_config('search_path', '', true), set_config('plan_cache_mode', 'force_generic_plan', true), set_config('jit', 'off', true)"
+// How long a lock is waited for, as PostgreSQL writes it. Who waits for a table's
+// makes all wait that come after, the application among them; for ours, other
+// Patchbays alone.
+const (
+	tableLockWait = "2s"
+	ourLockWait   = "10s"
+)
+
+// The settings that a session relies on are its own: an ALTER ROLE or ALTER
+// DATABASE … SET may have changed any. They are for a transaction, so that they are
+// right behind a pooler too.
+//
+// Names are looked up in no path that somebody else could set. The administrator is
+// itself, if it may make roles. What we ask is bounded by the call; a session that
+// nobody can end any more, because the network is cut, ends itself and its locks.
+// The queries of the catalogue are long, and what they find is small: to plan them
+// anew, or compile them, takes longer than to run them.
+const (
+	ownSettings = `set_config('role', case when (select r.rolsuper or r.rolcreaterole from pg_catalog.pg_roles r where r.rolname = session_user) then 'none' else pg_catalog.current_setting('role') end, true),
+	set_config('standard_conforming_strings', 'on', true), set_config('client_min_messages', 'error', true),
+	set_config('statement_timeout', '60s', true), set_config('idle_in_transaction_session_timeout', '60s', true),
+	set_config('lock_timeout', '` + ourLockWait + `', true),
+	set_config('plan_cache_mode', 'force_generic_plan', true), set_config('jit', 'off', true)`
+	// What began to run can be stopped, not made longer.
+	since17 = `, set_config('transaction_timeout', '0', true)`
+)
 
 // begin opens a transaction and reads from it, in one round trip; change
 // transactions wait for the database's lock first.
 func (s *session) begin(ctx context.Context, lock bool, queries *pgx.Batch) error {
 	b := &pgx.Batch{}
 	if lock {
-		b.Queue("begin")
-		b.Queue("select "+quickPlans+", set_config('lock_timeout', '10s', true), pg_advisory_xact_lock($1)", lockKey)
+		b.Queue("begin isolation level read committed read write")
 	} else {
-		b.Queue("begin read only")
-		b.Queue("select " + quickPlans)
+		b.Queue("begin isolation level read committed read only")
+	}
+	b.Queue("set local search_path = ''") // before anything is looked up
+	settings := ownSettings
+	if s.version() >= 17 {
+		settings += since17
+	}
+	b.Queue("select pg_catalog.pg_backend_pid(), pg_catalog.cardinality(array[" + settings + "])").QueryRow(func(row pgx.Row) error {
+		var pid uint32
+		var n int
+		err := row.Scan(&pid, &n)
+		if err == nil {
+			s.t.seen(s.conn, pid)
+		}
+		return err
+	})
+	if lock {
+		b.Queue("select pg_catalog.pg_advisory_xact_lock($1)", lockKey)
+		b.Queue("select pg_catalog.set_config('lock_timeout', '" + tableLockWait + "', true)")
 	}
 	b.QueuedQueries = append(b.QueuedQueries, queries.QueuedQueries...)
-	return s.t.adminError(ctx, "", s.conn.SendBatch(ctx, b).Close())
+	return s.failed(ctx, "", s.conn.SendBatch(ctx, b).Close())
+}
+
+// ask runs queries in a transaction of their own, in one round trip.
+func (s *session) ask(ctx context.Context, queries *pgx.Batch) error {
+	queries.Queue("commit")
+	err := s.begin(ctx, false, queries)
+	if err != nil {
+		s.rollback(ctx)
+	}
+	return err
 }
 
 // read runs queries in a transaction of their own.
 func (t *target) read(ctx context.Context, database string, queries func(*session) *pgx.Batch) error {
-	c, release, err := t.acquire(ctx, database)
+	s, release, err := t.acquire(ctx, database, false)
 	if err != nil {
 		return err
 	}
 	defer release()
-	s := &session{t: t, conn: c.Conn()}
-	b := queries(s)
-	b.Queue("commit")
-	if err := s.begin(ctx, false, b); err != nil {
-		if c.Conn().PgConn().TxStatus() != 'I' {
-			_ = c.Conn().Close(context.WithoutCancel(ctx))
-		}
-		return err
-	}
-	return nil
+	return s.ask(ctx, queries(s))
 }
+
+// noSession reports that the database could not be signed in to.
+func noSession(err error) bool { return errors.As(err, new(notEntered)) }
 
 // absent reports that the database is not there (any more).
 func absent(err error) bool { return errors.Is(err, &patchbay.Error{Code: patchbay.ChildMissing}) }

@@ -1,11 +1,14 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
@@ -19,12 +22,13 @@ func (t *target) RemoveLogin(ctx context.Context, r driver.LoginRequest) error {
 	if err := check(r, false); err != nil {
 		return err
 	}
-	home := r.Sub
+	home, left := r.Sub, leftAlone{}
 	for range 3 {
-		err := t.remove(ctx, home, r)
-		if absent(err) && home == r.Sub {
-			home = "" // the database is gone; the role is the server's
-			err = t.remove(ctx, home, r)
+		err := t.remove(ctx, home, r, left)
+		if home == r.Sub && (absent(err) || noSession(err)) {
+			// The database is gone, or lets us not in; the role is the server's.
+			home = ""
+			err = t.remove(ctx, home, r, left)
 		}
 		if !errors.Is(err, errElsewhere) {
 			return err
@@ -47,9 +51,10 @@ func (s *session) lookAtRoles(ctx context.Context, login, database string) (*cat
 // it was looked for.
 var errElsewhere = errors.New("has something in another database")
 
-func (t *target) remove(ctx context.Context, home string, r driver.LoginRequest) error {
+func (t *target) remove(ctx context.Context, home string, r driver.LoginRequest, left leftAlone) error {
 	var p *role
 	var others map[string][]string
+	var kept error
 	err := t.change(ctx, home, func(s *session) (string, error) {
 		c, err := s.lookAtRoles(ctx, r.Name, r.Sub)
 		if err != nil {
@@ -58,18 +63,24 @@ func (t *target) remove(ctx context.Context, home string, r driver.LoginRequest)
 		if p, err = c.owned(r); err != nil {
 			return "", err
 		}
-		if p == nil {
-			// A crash can't leave groups without logins, but a person can.
-			return s.dropGroups(ctx, c, r)
+		others = map[string][]string{}
+		for name := range c.roles {
+			if o := c.elsewhere(name, left); len(o) > 0 && (name == r.Name || c.unused(name, r)) {
+				others[name] = o
+			}
+		}
+		switch {
+		case p == nil && len(others) > 0:
+			return "", nil
+		case p == nil:
+			// Its groups may be there: their rights in another database could not be
+			// cleared when it went.
+			statements, err := s.dropGroups(ctx, c, r, left)
+			kept = s.kept
+			return statements, err
 		}
 		if err := c.administers(r.Name); err != nil {
 			return "", err
-		}
-		others = map[string][]string{}
-		for name := range c.roles {
-			if o := c.elsewhere(name); len(o) > 0 && (name == r.Name || c.unused(name, r)) {
-				others[name] = o
-			}
 		}
 		var b script
 		b.add("alter role %s nologin", ident(r.Name))
@@ -78,21 +89,17 @@ func (t *target) remove(ctx context.Context, home string, r driver.LoginRequest)
 		}
 		return b.String(), nil
 	})
-	if err != nil || p == nil {
-		return err
+	if err != nil || p == nil && len(others) == 0 {
+		return cmp.Or(err, kept)
 	}
-	if err := failpoint.Hit(ctx, "postgres/remove/after-nologin"); err != nil {
-		return err
-	}
-	if err := t.endSessions(ctx, home, p.oid); err != nil {
-		return err
-	}
-	if err := failpoint.Hit(ctx, "postgres/remove/after-sessions"); err != nil {
-		return err
+	if p != nil {
+		if err := t.disable(ctx, home, p); err != nil {
+			return err
+		}
 	}
 	for name, databases := range others {
 		for _, database := range databases {
-			if err := t.strip(ctx, database, name); err != nil {
+			if err := t.strip(ctx, database, name, left); err != nil {
 				return err
 			}
 			if err := failpoint.Hit(ctx, "postgres/remove/after-other-database"); err != nil {
@@ -100,16 +107,31 @@ func (t *target) remove(ctx context.Context, home string, r driver.LoginRequest)
 			}
 		}
 	}
-	err = t.change(ctx, home, func(s *session) (string, error) { return s.drop(ctx, r) })
+	err = t.change(ctx, home, func(s *session) (string, error) {
+		statements, err := s.drop(ctx, r, left)
+		kept = s.kept
+		return statements, err
+	})
 	if err != nil {
 		return err
 	}
-	return failpoint.Hit(ctx, "postgres/remove/after-drop")
+	return cmp.Or(failpoint.Hit(ctx, "postgres/remove/after-drop"), kept)
+}
+
+// disable ends the sessions of a role that may not sign in any more.
+func (t *target) disable(ctx context.Context, home string, p *role) error {
+	if err := failpoint.Hit(ctx, "postgres/remove/after-nologin"); err != nil {
+		return err
+	}
+	if err := t.endSessions(ctx, home, p.oid); err != nil {
+		return err
+	}
+	return failpoint.Hit(ctx, "postgres/remove/after-sessions")
 }
 
 // drop hands over what the login owns and drops it, and with the last
 // login of a group the group.
-func (s *session) drop(ctx context.Context, r driver.LoginRequest) (string, error) {
+func (s *session) drop(ctx context.Context, r driver.LoginRequest, left leftAlone) (string, error) {
 	c, err := s.lookAtRoles(ctx, r.Name, r.Sub)
 	if err != nil {
 		return "", err
@@ -119,15 +141,18 @@ func (s *session) drop(ctx context.Context, r driver.LoginRequest) (string, erro
 		return "", err
 	}
 	if p == nil {
-		return s.dropGroups(ctx, c, r)
+		return s.dropGroups(ctx, c, r, left)
 	}
 	if len(c.prepared) > 0 {
 		// Its outcome is its coordinator's to decide.
 		return "", patchbay.Errorf(patchbay.StillInUse, "%s has prepared transactions: %s", r.Name, driver.Quoted(strings.Join(c.prepared, ", "))).
 			WithFix("end them in their database: COMMIT PREPARED or ROLLBACK PREPARED")
 	}
-	if len(c.elsewhere(r.Name)) > 0 {
+	if len(c.elsewhere(r.Name, left)) > 0 {
 		return "", errElsewhere
+	}
+	if e := c.kept(r.Name, left); e != nil {
+		return "", e
 	}
 	var b script
 	if c.owns(r.Name) {
@@ -142,9 +167,9 @@ func (s *session) drop(ctx context.Context, r driver.LoginRequest) (string, erro
 	}
 	c = &catalogue{}
 	if err := s.conn.SendBatch(ctx, c.roleQueries(r.Name, r.Sub, s.version())).Close(); err != nil {
-		return "", s.t.adminError(ctx, "", err)
+		return "", s.failed(ctx, "", err)
 	}
-	return s.dropGroups(ctx, c, r)
+	return s.dropGroups(ctx, c, r, left)
 }
 
 // bequeath gives what the login made to the next generation, which goes on with it, or
@@ -222,7 +247,7 @@ func (c *catalogue) unused(name string, r driver.LoginRequest) bool {
 
 // dropGroups drops the group roles that nobody is a member of any more; the
 // owner role stays while it owns something.
-func (s *session) dropGroups(ctx context.Context, c *catalogue, r driver.LoginRequest) (string, error) {
+func (s *session) dropGroups(ctx context.Context, c *catalogue, r driver.LoginRequest, left leftAlone) (string, error) {
 	var b script
 	var drop []string
 	handOver := false
@@ -230,7 +255,9 @@ func (s *session) dropGroups(ctx context.Context, c *catalogue, r driver.LoginRe
 		name := groupName(a, r.Sub)
 		switch {
 		case c.roles[name] == nil, !c.unused(name, r), a == patchbay.Owner && (handOver || c.owns(name)):
-		case len(c.elsewhere(name)) > 0:
+		case c.kept(name, left) != nil:
+			s.kept = c.kept(name, left)
+		case len(c.elsewhere(name, left)) > 0:
 			// Its database has another name now, or somebody gave it something
 			// there: that is theirs to clear.
 		default:
@@ -257,36 +284,6 @@ func (s *session) dropGroups(ctx context.Context, c *catalogue, r driver.LoginRe
 	return b.String(), nil
 }
 
-// strip takes from a role of ours all that it has in a database: what it owns
-// goes to that database's owner role, its rights go. A database that is gone
-// has nothing.
-func (t *target) strip(ctx context.Context, database, name string) error {
-	err := t.change(ctx, database, func(s *session) (string, error) {
-		c, err := s.lookAtRoles(ctx, name, database)
-		if err != nil || c.roles[name] == nil {
-			return "", err
-		}
-		var b script
-		if !c.roles[name].usable {
-			b.join(c, name)
-		}
-		if c.owns(name) {
-			if c, err = s.needOwner(ctx, c, driver.LoginRequest{Name: name, Sub: database}, &b); err != nil {
-				return "", err
-			}
-			if err := s.handOver(ctx, &b, c, name, database, groupName(patchbay.Owner, database)); err != nil {
-				return "", err
-			}
-		}
-		b.add("drop owned by %s", ident(name))
-		return b.String(), nil
-	})
-	if absent(err) {
-		return nil
-	}
-	return err
-}
-
 // sessionQuery ends a role's sessions, and lists the server processes that
 // have not said yet whose they are: one of them may have passed the check for
 // LOGIN an instant before it went. A session in its start has a transaction,
@@ -303,7 +300,7 @@ const startLimit = time.Second
 
 // endSessions ends the role's sessions, and returns when they are gone.
 func (t *target) endSessions(ctx context.Context, database string, oid uint32) error {
-	c, release, err := t.acquire(ctx, database)
+	s, release, err := t.acquire(ctx, database, false)
 	if err != nil {
 		return err
 	}
@@ -314,8 +311,10 @@ func (t *target) endSessions(ctx context.Context, database string, oid uint32) e
 	for first := true; ; first = false {
 		var sessions int
 		var now []int32
-		if err := c.QueryRow(ctx, sessionQuery, oid).Scan(&sessions, &now); err != nil {
-			return t.adminError(ctx, "end its sessions", err)
+		b := &pgx.Batch{}
+		b.Queue(sessionQuery, oid).QueryRow(func(row pgx.Row) error { return row.Scan(&sessions, &now) })
+		if err := s.ask(ctx, b); err != nil {
+			return err
 		}
 		if first {
 			starting = now

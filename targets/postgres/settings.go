@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -35,7 +36,13 @@ type Properties struct {
 	// Database is where the administrator works on what belongs to no database;
 	// the default is postgres.
 	Database string `json:"database,omitempty"`
+	// MaxSessions is how many sessions are opened on the server at once to
+	// administer it, in all its databases; the default is 3.
+	MaxSessions string `json:"maxSessions,omitempty"`
 }
+
+// applicationName is what our sessions call themselves.
+const applicationName = "patchbay"
 
 // form is what its endpoints look like.
 var form = driver.EndpointForm{Schemes: map[string]uint16{"": 5432, "postgres": 5432, "postgresql": 5432}, Path: true, Query: true}
@@ -49,6 +56,7 @@ type settings struct {
 	weakest  auth
 	dialer   driver.Dialer
 	admin    driver.UserPassword
+	sessions int
 }
 
 func invalid(format string, args ...any) *patchbay.Error {
@@ -97,8 +105,22 @@ func parsePlace(c driver.Config) (*settings, error) {
 	if _, err := s.tls.Config(s.host); err != nil {
 		return nil, err
 	}
+	if s.sessions, err = parseSessions(p.MaxSessions); err != nil {
+		return nil, err
+	}
 	s.weakest, err = parseAuth(p.WeakestAuth, s.tls)
 	return s, err
+}
+
+func parseSessions(text string) (int, error) {
+	if text == "" {
+		return usualSessions, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > mostSessions {
+		return 0, invalid("maxSessions is %.20q, and can be 1 to %d", text, mostSessions)
+	}
+	return n, nil
 }
 
 // gate is what is answered to who asks us to sign in.
@@ -127,9 +149,11 @@ func (s *settings) connect(database string, l driver.UserPassword, d driver.Dial
 		c.Fallbacks = []*pgconn.FallbackConfig{{Host: s.host, Port: s.port}}
 	}
 	c.ValidateConnect = nil
-	c.RuntimeParams = map[string]string{"application_name": "patchbay", "client_encoding": "UTF8"}
+	c.RuntimeParams = map[string]string{"application_name": applicationName, "client_encoding": "UTF8"}
 	watch(c, s.gate(), d)
-	c.ConnectTimeout = driver.DefaultTimeout // a pool goes on with a sign-in that its caller gave up
+	// In one round trip, and nothing is left in the session: a pooler may give the
+	// next transaction to another one.
+	c.DefaultQueryExecMode = pgx.QueryExecModeExec
 	// The dialer looks names up: from where it stands they may mean another
 	// address.
 	c.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil }

@@ -92,6 +92,14 @@ func beginCall(ctx context.Context, c *pgx.Conn) (end func()) {
 	return w.budget.End
 }
 
+// misbehaved is what the server did in the session that no bound allows.
+func misbehaved(c *pgx.Conn) error {
+	if w, ok := c.PgConn().CustomData()[wireKey].(*wire); ok && w.budget.Fault() != nil {
+		return w.budget.Fault()
+	}
+	return nil
+}
+
 // Read implements [io.Reader]. Nothing of what has a refused message in it is
 // handed on.
 func (w *wire) Read(p []byte) (int, error) {
