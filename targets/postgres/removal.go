@@ -195,7 +195,7 @@ func (s *session) bequeath(ctx context.Context, b *script, c *catalogue, r drive
 			b.join(c, heir.name)
 		}
 	}
-	if err := s.takeBack(ctx, b, c, r.Name, c.database); err != nil {
+	if err := s.takeBack(ctx, b, c, r.Name, c.database, to); err != nil {
 		return err
 	}
 	writers := groupName(patchbay.Writer, r.Sub)
