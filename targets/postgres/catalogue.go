@@ -287,9 +287,13 @@ where r.rolname = $1 and c like 'role=%'`
 const dependQuery = `
 with d as (
 	select r.rolname, r.oid as role, d.classid, d.objid, d.objsubid, d.deptype, d.dbid, this.oid as this
-	from pg_catalog.pg_shdepend d join pg_catalog.pg_roles r on r.oid = d.refobjid
-		join pg_catalog.pg_database this on this.datname = pg_catalog.current_database()
-	where d.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass and r.rolname = any($1)
+	from pg_catalog.pg_database this cross join pg_catalog.pg_roles r cross join lateral (
+		-- Rights on this database's own objects may be many, and are read elsewhere.
+		select * from pg_catalog.pg_shdepend
+		where refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass and refobjid = r.oid and (deptype = 'o' or dbid <> 0 and dbid <> this.oid)
+		offset 0
+	) d
+	where this.datname = pg_catalog.current_database() and r.rolname = any($1)
 )
 select d.rolname, coalesce(db.datname, ''), d.deptype = 'o', coalesce(pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid), ''),
 	case when d.classid = 'pg_catalog.pg_database'::pg_catalog.regclass then 'database'

@@ -165,7 +165,13 @@ func (w *world) compare(database string, seed uint64) int {
 func said(list []difference) map[string]bool {
 	all := map[string]bool{}
 	for _, d := range list {
-		all[fmt.Sprintf("missing %t: %s: %s %s %q", d.missing, d.role, d.kind, d, d.detail)] = true
+		objects := []string{d.object}
+		if d.kind == onLarge {
+			objects = strings.Split(d.object, ", ")
+		}
+		for _, d.object = range objects {
+			all[fmt.Sprintf("missing %t: %s: %s %s %q", d.missing, d.role, d.kind, d, d.detail)] = true
+		}
 	}
 	return all
 }
@@ -311,7 +317,7 @@ func (w *world) oneByOne(conn *pgx.Conn, c *catalogue, r driver.LoginRequest) (d
 		"select 'c', attrelid, quote_ident(nspname) || '.' || quote_ident(relname), quote_ident(attname), " + fmt.Sprintf(owned, "relowner") + ", attacl::text, false from pg_attribute a join pg_class c on c.oid = attrelid join pg_namespace n on n.oid = relnamespace where not attisdropped",
 		"select 'T', oid, oid::regtype::text, '', " + fmt.Sprintf(owned, "typowner") + ", typacl::text, false from pg_type",
 		"select 'l', oid, quote_ident(lanname), '', " + fmt.Sprintf(owned, "lanowner") + ", lanacl::text, false from pg_language",
-		"select 'L', oid, oid::text, '', " + fmt.Sprintf(owned, "lomowner") + ", lomacl::text, false from pg_largeobject_metadata",
+		"select 'L', oid, oid::text, '', " + fmt.Sprintf(owned, "lomowner") + ", lomacl::text, true from pg_largeobject_metadata",
 		"select 'F', oid, quote_ident(fdwname), '', " + fmt.Sprintf(owned, "fdwowner") + ", fdwacl::text, false from pg_foreign_data_wrapper",
 		"select 'S', oid, quote_ident(srvname), '', " + fmt.Sprintf(owned, "srvowner") + ", srvacl::text, false from pg_foreign_server",
 		"select 'b', oid, quote_ident(spcname), '', " + fmt.Sprintf(owned, "spcowner") + ", spcacl::text, false from pg_tablespace",
@@ -343,10 +349,14 @@ func (w *world) oneByOne(conn *pgx.Conn, c *catalogue, r driver.LoginRequest) (d
 			if e.scope {
 				wanted = want[asked[i]][e.kind]
 			}
+			mine := e.kind == "L" && w.inherits(conn, r.Name, e.owner)
 			for _, priv := range wanted {
-				if !slices.ContainsFunc(e.items, func(x item) bool { return x.grantee == name && x.priv == priv }) {
+				if !mine && !slices.ContainsFunc(e.items, func(x item) bool { return x.grantee == name && x.priv == priv }) {
 					differs = append(differs, difference{missing: true, role: name, kind: e.kind, object: e.ident, right: priv})
 				}
+			}
+			if asked[i] == "" && e.scope {
+				wanted = want[string(r.Access)][e.kind] // given to the login by name, and no more than it has anyway
 			}
 			for _, x := range e.items {
 				if fine := slices.Contains(wanted, x.priv); x.grantee == name && (!fine || x.grantable) {
@@ -356,6 +366,12 @@ func (w *world) oneByOne(conn *pgx.Conn, c *catalogue, r driver.LoginRequest) (d
 		}
 	}
 	return append(differs, w.future(conn, names, asked, want, entries)...)
+}
+
+// inherits asks whether role has the rights of owner.
+func (w *world) inherits(conn *pgx.Conn, role, owner string) (yes bool) {
+	_ = conn.QueryRow(w.t.Context(), "select pg_has_role(oid, $2::name, 'USAGE') from pg_roles where rolname = $1", role, owner).Scan(&yes)
+	return yes
 }
 
 func oursOf(c *catalogue, r driver.LoginRequest) (names, asked []string) {
@@ -397,7 +413,7 @@ func (w *world) future(conn *pgx.Conn, names, asked []string, want map[string]ma
 		for maker := range makers {
 			for kind, rights := range want[asked[i]] {
 				for _, priv := range rights {
-					if kind != onDatabase && maker != name && !slices.ContainsFunc(entries, func(e entry) bool {
+					if kind != onDatabase && (kind != "L" || w.s.Version >= 18) && maker != name && !slices.ContainsFunc(entries, func(e entry) bool {
 						return e.scope && e.owner == maker && e.kind == "d"+kind && slices.ContainsFunc(e.items, func(x item) bool { return x.grantee == name && x.priv == priv })
 					}) {
 						differs = append(differs, difference{missing: true, role: name, kind: "d" + kind, object: maker, right: priv})

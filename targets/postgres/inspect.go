@@ -146,11 +146,11 @@ func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, er
 	}
 	if open = slices.DeleteFunc(open, func(name string) bool { return name == sub }); len(open) > 0 {
 		const most = 5
-		shown := open
-		if len(shown) > most {
-			shown = shown[:most]
+		shown := slices.Clone(open[:min(len(open), most)])
+		for i, name := range shown {
+			shown[i] = ident(name)
 		}
-		warn("every login may connect to %d other databases too (%s): REVOKE CONNECT, TEMPORARY ON DATABASE … FROM PUBLIC", len(open), driver.Quoted(strings.Join(shown, ", ")))
+		warn("every login may connect to %d other databases too: REVOKE CONNECT, TEMPORARY ON DATABASE %s FROM PUBLIC", len(open), driver.Quoted(strings.Join(shown, ", ")))
 	}
 	return info, nil
 }

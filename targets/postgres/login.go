@@ -85,7 +85,7 @@ func (c *catalogue) checkGroups(database string) error {
 		name := groupName(a, database)
 		if g := c.roles[name]; g != nil && g.comment != groupComment(a, database) {
 			return patchbay.Errorf(patchbay.NotOurs, "the role %s is there and does not bear Patchbay's mark", name).
-				WithFix("rename it: ALTER ROLE %s RENAME TO …", ident(name))
+				WithFix("rename it: ALTER ROLE %s RENAME TO %s", ident(name), ident(name+"_before"))
 		}
 	}
 	return nil
@@ -161,7 +161,7 @@ func (t *target) EnsureLogin(ctx context.Context, r driver.LoginRequest) error {
 			return statements, err
 		})
 		if err != nil {
-			return redacted(err, password, secret)
+			return redacted(t.advised(ctx, r.Sub, err), password, secret)
 		}
 		if len(others) == 0 {
 			return failpoint.Hit(ctx, "postgres/ensure/after-commit")

@@ -116,8 +116,9 @@ from pg_catalog.pg_database d where d.datname = pg_catalog.current_database()`
 
 // candidateQuery asks the server of each right on which tables, outside of
 // extensions, the login has it otherwise than its access says (not by PUBLIC), and
-// finds some on which it has it so, to try it. Tables of the same owner and access
-// list are judged together. Those on which others made something that a statement
+// finds some on which it has it so, to try it. A thousand tables are enough: what is
+// asked of each table is the administrator's to read. Those of the same owner and
+// access list are judged together. Those on which others made something that a statement
 // would run into, and those that somebody locks, come last.
 const candidateQuery = `
 with wanted(priv, wanted, locks) as materialized (
@@ -130,11 +131,15 @@ with wanted(priv, wanted, locks) as materialized (
 	from pg_catalog.pg_namespace n where n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
 		and n.oid not in (select objid from extension where classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass)
 ), alike as materialized (
-	select n.enters, c.relacl as acl, pg_catalog.array_agg(c.oid) as ids,
-		c.relkind = 'p' or c.relrowsecurity or c.relhasrules or c.relhassubclass or c.relispartition or c.relpersistence <> 'p' as odd
-	from pg_catalog.pg_class c join ns n on n.oid = c.relnamespace
-	where c.relkind in ('r', 'p') and c.oid not in (select objid from extension where classid = 'pg_catalog.pg_class'::pg_catalog.regclass)
-	group by n.enters, c.relowner, c.relacl, 4
+	select enters, acl, odd, pg_catalog.array_agg(id) as ids
+	from (
+		select n.enters, c.relowner as owner, c.relacl as acl, c.oid as id,
+			c.relkind = 'p' or c.relrowsecurity or c.relhasrules or c.relhassubclass or c.relispartition or c.relpersistence <> 'p' as odd
+		from pg_catalog.pg_class c join ns n on n.oid = c.relnamespace
+		where c.relkind in ('r', 'p') and c.oid not in (select objid from extension where classid = 'pg_catalog.pg_class'::pg_catalog.regclass)
+		limit 1000
+	) c
+	group by enters, owner, acl, odd
 ), judged as materialized (
 	select w.priv, w.wanted, w.locks, a.odd, a.ids[1:200] as ids, a.enters and pg_catalog.has_table_privilege(a.ids[1], w.priv) as has,
 		exists (select from pg_catalog.aclexplode(a.acl) e where e.grantee = 0 and e.privilege_type = w.priv) as public
@@ -262,6 +267,7 @@ func (p *probe) readOnly(ctx context.Context) error {
 	if err != nil {
 		return p.error(ctx, err)
 	}
+	// Whoever mends it may be in a session that may not write either.
 	where, end := "SYSTEM", "; SELECT pg_reload_conf()"
 	switch source {
 	case "database":
@@ -274,7 +280,7 @@ func (p *probe) readOnly(ctx context.Context) error {
 		where, end = "ROLE ALL", ""
 	}
 	return patchbay.Errorf(patchbay.RightsMissing, "%s may not write: default_transaction_read_only is on for it on %s", p.login.Username, p.settings.address()).
-		WithFix("ALTER %s SET default_transaction_read_only = off%s", where, end)
+		WithFix("SET default_transaction_read_only = off; ALTER %s SET default_transaction_read_only = off%s", where, end)
 }
 
 // onTable judges a right on tables: wrong are some on which the server says that the

@@ -72,8 +72,8 @@ var situations = []situation{
 }
 
 // probeAs tries a login as its connection does.
-func probeAs(t *testing.T, target drivertest.Opened, r driver.LoginRequest) (driver.ProbeResult, error) {
-	return target.Probe(t.Context(), driver.ProbeRequest{Credential: r.Credential, Dialer: &net.Dialer{}, Sub: r.Sub, Access: r.Access})
+func probeAs(ctx context.Context, target drivertest.Opened, r driver.LoginRequest) (driver.ProbeResult, error) {
+	return target.Probe(ctx, driver.ProbeRequest{Credential: r.Credential, Dialer: &net.Dialer{}, Sub: r.Sub, Access: r.Access})
 }
 
 // Whatever other people made of a database, a login that has its rights is found to
@@ -123,7 +123,7 @@ func TestTheProbeJudgesRightsAlone(t *testing.T) {
 						}
 					})
 					for _, r := range logins {
-						result, err := probeAs(t, target, r)
+						result, err := probeAs(t.Context(), target, r)
 						if err != nil {
 							t.Errorf("%s: %v", r.Access, err)
 							continue
@@ -175,7 +175,7 @@ func TestTheProbeDoesNotWaitForLocks(t *testing.T) {
 				if _, err := conn.Exec(t.Context(), "begin; set local statement_timeout = 0; "+c.lock); err != nil {
 					t.Fatal(err)
 				}
-				result, err := probeAs(t, target, writer)
+				result, err := probeAs(t.Context(), target, writer)
 				if err != nil {
 					t.Errorf("%s: %v", c.lock, err)
 				}
@@ -225,11 +225,11 @@ func TestTheProbeFindsWrongRightsWhereNothingCanBeTried(t *testing.T) {
 		}
 		fill := strings.NewReplacer("{login}", r.Name, "{group}", g)
 		exec(t, s, "wrong", fill.Replace(c.do))
-		if _, err := probeAs(t, target, r); patchbay.CodeOf(err) != c.code || !strings.Contains(fmt.Sprint(err), c.says) {
+		if _, err := probeAs(t.Context(), target, r); patchbay.CodeOf(err) != c.code || !strings.Contains(fmt.Sprint(err), c.says) {
 			t.Errorf("%s, %s: %v, want %s: %s", c.access, c.do, err, c.code, c.says)
 		}
 		exec(t, s, "wrong", fill.Replace(c.undo))
-		if _, err := probeAs(t, target, r); err != nil {
+		if _, err := probeAs(t.Context(), target, r); err != nil {
 			t.Errorf("%s, after %s: %v", c.access, c.undo, err)
 		}
 		remove(t, target, r)
@@ -247,21 +247,19 @@ func TestReadOnlySessionsAreNamed(t *testing.T) {
 		if where == "system" {
 			reloaded(t, s, "on")
 		}
-		_, err := probeAs(t, target, writer)
+		_, err := probeAs(t.Context(), target, writer)
 		e := patchbay.AsError(err)
 		if e == nil || e.Code != patchbay.RightsMissing || strings.Contains(e.Fix, "primary") {
 			t.Fatalf("%s: %v", where, err)
 		}
-		if _, err := probeAs(t, target, reader); err != nil {
+		if _, err := probeAs(t.Context(), target, reader); err != nil {
 			t.Errorf("%s: a reader: %v", where, err)
 		}
-		for statement := range strings.SplitSeq(e.Fix, ";") {
-			exec(t, s, "postgres", "set default_transaction_read_only = off", statement)
-		}
+		exec(t, s, "orders", statements(e.Fix)...)
 		if where == "system" {
 			reloaded(t, s, "off")
 		}
-		if _, err = probeAs(t, target, writer); err != nil {
+		if _, err = probeAs(t.Context(), target, writer); err != nil {
 			t.Errorf("%s, after the fix %q: %v", where, e.Fix, err)
 		}
 		exec(t, s, "postgres", "alter "+where+" reset default_transaction_read_only")

@@ -85,7 +85,7 @@ func (t *target) adminError(ctx context.Context, what string, err error) error {
 			WithFix("see what: select pg_describe_object(classid, objid, objsubid), dbid from pg_shdepend where refobjid = '{role}'::regrole; as a superuser, in the database with that oid: DROP OWNED BY {role}")
 	case insufficientPrivilege:
 		e = patchbay.Errorf(patchbay.AdminRights, "the administrator %q may not do what is needed on %s: %s", admin.Username, t.settings.address(), text).
-			WithFix("give it the right that the server's own log names for that moment, or register a superuser")
+			WithFix(lacksRights)
 	case readOnlyTransaction:
 		e = patchbay.Errorf(patchbay.TargetUnreachable, "%s lets nobody write: %s", t.settings.address(), text).
 			WithFix("see what keeps it from writing: a standby, a disk that is full, a pooler's setting")
@@ -184,7 +184,7 @@ func (s *settings) unreachable(err error) error {
 // hbaFix is what to do about a refused sign-in.
 func hbaFix(pg *pgconn.PgError, username, otherwise string) string {
 	if strings.Contains(pg.Message, "pg_hba.conf") {
-		return fmt.Sprintf("let it in, in pg_hba.conf: hostssl %s %s <address> scram-sha-256, then: select pg_reload_conf()", "<database>", username)
+		return fmt.Sprintf("let it in, in pg_hba.conf: host <database> %s <address> scram-sha-256, then: SELECT pg_reload_conf()", username)
 	}
 	return otherwise
 }
