@@ -458,7 +458,7 @@ func (s *Service) removable(ctx context.Context, id patchbay.ID, r driver.LoginR
 	defer cancel()
 	target, done, err := s.target(ctx, id)
 	if err != nil {
-		return nil //nolint:nilerr // it is gone, or can't be opened: the login becomes a leftover
+		return nil // it is gone, or can't be opened: the login becomes a leftover
 	}
 	defer done()
 	if err := target.CheckRemoval(ctx, r); patchbay.CodeOf(err) == patchbay.AdminRights {

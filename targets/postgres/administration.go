@@ -104,21 +104,7 @@ from pg_catalog.pg_shdescription d join pg_catalog.pg_roles r on r.oid = d.objoi
 where d.classoid = 'pg_catalog.pg_authid'::pg_catalog.regclass and d.description ~ '^patchbay (principal|group) \{'
 order by r.oid`
 
-// queueOthers asks which roles of ours the administrator may not change.
-func queueOthers(b *pgx.Batch, version int, others *[]*role) {
-	b.Queue(fmt.Sprintf(foreignQuery, administrationColumns(version))).Query(func(rows pgx.Rows) error {
-		return each(rows, func() error {
-			r := &role{}
-			err := rows.Scan(&r.name, &r.administered, &r.remedy)
-			if err == nil && !r.administered {
-				*others = append(*others, r)
-			}
-			return err
-		})
-	})
-}
-
-// warningOfOthers is what their administrator is told of them at registration.
-func warningOfOthers(admin string, others []*role) string {
+// warnOfOthers says that another administrator made these roles of ours.
+func warnOfOthers(admin string, others []*role) string {
 	return fmt.Sprintf("%q may not change or remove %d roles that Patchbay made here as another administrator (%s): %s", admin, len(others), theirs(others), remedy(admin, others))
 }

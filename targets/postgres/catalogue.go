@@ -83,11 +83,11 @@ type dependency struct {
 	database string // another one than this; "" for this one and for shared objects
 	owns     bool   // it owns the thing; else it is named by it
 	what     string
-	shut     string // why nobody can sign in to that other database (a key of shuts), or not we
 	// place is where the thing goes, other than what the role made there itself; alter
 	// then names it in ALTER … OWNER.
 	place place
 	alter string
+	shut  string // why nobody can sign in to that other database (a key of shuts), or not we
 }
 
 // place is where something goes that a role of ours owns.

@@ -165,7 +165,13 @@ func (w *world) compare(database string, seed uint64) int {
 func said(list []difference) map[string]bool {
 	all := map[string]bool{}
 	for _, d := range list {
-		all[fmt.Sprintf("missing %t: %s: %s %s %q", d.missing, d.role, d.kind, d, d.detail)] = true
+		objects := []string{d.object}
+		if d.kind == onLarge {
+			objects = strings.Split(d.object, ", ")
+		}
+		for _, d.object = range objects {
+			all[fmt.Sprintf("missing %t: %s: %s %s %q", d.missing, d.role, d.kind, d, d.detail)] = true
+		}
 	}
 	return all
 }

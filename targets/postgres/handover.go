@@ -11,7 +11,7 @@ import (
 // handOver gives all that a role owns here to the role to, but for what belongs
 // elsewhere.
 func (s *session) handOver(ctx context.Context, b *script, c *catalogue, name, home, to string) error {
-	if err := s.takeBack(ctx, b, c, name, home); err != nil {
+	if err := s.takeBack(ctx, b, c, name, home, to); err != nil {
 		return err
 	}
 	b.reassign(c, name, to)
@@ -21,8 +21,9 @@ func (s *session) handOver(ctx context.Context, b *script, c *catalogue, name, h
 // takeBack takes from a role what it owns and can't have made: a database goes to its
 // own owner role, so that no connection to another one has it; what the server has
 // one of, and what only a superuser may own, to the administrator; the rest to the
-// owner role of home.
-func (s *session) takeBack(ctx context.Context, b *script, c *catalogue, name, home string) error {
+// owner role of home. That which goes to rest anyway is left to REASSIGN OWNED, which
+// asks for fewer rights.
+func (s *session) takeBack(ctx context.Context, b *script, c *catalogue, name, home, rest string) error {
 	if p := c.roles[name]; p != nil && !p.usable {
 		b.join(c, name)
 	}
@@ -35,6 +36,9 @@ func (s *session) takeBack(ctx context.Context, b *script, c *catalogue, name, h
 		case toAdmin:
 			b.add("alter %s owner to current_user", d.alter)
 		case toOwner:
+			if rest == groupName(patchbay.Owner, home) {
+				continue
+			}
 			b.add("alter %s owner to %s", d.alter, ident(groupName(patchbay.Owner, home)))
 		case toDatabase:
 			if !c.super && !c.createDB {

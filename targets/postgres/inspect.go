@@ -52,9 +52,7 @@ func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, er
 	}
 	var super, createRole, standby bool
 	var creatable, open, copies []string
-	var others []*role
 	b := &pgx.Batch{}
-	queueOthers(b, s.version(), &others)
 	b.Queue(adminQuery).QueryRow(func(row pgx.Row) error { return row.Scan(&super, &createRole, &standby, &creatable) })
 	b.Queue(databaseQuery).Query(func(rows pgx.Rows) error {
 		return each(rows, func() error {
@@ -68,9 +66,7 @@ func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, er
 			return err
 		})
 	})
-	var many bool // large objects
 	if sub != "" {
-		b.Queue("select count(*) > $1 from (select from pg_catalog.pg_largeobject_metadata limit $1 + 1) l", maxLarge).QueryRow(func(row pgx.Row) error { return row.Scan(&many) })
 		groups := []string{}
 		for _, a := range accesses {
 			groups = append(groups, groupName(a, sub))
@@ -84,6 +80,19 @@ func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, er
 			})
 		})
 	}
+	var others []*role
+	b.Queue(fmt.Sprintf(foreignQuery, administrationColumns(s.version()))).Query(func(rows pgx.Rows) error {
+		return each(rows, func() error {
+			r := &role{}
+			err := rows.Scan(&r.name, &r.administered, &r.remedy)
+			if err == nil && !r.administered {
+				others = append(others, r)
+			}
+			return err
+		})
+	})
+	var many bool
+	b.Queue("select pg_catalog.count(*) > $1 from (select from pg_catalog.pg_largeobject_metadata limit $1 + 1) l", maxLarge).QueryRow(func(row pgx.Row) error { return row.Scan(&many) })
 	if err := s.ask(ctx, b); err != nil {
 		return driver.TargetInfo{}, err
 	}
@@ -109,7 +118,7 @@ func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, er
 			WithFix("ALTER ROLE %s CREATEROLE", ident(t.settings.admin.Username))
 	}
 	if len(others) > 0 && !super {
-		warn("%s", warningOfOthers(t.settings.admin.Username, others))
+		warn("%s", warnOfOthers(t.settings.admin.Username, others))
 	}
 	// What the application is told to do is what was seen to work.
 	if t.settings.tls.Mode == driver.TLSPrefer {
@@ -118,9 +127,6 @@ func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, er
 			info.Values["sslmode"] = "disable"
 		}
 	}
-	for name, value := range t.settings.security {
-		info.Values[name] = value
-	}
 	if info.TLS == "" {
 		warn("the connection is not encrypted: turn ssl on in postgresql.conf")
 	}
@@ -128,11 +134,11 @@ func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, er
 		return info, nil
 	}
 	info.Values["database"] = sub
-	for _, name := range copies {
-		warn("the database %s, which takes no connections, has rights of the logins of %s, as a copy has: they count as soon as it takes some; take them away then, with patchbay connection validate --fix, or drop it", driver.Quoted(name), driver.Quoted(sub))
-	}
 	if many {
 		warn("there are more than %d large objects in %s: Patchbay gives rights on them to nobody but the connection that stored them", maxLarge, driver.Quoted(sub))
+	}
+	for _, name := range copies {
+		warn("the database %s, which takes no connections, has rights of the logins of %s, as a copy has: they count as soon as it takes some; take them away then, with patchbay connection validate --fix, or drop it", driver.Quoted(name), driver.Quoted(sub))
 	}
 	if len(creatable) > 0 {
 		names := driver.Quoted(strings.Join(creatable, ", "))

@@ -25,9 +25,9 @@ func (s *session) failed(ctx context.Context, statements string, err error) erro
 		return s.t.adminError(ctx, "", err)
 	}
 	switch pg.Code {
-	case lockNotAvailable:
+	case lockTimeout:
 		return s.locked(ctx, statements, pg)
-	case readOnlyTransaction, notSupported:
+	case readOnlyTransaction, featureNotSupported:
 		var standby bool
 		b := &pgx.Batch{}
 		b.Queue("select pg_catalog.pg_is_in_recovery()").QueryRow(func(row pgx.Row) error { return row.Scan(&standby) })

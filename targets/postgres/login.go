@@ -290,7 +290,7 @@ func (s *session) ensure(ctx context.Context, r driver.LoginRequest, secret patc
 		switch {
 		case n == owner:
 		case n == r.Name && c.given(n):
-			err = s.takeBack(ctx, &b, c, n, r.Sub)
+			err = s.takeBack(ctx, &b, c, n, r.Sub, "")
 		case n != r.Name && c.strays(n, r.Sub):
 			err = s.handOver(ctx, &b, c, n, r.Sub, owner)
 		}

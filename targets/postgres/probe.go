@@ -187,7 +187,7 @@ func (p *probe) try(ctx context.Context, access patchbay.Access) error {
 	var readOnly, creates, everyoneCreates, makesRoles bool
 	wrong, right := map[string][]candidate{}, map[string][]candidate{}
 	err := p.begin(ctx, "read write")
-	if standby := (*pgconn.PgError)(nil); errors.As(err, &standby) && standby.Code == notSupported {
+	if standby := (*pgconn.PgError)(nil); errors.As(err, &standby) && standby.Code == featureNotSupported {
 		// What a standby says to that.
 		if access != patchbay.Reader {
 			return patchbay.Errorf(patchbay.RightsMissing, "%s may not write: %s is a standby", p.login.Username, p.settings.address()).
@@ -301,7 +301,7 @@ func (p *probe) onTable(ctx context.Context, name string, wanted bool, wrong, ri
 		if found || err != nil {
 			return err
 		}
-		if why == lockNotAvailable {
+		if why == lockTimeout {
 			met = append(met, driver.Quoted(table.name)+" is locked"+p.holders(ctx, table, name))
 			continue
 		}

@@ -21,10 +21,10 @@ const (
 	invalidCatalogName    = "3D000" // no such database
 	insufficientPrivilege = "42501"
 	readOnlyTransaction   = "25006"
+	featureNotSupported   = "0A000" // of a transaction that is to write: the server is a standby
+	lockTimeout           = "55P03"
 	tooManyConnections    = "53300"
 	notInState            = "55000" // at a sign-in: the database takes none
-	lockNotAvailable      = "55P03"
-	notSupported          = "0A000" // of a transaction that is to write: the server is a standby
 	dependentObjects      = "2BP01"
 )
 

@@ -63,11 +63,6 @@ func (t *target) remove(ctx context.Context, home string, r driver.LoginRequest,
 		if p, err = c.owned(r); err != nil {
 			return "", err
 		}
-		if p != nil {
-			if err := c.administers(r.Name); err != nil {
-				return "", err
-			}
-		}
 		others = map[string][]string{}
 		for name := range c.roles {
 			if o := c.elsewhere(name, left); len(o) > 0 && (name == r.Name || c.unused(name, r)) {
@@ -83,6 +78,9 @@ func (t *target) remove(ctx context.Context, home string, r driver.LoginRequest,
 			statements, err := s.dropGroups(ctx, c, r, left)
 			kept = s.kept
 			return statements, err
+		}
+		if err := c.administers(r.Name); err != nil {
+			return "", err
 		}
 		var b script
 		b.add("alter role %s nologin", ident(r.Name))
@@ -197,7 +195,7 @@ func (s *session) bequeath(ctx context.Context, b *script, c *catalogue, r drive
 			b.join(c, heir.name)
 		}
 	}
-	if err := s.takeBack(ctx, b, c, r.Name, c.database); err != nil {
+	if err := s.takeBack(ctx, b, c, r.Name, c.database, to); err != nil {
 		return err
 	}
 	writers := groupName(patchbay.Writer, r.Sub)
