@@ -39,8 +39,9 @@ func (b both) EnsureLogin(ctx context.Context, _ LoginRequest) error        { re
 func (b both) InspectLogin(ctx context.Context, _ LoginRequest) (LoginState, error) {
 	return LoginState{}, b.do(ctx)
 }
-func (b both) RemoveLogin(ctx context.Context, _ LoginRequest) error { return b.do(ctx) }
-func (b both) Owned(ctx context.Context) ([]Owned, error)            { return nil, b.do(ctx) }
+func (b both) RemoveLogin(ctx context.Context, _ LoginRequest) error  { return b.do(ctx) }
+func (b both) CheckRemoval(ctx context.Context, _ LoginRequest) error { return b.do(ctx) }
+func (b both) Owned(ctx context.Context) ([]Owned, error)             { return nil, b.do(ctx) }
 func (b both) Given(string, string, patchbay.Secret) (Credential, error) {
 	return Credential{}, b.do(context.Background())
 }
@@ -117,6 +118,7 @@ func calls(g Guard, do func(context.Context) error) map[string]func(context.Cont
 			_, err := t.Probe(ctx, ProbeRequest{Credential: credential, Dialer: nowhere{}})
 			return err
 		},
+		"GuardedTarget.CheckRemoval": func(ctx context.Context) error { return t.CheckRemoval(ctx, r) },
 		"GuardedTarget.Given": func(context.Context) error {
 			_, err := t.Given("", "", patchbay.NewSecret(loginSecret))
 			return err
@@ -139,7 +141,7 @@ type nowhere struct{ Dialer }
 // given are the secrets that a method is given, besides the administrator's.
 func given(method string) []string {
 	switch _, name, _ := strings.Cut(method, "."); name {
-	case "EnsureLogin", "InspectLogin", "RemoveLogin", "PrepareProbe", "Probe", "Given", "NewCredential", "Beyond":
+	case "EnsureLogin", "InspectLogin", "RemoveLogin", "CheckRemoval", "PrepareProbe", "Probe", "Given", "NewCredential", "Beyond":
 		return []string{loginSecret}
 	case "Advise", "CheckChange", "WriteSettings":
 		return []string{settingSecret, previousSecret}

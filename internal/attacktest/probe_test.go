@@ -153,7 +153,7 @@ func TestEveryClientSignsInToAnHonestServer(t *testing.T) {
 	limits := map[string]patchbay.Code{
 		"external/cosmos-mongo": patchbay.LoginRefused, "external/mongodb-atlas": patchbay.LoginRefused,
 		"external/cosmos-cassandra": patchbay.TargetUnreachable, "external/vault-approle": patchbay.TargetUnreachable,
-		"postgres": patchbay.TargetUnreachable, "nats/writer": patchbay.RightsExcess,
+		"postgres": patchbay.TargetUnreachable, "nats/writer": patchbay.TargetUnreachable,
 	}
 	for _, c := range clients(t) {
 		_, err := c.signIn(t.Context(), s, "tenant", hostile.Listen(t, hostile.Fuzz(c.kind, nil)), false)

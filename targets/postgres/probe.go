@@ -398,6 +398,11 @@ func (p *probe) one(ctx context.Context, t trial) (found bool, why sqlState, err
 // error says what err means when the application met it, in our words alone: who
 // may try a login need not be who administers the server.
 func (p *probe) error(ctx context.Context, err error) error {
+	if p.conn != nil {
+		if e := misbehaved(p.conn); e != nil {
+			return e // the library forgets it
+		}
+	}
 	if e := p.settings.lost(ctx, err); e != nil {
 		return e
 	}
