@@ -93,8 +93,8 @@ func TestMain(m *testing.M) {
 
 // signIn is a Go program that signs in with its environment.
 func signIn(ctx context.Context, name string) (string, error) {
-	switch {
-	case name == "AZURE_REDIS_CONNECTIONSTRING":
+	switch name {
+	case "AZURE_REDIS_CONNECTIONSTRING":
 		o, err := redis.ParseURL(os.Getenv(name))
 		if err != nil {
 			return "", err
@@ -102,7 +102,7 @@ func signIn(ctx context.Context, name string) (string, error) {
 		c := redis.NewClient(o)
 		defer func() { _ = c.Close() }()
 		return encrypted(o.TLSConfig != nil), c.Ping(ctx).Err()
-	case name == "AZURE_MYSQL_CONNECTIONSTRING" || name == "MYSQL":
+	case "AZURE_MYSQL_CONNECTIONSTRING", "MYSQL":
 		dsn := os.Getenv(name)
 		if name == "MYSQL" {
 			u, err := url.Parse(os.Getenv("DATABASE_URL"))
