@@ -38,7 +38,7 @@ help: ## list the targets
 
 .PHONY: test
 test: deps ## all tests, against real servers; fetches what they need
-	$(GO) test -p $(JOBS) -timeout 10m -json ./... | $(GO) run ./internal/tested
+	$(GO) test -p $(JOBS) -timeout 15m -json ./... | $(GO) run ./internal/tested
 
 .PHONY: build
 build: ## bin/patchbay, for this machine
@@ -86,6 +86,11 @@ crash-short: deps ## a share of the same, for CI
 attack: deps ## all that attacks: hostile servers against every client, tenants, floods; prints a table
 	$(GO) test -count=1 -v -timeout 30m ./internal/attacktest -whole
 	$(GO) test -count=1 -p 1 -timeout 30m ./targets/postgres ./targets/nats -run Hostile -every=1
+
+# make test takes two versions a test, the newest among them.
+.PHONY: test-postgres
+test-postgres: deps ## PostgreSQL's driver, each test on every version that it is about
+	$(GO) test -count=1 -timeout 60m ./targets/postgres -versions
 
 .PHONY: test-az
 test-az: deps ## az itself, against fifteen kinds of target; installs it

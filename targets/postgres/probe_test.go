@@ -79,7 +79,7 @@ func probeAs(ctx context.Context, target drivertest.Opened, r driver.LoginReques
 // Whatever other people made of a database, a login that has its rights is found to
 // have them, and what could not be tried is said.
 func TestTheProbeJudgesRightsAlone(t *testing.T) {
-	for _, version := range []int{13, 15, 16, 17, 18} {
+	for _, version := range some(t, 13, 15, 16, 17, 18) {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {
 			if testing.Short() && version != 15 && version != 18 {
 				t.Skip("-short tries versions 15 and 18 alone")
@@ -145,7 +145,7 @@ func TestTheProbeJudgesRightsAlone(t *testing.T) {
 // What somebody locks is not waited for: another table shows the right, and where
 // there is none it is said who holds them.
 func TestTheProbeDoesNotWaitForLocks(t *testing.T) {
-	for _, version := range []int{13, 15, 18} {
+	for _, version := range some(t, 13, 15, 18) {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {
 			s := sharedServer(t, version)
 			target := openTarget(t, config(s))

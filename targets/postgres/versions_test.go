@@ -1,0 +1,22 @@
+package postgres_test
+
+import (
+	"flag"
+	"hash/fnv"
+	"testing"
+)
+
+var everyVersion = flag.Bool("versions", false, "try every version of PostgreSQL that a test is about (make test-postgres)")
+
+// some are two of these versions of PostgreSQL: the newest, and one of the others that
+// the test's name chooses, so that the suite as a whole tries them all.
+func some(t *testing.T, versions ...int) []int {
+	t.Helper()
+	newest := len(versions) - 1
+	if *everyVersion || newest < 2 {
+		return versions
+	}
+	sum := fnv.New32a()
+	_, _ = sum.Write([]byte(t.Name()))
+	return []int{versions[int(sum.Sum32())%newest], versions[newest]}
+}
