@@ -23,12 +23,9 @@ import (
 func TestRightsReadTogetherAreThoseReadOneByOne(t *testing.T) {
 	for version := 13; version <= 18; version++ {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {
-			databases := 4
-			if testing.Short() {
-				if version != 15 && version != 18 {
-					t.Skip("-short tries versions 15 and 18 alone")
-				}
-				databases = 2
+			const databases = 2
+			if testing.Short() && version != 15 && version != 18 {
+				t.Skip("-short tries versions 15 and 18 alone")
 			}
 			s := testenv.Postgres(t, testenv.PostgresOptions{Version: version})
 			w := &world{t: t, s: s}

@@ -39,6 +39,9 @@ func TestWhoHoldsALockIsNamed(t *testing.T) {
 					return target.RemoveLogin(t.Context(), r)
 				}},
 			} {
+				if c.another && version < 18 && !*everyVersion {
+					continue // ours is waited for longer than all others
+				}
 				t.Run(fmt.Sprint(version, " ", admin, " ", name), func(t *testing.T) {
 					s := sharedServer(t, version)
 					config := config(s)

@@ -35,7 +35,7 @@ func ours(t *testing.T, s *testenv.PostgresServer) {
 // The server counts: it lets no more sessions of the administrator in than the
 // registration says. Two registrations of one server share them.
 func TestManyDatabasesTakeFewSessions(t *testing.T) {
-	const many = 24
+	const many = 16
 	for _, limits := range [][]int{{3}, {1}, {3, 2}} {
 		t.Run(fmt.Sprint(limits), func(t *testing.T) {
 			s := server(t, testenv.PostgresOptions{})
