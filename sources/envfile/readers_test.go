@@ -97,6 +97,13 @@ const read = t => { try { return `+expression+` } catch { return null } }
 console.log(JSON.stringify(JSON.parse(require("fs").readFileSync(0)).map(read)))`)
 }
 
+// nodeItself is what node --env-file reads with, where there is a Node.js that has it.
+var nodeItself = script("node", "-e", `
+const { parseEnv } = require("util")
+if (!parseEnv) { console.error("a Node.js since 20.12 is not installed"); process.exit(1) }
+const read = t => { try { return parseEnv(t) } catch { return null } }
+console.log(JSON.stringify(JSON.parse(require("fs").readFileSync(0)).map(read)))`)
+
 // ruby reads with the dotenv of Ruby, if it is of that version: they differ about
 // line breaks.
 func ruby(version string) readAll {
@@ -150,7 +157,7 @@ decouple = need("decouple")
 print(json.dumps([decouple.RepositoryEnv(file(t)).data for t in texts]))`),
 	"dotenv of Node.js": node("dotenv", "library.parse(t)"),
 	"dotenv 16":         node("dotenv16", "library.parse(t)"),
-	"node --env-file":   node("util", "library.parseEnv(t)"),
+	"node --env-file":   nodeItself,
 	"dotenv-expand":     node("dotenv-expand", `library.expand({parsed: require("dotenv").parse(t), processEnv: {}}).parsed`),
 	"Next.js":           node("@next/env", `(Object.keys(process.env).forEach(k => delete process.env[k]), library.resetEnv(), library.processEnv([{path: ".env", contents: t, env: {}}], undefined, {info() {}, error() {}}, true)[1])`),
 	"phpdotenv": php("/usr/share/php/Dotenv/autoload.php", `(new Dotenv\Loader\Loader())->load(
