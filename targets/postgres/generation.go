@@ -126,8 +126,8 @@ select 2, pg_catalog.format('the row-level policy %I on %I.%I', p.polname, n.nsp
 	pg_catalog.format('alter policy %I on %I.%I to %s, %s', p.polname, n.nspname, c.relname,
 		(select pg_catalog.string_agg(case when m = 0 then 'public' else pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(m)) end, ', ') from unnest(p.polroles) m), new),
 	pg_catalog.pg_has_role(c.relowner, 'USAGE'),
-	case when o.rolsuper then pg_catalog.format('register a superuser as the administrator, or: ALTER TABLE %I.%I OWNER TO …', n.nspname, c.relname)
-		else pg_catalog.format('GRANT %I TO %s WITH INHERIT TRUE', o.rolname, admin) end
+	case when o.rolsuper then 'register a superuser as the administrator'
+		else pg_catalog.format('GRANT %I TO %s', o.rolname, admin) || $4 end
 from old, pg_catalog.pg_policy p join pg_catalog.pg_class c on c.oid = p.polrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 	join pg_catalog.pg_roles o on o.oid = c.relowner
 where old.oid = any(p.polroles) and $3
@@ -172,7 +172,11 @@ func (s *session) keepsakes(ctx context.Context, old kin, r driver.LoginRequest)
 	here := old.Database == r.Sub
 	var all []keepsake
 	b := &pgx.Batch{}
-	b.Queue(keepsakeQuery, old.name, r.Name, here).Query(func(rows pgx.Rows) error {
+	inherit := ""
+	if s.version() >= 16 { // before, there is no such option
+		inherit = " WITH INHERIT TRUE"
+	}
+	b.Queue(keepsakeQuery, old.name, r.Name, here, inherit).Query(func(rows pgx.Rows) error {
 		return each(rows, func() error {
 			var k keepsake
 			var order int

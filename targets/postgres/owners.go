@@ -3,6 +3,8 @@ package postgres
 import (
 	"context"
 
+	"github.com/jackc/pgx/v5"
+
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
 )
@@ -25,6 +27,10 @@ func (t *target) advised(ctx context.Context, database string, err error) error 
 		told.Fix = driver.Quoted("GRANT CONNECT ON DATABASE " + ident(database) + " TO " + ident(t.settings.admin.Username))
 	case err == nil:
 		defer release()
+		defer s.rollback(ctx)
+		if s.begin(ctx, false, &pgx.Batch{}) != nil { // names are looked up in no path of somebody else's
+			return &told
+		}
 		if fix, err := s.ownersFix(ctx, &catalogue{admin: t.settings.admin.Username, version: s.version()}); err == nil {
 			told.Fix = fix
 		}
