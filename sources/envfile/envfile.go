@@ -280,7 +280,7 @@ func (s *source) Egress(context.Context) ([]netip.Prefix, error) {
 }
 
 // Dialer implements [driver.Vantage].
-func (s *source) Dialer() driver.Dialer { return s.host }
+func (s *source) Dialer() driver.Dialer { return hosts.TCP{Host: s.host} }
 
 // Close implements [driver.Source].
 func (s *source) Close() error { return nil }
