@@ -37,7 +37,7 @@ var rooms = []room{
 	{pkg: "store", may: []string{"", "saga"}, why: "the records' contract is independent of who keeps them"},
 	{pkg: "store/sqlite", may: []string{"", "saga", "store", "internal/failpoint"}, why: "a store keeps records; it calls nobody"},
 	{pkg: "store/postgres", may: []string{"", "saga", "store", "internal/failpoint"}, why: "a store keeps records; it calls nobody"},
-	{pkg: "driver", may: []string{"", "internal/failpoint", "internal/fairshare"}, why: "the driver contract is what outsiders build on"},
+	{pkg: "driver", may: []string{"", "hosts", "internal/failpoint", "internal/fairshare"}, why: "the driver contract is what outsiders build on"},
 	{pkg: "driver/sandbox", may: []string{"", "driver", "internal/fairshare"},
 		why: "a child process has the drivers that it is handed, and nothing of the server"},
 	{pkg: "hosts/…", may: []string{"", "hosts/…"}, why: "hosts run commands and move files; they know no product"},
