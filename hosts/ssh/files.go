@@ -22,6 +22,7 @@ import (
 type files struct {
 	pool *pool
 	step func(what string) // before each thing that is asked for; tests cut there
+	lost func() bool       // with each answer, whether it is lost
 
 	opening sync.Mutex // a place for who opens the session
 	mu      sync.Mutex
@@ -94,7 +95,7 @@ func (f *files) serve(ctx context.Context) (*sftp, error) {
 	}
 	said := &output{tail: hosts.NewTail(1 << 10)}
 	go func() { _, _ = io.Copy(said, r.Stderr()) }()
-	server, err := greet(ctx, r)
+	server, err := f.greet(ctx, r)
 	if err == nil {
 		return server, nil
 	}
@@ -133,10 +134,10 @@ func (f *files) serverPath(ctx context.Context) (string, error) {
 }
 
 // greet begins to speak to a file server, until ctx ends.
-func greet(ctx context.Context, r *program) (*sftp, error) {
+func (f *files) greet(ctx context.Context, r *program) (*sftp, error) {
 	stop := context.AfterFunc(ctx, func() { _ = r.Close() })
 	defer stop()
-	server, err := newSFTP(r)
+	server, err := newSFTP(r, f.lost)
 	if err != nil && ctx.Err() != nil {
 		err = ctx.Err()
 	}
@@ -153,7 +154,7 @@ func (f *files) subsystem(ctx context.Context) (*sftp, error) {
 	if err != nil {
 		return nil, err
 	}
-	server, err := greet(ctx, r)
+	server, err := f.greet(ctx, r)
 	if err == nil {
 		return server, nil
 	}
