@@ -309,6 +309,9 @@ func (m *Machine) ChangeHostKey() {
 	m.Reboot()
 }
 
+// Authorize lets another key sign in, as the user and as root.
+func (m *Machine) Authorize(k Key) { m.write("authorized_keys", m.Key.Public+k.Public, 0o644) }
+
 // SetSudoers replaces the rules of sudo.
 func (m *Machine) SetSudoers(lines ...string) {
 	m.options.Sudoers = lines
