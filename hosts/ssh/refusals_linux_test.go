@@ -570,19 +570,31 @@ func TestConnectionsStartOnTheHost(t *testing.T) {
 }
 
 func TestForwardingThatIsForbiddenIsTold(t *testing.T) {
-	m := sshd.Start(t, sshd.Options{Config: []string{"AllowTcpForwarding no", "AllowStreamLocalForwarding no"}})
-	h := open(t, config(m, nil))
-	for network, address := range map[string]string{"tcp": "127.0.0.1:22", "unix": "/run/x"} {
-		_, err := h.DialContext(t.Context(), network, address)
-		refusal(t, err, patchbay.AdminRights, "administratively prohibited", "AllowTcpForwarding yes")
-	}
-	for _, what := range []string{"connections", "sockets"} {
-		if f := findingOf(t, h, what); f.OK || !strings.Contains(f.Fix, "AllowTcpForwarding yes") {
+	bus := filepath.Join(shared(t), "bus")
+	l, err := net.Listen("unix", bus)
+	must(t, err)
+	defer l.Close()
+	must(t, os.Chmod(bus, 0o777)) // #nosec G302 -- as everybody's is
+	for allow, forbidden := range map[string]bool{"no": true, "yes": false} {
+		m := sshd.Start(t, sshd.Options{
+			Config: []string{"AllowTcpForwarding " + allow, "AllowStreamLocalForwarding " + allow}, Setup: "mkdir /run/dbus; ln -s " + bus + " /run/dbus/system_bus_socket",
+		})
+		h := open(t, config(m, nil))
+		conn, err := h.DialContext(t.Context(), "tcp", "127.0.0.1:22")
+		if forbidden {
+			refusal(t, err, patchbay.AdminRights, "administratively prohibited", "AllowTcpForwarding yes")
+		} else {
+			must(t, err)
+			must(t, conn.Close())
+		}
+		for what, fix := range map[string]string{"connections": "AllowTcpForwarding yes", "sockets": "AllowStreamLocalForwarding yes"} {
+			if f := findingOf(t, h, what); f.OK == forbidden || forbidden && !strings.Contains(f.Fix, fix) {
+				t.Errorf("%s: the check says %+v", allow, f)
+			}
+		}
+		if f := findingOf(t, h, "files"); !f.OK {
 			t.Errorf("the check says %+v", f)
 		}
-	}
-	if f := findingOf(t, h, "files"); !f.OK {
-		t.Errorf("the check says %+v", f)
 	}
 }
 
