@@ -10,6 +10,8 @@ import (
 	"errors"
 	"io/fs"
 	"net"
+
+	"patchbay.dev/patchbay"
 )
 
 // Errors that a caller tells apart, besides those of package fs (ErrNotExist,
@@ -93,6 +95,19 @@ type Host interface {
 	DialContext(ctx context.Context, network, address string) (net.Conn, error)
 }
 
+// Remote is a [Host] somewhere else.
+type Remote interface {
+	Host
+	// Check says what this host lets us do, and what a source on it needs besides. It
+	// changes nothing there. An error is what keeps it from looking at all.
+	Check(ctx context.Context) ([]Finding, error)
+	// Close lets go of the connection to it.
+	Close() error
+}
+
+// Finding is one thing that was looked at on a [Remote].
+type Finding = patchbay.Finding
+
 // Command is a command to run, without a shell in between.
 type Command struct {
 	Argv []string
@@ -145,22 +160,4 @@ type Published struct {
 	// Mode is that of the files; a directory has the execute bits beside its read
 	// bits. ReadPublished does not set it.
 	Mode fs.FileMode
-}
-
-// Remote is a machine that is reached over a network.
-type Remote interface {
-	Host
-	// Check looks for all that drivers need there. What is missing is no error: the
-	// error is that of a machine that can't be asked.
-	Check(ctx context.Context) ([]Finding, error)
-	// Close ends its connections.
-	Close() error
-}
-
-// Finding is one thing that a host can do, or lacks.
-type Finding struct {
-	What    string // "signing in", "sudo"
-	OK      bool
-	Problem string // in a sentence, what is wrong or not there
-	Fix     string // what to do about it, best a command
 }

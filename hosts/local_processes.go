@@ -22,8 +22,7 @@ func (l *Local) Run(ctx context.Context, c Command) (Result, error) {
 	cmd := exec.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
 	cmd.Stdout, cmd.Stderr = out, out
 	if len(c.Stdin) > 0 {
-		cmd.Stdin = bytes.NewReader(c.Stdin)
-	}
+		}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	// A daemon that it started may keep its output open for ever.
@@ -51,7 +50,7 @@ func (l *Local) Run(ctx context.Context, c Command) (Result, error) {
 // Signal implements [Host].
 func (l *Local) Signal(_ context.Context, pid int, name string) error {
 	signal, ok := signals[name]
-	if !ok {
+	if !ok && name != NoSignal {
 		return fmt.Errorf("no signal is called %q", name)
 	}
 	if pid < 1 {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
@@ -108,14 +109,16 @@ func (p *place) driver() driver.SourceDriver {
 
 func (s placeSource) Close() error { return nil }
 
-func (s placeSource) Dialer() driver.Dialer {
+func (s placeSource) RestartLimit() time.Duration { return time.Minute }
+
+func (s placeSource) Dialer(context.Context) (driver.ClosingDialer, error) {
 	if s.is("no dialer") {
-		return nil
+		return nil, nil
 	}
-	return &net.Dialer{}
+	return driver.KeptOpen(&net.Dialer{}), nil
 }
 
-func (s placeSource) Egress(context.Context) ([]netip.Prefix, error) {
+func (s placeSource) Egress(context.Context, netip.Addr) ([]netip.Prefix, error) {
 	if s.is("egress is an address in a network") {
 		return []netip.Prefix{netip.MustParsePrefix("10.0.3.7/24")}, nil
 	}
@@ -212,6 +215,11 @@ func (s placeSource) apply(st placeState, c driver.Change) placeState {
 		if had.File || s.is("old names stay") {
 			continue
 		}
+		if i, back := n.last(had.Name), slices.IndexFunc(c.Back, func(b patchbay.Setting) bool { return b.Name == had.Name }); i >= 0 && back >= 0 &&
+			mine(n.Entries[i]) && n.Entries[i].Value == had.Value.Reveal() && !s.is("what was taken over does not come back") {
+			n.Entries[i] = entry{had.Name, c.Back[back].Value.Reveal(), nil}
+			continue
+		}
 		n.Entries = slices.DeleteFunc(n.Entries, func(e entry) bool {
 			return e.Name == had.Name && (mine(e) || s.is("a name is enough to be removed")) &&
 				(e.Value == had.Value.Reveal() || s.is("whatever is named is removed"))
@@ -298,7 +306,9 @@ func (s placeSource) WriteSettings(ctx context.Context, c driver.Change, ifVersi
 		}
 	case "two writers lose an edit":
 		s.mu.Unlock()
-		runtime.Gosched()
+		for range 1000 { // on a busy machine nobody comes in at once
+			runtime.Gosched()
+		}
 		s.mu.Lock()
 		next = s.apply(now, c)
 	case "a write is seen in parts":
@@ -445,6 +455,7 @@ var placeMutants = map[string]string{
 	"a restore leaves marks":                        "RestoreKeepsOthersEdits",
 	"a second restore fails":                        "RestoreIsByteForByte",
 	"a restore of what is gone fails":               "GoneSource",
+	"what was taken over does not come back":        "DeleteGivesBackWhatWasTakenOver",
 	"a source that is gone is empty":                "GoneSource",
 	"two writers lose an edit":                      "ConcurrentWritersLoseNothing",
 	"a write is seen in parts":                      "ReadersSeeAllOrNothing",

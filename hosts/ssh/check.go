@@ -82,11 +82,7 @@ func (f *files) check(ctx context.Context) ([]hosts.Finding, error) {
 		return err == nil
 	}
 	if _, err := f.pool.get(ctx, nil); err != nil {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		add("signing in", err)
-		return all, nil // nothing else can be asked
+		return nil, err // nothing can be asked
 	}
 	add("signing in", nil)
 	if !add("shell", f.shell(ctx)) {
