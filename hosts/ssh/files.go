@@ -59,12 +59,8 @@ func (f *files) session(ctx context.Context) (*session, error) {
 	f.mu.Lock()
 	s := f.current
 	f.mu.Unlock()
-	if s != nil {
-		select {
-		case <-s.done:
-		default:
-			return s, nil
-		}
+	if s != nil && !s.over() {
+		return s, nil
 	}
 	server, err := f.serve(ctx)
 	if err != nil {
@@ -192,6 +188,9 @@ func (s *session) fault(ctx context.Context, op, path string, err error) error {
 		}
 	case errors.Is(err, syscall.EINVAL) && len(filepath.Base(path)) > 255:
 		err = syscall.ENAMETOOLONG
+	}
+	if s.over() && ctx.Err() == nil { // while it was looked for
+		return s.pool.lost()
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%s %s on %s: %w", op, path, s.pool.name, err)
@@ -552,7 +551,7 @@ func (s *session) fsync(ctx context.Context, handle string) error {
 }
 
 func (d *dir) cantKeep(ctx context.Context, name string, owner [2]int, err error) error {
-	if errors.Is(err, hosts.ErrCut) || ctx.Err() != nil {
+	if errors.Is(err, hosts.ErrCut) || d.over() || ctx.Err() != nil {
 		return d.fault(ctx, "chown", d.in(name), err)
 	}
 	return fmt.Errorf("%s belongs to %d:%d, which %s on %s can't give a file to: %w", d.in(name), owner[0], owner[1], d.pool.whom(), d.pool.name, hosts.ErrOwner)

@@ -181,9 +181,21 @@ func (c *sftp) ask(kind byte, body ...[]byte) (asked, error) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	if _, err := c.stream.Write(packet(kind, all)); err != nil {
+		_ = c.stream.Close()
+		<-c.done
 		return a, hosts.ErrCut
 	}
 	return a, nil
+}
+
+// over reports whether the session has ended.
+func (c *sftp) over() bool {
+	select {
+	case <-c.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // answer waits for the answer, which has one of two kinds: want, or a status.
