@@ -597,6 +597,9 @@ func (d *dir) copyOf(ctx context.Context, from, to string) (bool, error) {
 			return false, &fs.PathError{Op: "write", Path: d.in(to), Err: syscall.ENOSPC}
 		}
 	}
+	if d.over() {
+		return false, d.pool.lost()
+	}
 	return false, fmt.Errorf("%s: %w", d.in(from), hosts.ErrOwner)
 }
 
