@@ -127,7 +127,7 @@ eval "$2"
 echo ready
 read end
 `
-	m.holder = exec.Command("sh", "-c", holder, "sh", m.dir, m.options.Setup) //nolint:noctx // it lives as long as the machine
+	m.holder = exec.Command("sh", "-c", holder, "sh", m.dir, m.options.Setup)
 	m.holder.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	var said strings.Builder
 	m.holder.Stderr = &said
