@@ -146,6 +146,11 @@ read end
 		_ = m.holder.Wait()
 	})
 	if line, err := bufio.NewReader(stdout).ReadString('\n'); err != nil || line != "ready\n" {
+		_ = m.holder.Process.Kill()
+		_ = m.holder.Wait() // it says nothing more
+		if m.options.Setup != "" {
+			m.t.Fatalf("the machine does not come up: %v %s", err, said.String())
+		}
 		m.t.Skipf("the machine does not come up: %v %s", err, said.String())
 	}
 	id := make([]byte, 4)
