@@ -42,6 +42,7 @@ var rooms = []room{
 		why: "a child process has the drivers that it is handed, and nothing of the server"},
 	{pkg: "hosts/ssh", may: []string{"", "driver", "hosts/…"}, why: "a way to another machine is a driver too: it describes itself, and is opened with a registration"},
 	{pkg: "hosts/…", may: []string{"", "hosts/…"}, why: "hosts run commands and move files; they know no product"},
+	{pkg: "hosts/ssh", may: []string{"", "driver", "hosts/…"}, why: "a host that is registered is described and opened as a driver is; it knows no product"},
 	{pkg: "targets/…", may: driverMay, why: driverWhy},
 	{pkg: "sources/…", may: driverMay, why: driverWhy},
 	{pkg: "networks/…", may: driverMay, why: driverWhy},
@@ -68,6 +69,7 @@ var rooms = []room{
 	// The suites are exported: whoever writes a driver or a store runs them.
 	{pkg: "driver/drivertest", may: []string{"", "driver", "hosts/…"}, scaffold: true,
 		why: "an outsider's driver passes this suite without our engine"},
+	{pkg: "hosts/hoststest", may: []string{"", "hosts/…"}, scaffold: true, why: "one suite for every machine"},
 	{pkg: "store/storetest", may: []string{"", "saga", "store"}, scaffold: true, why: "one suite for every store"},
 	{pkg: "internal/testenv/…", may: []string{"", "driver", "hosts/…", "internal/natsserver", "internal/testenv/…"}, scaffold: true,
 		why: "test servers are started for the product, not by it"},
