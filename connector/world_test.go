@@ -339,9 +339,13 @@ func (a *app) Restart(context.Context) error {
 	return err
 }
 
-func (a *app) Egress(context.Context) ([]netip.Prefix, error) { return nil, nil }
-func (a *app) Dialer() driver.Dialer                          { return &net.Dialer{} }
-func (a *app) Owned(context.Context) ([]driver.Owned, error)  { return nil, nil }
+func (a *app) RestartLimit() time.Duration { return driver.DefaultTimeout }
+
+func (a *app) Egress(context.Context, netip.Addr) ([]netip.Prefix, error) { return nil, nil }
+func (a *app) Dialer(context.Context) (driver.ClosingDialer, error) {
+	return driver.KeptOpen(&net.Dialer{}), nil
+}
+func (a *app) Owned(context.Context) ([]driver.Owned, error) { return nil, nil }
 func (a *app) set(name, value string) {
 	defer a.lock()()
 	a.settings[name] = patchbay.NewSecret(value)
