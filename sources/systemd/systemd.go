@@ -269,4 +269,3 @@ func onlySignals(execReload string) bool {
 
 // Close implements [driver.Source].
 func (s *source) Close() error { return nil }
-

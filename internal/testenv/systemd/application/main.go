@@ -80,20 +80,20 @@ func look(out string) error {
 		s.Environment[name] = value
 	}
 	if root := os.Getenv("SERVICE_BINDING_ROOT"); root != "" {
-		found, err := filepath.Glob(filepath.Join(root, "*", "*"))
-		if err != nil {
-			return err
-		}
-		for _, name := range found {
-			content, err := os.ReadFile(name)
+		connections, _ := os.ReadDir(root) // none, when the last one has gone
+		for _, c := range connections {
+			entries, err := os.ReadDir(filepath.Join(root, c.Name()))
 			if err != nil {
-				content = []byte(err.Error())
+				return err
 			}
-			connection := filepath.Base(filepath.Dir(name))
-			if s.Files[connection] == nil {
-				s.Files[connection] = map[string]string{}
+			s.Files[c.Name()] = map[string]string{}
+			for _, e := range entries {
+				content, err := os.ReadFile(filepath.Join(root, c.Name(), e.Name()))
+				if err != nil {
+					content = []byte(err.Error())
+				}
+				s.Files[c.Name()][e.Name()] = string(content)
 			}
-			s.Files[connection][filepath.Base(name)] = string(content)
 		}
 	}
 	b, err := json.Marshal(s)
