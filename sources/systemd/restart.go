@@ -120,12 +120,12 @@ func (s *source) stays(ctx context.Context, began unit, seen []string) error {
 		}
 		switch {
 		case !u.is("InvocationID", began.facts["InvocationID"]), !u.is("NRestarts", began.facts["NRestarts"]), u.is("SubState", "auto-restart"):
-			return s.failed(ctx, u, seen, "it came up, and ended again: %s", result(u))
+			return s.endedAgain(ctx, u, seen)
 		case !u.is("ActiveState", "active") && !u.is("ActiveState", "reloading") && !u.is("ActiveState", "refreshing"):
 			if oneshot := u.is("Type", "oneshot") && u.is("Result", "success"); oneshot {
 				return nil // it did its work
 			}
-			return s.failed(ctx, u, seen, "it came up, and ended again: %s", result(u))
+			return s.endedAgain(ctx, u, seen)
 		}
 		if last {
 			return nil
@@ -138,6 +138,34 @@ func (s *source) stays(ctx context.Context, began unit, seen []string) error {
 			return interrupted(ctx.Err())
 		}
 	}
+}
+
+// endedAgain looks for how the unit ends: one that is started again and again has
+// most of the time nothing to tell.
+func (s *source) endedAgain(ctx context.Context, u unit, seen []string) error {
+	tick := time.NewTicker(lookEvery / 5)
+	defer tick.Stop()
+	for range 20 {
+		if !u.is("ExecMainCode", "0") {
+			break
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return interrupted(ctx.Err())
+		}
+		next, err := s.show(ctx, s.unit)
+		if err != nil {
+			return err
+		}
+		u = next
+		seen = append(seen, u.facts["InvocationID"])
+	}
+	how := result(u)
+	if u.is("ExecMainCode", "0") {
+		how = "it is started again and again"
+	}
+	return s.failed(ctx, u, seen[max(0, len(seen)-3):], "it came up, and ended again: %s", how)
 }
 
 // result is what the manager says of how a unit ended, for people.

@@ -45,6 +45,11 @@ func (s *source) read(ctx context.Context) (state, error) {
 	if err != nil {
 		return state{}, err
 	}
+	return s.readWith(ctx, v)
+}
+
+// readWith looks at what the manager does not say.
+func (s *source) readWith(ctx context.Context, v view) (state, error) {
 	st := state{view: v}
 	if err := s.readOurs(ctx, &st); err != nil {
 		return state{}, err
@@ -430,7 +435,7 @@ func (s *source) WriteSettings(ctx context.Context, c driver.Change, ifVersion s
 	if now.unit.missing() {
 		// Its drop-ins may have outlived it.
 		if len(c.Set) == 0 {
-			if err := s.make(ctx, c.Mark.UID, now, s.after(now, c, depthAt(ifVersion))); err != nil {
+			if _, err := s.make(ctx, c.Mark.UID, now, s.after(now, c, depthAt(ifVersion))); err != nil {
 				return "", err
 			}
 		}
@@ -443,10 +448,11 @@ func (s *source) WriteSettings(ctx context.Context, c driver.Change, ifVersion s
 	if err := s.checkAgainst(ctx, now, c); err != nil {
 		return "", err
 	}
-	if err := s.make(ctx, c.Mark.UID, now, next); err != nil {
+	u, err := s.make(ctx, c.Mark.UID, now, next)
+	if err != nil {
 		return "", err
 	}
-	done, err := s.read(ctx)
+	done, err := s.readWith(ctx, s.viewOf(u, now.own))
 	if err != nil {
 		return "", err
 	}
@@ -499,33 +505,40 @@ func (s *source) locked(ctx context.Context) (state, func(), error) {
 // make makes a connection's things what next has of them. What the manager is told
 // of is there before it is told, and taken away after it was told otherwise: a unit
 // that is started at any moment, by whomever, finds what it looks for.
-func (s *source) make(ctx context.Context, uid string, now, next state) error {
+func (s *source) make(ctx context.Context, uid string, now, next state) (unit, error) {
 	had, want := now.ours[uid], next.ours[uid]
 	p := now.place
 	if !want.none() {
 		if err := s.put(ctx, uid, now, want); err != nil {
-			return err
+			return unit{}, err
 		}
 	}
 	if had.Dropin != want.Dropin {
 		if err := s.replace(ctx, p.dropin(uid), had.Dropin, want.Dropin, 0o644); err != nil {
-			return err
+			return unit{}, err
 		}
 		if err := failpoint.Hit(ctx, "systemd/write/after-dropin"); err != nil {
-			return err
+			return unit{}, err
 		}
 	}
-	if err := s.load(ctx, p, uid, want); err != nil {
-		return err
+	u, err := s.load(ctx, p, uid, want)
+	if err != nil {
+		return unit{}, err
 	}
+	return u, s.takeAway(ctx, uid, now, next)
+}
+
+// takeAway removes what no drop-in names any more.
+func (s *source) takeAway(ctx context.Context, uid string, now, next state) error {
+	had, want := now.ours[uid], next.ours[uid]
 	if want.Env == "" {
-		if err := s.replace(ctx, p.env(uid), had.Env, "", 0); err != nil {
+		if err := s.replace(ctx, now.place.env(uid), had.Env, "", 0); err != nil {
 			return err
 		}
 	}
 	if want.Files == nil && had.Files != nil {
-		if err := s.host.WithdrawDir(ctx, p.files(uid), tagPrefix+uid); err != nil {
-			return fault(patchbay.SettingsUnwritable, p.files(uid), err)
+		if err := s.host.WithdrawDir(ctx, now.place.files(uid), tagPrefix+uid); err != nil {
+			return fault(patchbay.SettingsUnwritable, now.place.files(uid), err)
 		}
 	}
 	if err := s.unlink(ctx, now, next); err != nil {
@@ -589,35 +602,33 @@ func (s *source) replace(ctx context.Context, path, had, want string, mode fs.Fi
 	return nil
 }
 
-// load tells the manager of what changed, when it does not know.
-func (s *source) load(ctx context.Context, p place, uid string, want things) error {
+// load tells the manager of what changed, when it does not know, and gives what it then
+// says of the unit.
+func (s *source) load(ctx context.Context, p place, uid string, want things) (unit, error) {
 	dropin := p.dropin(uid)
-	knows := func() (bool, error) {
-		u, err := s.show(ctx, s.unit)
-		if err != nil {
-			return false, err
-		}
+	knows := func(u unit) bool {
 		// Of a unit that is not there, or masked, it loads nothing.
 		return u.missing() || u.is("LoadState", "masked") ||
-			slices.Contains(u.list("DropInPaths"), dropin) == (want.Dropin != "") && !u.is("NeedDaemonReload", "yes"), nil
+			slices.Contains(u.list("DropInPaths"), dropin) == (want.Dropin != "") && !u.is("NeedDaemonReload", "yes")
 	}
-	if ok, err := knows(); ok || err != nil {
-		return err
+	u, err := s.show(ctx, s.unit)
+	if err != nil || knows(u) {
+		return u, err
 	}
 	if _, err := s.systemctl(ctx, "daemon-reload"); err != nil {
 		if f := (*failure)(nil); errors.As(err, &f) {
-			return patchbay.Errorf(patchbay.SettingsUnwritable, "systemd does not read its units anew: %s", driver.LastWords([]byte(f.output), nil)).
+			return u, patchbay.Errorf(patchbay.SettingsUnwritable, "systemd does not read its units anew: %s", driver.LastWords([]byte(f.output), nil)).
 				WithFix("systemctl %sdaemon-reload   (on the host, and see what it says)", s.flag())
 		}
-		return fault(patchbay.SettingsUnwritable, "systemctl daemon-reload", err)
+		return u, fault(patchbay.SettingsUnwritable, "systemctl daemon-reload", err)
 	}
 	if err := failpoint.Hit(ctx, "systemd/write/after-reload"); err != nil {
-		return err
+		return u, err
 	}
-	if ok, err := knows(); ok || err != nil {
-		return err
+	if u, err = s.show(ctx, s.unit); err != nil || knows(u) {
+		return u, err
 	}
-	return patchbay.Errorf(patchbay.SettingsUnwritable, "systemd does not take %s into account", dropin).
+	return u, patchbay.Errorf(patchbay.SettingsUnwritable, "systemd does not take %s into account", dropin).
 		WithFix("systemctl %scat %s   (shows what it does)", s.flag(), quoted(s.unit))
 }
 
@@ -740,7 +751,7 @@ func (s *source) RestoreSettings(ctx context.Context, c driver.Change, before dr
 	} else {
 		delete(next.ours, uid)
 	}
-	if err := s.make(ctx, uid, now, next); err != nil {
+	if _, err := s.make(ctx, uid, now, next); err != nil {
 		if e := (*patchbay.Error)(nil); errors.As(err, &e) && e.Code == patchbay.SettingsChanged {
 			return e.AsTransient()
 		}

@@ -210,20 +210,33 @@ type view struct {
 
 // look asks for the unit and its manager, and finds out where things are.
 func (s *source) look(ctx context.Context) (view, error) {
+	type answer struct {
+		own
+		err error
+	}
+	second := make(chan answer, 1) // at once: each is a way to the host
+	go func() {
+		o, err := s.own(ctx)
+		second <- answer{o, err}
+	}()
 	u, err := s.show(ctx, s.unit)
+	o := <-second
 	if err != nil {
 		return view{}, err
 	}
-	o, err := s.own(ctx)
-	if err != nil {
-		return view{}, err
+	if o.err != nil {
+		return view{}, o.err
 	}
+	return s.viewOf(u, o.own), nil
+}
+
+func (s *source) viewOf(u unit, o own) view {
 	name := u.facts["Id"]
 	p := place{dir: filepath.Join(o.units, name+".d"), credentials: filepath.Join("/run/credentials", name)}
 	if s.manager.user {
 		p.credentials = filepath.Join(o.environment["XDG_RUNTIME_DIR"], "credentials", name)
 	}
-	return view{u, o, p}, nil
+	return view{u, o, p}
 }
 
 // missing: there is no such unit.
@@ -243,7 +256,7 @@ func (s *source) usable(u unit) error {
 	switch {
 	case u.missing():
 		return s.notFound()
-	case u.is("LoadState", "masked"):
+	case u.is("LoadState", "masked"), strings.HasPrefix(u.facts["UnitFileState"], "masked"):
 		return no("%s is masked: nothing can start it, and systemd ignores what is written for it", name).WithFix("systemctl %sunmask %s", s.flag(), quoted(name))
 	case !u.is("LoadState", "loaded"):
 		return no("systemd can't load %s: %s", name, u.facts["LoadState"]).WithFix("systemd-analyze %sverify %s", s.flag(), quoted(name))

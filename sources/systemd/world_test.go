@@ -71,7 +71,12 @@ func inMachine(t *testing.T, m *env.Machine, job string) string {
 // run runs the tests that are of either manager.
 func (w *world) run(t *testing.T) {
 	tests := map[string]func(*testing.T, *world){
-		"Suite": suite,
+		"Suite":        suite,
+		"BadSettings":  badSettings,
+		"Down":         downStaysDown,
+		"Kinds":        kindsOfUnits,
+		"RefusedUnits": refusedUnits,
+		"Reload":       reload,
 	}
 	for _, name := range slices.Sorted(maps.Keys(tests)) {
 		t.Run(name, func(t *testing.T) { tests[name](t, w) })

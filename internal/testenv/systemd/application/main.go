@@ -38,7 +38,10 @@ func main() {
 		os.Exit(3)
 	}
 	if told(*mute) {
-		select {}
+		stop := make(chan os.Signal, 1)
+		signal.Notify(stop, syscall.SIGTERM)
+		<-stop
+		return
 	}
 	must(ready())
 	if told(*later) {
