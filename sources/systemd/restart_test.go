@@ -227,6 +227,7 @@ func refusedUnits(t *testing.T, w *world) {
 		must(t, err)
 		must(t, os.Remove(file))
 		w.does(t, "mask", a.name)
+		w.does(t, "daemon-reload")
 		try(t, s, func() string { return a.content(t) }, patchbay.NotSupported, "masked", "unmask")
 		_, err = s.WriteSettings(t.Context(), gone(c), snapshot(t, s).Version)
 		must(t, err)

@@ -27,7 +27,7 @@ type state struct {
 	all      map[string]variable // what the next process has
 	theirs   string              // a sum of what all comes from, ours left out
 	ours     map[string]things   // by uid
-	bindings map[string][]string // links to credentials, by connection
+	bindings map[string][]string // links to credentials, by connection; nil when there is no directory of them
 	missing  int                 // how many directories are missing on the way to the drop-ins
 	depth    int                 // how many of them are missing, or were made for ours
 }
@@ -81,7 +81,7 @@ func short(text string) string { return hosts.Sum([]byte(text))[:16] }
 
 // readOurs reads what is ours beside the unit.
 func (s *source) readOurs(ctx context.Context, st *state) error {
-	st.ours, st.bindings = map[string]things{}, map[string][]string{}
+	st.ours = map[string]things{}
 	p := st.place
 	names, err := s.host.ListDir(ctx, p.dir)
 	for dir := p.dir; absent(err) && dir != "/"; _, err = s.host.ListDir(ctx, dir) {
@@ -159,6 +159,9 @@ func absent(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is
 
 func (s *source) readBindings(ctx context.Context, st *state) error {
 	connections, err := s.host.ListDir(ctx, st.place.bindings())
+	if err == nil {
+		st.bindings = map[string][]string{}
+	}
 	for _, name := range connections {
 		var entries []string
 		if entries, err = s.host.ListDir(ctx, st.place.binding(name)); err != nil {
@@ -671,7 +674,7 @@ func (s *source) unlink(ctx context.Context, now, next state) error {
 			wanted[h.Connection] = h.Files
 		}
 	}
-	if len(now.bindings) == 0 {
+	if now.bindings == nil {
 		return nil
 	}
 	for _, connection := range slices.Sorted(maps.Keys(now.bindings)) {
@@ -690,17 +693,26 @@ func (s *source) unlink(ctx context.Context, now, next state) error {
 			}
 		}
 		if wanted[connection] == nil {
-			s.rmdir(ctx, dir)
+			if err := s.rmdir(ctx, dir); err != nil {
+				return err
+			}
 		}
 	}
 	if len(wanted) == 0 {
-		s.rmdir(ctx, now.place.bindings())
+		if err := s.rmdir(ctx, now.place.bindings()); err != nil {
+			return err
+		}
 	}
 	return failpoint.Hit(ctx, "systemd/write/after-links")
 }
 
 // rmdir removes a directory if it is empty; whoever has put something into it keeps it.
-func (s *source) rmdir(ctx context.Context, dir string) { _, _ = s.run(ctx, "rmdir", "--", dir) }
+func (s *source) rmdir(ctx context.Context, dir string) error {
+	if _, err := s.run(ctx, "rmdir", "--ignore-fail-on-non-empty", "--", dir); err != nil {
+		return fault(patchbay.SettingsUnwritable, dir, err)
+	}
+	return nil
+}
 
 // removeDirs removes the directories that were made for the first connection, when
 // the last one has gone.
@@ -712,15 +724,19 @@ func (s *source) removeDirs(ctx context.Context, next state) error {
 	if made == "" {
 		return nil
 	}
-	names, err := s.host.ListDir(ctx, next.place.dir)
-	if absent(err) || err == nil && len(names) > 0 {
-		return nil
-	}
-	if err != nil {
-		return fault(patchbay.SettingsUnwritable, next.place.dir, err)
-	}
 	for dir := next.place.dir; len(dir) >= len(made) && dir != "/"; dir = filepath.Dir(dir) {
-		s.rmdir(ctx, dir)
+		names, err := s.host.ListDir(ctx, dir)
+		switch {
+		case absent(err):
+			continue
+		case err != nil:
+			return fault(patchbay.SettingsUnwritable, dir, err)
+		case len(names) > 0:
+			return nil
+		}
+		if err := s.rmdir(ctx, dir); err != nil {
+			return err
+		}
 	}
 	return nil
 }

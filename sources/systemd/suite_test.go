@@ -17,19 +17,23 @@ import (
 
 // layout is one way in which a unit may have its own settings.
 type layout struct {
-	file  bool // in an EnvironmentFile=, not in a drop-in
-	empty bool // there is a directory for drop-ins, with nothing in it
+	of    string // the manager that is tried with it
+	file  bool   // in an EnvironmentFile=, not in a drop-in
+	empty bool   // there is a directory for drop-ins, with nothing in it
 	files bool
 	name  string
 }
 
 var layouts = []layout{
-	{},
-	{file: true, files: true, empty: true, name: `we\x2db@1`},
+	{of: "user"},
+	{of: "system", file: true, files: true, empty: true, name: `we\x2db@1`},
 }
 
 func suite(t *testing.T, w *world) {
 	for _, l := range layouts {
+		if l.of != w.manager {
+			continue
+		}
 		t.Run(fmt.Sprintf("file=%t,files=%t", l.file, l.files), func(t *testing.T) {
 			h := drivertest.SourceHarness{
 				Driver: Driver(), New: func(t testing.TB) drivertest.SourcePlace { return w.place(t, l) },

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
@@ -72,6 +73,11 @@ func inMachine(t *testing.T, m *env.Machine, job string) string {
 func (w *world) run(t *testing.T) {
 	tests := map[string]func(*testing.T, *world){
 		"Suite":        suite,
+		"Crashes":      crashes,
+		"Others":       others,
+		"Files":        fileUpdates,
+		"BadDisk":      badDisk,
+		"Vantage":      vantage,
 		"BadSettings":  badSettings,
 		"Down":         downStaysDown,
 		"Kinds":        kindsOfUnits,
@@ -194,12 +200,32 @@ func (a *app) read() (started, error) {
 	return s, err
 }
 
+// awaits is what the application saw, once it has written that: a simple one has
+// started before.
+func (a *app) awaits(t testing.TB) started {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		s, err := a.saw()
+		if err == nil && a.starts() > 0 {
+			return s
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatal(err)
+		}
+	}
+}
+
 // begin starts it, and takes what it has without any settings for what everybody has.
 func (a *app) begin(t testing.TB) {
 	t.Helper()
 	a.does(t, "start", a.name)
-	s, err := a.saw()
-	must(t, err)
+	s := a.awaits(t)
 	a.base = map[string]bool{}
 	for name := range s.Environment {
 		a.base[name] = true
