@@ -54,7 +54,7 @@ func (h things) filesSum() string {
 		return ""
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%q%d", h.Connection, h.Generation)
+	fmt.Fprintf(&b, "%d", h.Generation) // the drop-in has the connection
 	for _, name := range slices.Sorted(maps.Keys(h.Files)) {
 		fmt.Fprintf(&b, "%q%q", name, h.Files[name])
 	}
