@@ -13,6 +13,7 @@
 #   readers   what reads settings files: libraries of Python, PHP, Ruby and Node.js
 #             (sources/envfile/testdata/npm), and Redis' command line
 #   az        the Azure command line, as Debian has it: half a gigabyte
+#   systemd   what boots a machine in a container, for units of a real one
 #   cc        a C compiler, which the race detector wants
 #
 # Nothing is installed that is there already. Debian packages are installed by
@@ -141,6 +142,7 @@ for group in "$@"; do
 		have npm || need npm "fetches what reads what is written for Node.js"
 		have redis-cli || need redis-tools "signs in with what is written for it"
 		;;
+	systemd) have systemd-nspawn || need systemd-container 'boots a machine whose units are connected' ;;
 	az) have az || need azure-cli 'the Azure command line' ;;
 	cc)
 		have "${CC:-cc}" || {
