@@ -223,10 +223,12 @@ func (e *Engine) Inside(argv ...string) (string, error) {
 }
 
 // Docker runs Docker's command line, which both engines answer.
-func (e *Engine) Docker(args ...string) (string, error) {
+func (e *Engine) Docker(args ...string) (string, error) { return output(e.docker(args...)) }
+
+func (e *Engine) docker(args ...string) *exec.Cmd {
 	cmd := exec.Command("docker", args...)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + e.dir, "DOCKER_HOST=unix://" + e.Socket, "DOCKER_BUILDKIT=0", "DOCKER_CLI_HINTS=false"}
-	return output(cmd)
+	return cmd
 }
 
 // Podman runs Podman's own command line.
@@ -259,7 +261,7 @@ func (e *Engine) Must(t testing.TB, args ...string) string {
 const App = "app"
 
 // Image makes an image of the application (Command app) with these lines of a
-// Dockerfile, under that name; with none it is plain. It is made once.
+// Dockerfile, under that name. It is made once. With no lines it has no variable.
 func (e *Engine) Image(t testing.TB, name string, lines ...string) string {
 	t.Helper()
 	e.mu.Lock()
@@ -270,6 +272,15 @@ func (e *Engine) Image(t testing.TB, name string, lines ...string) string {
 	program, err := builtApp()
 	if err != nil {
 		t.Fatal(err)
+	}
+	if len(lines) == 0 { // a Dockerfile's image has variables of its own
+		cmd := e.docker("import", "--change", `ENTRYPOINT ["/app"]`, "-", name)
+		cmd.Stdin = Tar("app", 0o755, program)
+		if _, err := output(cmd); err != nil {
+			t.Fatal(err)
+		}
+		e.images[name] = true
+		return name
 	}
 	context := e.path("image-" + name)
 	dockerfile := "FROM scratch\nCOPY app /app\nENTRYPOINT [\"/app\"]\n" + strings.Join(lines, "\n") + "\n"

@@ -77,6 +77,7 @@ func serve(ctx context.Context) error {
 			_, _ = fmt.Fprintf(w, "%s\n%s\n", host, strings.Join(os.Environ(), "\n"))
 		}),
 	}
+	fmt.Println("serving on", server.Addr)
 	stopped := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stopped()
 	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
