@@ -24,5 +24,12 @@ func NewLocal(r DialRules, private ...string) *Local {
 
 // DialContext implements [Host].
 func (l *Local) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	if network == "unix" {
+		// The rules are about addresses; a socket is a path.
+		if err := l.CheckPath(ctx, address); err != nil {
+			return nil, err
+		}
+		return new(net.Dialer).DialContext(ctx, network, address)
+	}
 	return l.dialer.DialContext(ctx, network, address)
 }

@@ -2,16 +2,17 @@ package docker
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"maps"
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
-
-	"context"
-	"io"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
@@ -76,7 +77,7 @@ func (w *world) post(path string, body any, answer any) error {
 }
 
 // dockerLives are containers with all that can be said of one.
-func dockerLives(t *testing.T, w *world) map[string]func(name string) {
+func dockerLives(t *testing.T, w *world) map[string]func(t *testing.T, name string) {
 	image := w.Image(t, "rich", "ENV FROM_IMAGE=1 LANG=C", "VOLUME /data", "EXPOSE 9000", "LABEL image=1", `HEALTHCHECK --interval=200ms CMD ["/app","health"]`, "WORKDIR /w", `CMD ["serve"]`)
 	plain := w.Image(t, testdocker.App)
 	w.Must(t, "network", "create", "--subnet", "10.21.0.0/24", "n1")
@@ -84,10 +85,10 @@ func dockerLives(t *testing.T, w *world) map[string]func(name string) {
 	w.Must(t, "run", "-d", "--name", "db", "--network", "n1", plain)
 	w.Must(t, "run", "-d", "--name", "olddb", plain)
 	dir := t.TempDir()
-	run := func(args ...string) func(string) {
-		return func(name string) { w.Must(t, append([]string{"run", "-d", "--name", name}, args...)...) }
+	run := func(args ...string) func(*testing.T, string) {
+		return func(t *testing.T, name string) { w.Must(t, append([]string{"run", "-d", "--name", name}, args...)...) }
 	}
-	return map[string]func(string){
+	return map[string]func(*testing.T, string){
 		"plain":            run(plain),
 		"image's defaults": run(image),
 		"everything": run("--hostname", "webby", "--domainname", "example.org", "--restart", "always", "-e", "A=1", "-e", "B=2", "-e", "LANG=C", "-e", "FROM_IMAGE=",
@@ -100,11 +101,11 @@ func dockerLives(t *testing.T, w *world) map[string]func(name string) {
 			"--dns", "9.9.9.9", "--dns-search", "example.org", "--dns-option", "ndots:2", "--add-host", "x:1.2.3.4", "--init", "--shm-size", "32m", "--stop-signal", "INT", "--stop-timeout", "3",
 			"--label", "l=1", "--label", "image=2", "--device", "/dev/null:/dev/mynull:rw", "--group-add", "7", "--user", "0:0", "-w", "/", "--read-only", "--ipc", "shareable", "--runtime", "runc",
 			"--health-cmd", "/app health", "--no-healthcheck=false", "--entrypoint", "/app", image, "serve", "--more"),
-		"networks": func(name string) {
-			run("--network", "n1", "--ip", "10.21.0.9", "--network-alias", "w1", "--link", "db:database", plain)(name)
+		"networks": func(t *testing.T, name string) {
+			run("--network", "n1", "--ip", "10.21.0.9", "--network-alias", "w1", "--link", "db:database", plain)(t, name)
 			w.Must(t, "network", "connect", "--ip", "10.22.0.9", "--alias", "w2", "n2", name)
 		},
-		"a hardware address": func(name string) {
+		"a hardware address": func(t *testing.T, name string) {
 			var made struct{ ID string }
 			must(t, w.post("/containers/create?name="+name, map[string]any{"Image": plain, "MacAddress": "02:11:22:33:44:55", "HostConfig": map[string]any{"NetworkMode": "n1"}}, &made))
 			w.Must(t, "start", name)
@@ -117,21 +118,21 @@ func dockerLives(t *testing.T, w *world) map[string]func(name string) {
 		"volumes of another":    run("--volumes-from", "db:ro", "--volumes-from", "olddb", plain),
 		"all ports, privileged": run("-P", "--privileged", "--cgroup-parent", "/"+filepath.Base(filepath.Dir(w.Socket))+"/more", image),
 		"on failure":            run("--restart", "on-failure:3", "-t", "-i", plain),
-		"left its network": func(name string) {
-			run("--network", "n1", plain)(name)
+		"left its network": func(t *testing.T, name string) {
+			run("--network", "n1", plain)(t, name)
 			w.Must(t, "network", "connect", "n2", name)
 			w.Must(t, "network", "disconnect", "n1", name)
 		},
-		"its tag moved": func(name string) {
+		"its tag moved": func(t *testing.T, name string) {
 			w.Must(t, "tag", plain, "moved:1")
-			run("moved:1")(name)
+			run("moved:1")(t, name)
 			w.Must(t, "tag", image, "moved:1")
 		},
 	}
 }
 
 // podmanLives are what Podman tells of, and takes again.
-func podmanLives(t *testing.T, w *world) map[string]func(name string) {
+func podmanLives(t *testing.T, w *world) map[string]func(t *testing.T, name string) {
 	image := w.Image(t, "rich", "ENV FROM_IMAGE=1 LANG=C", "VOLUME /data", "LABEL image=1", `CMD ["serve"]`)
 	plain := w.Image(t, testdocker.App)
 	for i, network := range []string{"n1", "n2"} {
@@ -140,21 +141,21 @@ func podmanLives(t *testing.T, w *world) map[string]func(name string) {
 		}
 	}
 	dir := t.TempDir()
-	run := func(args ...string) func(string) {
-		return func(name string) {
+	run := func(args ...string) func(*testing.T, string) {
+		return func(t *testing.T, name string) {
 			if _, err := w.Podman(append([]string{"run", "-d", "--name", name}, args...)...); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	return map[string]func(string){
+	return map[string]func(*testing.T, string){
 		"plain":            run(plain),
 		"image's defaults": run(image),
 		"everything": run("--hostname", "webby", "--restart", "always", "-e", "A=1", "-e", "B=2", "-p", "127.0.0.1:8081:8080", "-v", "named:/v", "-v", dir+":/host:ro", "-v", "/anonymous", "--tmpfs", "/t:size=1m",
 			"--memory", "64m", "--cpus", "0.5", "--cap-add", "NET_ADMIN", "--cap-drop", "MKNOD", "--security-opt", "no-new-privileges", "--ulimit", "nofile=512:1024", "--dns", "9.9.9.9", "--add-host", "x:1.2.3.4",
 			"--shm-size", "32m", "--stop-signal", "INT", "--stop-timeout", "3", "--label", "l=1", "--user", "0:0", "-w", "/", image, "serve", "--more"),
-		"networks": func(name string) {
-			run("--network", "n1", "--network-alias", "w1", plain)(name)
+		"networks": func(t *testing.T, name string) {
+			run("--network", "n1", "--network-alias", "w1", plain)(t, name)
 			if _, err := w.Podman("network", "connect", "--alias", "w2", "n2", name); err != nil {
 				t.Fatal(err)
 			}
@@ -180,7 +181,7 @@ func TestAContainerIsWhatItWas(t *testing.T) {
 				n++
 				name := fmt.Sprintf("web%d", n)
 				t.Run(what, func(t *testing.T) {
-					start(name)
+					start(t, name)
 					t.Cleanup(func() { _, _ = w.Docker("rm", "--force", name) })
 					w.lives(t, name, what)
 				})
@@ -218,7 +219,7 @@ func (w *world) lives(t *testing.T, name, what string) {
 	first = change(2, "PB_A", "1")
 	apply(t, s, first)
 	must(t, s.Release(t.Context(), first))
-	compare(t, "with a connection", before, look(), `"PB_A=1"`, what)
+	compare(t, "with a connection", before, look(), "PB_A=1", what)
 	apply(t, s, gone(first))
 	must(t, s.Release(t.Context(), gone(first)))
 	compare(t, "without it", before, look(), "", what)
@@ -230,31 +231,68 @@ func (w *world) lives(t *testing.T, name, what string) {
 	}
 }
 
-// compare fails for each line of a portrait that differs from what is said here.
+// compare fails for everything that differs between two portraits, except for the
+// one variable and its mark, and that volumes without a name are attached by the one
+// that the engine gave them.
 func compare(t *testing.T, when, before, now, added, what string) {
 	t.Helper()
-	count := func(text string) map[string]int {
-		lines := map[string]int{}
-		for line := range strings.Lines(text) {
-			lines[strings.TrimSuffix(strings.TrimSpace(line), ",")]++
+	list := func(text string) map[string]string {
+		var c map[string]any
+		must(t, json.Unmarshal([]byte(text), &c))
+		config := c["Config"].(map[string]any)
+		env, _ := config["Env"].([]any)
+		config["Env"] = slices.DeleteFunc(env, func(e any) bool { return added != "" && e == added })
+		labels, _ := config["Labels"].(map[string]any)
+		maps.DeleteFunc(labels, func(name string, _ any) bool { return added != "" && strings.HasPrefix(name, "patchbay.dev/") })
+		host := c["HostConfig"].(map[string]any)
+		asked, _ := host["Mounts"].([]any)
+		asked = slices.DeleteFunc(asked, func(m any) bool {
+			source, _ := m.(map[string]any)["Source"].(string)
+			if m.(map[string]any)["Type"] == "volume" && len(source) == 64 {
+				delete(m.(map[string]any), "Source")
+			}
+			return m.(map[string]any)["VolumeOptions"] != nil
+		})
+		host["Mounts"] = asked
+		mounts, _ := c["Mounts"].([]any)
+		for _, m := range mounts {
+			if name, _ := m.(map[string]any)["Name"].(string); len(name) == 64 {
+				delete(m.(map[string]any), "Mode")
+			}
 		}
-		return lines
-	}
-	was, is := count(before), count(now)
-	for line, n := range is {
-		allowed := line == added || added != "" && strings.HasPrefix(line, `"patchbay.dev/`)
-		if more := n - was[line]; more > 0 && !allowed && !attached(line) {
-			t.Errorf("%s there is %d times more: %s", when, more, line)
+		slices.SortFunc(mounts, func(a, b any) int {
+			return strings.Compare(a.(map[string]any)["Destination"].(string), b.(map[string]any)["Destination"].(string))
+		})
+		flat := map[string]string{}
+		flatten("", c, flat)
+		if what == "its tag moved" { // the name is another image's now
+			delete(flat, ".Config.Image")
 		}
+		return flat
 	}
-	for line, n := range was {
-		if less := n - is[line]; less > 0 && !attached(line) && !(what == "its tag moved" && strings.Contains(line, `"Image": "moved:1"`)) {
-			t.Errorf("%s there is %d times less: %s", when, less, line)
+	was, is := list(before), list(now)
+	all := maps.Clone(was)
+	maps.Copy(all, is)
+	for _, path := range slices.Sorted(maps.Keys(all)) {
+		if was[path] != is[path] {
+			t.Errorf("%s %s is %s, and was %s", when, path, is[path], was[path])
 		}
 	}
 }
 
-// attached are the lines that say of a volume without a name that it has one now.
-func attached(line string) bool {
-	return false && line != ""
+// flatten lists all values of a tree by where they are.
+func flatten(at string, value any, into map[string]string) {
+	switch value := value.(type) {
+	case map[string]any:
+		for name, v := range value {
+			flatten(at+"."+name, v, into)
+		}
+	case []any:
+		for i, v := range value {
+			flatten(fmt.Sprintf("%s.%d", at, i), v, into)
+		}
+	case nil:
+	default:
+		into[at] = fmt.Sprint(value)
+	}
 }
