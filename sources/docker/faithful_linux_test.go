@@ -94,13 +94,13 @@ func dockerLives(t *testing.T, w *world) map[string]func(t *testing.T, name stri
 		"everything": run("--hostname", "webby", "--domainname", "example.org", "--restart", "always", "-e", "A=1", "-e", "B=2", "-e", "LANG=C", "-e", "FROM_IMAGE=",
 			"-p", "127.0.0.1:8081:8080", "-p", "127.0.0.1:8082-8083:8082-8083/udp", "--expose", "7000",
 			"-v", "named:/v", "-v", dir+":/host:ro", "-v", "/anonymous", "--tmpfs", "/t:size=1m", "--mount", "type=tmpfs,destination=/t2,tmpfs-size=1048576", "--mount", "type=volume,destination=/anonymous2",
-			"--mount", "type=bind,source="+dir+",destination=/host2,bind-propagation=rslave",
+			"--mount", "type=bind,source="+dir+",destination=/host2,bind-propagation=private",
 			"--memory", "64m", "--memory-reservation", "32m", "--cpus", "0.5", "--cpu-shares", "512", "--cpuset-cpus", "0", "--pids-limit", "100", "--oom-score-adj", "100", "--blkio-weight", "0",
 			"--cap-add", "NET_ADMIN", "--cap-drop", "MKNOD", "--security-opt", "no-new-privileges", "--security-opt", "seccomp=unconfined",
 			"--log-driver", "json-file", "--log-opt", "max-size=1m", "--log-opt", "max-file=2", "--ulimit", "nofile=512:1024", "--ulimit", "core=0", "--sysctl", "net.ipv4.ip_forward=1",
 			"--dns", "9.9.9.9", "--dns-search", "example.org", "--dns-option", "ndots:2", "--add-host", "x:1.2.3.4", "--init", "--shm-size", "32m", "--stop-signal", "INT", "--stop-timeout", "3",
 			"--label", "l=1", "--label", "image=2", "--device", "/dev/null:/dev/mynull:rw", "--group-add", "7", "--user", "0:0", "-w", "/", "--read-only", "--ipc", "shareable", "--runtime", "runc",
-			"--health-cmd", "/app health", "--no-healthcheck=false", "--entrypoint", "/app", image, "serve", "--more"),
+			"--health-interval", "300ms", "--health-retries", "5", "--entrypoint", "/app", image, "serve", "--more"),
 		"networks": func(t *testing.T, name string) {
 			run("--network", "n1", "--ip", "10.21.0.9", "--network-alias", "w1", "--link", "db:database", plain)(t, name)
 			w.Must(t, "network", "connect", "--ip", "10.22.0.9", "--alias", "w2", "n2", name)
@@ -110,14 +110,21 @@ func dockerLives(t *testing.T, w *world) map[string]func(t *testing.T, name stri
 			must(t, w.post("/containers/create?name="+name, map[string]any{"Image": plain, "MacAddress": "02:11:22:33:44:55", "HostConfig": map[string]any{"NetworkMode": "n1"}}, &made))
 			w.Must(t, "start", name)
 		},
-		"links of old":          run("--link", "olddb:database", "--link", "olddb", plain),
-		"the host's network":    run("--network", "host", "--pid", "host", "--uts", "host", "-e", "PORT=8099", plain),
-		"no network":            run("--network", "none", "--cgroupns", "private", "--userns", "host", plain),
-		"no health check":       run("--no-healthcheck", image),
-		"another entrypoint":    run("--entrypoint", "", image, "/app", "serve"),
-		"volumes of another":    run("--volumes-from", "db:ro", "--volumes-from", "olddb", plain),
-		"all ports, privileged": run("-P", "--privileged", "--cgroup-parent", "/"+filepath.Base(filepath.Dir(w.Socket))+"/more", image),
-		"on failure":            run("--restart", "on-failure:3", "-t", "-i", plain),
+		"links of old":       run("--link", "olddb:database", "--link", "olddb", plain),
+		"the host's network": run("--network", "host", "--pid", "host", "--uts", "host", "-e", "PORT=8099", plain),
+		"no network":         run("--network", "none", "--cgroupns", "private", "--userns", "host", plain),
+		"no health check":    run("--no-healthcheck", image),
+		"another entrypoint": run("--entrypoint", "", image, "/app", "serve"),
+		"volumes of another": run("--volumes-from", "db:ro", "--volumes-from", "olddb", plain),
+		"all ports":          run("-P", "--cgroup-parent", "/"+filepath.Base(filepath.Dir(w.Socket))+"/more", image),
+		"never started": func(t *testing.T, name string) {
+			w.Must(t, "create", "--name", name, "--privileged", "--restart", "unless-stopped", image) // root may have no right to start it
+		},
+		"stopped": func(t *testing.T, name string) {
+			run("--restart", "always", image)(t, name)
+			w.Must(t, "stop", "-t", "5", name)
+		},
+		"on failure": run("--restart", "on-failure:3", "-t", "-i", plain),
 		"left its network": func(t *testing.T, name string) {
 			run("--network", "n1", plain)(t, name)
 			w.Must(t, "network", "connect", "n2", name)
@@ -152,7 +159,7 @@ func podmanLives(t *testing.T, w *world) map[string]func(t *testing.T, name stri
 		"plain":            run(plain),
 		"image's defaults": run(image),
 		"everything": run("--hostname", "webby", "--restart", "always", "-e", "A=1", "-e", "B=2", "-p", "127.0.0.1:8081:8080", "-v", "named:/v", "-v", dir+":/host:ro", "-v", "/anonymous", "--tmpfs", "/t:size=1m",
-			"--memory", "64m", "--cpus", "0.5", "--cap-add", "NET_ADMIN", "--cap-drop", "MKNOD", "--security-opt", "no-new-privileges", "--ulimit", "nofile=512:1024", "--dns", "9.9.9.9", "--add-host", "x:1.2.3.4",
+			"--memory", "64m", "--cpus", "0.5", "--cap-add", "NET_ADMIN", "--cap-drop", "MKNOD", "--security-opt", "no-new-privileges", "--ulimit", "nofile=512:1024", "--ulimit", "nproc=1024:1024", "--dns", "9.9.9.9", "--add-host", "x:1.2.3.4",
 			"--shm-size", "32m", "--stop-signal", "INT", "--stop-timeout", "3", "--label", "l=1", "--user", "0:0", "-w", "/", image, "serve", "--more"),
 		"networks": func(t *testing.T, name string) {
 			run("--network", "n1", "--network-alias", "w1", plain)(t, name)
@@ -205,13 +212,14 @@ func (w *world) lives(t *testing.T, name, what string) {
 	}
 
 	// A change that is taken back: the very container is back.
+	status := w.Must(t, "inspect", "--format", "{{.State.Status}}", name)
 	id := w.Must(t, "inspect", "--format", "{{.Id}}", name)
 	first := change(1, "PB_A", "1", "LANG", "ours")
 	snapshot := apply(t, s, first)
 	must(t, s.RestoreSettings(t.Context(), first, snapshot))
 	must(t, s.Restart(t.Context()))
-	if now := w.Must(t, "inspect", "--format", "{{.Id}} {{.State.Status}}", name); now != id+" running" {
-		t.Errorf("after an undo there is %s, want %s running", now, id)
+	if now := w.Must(t, "inspect", "--format", "{{.Id}} {{.State.Status}}", name); now != id+" "+status {
+		t.Errorf("after an undo there is %s, want %s %s", now, id, status)
 	}
 	compare(t, "after an undo", before, look(), "", what)
 
@@ -220,6 +228,9 @@ func (w *world) lives(t *testing.T, name, what string) {
 	apply(t, s, first)
 	must(t, s.Release(t.Context(), first))
 	compare(t, "with a connection", before, look(), "PB_A=1", what)
+	if now := w.Must(t, "inspect", "--format", "{{.State.Running}}", name); now != fmt.Sprint(status == "running") {
+		t.Errorf("it was %s, and runs: %s", status, now)
+	}
 	apply(t, s, gone(first))
 	must(t, s.Release(t.Context(), gone(first)))
 	compare(t, "without it", before, look(), "", what)

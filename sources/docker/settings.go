@@ -94,7 +94,11 @@ func (st settings) equal(other settings) bool { return st.sum() == other.sum() }
 
 func (st settings) sum() string {
 	h := sha256.New()
+	named := slices.ContainsFunc(st.marks(), func(m mark) bool { return slices.Contains(m.Names, "HOME") })
 	for _, entry := range st.canonical() {
+		if strings.HasPrefix(entry, "HOME=") && !named {
+			continue // Podman adds it to what a container has when that is started
+		}
 		_, _ = fmt.Fprintf(h, "%d:%s", len(entry), entry)
 	}
 	for _, name := range slices.Sorted(maps.Keys(st.Labels)) {

@@ -195,7 +195,7 @@ func (w *world) portrait(t testing.TB, name string) (string, error) {
 	}
 	if w.Name == testdocker.Podman {
 		env, _ := config["Env"].([]any)
-		env = slices.DeleteFunc(env, func(e any) bool { return e == "HOSTNAME="+id[:12] })
+		env = slices.DeleteFunc(env, func(e any) bool { return e == "HOSTNAME="+id[:12] || strings.HasPrefix(e.(string), "HOME=") })
 		slices.SortFunc(env, func(a, b any) int { return strings.Compare(a.(string), b.(string)) })
 		config["Env"] = env
 	}
