@@ -939,7 +939,10 @@ func (s *sourceSuite) restart(t *testing.T) {
 	if !ok {
 		return // inspect has compared it with what the harness says
 	}
+	uid := newUID()
 	for want := 1; want <= 2; want++ {
+		// Some are told by the change itself; others by the restart.
+		c.write(c.change("orders", int64(want), uid, "PB_A", strconv.Itoa(want)))
 		if err := restarter.Restart(c.ctx()); err != nil {
 			t.Fatalf("Restart: %v", err)
 		}

@@ -84,9 +84,6 @@ func Programs() (string, error) {
 func Start(t testing.TB, o Options) *Cluster {
 	t.Helper()
 	c, err := New(o)
-	if errors.Is(err, testenv.ErrNotInstalled) && os.Getenv("PATCHBAY_TESTENV") != "required" {
-		t.Skip(err)
-	}
 	if c != nil {
 		t.Cleanup(func() {
 			if t.Failed() {
@@ -98,7 +95,7 @@ func Start(t testing.TB, o Options) *Cluster {
 		})
 	}
 	if err != nil {
-		t.Fatal(err)
+		Missing(t, err)
 	}
 	return c
 }
@@ -547,4 +544,14 @@ func get(client *http.Client, url, token string) error {
 		return fmt.Errorf("%s: %s", answer.Status, body)
 	}
 	return nil
+}
+
+// Missing skips a test whose cluster is not there, and fails it for any other
+// reason.
+func Missing(t testing.TB, err error) {
+	t.Helper()
+	if errors.Is(err, testenv.ErrNotInstalled) && os.Getenv("PATCHBAY_TESTENV") != "required" {
+		t.Skip(err)
+	}
+	t.Fatal(err)
 }
