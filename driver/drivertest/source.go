@@ -782,6 +782,7 @@ func (s *sourceSuite) concurrent(t *testing.T) {
 	for w := range writers {
 		source, uid, name := c.open(), newUID(), fmt.Sprintf("PB_%d", w)
 		want[name] = strconv.Itoa(rounds)
+		c.change(strings.ToLower(name), rounds, uid, name, want[name]) // the last one, for its release
 		group.Go(func() {
 			failures <- func() error {
 				for round := 1; round <= rounds; round++ {

@@ -63,6 +63,12 @@ func (c claim) equal(other claim) bool {
 	return c.empty() && other.empty() || reflect.DeepEqual(sorted(c), sorted(other))
 }
 
+// has reports whether an entry of that name is the claim's.
+func (c claim) has(container, name string) bool {
+	_, root := c.Root[container]
+	return root && name == bindingRootName || slices.ContainsFunc(c.Env[container], func(r ref) bool { return r.Name == name })
+}
+
 // secrets are the Secrets that it refers to.
 func (c claim) secrets() map[string]bool {
 	all := map[string]bool{}

@@ -51,6 +51,7 @@ type kind struct {
 	path     []string
 	get      func(context.Context, *cluster, string) (*workload, error)
 	list     func(context.Context, *cluster, string) ([]*workload, error)
+	patch    func(ctx context.Context, c *cluster, name string, patch []byte) (*workload, error)
 	apply    func(ctx context.Context, c *cluster, w *workload, template *corev1ac.PodTemplateSpecApplyConfiguration, o metav1.ApplyOptions) (*workload, error)
 }
 
@@ -184,6 +185,9 @@ func kindOf[I any, T interface {
 		slices.SortFunc(all, func(a, b *workload) int { return strings.Compare(a.Name, b.Name) })
 		return all, nil
 	}
+	k.patch = func(ctx context.Context, c *cluster, name string, patch []byte) (*workload, error) {
+		return made(client(c).Patch(ctx, name, machinery.MergePatchType, patch, metav1.PatchOptions{}))
+	}
 	k.apply = func(ctx context.Context, c *cluster, w *workload, t *corev1ac.PodTemplateSpecApplyConfiguration, o metav1.ApplyOptions) (*workload, error) {
 		return made(client(c).Apply(ctx, config(w, t), o))
 	}
@@ -213,26 +217,65 @@ func (w *workload) container(name string) (c *corev1.Container, initial bool) {
 func (w *workload) managers(path ...string) []string {
 	var found []string
 	for _, entry := range w.ManagedFields {
-		var fields map[string]any
-		if entry.Subresource != "" || entry.FieldsV1 == nil || json.Unmarshal(entry.FieldsV1.Raw, &fields) != nil {
-			continue
-		}
-		there := true
-		for _, step := range slices.Concat(w.kind.path, path) {
-			next, ok := fields[step].(map[string]any)
-			if there = ok; !ok {
-				break
-			}
-			fields = next
-		}
-		if there && !slices.Contains(found, entry.Manager) {
+		if entry.Subresource == "" && below(&entry, slices.Concat(w.kind.path, path), false) && !slices.Contains(found, entry.Manager) {
 			found = append(found, entry.Manager)
 		}
 	}
 	return found
 }
 
-// containerPath and below name fields as managed fields do.
+// handOver makes entries of env that a connection has, and that somebody has
+// given another value, be theirs as a whole: what is applied without such an entry
+// would take it away. It gives the managed fields as they are then, nil when there
+// is nothing to hand over.
+func (w *workload) handOver(mine string, keep claim) []metav1.ManagedFieldsEntry {
+	var handed []metav1.ManagedFieldsEntry
+	for _, container := range containers(w.template.Spec) {
+		_, initial := w.container(container.Name)
+		for _, e := range container.Env {
+			path := append(containerPath(container.Name, initial), "f:env", keyed("name", e.Name))
+			managers := w.managers(path...)
+			if !slices.Contains(managers, mine) || manager(uidOf(refersTo(e))) == mine || len(managers) < 2 || keep.has(container.Name, e.Name) {
+				continue
+			}
+			if handed == nil {
+				handed = slices.Clone(w.ManagedFields)
+			}
+			to := slices.IndexFunc(handed, func(entry metav1.ManagedFieldsEntry) bool {
+				return entry.Subresource == "" && entry.Manager != mine && slices.Contains(managers, entry.Manager) && below(&entry, slices.Concat(w.kind.path, path), false)
+			})
+			if to >= 0 {
+				below(&handed[to], slices.Concat(w.kind.path, path), true)
+			}
+		}
+	}
+	return handed
+}
+
+// below reports whether an entry has that path; with all, the item there is the
+// manager's afterwards, its name included.
+func below(entry *metav1.ManagedFieldsEntry, path []string, all bool) bool {
+	var root map[string]any
+	if entry.FieldsV1 == nil || json.Unmarshal(entry.FieldsV1.Raw, &root) != nil {
+		return false
+	}
+	fields := root
+	for _, step := range path {
+		next, ok := fields[step].(map[string]any)
+		if !ok {
+			return false
+		}
+		fields = next
+	}
+	if all {
+		fields["."], fields["f:name"] = map[string]any{}, map[string]any{}
+		raw, _ := json.Marshal(root) // as it was read
+		entry.FieldsV1 = &metav1.FieldsV1{Raw: raw}
+	}
+	return true
+}
+
+// containerPath and keyed name fields as managed fields do.
 func containerPath(name string, initial bool) []string {
 	list := "f:containers"
 	if initial {

@@ -168,7 +168,9 @@ func owners(managers []string) string {
 func outdated(err error) bool { return apierrors.IsConflict(err) && !contested(err) }
 
 // contested reports whether another manager has a field that was applied.
-func contested(err error) bool { return apierrors.HasStatusCause(err, metav1.CauseTypeFieldManagerConflict) }
+func contested(err error) bool {
+	return apierrors.HasStatusCause(err, metav1.CauseTypeFieldManagerConflict)
+}
 
 // apply makes the workload have what a connection should, if it still is as it was
 // read. The error may be outdated.
@@ -176,6 +178,17 @@ func (s *source) apply(ctx context.Context, w *workload, uid string, c claim, bl
 	o := metav1.ApplyOptions{FieldManager: manager(uid), Force: len(blanks) > 0}
 	if dry {
 		o.DryRun = []string{metav1.DryRunAll}
+	}
+	if handed := w.handOver(o.FieldManager, c); handed != nil && !dry {
+		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": w.UID, "resourceVersion": w.ResourceVersion, "managedFields": handed}})
+		if err != nil {
+			return nil, err
+		}
+		next, err := s.kind.patch(ctx, s.cluster, w.Name, patch)
+		if err != nil {
+			return nil, s.applyFault(w, err)
+		}
+		w = next
 	}
 	template := w.applied(uid, c, blanks)
 	if template != nil || w.has(o.FieldManager) {
