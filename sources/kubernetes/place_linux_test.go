@@ -172,7 +172,7 @@ func podSpec(container object) object {
 		"readinessProbe": object{"httpGet": object{"path": "/healthz", "port": 8080}, "periodSeconds": 1},
 	}
 	maps.Copy(c, container)
-	return object{"automountServiceAccountToken": false, "enableServiceLinks": false, "terminationGracePeriodSeconds": 1, "containers": []any{c}}
+	return object{"automountServiceAccountToken": false, "enableServiceLinks": false, "terminationGracePeriodSeconds": 1, "dnsPolicy": "Default", "containers": []any{c}}
 }
 
 // deployment is one of the application, called web.
@@ -363,7 +363,9 @@ func (e *eyes) revision() (int, error) {
 	return n, err
 }
 
-const testID patchbay.ID = "/subscriptions/s/resourceGroups/g/providers/Microsoft.App/containerApps/web"
+func (e *eyes) id() patchbay.ID {
+	return patchbay.ID("/subscriptions/s/resourceGroups/g/providers/Microsoft.App/containerApps/web-" + e.namespace)
+}
 
 // config is what a source of that namespace is registered with.
 func (e *eyes) config(properties object) driver.Config {
@@ -374,7 +376,7 @@ func (e *eyes) config(properties object) driver.Config {
 		e.t.Fatal(err)
 	}
 	return driver.Config{
-		ID: testID, Endpoint: e.cluster.Server(), Properties: text, Dialer: e.cluster,
+		ID: e.id(), Endpoint: e.cluster.Server(), Properties: text, Dialer: e.cluster,
 		Admin: driver.Secrets{"token": patchbay.NewSecret(e.cluster.Token)},
 	}
 }
@@ -400,4 +402,21 @@ func bounded(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
+}
+
+func marshal(o any) json.RawMessage {
+	b, err := json.Marshal(o)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// settingsOf is a change that a connection makes with these settings.
+func settingsOf(id patchbay.ID, uid string, generation int64, name string, settings ...string) driver.Change {
+	c := driver.Change{Mark: driver.Mark{UID: uid, Generation: generation, Connection: id.Linker(name)}, Name: name}
+	for i := 0; i < len(settings); i += 2 {
+		c.Set = append(c.Set, patchbay.Setting{Name: settings[i], Value: patchbay.NewSecret(settings[i+1]), Secret: true})
+	}
+	return c
 }

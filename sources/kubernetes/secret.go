@@ -233,10 +233,8 @@ func (s *secretSource) put(ctx context.Context, m driver.Mark, now *corev1.Secre
 }
 
 func (s *secretSource) applySecret(ctx context.Context, name, uid string, now *corev1.Secret, k keptSecret, dry bool) (*corev1.Secret, error) {
-	a := corev1ac.Secret(name, s.namespace).WithLabels(k.Labels).WithAnnotations(k.Annotations).WithData(k.Data)
-	if now == nil {
-		a.WithType(k.Type)
-	} else {
+	a := corev1ac.Secret(name, s.namespace).WithLabels(k.Labels).WithAnnotations(k.Annotations).WithData(k.Data).WithType(k.Type)
+	if now != nil {
 		a.WithUID(now.UID).WithResourceVersion(now.ResourceVersion)
 	}
 	o := metav1.ApplyOptions{FieldManager: manager(uid), Force: true} // what is applied is the connection's

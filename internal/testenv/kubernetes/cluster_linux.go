@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	_ "embed"
 	"encoding/hex"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -389,7 +390,7 @@ const cniConfig = `{"cniVersion":"0.4.0","name":"pods","plugins":[{"type":"bridg
 "ipam":{"type":"host-local","dataDir":"DIR/ipam","ranges":[[{"subnet":"10.244.0.0/24"}]],"routes":[{"dst":"0.0.0.0/0"}]}}]}`
 
 func (c *Cluster) node() error {
-	here := strings.NewReplacer("DIR", c.Dir, "IMAGE", Image, "CGROUP", "/"+c.cgroup)
+	here := strings.NewReplacer("DIR", c.Dir, "IMAGE", Image, "CGROUP", "/"+c.cgroup, "NODE", NodeAddress)
 	if err := os.Mkdir(filepath.Join(c.Dir, "cni"), 0o700); err != nil {
 		return err
 	}
@@ -554,4 +555,58 @@ func Missing(t testing.TB, err error) {
 		t.Skip(err)
 	}
 	t.Fatal(err)
+}
+
+// Service is a client whose every request goes to a ready pod of a Service, as
+// kube-proxy would send it. The host of its URLs does not matter.
+func (c *Cluster) Service(namespace, name string) *http.Client {
+	api, next := c.Client(), 0
+	api.Transport.(*http.Transport).DisableKeepAlives = false
+	return &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			ready, err := c.endpoints(ctx, api, namespace, name)
+			if err != nil || len(ready) == 0 {
+				return nil, fmt.Errorf("nobody serves %s: %w", name, err)
+			}
+			next++
+			return c.DialContext(ctx, network, ready[next%len(ready)])
+		},
+	}}
+}
+
+// endpoints are the addresses of a Service's ready pods, host:port.
+func (c *Cluster) endpoints(ctx context.Context, api *http.Client, namespace, name string) ([]string, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet,
+		c.Server()+"/apis/discovery.k8s.io/v1/namespaces/"+namespace+"/endpointslices?labelSelector=kubernetes.io/service-name%3D"+name, nil)
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Authorization", "Bearer "+c.Token)
+	answer, err := api.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = answer.Body.Close() }()
+	var slices struct {
+		Items []struct {
+			Endpoints []struct {
+				Addresses  []string
+				Conditions struct{ Ready bool }
+			}
+			Ports []struct{ Port int }
+		}
+	}
+	if err := json.NewDecoder(answer.Body).Decode(&slices); err != nil {
+		return nil, err
+	}
+	var ready []string
+	for _, slice := range slices.Items {
+		for _, endpoint := range slice.Endpoints {
+			if endpoint.Conditions.Ready && len(slice.Ports) > 0 {
+				ready = append(ready, net.JoinHostPort(endpoint.Addresses[0], strconv.Itoa(slice.Ports[0].Port)))
+			}
+		}
+	}
+	return ready, nil
 }
