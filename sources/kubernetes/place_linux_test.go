@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"os"
 	"slices"
@@ -420,3 +421,5 @@ func settingsOf(id patchbay.ID, uid string, generation int64, name string, setti
 	}
 	return c
 }
+
+var plainDialer = &net.Dialer{}
