@@ -102,7 +102,7 @@ func (s *Service) signIn(ctx context.Context, at sourceRef, p outline, c driver.
 	defer doneSource()
 	from, err := source.Dialer(ctx)
 	if patchbay.CodeOf(err) == patchbay.NotSupported {
-		return driver.ProbeResult{NotChecked: []string{noVantage(at.id, err)}}, nil // a validation says so
+		return driver.ProbeResult{Warnings: []string{noVantage(at.id, err)}}, nil
 	}
 	if err != nil {
 		return driver.ProbeResult{}, err
