@@ -14,7 +14,7 @@ func TestALinkIsNotReadThrough(t *testing.T) {
 	must(t, os.Symlink(path, link))
 	d, err := l.files.OpenDir(t.Context(), dir)
 	must(t, err)
-	defer d.Close()
+	defer func() { must(t, d.Close()) }()
 	_, _, err = d.ReadFile(t.Context(), "link", 5)
 	is(t, err, ErrIrregular, "ReadFile of a link")
 	_, err = d.Open(t.Context(), "link")

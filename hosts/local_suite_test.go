@@ -11,6 +11,6 @@ func TestLocalSuite(t *testing.T) {
 	hoststest.Host(t, hoststest.Harness{
 		New:     func(testing.TB) hosts.Host { return hosts.NewLocal(hosts.DialRules{}) },
 		Dir:     func(t testing.TB) string { return t.TempDir() },
-		Signals: true, Attributes: true,
+		Signals: true, Kills: true, Attributes: true,
 	})
 }

@@ -28,5 +28,5 @@ func SignalNames() []string {
 // IsSignal reports whether a Host can send it.
 func IsSignal(name string) bool {
 	_, ok := signals[name]
-	return ok
+	return ok || name == NoSignal
 }

@@ -23,6 +23,8 @@ type Harness struct {
 	Dir func(t testing.TB) string
 	// Signals says that the processes of the machine are the test's too.
 	Signals bool
+	// Kills says that a program ends, with what it has started, when its context does.
+	Kills bool
 	// Attributes says that a file that is replaced keeps its extended attributes.
 	Attributes bool
 }

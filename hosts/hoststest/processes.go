@@ -23,7 +23,8 @@ func (s suite) runTellsExitOutputAndFailure(t *testing.T) {
 		exit int
 		out  string
 	}{
-		{[]string{"sh", "-c", "echo out; echo err >&2"}, 0, "out\nerr\n"},
+		{[]string{"sh", "-c", "echo out"}, 0, "out\n"},
+		{[]string{"sh", "-c", "echo err >&2"}, 0, "err\n"},
 		{[]string{"sh", "-c", "exit 7"}, 7, ""},
 		{[]string{"sh", "-c", "kill -KILL $$"}, 128 + 9, ""},
 		{[]string{"printf", "%s", "$(id) *"}, 0, "$(id) *"},
@@ -31,7 +32,8 @@ func (s suite) runTellsExitOutputAndFailure(t *testing.T) {
 	}
 	for _, tt := range tests {
 		got, err := h.Run(t.Context(), hosts.Command{Argv: tt.argv, MaxOutput: 100})
-		if err != nil || got.Exit != tt.exit || string(got.Output) != tt.out {
+		// A shell may say that somebody was killed.
+		if err != nil || got.Exit != tt.exit || string(got.Output) != tt.out && tt.exit < 128 {
 			t.Errorf("Run(%q) = %d, %q, %v", tt.argv, got.Exit, got.Output, err)
 		}
 	}
@@ -51,7 +53,7 @@ func (s suite) signalsReachOneProcess(t *testing.T) {
 		t.Skip("this machine's processes are not the test's")
 	}
 	h := s.New(t)
-	cmd := exec.Command("sleep", "1000")
+	cmd := exec.CommandContext(t.Context(), "sleep", "1000")
 	must(t, cmd.Start())
 	must(t, h.Signal(t.Context(), cmd.Process.Pid, "TERM"))
 	var exit *exec.ExitError
@@ -88,6 +90,9 @@ func (s suite) pipes(t *testing.T) (in, out string) {
 }
 
 func (s suite) aCommandEndsWithAllThatItStarted(t *testing.T) {
+	if !s.Kills {
+		t.Skip("this machine lets nobody kill what runs there")
+	}
 	in, out := s.pipes(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
@@ -147,9 +152,10 @@ func (s suite) argumentsAreNoShells(t *testing.T) {
 
 func (s suite) socketsAreDialed(t *testing.T) {
 	h, path := s.New(t), filepath.Join(s.Dir(t), "s")
-	l, err := net.Listen("unix", path)
+	l, err := new(net.ListenConfig).Listen(t.Context(), "unix", path)
 	must(t, err)
 	defer l.Close()
+	must(t, os.Chmod(path, 0o777)) // #nosec G302 -- for whoever the machine is spoken to as
 	go func() {
 		if c, err := l.Accept(); err == nil {
 			_, _ = io.Copy(c, c)

@@ -16,8 +16,8 @@ func (s suite) publishedDirectories(t *testing.T) {
 	path := filepath.Join(dir, "orders")
 	files := func(kv ...string) map[string][]byte {
 		m := map[string][]byte{}
-		for i := 0; i < len(kv); i += 2 {
-			m[kv[i]] = []byte(kv[i+1])
+		for pair := range slices.Chunk(kv, 2) {
+			m[pair[0]] = []byte(pair[len(pair)-1])
 		}
 		return m
 	}

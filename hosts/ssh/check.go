@@ -82,11 +82,7 @@ func (f *files) check(ctx context.Context) ([]hosts.Finding, error) {
 		return err == nil
 	}
 	if _, err := f.pool.get(ctx, nil); err != nil {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		add("signing in", err)
-		return all, nil // nothing else can be asked
+		return nil, err // nothing can be asked
 	}
 	add("signing in", nil)
 	if !add("shell", f.shell(ctx)) {
@@ -100,7 +96,7 @@ func (f *files) check(ctx context.Context) ([]hosts.Finding, error) {
 	add("attributes of files", f.checkCopy(ctx))
 	add("names", f.checkNames(ctx))
 	add("connections", f.checkForward(ctx))
-	add("sockets", f.checkSockets(ctx))
+	all = append(all, f.checkSockets(ctx))
 	for _, s := range services {
 		all = append(all, f.checkService(ctx, s))
 	}
@@ -230,15 +226,28 @@ func (f *files) checkForward(ctx context.Context) error {
 	return tried(conn, err)
 }
 
-func (f *files) checkSockets(ctx context.Context) error {
-	conn, err := f.through(ctx, "direct-streamlocal@openssh.com", append(append(text("/nonexistent"), text("")...), uint32Bytes(0)...), noAddress{})
-	return tried(conn, err)
+// sockets are such as everybody may connect to, where they are.
+var sockets = []string{"/run/dbus/system_bus_socket", "/run/systemd/journal/stdout"}
+
+// checkSockets connects to one that everybody may: of any other sshd does not say
+// whether it is to blame.
+func (f *files) checkSockets(ctx context.Context) hosts.Finding {
+	const what = "sockets"
+	for _, path := range sockets {
+		conn, err := f.dialSocket(ctx, path)
+		switch {
+		case err == nil:
+			_ = conn.Close()
+			return hosts.Finding{What: what, OK: true}
+		case errors.Is(err, syscall.ECONNREFUSED):
+			return finding(what, lacks("the sshd of %s makes no connections to sockets", f.pool.name).
+				WithFix("AllowStreamLocalForwarding yes   (in its sshd_config; then reload sshd)"))
+		case patchbay.CodeOf(err) != patchbay.Internal:
+			return finding(what, err)
+		}
+	}
+	return hosts.Finding{What: what, OK: true, Problem: "not tried: there is no socket that everybody may connect to"}
 }
-
-type noAddress struct{}
-
-func (noAddress) Network() string { return "unix" }
-func (noAddress) String() string  { return "" }
 
 // tried is nil when a connection was made, or failed for a reason of its own.
 func tried(conn interface{ Close() error }, err error) error {

@@ -22,6 +22,7 @@ import (
 type files struct {
 	pool *pool
 	step func(what string) // before each thing that is asked for; tests cut there
+	lost func() bool       // with each answer, whether it is lost
 
 	opening sync.Mutex // a place for who opens the session
 	mu      sync.Mutex
@@ -58,12 +59,8 @@ func (f *files) session(ctx context.Context) (*session, error) {
 	f.mu.Lock()
 	s := f.current
 	f.mu.Unlock()
-	if s != nil {
-		select {
-		case <-s.done:
-		default:
-			return s, nil
-		}
+	if s != nil && !s.over() {
+		return s, nil
 	}
 	server, err := f.serve(ctx)
 	if err != nil {
@@ -94,7 +91,7 @@ func (f *files) serve(ctx context.Context) (*sftp, error) {
 	}
 	said := &output{tail: hosts.NewTail(1 << 10)}
 	go func() { _, _ = io.Copy(said, r.Stderr()) }()
-	server, err := greet(ctx, r)
+	server, err := f.greet(ctx, r)
 	if err == nil {
 		return server, nil
 	}
@@ -133,10 +130,10 @@ func (f *files) serverPath(ctx context.Context) (string, error) {
 }
 
 // greet begins to speak to a file server, until ctx ends.
-func greet(ctx context.Context, r *program) (*sftp, error) {
+func (f *files) greet(ctx context.Context, r *program) (*sftp, error) {
 	stop := context.AfterFunc(ctx, func() { _ = r.Close() })
 	defer stop()
-	server, err := newSFTP(r)
+	server, err := newSFTP(r, f.lost)
 	if err != nil && ctx.Err() != nil {
 		err = ctx.Err()
 	}
@@ -153,7 +150,7 @@ func (f *files) subsystem(ctx context.Context) (*sftp, error) {
 	if err != nil {
 		return nil, err
 	}
-	server, err := greet(ctx, r)
+	server, err := f.greet(ctx, r)
 	if err == nil {
 		return server, nil
 	}
@@ -191,6 +188,9 @@ func (s *session) fault(ctx context.Context, op, path string, err error) error {
 		}
 	case errors.Is(err, syscall.EINVAL) && len(filepath.Base(path)) > 255:
 		err = syscall.ENAMETOOLONG
+	}
+	if s.over() && ctx.Err() == nil { // while it was looked for
+		return s.pool.lost()
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%s %s on %s: %w", op, path, s.pool.name, err)
@@ -551,7 +551,7 @@ func (s *session) fsync(ctx context.Context, handle string) error {
 }
 
 func (d *dir) cantKeep(ctx context.Context, name string, owner [2]int, err error) error {
-	if errors.Is(err, hosts.ErrCut) || ctx.Err() != nil {
+	if errors.Is(err, hosts.ErrCut) || d.over() || ctx.Err() != nil {
 		return d.fault(ctx, "chown", d.in(name), err)
 	}
 	return fmt.Errorf("%s belongs to %d:%d, which %s on %s can't give a file to: %w", d.in(name), owner[0], owner[1], d.pool.whom(), d.pool.name, hosts.ErrOwner)
@@ -596,6 +596,9 @@ func (d *dir) copyOf(ctx context.Context, from, to string) (bool, error) {
 		case left.free < uint64(4<<10), left.counted && left.files == 0:
 			return false, &fs.PathError{Op: "write", Path: d.in(to), Err: syscall.ENOSPC}
 		}
+	}
+	if d.over() {
+		return false, d.pool.lost()
 	}
 	return false, fmt.Errorf("%s: %w", d.in(from), hosts.ErrOwner)
 }

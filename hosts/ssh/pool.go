@@ -15,12 +15,12 @@ import (
 	"patchbay.dev/patchbay/hosts"
 )
 
-// How many channels there are to a host at once. One more is the file server's: nine
-// together, for sshd closes a connection's eleventh (MaxSessions), and one that was
-// closed counts until it is gone.
+// How many channels there are to a host at once. One more is the file server's: seven
+// together. sshd refuses a connection's eleventh (MaxSessions), and one that was closed
+// counts for a moment longer than is seen from here.
 const (
-	maxPrograms = 4
-	maxLocks    = 4
+	maxPrograms = 3
+	maxLocks    = 3
 	maxDials    = 64 // sshd does not count them
 	maxConns    = 10 // where a connection may have few sessions
 	sshSessions = 10 // that sshd lets a connection have, unless it says less

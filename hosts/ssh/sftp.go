@@ -62,6 +62,7 @@ var errFailure = errors.New("the file server says only that it failed")
 // sftp is one session with a file server.
 type sftp struct {
 	stream     io.ReadWriteCloser
+	lost       func() bool // whether the next answer is lost; tests lose some
 	extensions map[string]bool
 
 	writing sync.Mutex
@@ -79,8 +80,8 @@ type answer struct {
 }
 
 // newSFTP greets the server at the other end of a stream.
-func newSFTP(stream io.ReadWriteCloser) (*sftp, error) {
-	c := &sftp{stream: stream, extensions: map[string]bool{}, waiting: map[uint32]chan answer{}, done: make(chan struct{})}
+func newSFTP(stream io.ReadWriteCloser, lost func() bool) (*sftp, error) {
+	c := &sftp{stream: stream, lost: lost, extensions: map[string]bool{}, waiting: map[uint32]chan answer{}, done: make(chan struct{})}
 	if _, err := stream.Write(packet(fxInit, uint32Bytes(3))); err != nil {
 		return nil, err
 	}
@@ -130,7 +131,7 @@ func (c *sftp) receive() {
 		}
 		in := decoder{data}
 		id := in.uint32()
-		if in.data == nil {
+		if in.data == nil || c.lost != nil && c.lost() {
 			err = errors.New("an answer without its number")
 			break
 		}
@@ -180,9 +181,21 @@ func (c *sftp) ask(kind byte, body ...[]byte) (asked, error) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	if _, err := c.stream.Write(packet(kind, all)); err != nil {
+		_ = c.stream.Close()
+		<-c.done
 		return a, hosts.ErrCut
 	}
 	return a, nil
+}
+
+// over reports whether the session has ended.
+func (c *sftp) over() bool {
+	select {
+	case <-c.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // answer waits for the answer, which has one of two kinds: want, or a status.

@@ -1,8 +1,11 @@
 package ssh
 
 import (
+	"context"
 	"encoding/json"
 	"net"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"patchbay.dev/patchbay"
@@ -40,30 +43,97 @@ func config(m *sshd.Machine, more map[string]any) driver.Config {
 // open is a host as a process has it that has just started.
 func open(t testing.TB, c driver.Config) *Host {
 	t.Helper()
-	h, err := Open(t.Context(), c)
+	opened, err := Open(t.Context(), c)
 	must(t, err)
+	h, _ := opened.(*Host)
 	t.Cleanup(func() { must(t, h.Close()) })
-	return h.(*Host)
+	return h
 }
+
+// shared is a directory that everybody can get to.
+func shared(t testing.TB) string {
+	dir := t.TempDir()
+	must(t, os.Chmod(filepath.Dir(dir), 0o755)) // #nosec G302 -- the machine's user is another
+	must(t, os.Chmod(dir, 0o755))               // #nosec G302
+	return dir
+}
+
+// own is a directory of the machine's user.
+func own(t testing.TB) string {
+	dir := shared(t)
+	must(t, os.Chown(dir, sshd.UID, sshd.UID))
+	return dir
+}
+
+const everything = sshd.User + " ALL=(root) NOPASSWD: ALL"
+
+// busybox has the machine's programs be busybox's.
+const busybox = `for p in cp flock timeout cat id ls test kill; do mount --bind "$(command -v busybox)" "$(command -v $p)"; done`
 
 func TestSuite(t *testing.T) {
 	for name, tt := range map[string]struct {
+		options    sshd.Options
 		properties map[string]any
-		sudoers    []string
+		plain      bool
 	}{
-		"as root":      {map[string]any{"user": "root"}, nil},
-		"root by sudo": {map[string]any{"become": "root"}, []string{sshd.User + " ALL=(root) NOPASSWD: ALL"}},
+		"as root":      {properties: map[string]any{"user": "root"}},
+		"root by sudo": {sshd.Options{Sudoers: []string{everything}}, map[string]any{"become": "root"}, false},
+		"busybox":      {sshd.Options{Setup: busybox}, map[string]any{"user": "root"}, true},
+		"one session":  {sshd.Options{Config: []string{"MaxSessions 1"}}, map[string]any{"user": "root"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m := sshd.Start(t, sshd.Options{Sudoers: tt.sudoers})
+			t.Parallel()
+			if tt.plain {
+				if _, err := os.Stat("/usr/bin/busybox"); err != nil {
+					t.Skip("there is no busybox: `tools/deps.sh sshd` installs it")
+				}
+			}
+			m := sshd.Start(t, tt.options)
 			hoststest.Host(t, hoststest.Harness{
 				New:     func(t testing.TB) hosts.Host { return open(t, config(m, tt.properties)) },
-				Dir:     func(t testing.TB) string { return t.TempDir() },
-				Signals: true, Attributes: true,
+				Dir:     shared,
+				Signals: true, Attributes: !tt.plain,
 			})
-			if t.Failed() {
-				t.Log(m.Log())
-			}
 		})
 	}
+}
+
+// read is what the test itself sees in a file.
+func read(t testing.TB, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	must(t, err)
+	return string(b)
+}
+
+// names are what the test itself sees in a directory.
+func names(t testing.TB, dir string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	must(t, err)
+	var list []string
+	for _, e := range entries {
+		list = append(list, e.Name())
+	}
+	return list
+}
+
+// replace is what a driver does with a file: under its lock, after a sweep.
+func replace(ctx context.Context, h hosts.Host, path, from, to string) error {
+	unlock, err := h.Lock(ctx, path)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := h.Sweep(ctx, path, ".f.*.tmp"); err != nil {
+		return err
+	}
+	return h.ReplaceFile(ctx, hosts.Replacement{Path: path, Content: []byte(to), Temp: ".f.1.tmp", Mode: 0o640, IfSum: sum(from)})
+}
+
+func sum(content string) string {
+	if content == "" {
+		return ""
+	}
+	return hosts.Sum([]byte(content))
 }

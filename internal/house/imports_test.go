@@ -42,7 +42,6 @@ var rooms = []room{
 		why: "a child process has the drivers that it is handed, and nothing of the server"},
 	{pkg: "hosts/ssh", may: []string{"", "driver", "hosts/…"}, why: "a way to another machine is a driver too: it describes itself, and is opened with a registration"},
 	{pkg: "hosts/…", may: []string{"", "hosts/…"}, why: "hosts run commands and move files; they know no product"},
-	{pkg: "hosts/ssh", may: []string{"", "driver", "hosts/…"}, why: "a host that is registered is described and opened as a driver is; it knows no product"},
 	{pkg: "targets/…", may: driverMay, why: driverWhy},
 	{pkg: "sources/…", may: append([]string{"sources/internal/…"}, driverMay...), why: driverWhy},
 	{pkg: "sources/internal/…", why: "what several sources read and write is a format, and knows none of them"},

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -80,16 +81,28 @@ func (m *Machine) files() {
 	if shell == "" {
 		shell = "/bin/sh"
 	}
+	password := "*"
+	if m.options.Password != "" {
+		cmd := exec.CommandContext(context.Background(), "openssl", "passwd", "-6", "-stdin")
+		cmd.Stdin = strings.NewReader(m.options.Password)
+		out, err := cmd.Output()
+		if err != nil {
+			m.t.Skipf("there is no openssl to hash a password with: %v", err)
+		}
+		password = strings.TrimSpace(string(out))
+	}
 	for name, line := range map[string]string{
 		"passwd": fmt.Sprintf("%s:x:%d:%d::%s:%s\n", User, UID, UID, m.Home, shell),
 		"group":  fmt.Sprintf("%s:x:%d:\n", User, UID),
-		"shadow": User + ":*:19000:0:99999:7:::\n",
+		"shadow": User + ":" + password + ":19000:0:99999:7:::\n",
 	} {
 		old, err := os.ReadFile("/etc/" + name)
 		must(m.t, err)
 		info, err := os.Stat("/etc/" + name)
 		must(m.t, err)
-		m.write(name, strings.TrimRight(string(old), "\n")+"\n"+line, info.Mode().Perm())
+		// Nor does a shell of root's that reads files of this machine's slow it down.
+		text := regexp.MustCompile(`(?m)^(root:[^:]*:0:0:[^:]*:[^:]*):.*$`).ReplaceAllString(strings.TrimRight(string(old), "\n"), "$1:/bin/sh")
+		m.write(name, text+"\n"+line, info.Mode().Perm())
 	}
 	name, err := os.Hostname()
 	must(m.t, err)
@@ -127,7 +140,7 @@ read end
 	}
 	m.t.Cleanup(func() {
 		m.StopServer()
-		m.killAll()
+		m.KillAll()
 		_ = stdin.Close()
 		_ = m.holder.Process.Kill()
 		_ = m.holder.Wait()
@@ -182,6 +195,26 @@ func (m *Machine) Must(argv ...string) string {
 	return string(out)
 }
 
+// Until runs a command on the machine until it succeeds.
+func (m *Machine) Until(argv ...string) {
+	m.t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	for {
+		out, err := m.Command(ctx, argv...).CombinedOutput()
+		if err == nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			m.t.Fatalf("%q does not come to succeed: %v: %s", argv, err, out)
+		}
+	}
+}
+
 // StartServer starts sshd with the machine's files as they are, and waits for it.
 func (m *Machine) StartServer() {
 	m.t.Helper()
@@ -227,7 +260,7 @@ func (m *Machine) StopServer() {
 func (m *Machine) Reboot() {
 	m.t.Helper()
 	m.StopServer()
-	m.killAll()
+	m.KillAll()
 	m.StartServer()
 }
 
@@ -235,8 +268,8 @@ func (m *Machine) Reboot() {
 // a connection.
 func (m *Machine) KillSessions() { m.kill(m.server.Process.Pid) }
 
-// killAll kills everything on the machine but what holds its namespaces.
-func (m *Machine) killAll() { m.kill(0) }
+// KillAll kills everything on the machine but what holds its namespaces.
+func (m *Machine) KillAll() { m.kill(0) }
 
 // kill kills all processes of the machine but one, and what holds its namespaces.
 func (m *Machine) kill(but int) {
@@ -275,6 +308,9 @@ func (m *Machine) ChangeHostKey() {
 	m.write("host_key", m.HostKey.Private, 0o600)
 	m.Reboot()
 }
+
+// Authorize lets another key sign in, as the user and as root.
+func (m *Machine) Authorize(k Key) { m.write("authorized_keys", m.Key.Public+k.Public, 0o644) }
 
 // SetSudoers replaces the rules of sudo.
 func (m *Machine) SetSudoers(lines ...string) {

@@ -25,6 +25,8 @@ type Options struct {
 	Config []string
 	// Shell is the user's login shell; /bin/sh when empty.
 	Shell string
+	// Password is the user's; none when empty.
+	Password string
 	// Sudoers are lines of sudoers.
 	Sudoers []string
 	// Setup are commands of sh, as root on the machine, before sshd starts: mounts
