@@ -278,6 +278,7 @@ func still(o object) object {
 	annotations, _ := metadata["annotations"].(object)
 	annotations = maps.Clone(annotations)
 	delete(annotations, "deployment.kubernetes.io/revision")
+	delete(annotations, "deprecated.daemonset.template.generation")
 	var fields []string
 	for _, entry := range list(metadata, "managedFields") {
 		if text(entry, "subresource") != "" || text(entry, "manager") == "kube-controller-manager" {
