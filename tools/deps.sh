@@ -12,6 +12,7 @@
 #   node      node, and Azure's JavaScript SDK for it (internal/clienttest/npm)
 #   readers   what reads settings files: libraries of Python, PHP, Ruby and Node.js
 #             (sources/envfile/testdata/npm), and Redis' command line
+#   kubernetes  what a Kubernetes node needs besides its own programs
 #   az        the Azure command line, as Debian has it: half a gigabyte
 #   cc        a C compiler, which the race detector wants
 #
@@ -140,6 +141,11 @@ for group in "$@"; do
 		have node || need nodejs "reads what is written for Node.js"
 		have npm || need npm "fetches what reads what is written for Node.js"
 		have redis-cli || need redis-tools "signs in with what is written for it"
+		;;
+	kubernetes)
+		have_server runc || need runc 'runs the containers of pods'
+		[ -x /usr/lib/cni/bridge ] || need containernetworking-plugins 'the network of pods'
+		have_server ip || need iproute2 'the network of a node'
 		;;
 	az) have az || need azure-cli 'the Azure command line' ;;
 	cc)
