@@ -14,6 +14,7 @@
 #             (sources/envfile/testdata/npm), and Redis' command line
 #   sshd      OpenSSH's server, sudo, and what machines have otherwise: fish and csh as
 #             login shells, busybox (internal/testenv/sshd)
+#   kubernetes  what a Kubernetes node needs besides its own programs
 #   az        the Azure command line, as Debian has it: half a gigabyte
 #   systemd   what boots a machine in a container, for units of a real one
 #   cc        a C compiler, which the race detector wants
@@ -156,6 +157,11 @@ for group in "$@"; do
 		have fish || need fish 'a login shell'
 		have tcsh || need tcsh 'a login shell'
 		have busybox || need busybox-static 'programs that can do less'
+		;;
+	kubernetes)
+		have_server runc || need runc 'runs the containers of pods'
+		[ -x /usr/lib/cni/bridge ] || need containernetworking-plugins 'the network of pods'
+		have_server ip || need iproute2 'the network of a node'
 		;;
 	az) have az || need azure-cli 'the Azure command line' ;;
 	cc)

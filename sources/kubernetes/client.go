@@ -129,19 +129,21 @@ func fromKubeconfig(text, name string) (*rest.Config, string, error) {
 }
 
 // The clients know four groups. client-go's own clientset has all types of all
-// groups, which is twice the size of the whole program.
+// groups, which is several times as much.
 var (
-	types      = runtime.NewScheme()
+	groups     = []schema.GroupVersion{corev1.SchemeGroupVersion, appsv1.SchemeGroupVersion, batchv1.SchemeGroupVersion, authorizationv1.SchemeGroupVersion}
+	types      = scheme(corev1.AddToScheme, appsv1.AddToScheme, batchv1.AddToScheme, authorizationv1.AddToScheme)
 	codecs     = serializer.NewCodecFactory(types)
 	parameters = runtime.NewParameterCodec(types)
-	groups     = []schema.GroupVersion{corev1.SchemeGroupVersion, appsv1.SchemeGroupVersion, batchv1.SchemeGroupVersion, authorizationv1.SchemeGroupVersion}
 )
 
-func init() {
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, appsv1.AddToScheme, batchv1.AddToScheme, authorizationv1.AddToScheme} {
-		utilruntime.Must(add(types))
+func scheme(add ...func(*runtime.Scheme) error) *runtime.Scheme {
+	s := runtime.NewScheme()
+	for _, one := range add {
+		utilruntime.Must(one(s))
 	}
-	metav1.AddToGroupVersion(types, schema.GroupVersion{Version: "v1"})
+	metav1.AddToGroupVersion(s, schema.GroupVersion{Version: "v1"})
+	return s
 }
 
 // cluster is a client of one namespace.

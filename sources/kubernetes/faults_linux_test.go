@@ -196,7 +196,9 @@ func TestAConflictIsNoAnswer(t *testing.T) {
 	a := deploy(t, 0, nil)
 	m := between(t, a.eyes)
 	patches := 0
-	change := func() { a.must("PATCH", a.apps("deployments")+"/web", merging, object{"metadata": object{"annotations": object{"n": fmt.Sprint(patches)}}}) }
+	change := func() {
+		a.must("PATCH", a.apps("deployments")+"/web", merging, object{"metadata": object{"annotations": object{"n": fmt.Sprint(patches)}}})
+	}
 	m.fault = func(_ int, r *http.Request) fault {
 		if r.Method == http.MethodPatch && !strings.Contains(r.URL.RawQuery, "dryRun") && patches < 3 {
 			patches++

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -30,6 +31,8 @@ var one struct {
 	err     error
 }
 
+var asked = flag.Bool("cluster", false, "run the tests that want a Kubernetes cluster, as make test-kubernetes does")
+
 func TestMain(m *testing.M) {
 	code := m.Run()
 	if one.cluster != nil {
@@ -44,6 +47,9 @@ func TestMain(m *testing.M) {
 // theCluster is the one of all tests; without its programs a test is skipped.
 func theCluster(t testing.TB) *kube.Cluster {
 	t.Helper()
+	if !*asked {
+		t.Skip("a cluster takes its time: make test-kubernetes, or -cluster, starts one")
+	}
 	one.once.Do(func() { one.cluster, one.err = kube.New(kube.Options{Node: true}) })
 	if one.err != nil {
 		kube.Missing(t, one.err)
@@ -278,6 +284,7 @@ func still(o object) object {
 	annotations, _ := metadata["annotations"].(object)
 	annotations = maps.Clone(annotations)
 	delete(annotations, "deployment.kubernetes.io/revision")
+	delete(annotations, "deprecated.daemonset.template.generation")
 	var fields []string
 	for _, entry := range list(metadata, "managedFields") {
 		if text(entry, "subresource") != "" || text(entry, "manager") == "kube-controller-manager" {

@@ -227,7 +227,7 @@ func trouble(pod corev1.Pod) (what, crashed string, lasting bool) {
 	}
 	for _, c := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
 		wait := c.State.Waiting
-		if wait == nil {
+		if wait == nil || strings.HasPrefix(wait.Message, "failed to sync ") { // the node waits for the API server
 			continue
 		}
 		switch wait.Reason {
@@ -265,7 +265,7 @@ func (s *source) nudge(ctx context.Context, w *workload, v verdict) error {
 	var pod corev1.Pod
 	r := w.rollout
 	switch {
-	case s.kind.name == "StatefulSet" && len(v.stuck) > 0:
+	case len(v.stuck) > 0 && (s.kind.name == "StatefulSet" || r.byHand):
 		pod = v.stuck[0]
 	case r.byHand && len(v.behind) > 0 && r.ready >= r.desired && r.present == r.desired:
 		pod = v.behind[0]

@@ -330,7 +330,7 @@ func (c *Cluster) Apiserver() error {
 		"--tls-cert-file="+at("server.crt"), "--tls-private-key-file="+at("server.key"), "--client-ca-file="+at("ca.crt"),
 		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file="+at("account.pub"), "--service-account-signing-key-file="+at("account.key"),
 		"--token-auth-file="+at("tokens.csv"), "--authorization-mode=RBAC", "--service-cluster-ip-range=10.0.0.0/24", "--allow-privileged",
-		"--disable-admission-plugins=ServiceAccount", "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none")
+		"--kubelet-preferred-address-types=InternalIP", "--disable-admission-plugins=ServiceAccount", "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none")
 	if err != nil {
 		return err
 	}

@@ -1,13 +1,19 @@
 package kubernetes
 
 import (
+	"flag"
 	"strings"
 	"testing"
 )
 
+var asked = flag.Bool("cluster", false, "start a Kubernetes cluster, as make test-kubernetes does")
+
 // TestPodsRun: the cluster makes pods, they are reached, and they reach what is
 // exposed to them.
 func TestPodsRun(t *testing.T) {
+	if !*asked {
+		t.Skip("a cluster takes its time: make test-kubernetes, or -cluster, starts one")
+	}
 	c := Start(t, Options{Node: true})
 	out, err := c.Kubectl("create", "deployment", "web", "--image="+Image)
 	if err != nil {

@@ -37,7 +37,11 @@ func main() {
 		os.Exit(3)
 	}
 	if seconds, err := strconv.Atoi(os.Getenv("APP_SLOW")); err == nil {
-		time.Sleep(time.Duration(seconds) * time.Second)
+		select {
+		case <-ended:
+			return
+		case <-time.After(time.Duration(seconds) * time.Second):
+		}
 	}
 	http.HandleFunc("/env", func(w http.ResponseWriter, _ *http.Request) {
 		all := map[string]string{}
@@ -78,7 +82,10 @@ func main() {
 	server := &http.Server{Addr: ":" + port, ReadHeaderTimeout: 5 * time.Second}
 	go func() {
 		<-ended
-		time.Sleep(200 * time.Millisecond) // whoever still has its address may finish
+		select { // whoever still has its address may finish
+		case <-ended:
+		case <-time.After(200 * time.Millisecond):
+		}
 		_ = server.Close()
 	}()
 	if err := server.ListenAndServe(); err != http.ErrServerClosed {
