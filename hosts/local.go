@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"os"
+	"syscall"
 )
 
 // Local is the machine that this process runs on. How it does what a [Host] does
@@ -20,6 +21,12 @@ var _ Host = (*Local)(nil)
 // private directories, which are there, and what is below them.
 func NewLocal(r DialRules, private ...string) *Local {
 	return &Local{dialer: net.Dialer{Control: r.Control}, private: private, sync: (*os.File).Sync}
+}
+
+// Control says whether there may be a connection to an address, for whoever dials by
+// another way than [Local.DialContext]: from inside a container's network, say.
+func (l *Local) Control(network, address string, c syscall.RawConn) error {
+	return l.dialer.Control(network, address, c)
 }
 
 // DialContext implements [Host].

@@ -437,6 +437,12 @@ func (s *source) giveBack(ctx context.Context, p *place, was *sibling) error {
 	if was.role == idle {
 		l.role = undoneIdle
 	}
+	if p.current.State.Restarting {
+		// Between two starts, Docker renames none.
+		if err := s.engine.stop(ctx, p.current.ID); err != nil {
+			return err
+		}
+	}
 	if err := s.engine.rename(ctx, p.current.ID, l.of(s.name)); err != nil {
 		return err
 	}
