@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fetches what the tests need and this machine lacks:
 #
-#   tools/deps.sh postgres npm node readers az cc make
+#   tools/deps.sh postgres npm node readers engines az cc make
 #
 #   postgres  PostgreSQL's server and client, as Debian has it
 #   stores    Redis and MariaDB, as Debian has them, and PgBouncer
@@ -12,6 +12,7 @@
 #   node      node, and Azure's JavaScript SDK for it (internal/clienttest/npm)
 #   readers   what reads settings files: libraries of Python, PHP, Ruby and Node.js
 #             (sources/envfile/testdata/npm), and Redis' command line
+#   engines   Docker and Podman, as Debian has them, with runc
 #   az        the Azure command line, as Debian has it: half a gigabyte
 #   cc        a C compiler, which the race detector wants
 #
@@ -140,6 +141,15 @@ for group in "$@"; do
 		have node || need nodejs "reads what is written for Node.js"
 		have npm || need npm "fetches what reads what is written for Node.js"
 		have redis-cli || need redis-tools "signs in with what is written for it"
+		;;
+	engines)
+		have_server dockerd || need docker.io 'an engine that applications run on'
+		have podman || need podman 'an engine that applications run on'
+		have runc || need runc 'what both run containers with'
+		have_server netavark || [ -x /usr/lib/podman/netavark ] || need netavark "Podman's networks"
+		[ -x /usr/lib/podman/aardvark-dns ] || need aardvark-dns "the names in Podman's networks"
+		have iptables || have_server iptables || need iptables "Docker's networks"
+		have ip || have_server ip || need iproute2 'networks of their own'
 		;;
 	az) have az || need azure-cli 'the Azure command line' ;;
 	cc)

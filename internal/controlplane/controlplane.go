@@ -35,6 +35,7 @@ import (
 	"patchbay.dev/patchbay/saga"
 	"patchbay.dev/patchbay/server"
 	"patchbay.dev/patchbay/settings"
+	"patchbay.dev/patchbay/sources/docker"
 	"patchbay.dev/patchbay/sources/envfile"
 	"patchbay.dev/patchbay/store"
 	"patchbay.dev/patchbay/store/sqlite"
@@ -73,6 +74,7 @@ type Options struct {
 func Catalog() driver.Catalog {
 	return driver.NewCatalog(targets(), []driver.SourceDriver{
 		envfile.Driver(),
+		docker.Driver(),
 	}, nil)
 }
 
