@@ -85,6 +85,9 @@ func (w *world) run(t *testing.T) {
 		"Kinds":        kindsOfUnits,
 		"RefusedUnits": refusedUnits,
 		"Reload":       reload,
+		"Rights":       rights,
+		"Login":        anotherLogin,
+		"Generated":    generated,
 	}
 	for _, name := range slices.Sorted(maps.Keys(tests)) {
 		t.Run(name, func(t *testing.T) { tests[name](t, w) })
