@@ -4,12 +4,34 @@ package systemd
 
 import (
 	"context"
+	"os"
+	"os/exec"
 	"path"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"patchbay.dev/patchbay/hosts"
 )
+
+// TestRightsAreSudoers asks the program that judges them.
+func TestRightsAreSudoers(t *testing.T) {
+	visudo, err := exec.LookPath("visudo")
+	if err != nil {
+		t.Skip("sudo is not installed, which reads them")
+	}
+	var text strings.Builder
+	for _, unit := range []string{"web.service", "web@a:b.service", `we\x2db.service`} {
+		for _, command := range Rights(unit) {
+			text.WriteString("patchbay ALL=(root) NOPASSWD: " + command + "\n")
+		}
+	}
+	file := filepath.Join(t.TempDir(), "sudoers")
+	must(t, os.WriteFile(file, []byte(text.String()), 0o440))
+	if out, err := exec.CommandContext(t.Context(), visudo, "-cf", file).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
 
 // noting keeps what is run.
 type noting struct {
