@@ -76,6 +76,7 @@ func (w *world) run(t *testing.T) {
 	tests := map[string]func(*testing.T, *world){
 		"Suite":        suite,
 		"Crashes":      crashes,
+		"Reading":      reading,
 		"Others":       others,
 		"Files":        fileUpdates,
 		"BadDisk":      badDisk,
