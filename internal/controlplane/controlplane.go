@@ -36,6 +36,7 @@ import (
 	"patchbay.dev/patchbay/server"
 	"patchbay.dev/patchbay/settings"
 	"patchbay.dev/patchbay/sources/envfile"
+	"patchbay.dev/patchbay/sources/systemd"
 	"patchbay.dev/patchbay/store"
 	"patchbay.dev/patchbay/store/sqlite"
 	"patchbay.dev/patchbay/targets/external"
@@ -73,6 +74,7 @@ type Options struct {
 func Catalog() driver.Catalog {
 	return driver.NewCatalog(targets(), []driver.SourceDriver{
 		envfile.Driver(),
+		systemd.Driver(),
 	}, nil)
 }
 

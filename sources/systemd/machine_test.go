@@ -146,7 +146,7 @@ func anotherLogin(t *testing.T, w *world) {
 	if saw.Environment["PB_A"] != "1" || saw.Files["orders"]["password"] != "p" {
 		t.Errorf("the application has %v and %v", saw.Environment["PB_A"], saw.Files)
 	}
-	out, err := exec.CommandContext(t.Context(), "find", units, "!", "-user", "patchbay-user", "!", "-name", "web.service").CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), "find", units, "!", "-type", "l", "!", "-user", "patchbay-user", "!", "-name", "web.service").CombinedOutput()
 	if err != nil || len(out) > 0 {
 		t.Errorf("not the login's own: %s, %v", out, err)
 	}
