@@ -1,3 +1,5 @@
+//go:build linux
+
 package systemd
 
 import (
@@ -91,6 +93,9 @@ func (m *mortal) WithdrawDir(ctx context.Context, dir, tag string) error {
 // crashes dies at each effect of each operation, and does it again, or takes it back.
 // At any of these moments the unit can be started.
 func crashes(t *testing.T, w *world) {
+	if w.manager != "user" {
+		t.Skip("it takes its time, and is the same for the system's manager")
+	}
 	a := w.install(t, unitText{})
 	a.begin(t)
 	more := map[string]any{"deliver": "files"}

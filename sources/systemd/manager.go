@@ -164,6 +164,9 @@ func cutLast(s, sep string) (before, after string, ok bool) {
 	return s, "", false
 }
 
+// ownFacts are what is asked of a manager.
+var ownFacts = []string{"Environment", "Version", "UnitPath"}
+
 // own is what the manager says of itself.
 type own struct {
 	environment map[string]string
@@ -175,7 +178,7 @@ type own struct {
 const systemUnits = "/etc/systemd/system"
 
 func (m *manager) own(ctx context.Context) (own, error) {
-	out, err := m.systemctl(ctx, "show", "--property=Environment,Version,UnitPath")
+	out, err := m.systemctl(ctx, "show", "--property="+strings.Join(ownFacts, ","))
 	if err != nil {
 		return own{}, m.unreachable(err)
 	}

@@ -1,7 +1,10 @@
+//go:build linux
+
 package systemd
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -166,6 +169,16 @@ func vantage(t *testing.T, w *world) {
 			must(t, c.Close())
 		})
 	}
+	t.Run("a network of its own", func(t *testing.T) {
+		a := w.install(t, unitText{service: "PrivateNetwork=yes"})
+		a.does(t, "start", a.name)
+		d, err := a.source(t, nil).Dialer(t.Context())
+		must(t, err)
+		defer d.Close()
+		if c, err := d.DialContext(t.Context(), "tcp", l.Addr().String()); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("from there, what listens here answers: %v, %v", c, err)
+		}
+	})
 	t.Run("egress", func(t *testing.T) {
 		a := w.install(t, unitText{})
 		from, err := a.source(t, nil).Egress(t.Context(), netip.MustParseAddr("127.0.0.1"))

@@ -2,6 +2,9 @@ package systemd
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"slices"
@@ -12,17 +15,41 @@ import (
 	"patchbay.dev/patchbay/hosts"
 )
 
-// Dialer implements [driver.Vantage]: it speaks from the unit's host, to where the
-// unit may speak.
+// Dialer implements [driver.Vantage]: it speaks from the unit's host, or from the
+// network that the unit has of its own, to where the unit may speak.
 func (s *source) Dialer(ctx context.Context) (driver.ClosingDialer, error) {
 	u, err := s.show(ctx, s.unit)
 	if err != nil {
 		return nil, err
 	}
-	if what := u.ownNetwork(); what != "" {
-		return nil, patchbay.Errorf(patchbay.NotSupported, "%s has a network of its own (%s), which is not spoken from here", s.unit, what)
+	what := u.ownNetwork()
+	if what == "" {
+		return bounded{driver.KeptOpen(s.host), s.unit, u}, nil
 	}
-	return driver.KeptOpen(bounded{s.host, s.unit, u}), nil
+	no := func(format string, args ...any) error {
+		return patchbay.Errorf(patchbay.NotSupported, "%s has a network of its own (%s), %s", s.unit, what, fmt.Sprintf(format, args...))
+	}
+	networks, ok := s.host.(hosts.Networks)
+	if !ok {
+		return nil, no("which nobody enters over ssh")
+	}
+	namespace := u.facts["NetworkNamespacePath"]
+	if namespace == "" {
+		if u.is("MainPID", "0") || u.is("MainPID", "") {
+			return nil, no("which is there while it runs")
+		}
+		namespace = "/proc/" + u.facts["MainPID"] + "/ns/net"
+	}
+	n, err := networks.Network(namespace)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, no("and there is no %s", namespace)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, no("which root alone may enter")
+	case err != nil:
+		return nil, no("which can't be entered: %v", err)
+	}
+	return bounded{n, s.unit, u}, nil
 }
 
 // ownNetwork is the setting that gives the unit another network than its host's.
@@ -39,10 +66,12 @@ func (u unit) ownNetwork() string {
 // bounded speaks to where the unit may: filters of its own sit on the unit's
 // processes, and nobody else meets them.
 type bounded struct {
-	from driver.Dialer
+	from driver.ClosingDialer
 	name string
 	unit unit
 }
+
+func (b bounded) Close() error { return b.from.Close() }
 
 func (b bounded) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	conn, err := b.from.DialContext(ctx, network, address)

@@ -1,3 +1,5 @@
+//go:build linux
+
 package systemd
 
 import (
@@ -74,6 +76,7 @@ func (w *world) run(t *testing.T) {
 	tests := map[string]func(*testing.T, *world){
 		"Suite":        suite,
 		"Crashes":      crashes,
+		"Reading":      reading,
 		"Others":       others,
 		"Files":        fileUpdates,
 		"BadDisk":      badDisk,
@@ -83,6 +86,9 @@ func (w *world) run(t *testing.T) {
 		"Kinds":        kindsOfUnits,
 		"RefusedUnits": refusedUnits,
 		"Reload":       reload,
+		"Rights":       rights,
+		"Login":        anotherLogin,
+		"Generated":    generated,
 	}
 	for _, name := range slices.Sorted(maps.Keys(tests)) {
 		t.Run(name, func(t *testing.T) { tests[name](t, w) })
