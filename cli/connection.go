@@ -32,7 +32,7 @@ computes its settings, and patchbay run --local starts a command with them.`,
 	}
 	cmd.AddCommand(
 		a.connectGroup(createVerb), a.connectGroup(updateVerb), a.connectGroup(previewVerb),
-		a.connectionList(), a.connectionShow(), a.connectionConfigurations(), a.connectionValidate(),
+		a.connectionList(), a.connectionShow(), a.connectionConfigurations(), a.connectionExport(), a.connectionValidate(),
 		a.connectionRotate(), a.connectionDelete(), a.connectionWait(),
 		a.connectionSettings(), a.connectionTypes(),
 	)

@@ -336,7 +336,7 @@ func (f *fake) linker(w http.ResponseWriter, r *http.Request, body []byte) {
 		f.fail(w, 404, "InvalidResourceType", "there is nothing here", "")
 	case action == "generateConfigurations" && strings.Contains(id.Name(), "cache"):
 		f.ok(w, 200, map[string]any{"configurations": []map[string]any{
-			{"name": "REDIS_URL", "value": "redis://" + canary, "secret": true}, {"name": "binding/ca.crt", "value": "x"},
+			{"name": "REDIS_URL", "value": "redis://" + canary, "secret": true}, {"name": "ca.crt", "value": "x", "file": true},
 		}})
 	case action == "listConfigurations", action == "generateConfigurations":
 		f.ok(w, 200, map[string]any{"configurations": []map[string]any{
