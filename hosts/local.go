@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // Local is the machine that this process runs on. How it does what a [Host] does
@@ -22,6 +23,12 @@ var _ Host = (*Local)(nil)
 func NewLocal(r DialRules, private ...string) *Local {
 	files := &localFiles{private: private, sync: (*os.File).Sync}
 	return &Local{Files: Files{files}, files: files, dialer: net.Dialer{Control: r.Control}}
+}
+
+// Control says whether there may be a connection to an address, for whoever dials by
+// another way than [Local.DialContext]: from inside a container's network, say.
+func (l *Local) Control(network, address string, c syscall.RawConn) error {
+	return l.dialer.Control(network, address, c)
 }
 
 // DialContext implements [Host].

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"path"
 	"path/filepath"
@@ -140,8 +139,8 @@ func (s *source) Advise(_ context.Context, c driver.Change) (list []string, err 
 		if set.File {
 			continue
 		}
-		if who := s.dialect.misread(set.Name, set.Value.Reveal(), c.Client); who != "" {
-			list = append(list, fmt.Sprintf("%s holds what some read otherwise from a %s file, in whatever form: %s", set.Name, s.dialect.name(), who))
+		if w := advice(s.dialect, set, c.Client); w != "" {
+			list = append(list, w)
 		}
 	}
 	return list, nil
