@@ -41,8 +41,9 @@ func (p *pool) rule(command string) string {
 	return sudoersWord(p.user(), true) + " ALL=(" + sudoersWord(p.become, true) + ") NOPASSWD: " + sudoersWord(path, false) + arguments
 }
 
-// sudoersWord is a word as sudoers(5) takes it: characters that mean something there
-// have a backslash before them, and a user whose name has others is quoted.
+// sudoersWord is a word as sudoers(5) takes it: a user whose name has characters that
+// mean something there is quoted, and those in a path have a backslash before them.
+// What it could not write, no path here has.
 func sudoersWord(word string, user bool) string {
 	const special = `@!=:,()\ "#%+*?[]{}'<>&|;$` + "`"
 	if user && (strings.ContainsAny(word, special) || strings.ContainsFunc(word, func(r rune) bool { return r > '~' })) {
@@ -50,7 +51,7 @@ func sudoersWord(word string, user bool) string {
 	}
 	var b strings.Builder
 	for _, r := range word {
-		if strings.ContainsRune(`:,=\ *?[]!"#`, r) {
+		if strings.ContainsRune(":,= #", r) {
 			b.WriteByte('\\')
 		}
 		b.WriteRune(r)
@@ -203,7 +204,7 @@ func (f *files) checkCopy(ctx context.Context) error {
 		return errors.Join(err, f.without("cp"))
 	}
 	argv := []string{"cp", "--help"}
-	got, err := f.pool.exec(ctx, quote(argv), hosts.Command{Argv: argv})
+	got, err := f.pool.says(ctx, argv...)
 	if err != nil {
 		return err
 	}

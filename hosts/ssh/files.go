@@ -116,7 +116,7 @@ func (f *files) serverPath(ctx context.Context) (string, error) {
 		return f.pool.server, nil
 	}
 	argv := append([]string{"ls", "-d", "--"}, fileServers...)
-	got, err := f.pool.exec(ctx, quote(argv), hosts.Command{Argv: argv})
+	got, err := f.pool.says(ctx, argv...)
 	if err != nil {
 		return "", err
 	}
@@ -438,7 +438,7 @@ func (f *files) identity(ctx context.Context) (*identity, error) {
 	who = &identity{}
 	for _, option := range []string{"-u", "-G"} {
 		argv := []string{"id", option, f.pool.whom()}
-		got, err := f.pool.exec(ctx, quote(argv), hosts.Command{Argv: argv})
+		got, err := f.pool.says(ctx, argv...)
 		if err != nil {
 			return nil, err
 		}
@@ -590,7 +590,7 @@ func (d *dir) copyOf(ctx context.Context, from, to string) (bool, error) {
 		return false, err
 	}
 	argv = []string{"cp", "--help"}
-	help, err := d.pool.exec(ctx, quote(argv), hosts.Command{Argv: argv})
+	help, err := d.pool.says(ctx, argv...)
 	if err != nil {
 		return false, err
 	}

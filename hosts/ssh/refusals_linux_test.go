@@ -198,6 +198,7 @@ func TestRegistrationsAreCheckedStrictly(t *testing.T) {
 		"several hosts":    {"h,i", nil},
 		"a login":          {"u@h", nil},
 		"another scheme":   {"telnet://h", nil},
+		"a pattern":        {"h", map[string]any{"sftpServer": "/usr/lib/*"}},
 		"a prefix":         {"h", map[string]any{"allow": []string{"everything"}}},
 	} {
 		all := map[string]any{}
@@ -241,7 +242,7 @@ func TestSudoThatIsRefusedSaysTheRule(t *testing.T) {
 		t.Errorf("Run of nothing = %v", err)
 	}
 	_, err = h.Lock(t.Context(), path)
-	refusal(t, err, patchbay.AdminRights, "NOPASSWD: /usr/bin/flock")
+	refusal(t, err, patchbay.AdminRights, "sftp-server")
 	rules := findingOf(t, h, "sudo")
 	if rules.OK || !strings.Contains(rules.Fix, "sftp-server") || !strings.Contains(rules.Fix, "/flock") {
 		t.Fatalf("the check says %+v", rules)
@@ -288,7 +289,7 @@ func TestRulesAreReadBySudo(t *testing.T) {
 	m := sshd.Start(t, sshd.Options{})
 	for _, user := range []string{"pbtest", "web-app", "a.b", "o'x", `dom\user`, "x@example.org", "a,b", "a=b", "%x", "+x", "!x", "ä", "a\"b", "ALL"} {
 		p := &pool{settings: settings{stops: []stop{{user: user}}, become: user}}
-		for _, command := range []string{`/usr/lib/openssh/sftp-server ""`, "/usr/bin/flock", "/opt/a,b:c=d/x[1]*?"} {
+		for _, command := range []string{`/usr/lib/openssh/sftp-server ""`, "/usr/bin/flock", "/opt/a,b:c=d/x y#"} {
 			file := filepath.Join(t.TempDir(), "rule")
 			must(t, os.WriteFile(file, []byte(p.rule(command)+"\n"), 0o440))
 			if out, err := m.Command(t.Context(), "visudo", "-cf", file).CombinedOutput(); err != nil {

@@ -24,6 +24,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -146,8 +147,8 @@ func parse(c driver.Config) (settings, error) {
 		s.become = p.Become
 	}
 	s.server = p.SFTPServer
-	if s.server != "" && !strings.HasPrefix(s.server, "/") {
-		return s, invalid("sftpServer is the path of a program, and begins with a slash")
+	if s.server != "" && !plainPath.MatchString(s.server) {
+		return s, invalid("sftpServer is the path of a program, of letters, digits and ._+-")
 	}
 	for _, text := range p.Jump {
 		user, address, ok := strings.Cut(text, "@")
@@ -169,6 +170,9 @@ func parse(c driver.Config) (settings, error) {
 	}
 	return s, s.credentials(p, c.Admin)
 }
+
+// plainPath is a path that a rule of sudo can name.
+var plainPath = regexp.MustCompile(`^(/[A-Za-z0-9._+-]+)+$`)
 
 // checkUser refuses what is no name of a user, and could be an option of a program.
 func checkUser(what, user string, optional bool) error {
