@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"go/build"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,8 +20,7 @@ import (
 const limit = 30 * time.Second
 
 // Application builds the program that test units run, and gives its path. It is
-// static: it runs in every root. Call it before [User], which takes the home that
-// Go's cache is in.
+// static: it runs in every root.
 func Application(t testing.TB) string {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "application")
@@ -98,6 +98,10 @@ func User(t testing.TB) string {
 		_ = cmd.Wait()
 		close(ended)
 	}()
+	if cache, err := os.UserCacheDir(); err == nil && os.Getenv("GOCACHE") == "" { // it is in the home that a test takes away
+		t.Setenv("GOCACHE", filepath.Join(cache, "go-build"))
+	}
+	t.Setenv("GOPATH", build.Default.GOPATH)
 	t.Setenv("XDG_RUNTIME_DIR", runtime)
 	t.Setenv("HOME", home)
 	t.Setenv("DBUS_SESSION_BUS_ADDRESS", "")
