@@ -10,14 +10,19 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"patchbay.dev/patchbay/internal/testenv/systemd"
 )
 
+// units counts them.
+var units atomic.Int64
+
 // unit is a service of a user's manager, with a drop-in that somebody else has.
 type unit struct {
 	dir    string // of the units
+	name   string // no other manager's: their processes would share a control group
 	seen   string // what its process was started with
 	text   string
 	others map[string]bool // variables that it has without us
@@ -28,14 +33,15 @@ const theirDropin = "[Service]\nEnvironment=\"A=1 # 2\"\n"
 func newUnit(t *testing.T, _ string) source {
 	program := systemd.Application(t)
 	u := &unit{dir: systemd.User(t), seen: filepath.Join(t.TempDir(), "seen"), others: map[string]bool{}}
+	u.name = fmt.Sprintf("web%d-%d.service", os.Getpid(), units.Add(1))
 	u.text = fmt.Sprintf("# kept\n[Unit]\nStartLimitIntervalSec=0\n[Service]\nType=notify\nRestart=on-failure\nExecStart=%s -out %s\n", program, u.seen)
-	for name, text := range map[string]string{"web.service": u.text, "web.service.d/override.conf": theirDropin} {
+	for name, text := range map[string]string{u.name: u.text, u.name + ".d/override.conf": theirDropin} {
 		path := filepath.Join(u.dir, name)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o640)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, args := range [][]string{{"daemon-reload"}, {"start", "web"}} {
+	for _, args := range [][]string{{"daemon-reload"}, {"start", u.name}} {
 		if _, err := u.ctl(args...); err != nil {
 			t.Fatal(err)
 		}
@@ -60,7 +66,7 @@ func (u *unit) ctl(args ...string) (string, error) {
 
 func (u *unit) resource() (string, map[string]any) {
 	return "Microsoft.Web/sites/web", map[string]any{"properties": map[string]any{
-		"driver": "systemd", "endpoint": "web.service", "manager": "user", "wait": map[string]any{"steady": "100ms"},
+		"driver": "systemd", "endpoint": u.name, "manager": "user", "wait": map[string]any{"steady": "100ms"},
 	}}
 }
 
@@ -101,7 +107,7 @@ func (u *unit) content() string {
 	if err != nil {
 		return err.Error()
 	}
-	state, err := u.ctl("show", "--property=ActiveState,NeedDaemonReload,EnvironmentFiles,DropInPaths", "web")
+	state, err := u.ctl("show", "--property=ActiveState,NeedDaemonReload,EnvironmentFiles,DropInPaths", u.name)
 	all, readErr := u.settings()
 	return fmt.Sprintf("%s%s\n%q\n%v", b.String(), state, all, errors.Join(err, readErr))
 }
@@ -130,7 +136,7 @@ func (u *unit) untouched() error {
 var ofConnections = regexp.MustCompile(`^(override\.conf|50-patchbay-[a-z0-9]+\.(conf|env))$`)
 
 func (u *unit) beside() error {
-	entries, err := os.ReadDir(filepath.Join(u.dir, "web.service.d"))
+	entries, err := os.ReadDir(filepath.Join(u.dir, u.name+".d"))
 	for _, e := range entries {
 		if !ofConnections.MatchString(e.Name()) {
 			err = errors.Join(err, fmt.Errorf("beside the drop-ins there is %s", e.Name()))

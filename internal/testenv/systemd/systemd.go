@@ -43,7 +43,8 @@ func manager() (string, error) {
 }
 
 // User starts a user's manager, and makes it the one of this process until the test
-// ends. It gives the directory of the user's units.
+// ends. It gives the directory of the user's units. Two managers share their control
+// groups: units that run in both at once need different names.
 func User(t testing.TB) string {
 	t.Helper()
 	program, err := manager()
