@@ -276,14 +276,21 @@ func (c *sourceCase) set(name, value string) {
 	}
 }
 
+// apply has the application read what was written.
+func (c *sourceCase) apply() {
+	c.Helper()
+	if c.Apply == nil {
+		return
+	}
+	if err := c.Apply(); err != nil {
+		c.Fatalf("Apply: %v", err)
+	}
+}
+
 // has fails unless the application and the driver read exactly these.
 func (c *sourceCase) has(want map[string]string) {
 	c.Helper()
-	if c.Apply != nil {
-		if err := c.Apply(); err != nil {
-			c.Fatalf("Apply: %v", err)
-		}
-	}
+	c.apply()
 	got, err := c.Read()
 	if err != nil {
 		c.Fatalf("Read: %v", err)
@@ -819,6 +826,7 @@ func (s *sourceSuite) concurrent(t *testing.T) {
 	for w := range writers {
 		source, uid, name := c.open(), newUID(), fmt.Sprintf("PB_%d", w)
 		want[name] = strconv.Itoa(rounds)
+		c.change(strings.ToLower(name), rounds, uid, name, want[name]) // the last one, for its release
 		group.Go(func() {
 			failures <- func() error {
 				for round := 1; round <= rounds; round++ {
@@ -865,6 +873,7 @@ func (s *sourceSuite) atomic(t *testing.T) {
 		return c.change("orders", generation, uid, "PB_A", g, "PB_PAD", padding, "PB_B", g)
 	}
 	c.write(change(0))
+	c.apply()
 	done := make(chan struct{})
 	torn := make(chan string, 1)
 	go func() {
@@ -976,7 +985,10 @@ func (s *sourceSuite) restart(t *testing.T) {
 	if !ok {
 		return // inspect has compared it with what the harness says
 	}
+	uid := newUID()
 	for want := 1; want <= 2; want++ {
+		// Some are told by the change itself; others by the restart.
+		c.write(c.change("orders", int64(want), uid, "PB_A", strconv.Itoa(want)))
 		if err := restarter.Restart(c.ctx()); err != nil {
 			t.Fatalf("Restart: %v", err)
 		}

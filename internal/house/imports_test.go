@@ -53,7 +53,8 @@ var rooms = []room{
 	{pkg: "identity/…", may: []string{"", "keyring", "store", "identity/…", "internal/fairshare", "internal/recent"}, why: "who calls is found out before, and without, what is called"},
 	{pkg: "server", may: []string{"", "access", "arm", "audit", "connector", "identity/…", "settings", "store", "internal/fairshare", "internal/recent", "internal/version"},
 		why: "the server translates between the wire and the use cases; what it needs of drivers, the use cases ask"},
-	{pkg: "cli", may: []string{"", "arm", "arm/client", "internal/version"},
+	{pkg: "export", may: []string{"", "sources/envfile"}, why: "settings are written for other tools as data, with the words that a source writes them with"},
+	{pkg: "cli", may: []string{"", "arm", "arm/client", "export", "internal/version"},
 		why: "the command line is a client like any other: what it can do, the wire can do"},
 	{pkg: "internal/controlplane", may: everything},
 	{pkg: "cmd/patchbay", may: everything},
@@ -69,6 +70,7 @@ var rooms = []room{
 	// The suites are exported: whoever writes a driver or a store runs them.
 	{pkg: "driver/drivertest", may: []string{"", "driver", "hosts/…"}, scaffold: true,
 		why: "an outsider's driver passes this suite without our engine"},
+	{pkg: "hosts/hoststest", may: []string{"", "hosts/…"}, scaffold: true, why: "one suite for every machine"},
 	{pkg: "store/storetest", may: []string{"", "saga", "store"}, scaffold: true, why: "one suite for every store"},
 	{pkg: "internal/testenv/…", may: []string{"", "driver", "hosts/…", "internal/natsserver", "internal/testenv/…"}, scaffold: true,
 		why: "test servers are started for the product, not by it"},
