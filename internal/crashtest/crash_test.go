@@ -68,6 +68,7 @@ type ground struct {
 var grounds = []ground{
 	{start: startPostgres, fails: []string{"verify/before-do", "settings/after-do", "principal/after-do"}},
 	{start: startNATS, fails: []string{"verify/before-do", "settings/after-do", "principal/after-do"}},
+	{start: startPostgres, source: newUnit, on: "systemd", fails: []string{"verify/before-do", "settings/after-do", "restart/after-do"}},
 	{start: startPostgres, local: true, fails: []string{"verify/before-do", "principal/after-do"}},
 	{start: startRedis, fails: []string{"verify/before-do", "settings/after-do"}},
 	{start: startGivenRedis, fails: []string{"verify/before-do", "settings/after-do"}},

@@ -15,11 +15,11 @@ func TestRotationHasNoGap(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short: it starts the program")
 	}
-	for _, start := range []func(*testing.T) target{startPostgres, startNATS} {
-		tg := start(t)
-		t.Run(tg.name(), func(t *testing.T) {
+	for _, g := range []ground{{start: startPostgres}, {start: startNATS}, {start: startPostgres, source: newUnit, on: ", systemd"}} {
+		tg := g.start(t)
+		t.Run(tg.name()+g.on, func(t *testing.T) {
 			tg := tg.in(t)
-			w := newWorld(t, tg)
+			w := g.world(t, tg)
 			s := boot(t, w.dir, "", "", "--rotation-overlap", "1s")
 			w.register(s)
 			if status := s.put(w, "writer"); status != 201 {
