@@ -81,11 +81,12 @@ func (c *container) settings() (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	var answer *http.Response
-	for end := time.Now().Add(10 * time.Second); ; { // it may have been started just now
-		if answer, err = c.client.Do(request); err == nil || time.Now().After(end) {
-			break
-		}
+	answer, err := c.client.Do(request)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for tries := 0; err != nil && tries < 500; tries++ { // it may have been started just now
+		<-tick.C
+		answer, err = c.client.Do(request)
 	}
 	if err != nil {
 		return nil, err

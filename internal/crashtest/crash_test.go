@@ -54,7 +54,9 @@ func (s *server) put(w *world, access string) int {
 // ground is what connections are made on.
 type ground struct {
 	start func(*testing.T) target
-	// site starts what sources are on; nil: they are settings files.
+	// source makes a source for one scenario; nil: a settings file.
+	source func(t *testing.T, dir string) source
+	// site starts what all sources are on, and makes them, in place of that.
 	site func(*testing.T) site
 	// on names it.
 	on string
@@ -118,7 +120,7 @@ func (g ground) world(t *testing.T, at site, tg target) *world {
 // open starts what a ground's scenarios share.
 func (g ground) open(t *testing.T) (site, target) {
 	if g.site == nil {
-		return site{}, g.start(t)
+		return site{source: g.source}, g.start(t)
 	}
 	at := g.site(t)
 	tg := g.start(t)
