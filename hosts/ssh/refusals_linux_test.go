@@ -2,6 +2,9 @@ package ssh
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -55,7 +58,11 @@ func TestAHostKeyThatHasChangedIsLoud(t *testing.T) {
 		t.Errorf("somebody tried to sign in:\n%s", log)
 	}
 	// A key of another kind is not taken in its place.
-	c.Properties = config(m, map[string]any{"hostKeys": []string{"ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBJNyOBjKo63GFgxxa/n6fEaRclUpvnHzr18AkptUKRBnnuGcB8g9LH/RWnZgYmlj2HrbnqPnBYiAXiUTeEIFjuM="}}).Properties
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(t, err)
+	other, err := ssh.NewPublicKey(private.Public())
+	must(t, err)
+	c.Properties = config(m, map[string]any{"hostKeys": []string{string(ssh.MarshalAuthorizedKey(other))}}).Properties
 	_, err = open(t, c).ReadFile(t.Context(), "/etc/hosts", 1000)
 	refusal(t, err, patchbay.CertificateInvalid, "ecdsa-sha2-nistp256")
 }
