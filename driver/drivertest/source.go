@@ -93,6 +93,7 @@ func Source(t *testing.T, h SourceHarness) {
 	t.Run("DeleteBringsNothingBack", s.deleteBringsNothingBack)
 	t.Run("DeleteKeepsOthersEdits", s.deleteEdited)
 	t.Run("DeleteKeepsWhatAnotherConnectionHas", s.deleteShared)
+	t.Run("DeleteGivesBackWhatWasTakenOver", s.deleteGivesBack)
 	t.Run("RestoreOfNothing", s.restoreNothing)
 	t.Run("RestoreGivesBackTakenNames", s.restoreTaken)
 	t.Run("RestoreKeepsOthersEdits", s.restoreEdited)
@@ -255,7 +256,7 @@ func (c *sourceCase) delete(change driver.Change) {
 }
 
 func gone(change driver.Change) driver.Change {
-	return driver.Change{Mark: change.Mark, Name: change.Name, Had: change.Set}
+	return driver.Change{Mark: change.Mark, Name: change.Name, Had: change.Set, Back: change.Back}
 }
 
 func (c *sourceCase) restore(change driver.Change, before driver.Snapshot) {
@@ -275,14 +276,21 @@ func (c *sourceCase) set(name, value string) {
 	}
 }
 
+// apply has the application read what was written.
+func (c *sourceCase) apply() {
+	c.Helper()
+	if c.Apply == nil {
+		return
+	}
+	if err := c.Apply(); err != nil {
+		c.Fatalf("Apply: %v", err)
+	}
+}
+
 // has fails unless the application and the driver read exactly these.
 func (c *sourceCase) has(want map[string]string) {
 	c.Helper()
-	if c.Apply != nil {
-		if err := c.Apply(); err != nil {
-			c.Fatalf("Apply: %v", err)
-		}
-	}
+	c.apply()
 	got, err := c.Read()
 	if err != nil {
 		c.Fatalf("Read: %v", err)
@@ -601,6 +609,42 @@ func (s *sourceSuite) deleteUpdated(t *testing.T) {
 	}
 }
 
+// deleteGivesBack: who took a name over that somebody had gives it back, unless
+// somebody has it again.
+func (s *sourceSuite) deleteGivesBack(t *testing.T) {
+	for _, edited := range []bool{false, true} {
+		c := s.start(t)
+		c.set("FIRST", "1")
+		c.set("TAKEN", "it's \"theirs\" $HOME")
+		c.set("LAST", "2")
+		want := map[string]string{"FIRST": "1", "TAKEN": "it's \"theirs\" $HOME", "LAST": "2"}
+		first := c.change("orders", 1, newUID(), "PB_A", "1", "TAKEN", "of the connection")
+		first.Back = []patchbay.Setting{{Name: "TAKEN", Value: patchbay.NewSecret(want["TAKEN"])}}
+		c.write(first)
+		c.has(map[string]string{"FIRST": "1", "TAKEN": "of the connection", "LAST": "2", "PB_A": "1"})
+		second := c.change("orders", 2, first.Mark.UID, "PB_A", "2", "TAKEN", "of its next generation")
+		second.Had, second.Back = first.Set, first.Back
+		c.write(second)
+		if edited {
+			c.set("TAKEN", "of somebody again")
+			want["TAKEN"] = "of somebody again"
+		}
+		c.delete(second)
+		c.has(want)
+		c.delete(second)
+		c.has(want)
+		// An update that has the name no longer gives it back, too.
+		if !edited {
+			c.write(first)
+			less := c.change("orders", 2, first.Mark.UID, "PB_A", "2")
+			less.Had, less.Back = first.Set, first.Back
+			c.write(less)
+			want["PB_A"] = "2"
+			c.has(want)
+		}
+	}
+}
+
 // deleteBringsNothingBack: neither what a connection had that is gone, under
 // names that this one took later, nor what a person has removed meanwhile.
 func (s *sourceSuite) deleteBringsNothingBack(t *testing.T) {
@@ -782,6 +826,7 @@ func (s *sourceSuite) concurrent(t *testing.T) {
 	for w := range writers {
 		source, uid, name := c.open(), newUID(), fmt.Sprintf("PB_%d", w)
 		want[name] = strconv.Itoa(rounds)
+		c.change(strings.ToLower(name), rounds, uid, name, want[name]) // the last one, for its release
 		group.Go(func() {
 			failures <- func() error {
 				for round := 1; round <= rounds; round++ {
@@ -828,6 +873,7 @@ func (s *sourceSuite) atomic(t *testing.T) {
 		return c.change("orders", generation, uid, "PB_A", g, "PB_PAD", padding, "PB_B", g)
 	}
 	c.write(change(0))
+	c.apply()
 	done := make(chan struct{})
 	torn := make(chan string, 1)
 	go func() {
@@ -939,7 +985,10 @@ func (s *sourceSuite) restart(t *testing.T) {
 	if !ok {
 		return // inspect has compared it with what the harness says
 	}
+	uid := newUID()
 	for want := 1; want <= 2; want++ {
+		// Some are told by the change itself; others by the restart.
+		c.write(c.change("orders", int64(want), uid, "PB_A", strconv.Itoa(want)))
 		if err := restarter.Restart(c.ctx()); err != nil {
 			t.Fatalf("Restart: %v", err)
 		}

@@ -279,7 +279,7 @@ func (s *source) lock(ctx context.Context) (func(), error) {
 	unlock, err := s.host.Lock(ctx, s.path)
 	switch {
 	case err == nil:
-	case interrupted(err) != nil, errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ELOOP), errors.Is(err, syscall.ENAMETOOLONG):
+	case hostError(err) != nil, interrupted(err) != nil, errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ELOOP), errors.Is(err, syscall.ENAMETOOLONG):
 		return nil, s.unreadable(err)
 	case errors.Is(err, fs.ErrPermission):
 		return nil, s.unwritable(err)
