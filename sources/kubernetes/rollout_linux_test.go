@@ -412,7 +412,6 @@ func TestRotationUnderAClient(t *testing.T) {
 	a.reads(2, "PB_A", "4")
 }
 
-
 // TestByHand: what docs/sources.md says takes a connection out without Patchbay.
 func TestByHand(t *testing.T) {
 	a := deploy(t, 0, nil)
