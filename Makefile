@@ -58,7 +58,7 @@ fmt: ## gofmt everything
 
 .PHONY: deps
 deps: ## Debian and npm packages that the tests need, where they are missing
-	@tools/deps.sh postgres stores npm node libraries readers
+	@tools/deps.sh postgres stores npm node libraries readers sshd systemd engines
 	@$(GO) mod download
 	@$(GO) -C sources/envfile/testdata/compose mod download
 
@@ -91,6 +91,10 @@ attack: deps ## all that attacks: hostile servers against every client, tenants,
 .PHONY: test-postgres
 test-postgres: deps ## PostgreSQL's driver, each test on every version that it is about
 	$(GO) test -count=1 -timeout 60m ./targets/postgres -versions
+
+.PHONY: test-ssh
+test-ssh: deps ## hosts by SSH, cut at every single instant of every change
+	PATCHBAY_EXHAUSTIVE=1 $(GO) test -count=1 -timeout 30m ./hosts/ssh
 
 .PHONY: test-az
 test-az: deps ## az itself, against fifteen kinds of target; installs it

@@ -30,13 +30,16 @@ import (
 	"patchbay.dev/patchbay/driver"
 	"patchbay.dev/patchbay/driver/sandbox"
 	"patchbay.dev/patchbay/hosts"
+	"patchbay.dev/patchbay/hosts/ssh"
 	"patchbay.dev/patchbay/internal/version"
 	"patchbay.dev/patchbay/keyring"
 	"patchbay.dev/patchbay/saga"
 	"patchbay.dev/patchbay/server"
 	"patchbay.dev/patchbay/settings"
+	"patchbay.dev/patchbay/sources/docker"
 	"patchbay.dev/patchbay/sources/envfile"
 	"patchbay.dev/patchbay/sources/kubernetes"
+	"patchbay.dev/patchbay/sources/systemd"
 	"patchbay.dev/patchbay/store"
 	"patchbay.dev/patchbay/store/sqlite"
 	"patchbay.dev/patchbay/targets/external"
@@ -74,9 +77,13 @@ type Options struct {
 func Catalog() driver.Catalog {
 	return driver.NewCatalog(targets(), []driver.SourceDriver{
 		envfile.Driver(),
+		systemd.Driver(),
+		docker.Driver(),
 		kubernetes.Driver(),
 		kubernetes.SecretDriver(),
-	}, nil)
+	}, []driver.HostDriver{
+		ssh.Driver(),
+	})
 }
 
 func targets() []driver.TargetDriver {

@@ -32,7 +32,7 @@ var tlsFields = []patchbay.Field{
 }
 
 var description = patchbay.Driver{
-	Name: "kubernetes", Title: "Kubernetes workload", Noun: "workload in a Kubernetes cluster",
+	Name: "kubernetes", Title: "Kubernetes workload", Noun: "workload in a Kubernetes cluster", Part: "container",
 	About: `A Deployment, StatefulSet, DaemonSet or CronJob, one by its name or many by labels. A
 connection's settings are a Secret, and entries in the pod template that refer to it;
 Kubernetes then rolls out the change, which is waited for.
@@ -59,7 +59,7 @@ first check that finds a right missing prints the whole Role that it needs.`,
 }
 
 var secretDescription = patchbay.Driver{
-	Name: "kubernetes-secret", Title: "Kubernetes Secret", Noun: "namespace of a Kubernetes cluster that gets a Secret a connection",
+	Name: "kubernetes-secret", Title: "Kubernetes Secret", Noun: "namespace of a Kubernetes cluster that gets a Secret a connection", Part: "namespace",
 	About: `A cluster as Azure's Service Connector serves it: each connection has a Secret of its
 own, sc-CONNECTION-secret with the dashes taken out of the connection's name, in the
 namespace that the connection's scope names. Nothing is restarted: workloads refer to

@@ -60,7 +60,6 @@ func Driver() driver.SourceDriver {
 	return driver.SourceDriver{
 		Driver: description,
 		Keeps:  true,
-		Part:   "container",
 		Open: func(_ context.Context, c driver.Config) (driver.Source, error) {
 			return open(c)
 		},

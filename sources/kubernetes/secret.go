@@ -23,7 +23,6 @@ import (
 func SecretDriver() driver.SourceDriver {
 	return driver.SourceDriver{
 		Driver: secretDescription,
-		Part:   "namespace",
 		Open: func(_ context.Context, c driver.Config) (driver.Source, error) {
 			return openSecrets(c)
 		},
