@@ -295,8 +295,14 @@ func TestAKillAtEveryInstantLosesNothing(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short: it starts the program hundreds of times")
 	}
+	killed(t, slices.Concat(grounds, sites()))
+}
+
+// killed kills at every instant on these grounds, and logs a table.
+func killed(t *testing.T, grounds []ground) {
+	t.Helper()
 	tally := &tally{counts: map[string][2]int{}}
-	for i, g := range slices.Concat(grounds, sites()) {
+	for i, g := range grounds {
 		// What can't run here skips its own ground alone.
 		t.Run(fmt.Sprintf("ground %d %s", i, g.on), func(t *testing.T) { g.tried(t, tally) })
 	}
