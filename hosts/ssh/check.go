@@ -61,18 +61,19 @@ func sudoersWord(word string, user bool) string {
 
 // service is something that a kind of source needs, and other hosts do not have.
 type service struct {
-	program string // that the kind runs; "" for none
-	socket  string // that it speaks to
-	what    string
-	fix     string
+	what     string
+	program  string   // that the kind runs, and
+	question []string // what it is asked, without an effect
+	socket   string   // or that it speaks to
+	fix      string   // where it is there, and not for us
 }
 
 var services = []service{
-	{program: "systemctl", what: "units of systemd", fix: "it is no machine with systemd"},
-	{program: "journalctl", what: "the journal of units", fix: "usermod -aG systemd-journal %s"},
-	{socket: "/run/docker.sock", what: "containers of Docker", fix: "usermod -aG docker %s   (which makes it root there)"},
-	{socket: "/run/podman/podman.sock", what: "containers of Podman", fix: "systemctl enable --now podman.socket"},
-	{program: "docker", what: "projects of Compose", fix: "apt-get install docker-compose-plugin"},
+	{what: "units of systemd", program: "systemctl", question: []string{"systemctl", "list-units", "--no-pager", "--no-legend", "--type=target"}},
+	{what: "the journal of units", program: "journalctl", question: []string{"journalctl", "--no-pager", "-n", "0", "--quiet"}},
+	{what: "containers of Docker", socket: "/run/docker.sock", fix: "usermod -aG docker %s   (which makes it root there)"},
+	{what: "containers of Podman", socket: "/run/podman/podman.sock", fix: "systemctl enable --now podman.socket   (and let %s speak to it, which makes it root there)"},
+	{what: "projects of Compose", program: "docker", question: []string{"docker", "compose", "version"}},
 }
 
 // check is [hosts.Remote].Check.
@@ -262,51 +263,46 @@ func tried(conn interface{ Close() error }, err error) error {
 	return nil
 }
 
+// checkService says whether sources of a kind can be there. A machine that has no
+// such thing lacks nothing; one that does not let us have it does.
 func (f *files) checkService(ctx context.Context, s service) hosts.Finding {
-	what := s.what + " (needed for such sources only)"
+	absent := func(format string, args ...any) hosts.Finding {
+		return hosts.Finding{What: s.what, OK: true, Problem: fmt.Sprintf(format, args...) + ": no sources of that kind can be there"}
+	}
 	fix := s.fix
 	if strings.Contains(fix, "%s") {
 		fix = fmt.Sprintf(fix, f.pool.user())
 	}
+	refused := func(format string, args ...any) hosts.Finding {
+		return hosts.Finding{What: s.what, Problem: fmt.Sprintf(format, args...), Fix: fix}
+	}
 	if s.program != "" {
-		path, err := f.program(ctx, s.program)
+		switch path, err := f.program(ctx, s.program); {
+		case err != nil:
+			return finding(s.what, err)
+		case path == "":
+			return absent("there is no program %s", s.program)
+		}
+		got, err := f.run(ctx, hosts.Command{Argv: s.question})
 		switch {
 		case err != nil:
-			return finding(what, err)
-		case path == "":
-			return hosts.Finding{What: what, Problem: "there is no program " + s.program, Fix: fix}
+			return finding(s.what, err)
+		case got.Exit != 0:
+			return absent("%s fails (%s)", strings.Join(s.question, " "), driver.Quoted(strings.TrimSpace(string(got.Output))))
 		}
-		return f.asks(ctx, what, s, fix)
+		return hosts.Finding{What: s.what, OK: true}
 	}
 	conn, err := f.dialSocket(ctx, s.socket)
 	switch {
 	case err == nil:
 		_ = conn.Close()
-		return hosts.Finding{What: what, OK: true}
+		return hosts.Finding{What: s.what, OK: true}
 	case errors.Is(err, fs.ErrNotExist):
-		return hosts.Finding{What: what, Problem: "there is no socket " + s.socket, Fix: fix}
+		return absent("there is no socket %s", s.socket)
 	case errors.Is(err, fs.ErrPermission):
-		return hosts.Finding{What: what, Problem: f.pool.user() + " may not speak to " + s.socket, Fix: fix}
+		return refused("%s may not speak to %s", f.pool.user(), s.socket)
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return hosts.Finding{What: what, Problem: "nobody answers at " + s.socket, Fix: fix}
+		return refused("nobody answers at %s", s.socket)
 	}
-	return finding(what, err)
-}
-
-// asks runs the harmless question of a program.
-func (f *files) asks(ctx context.Context, what string, s service, fix string) hosts.Finding {
-	question := map[string][]string{
-		"systemctl":  {"systemctl", "list-units", "--no-pager", "--no-legend", "--type=target"},
-		"journalctl": {"journalctl", "--no-pager", "-n", "0", "--quiet"},
-		"docker":     {"docker", "compose", "version"},
-	}[s.program]
-	got, err := f.run(ctx, hosts.Command{Argv: question})
-	if err != nil {
-		return finding(what, err)
-	}
-	if got.Exit == 0 {
-		return hosts.Finding{What: what, OK: true}
-	}
-	said := strings.TrimSpace(string(got.Output))
-	return hosts.Finding{What: what, Problem: strings.Join(question, " ") + " fails: " + driver.Quoted(said), Fix: fix}
+	return finding(s.what, err)
 }

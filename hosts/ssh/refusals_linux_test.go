@@ -669,8 +669,18 @@ func TestCheckSaysWhatThereIs(t *testing.T) {
 	must(t, err)
 	for _, f := range all {
 		t.Logf("%+v", f)
-		if needed := !strings.Contains(f.What, "such sources only"); needed && !f.OK || !f.OK && (f.Problem == "" || f.Fix == "") {
+		if !f.OK { // what is not there at all lacks nobody
 			t.Errorf("the check says %+v", f)
 		}
+	}
+	// An engine whose socket is there, and not for us.
+	engine := filepath.Join(shared(t), "engine")
+	l, err := net.Listen("unix", engine)
+	must(t, err)
+	defer l.Close()
+	must(t, os.Chmod(engine, 0o600))
+	m = sshd.Start(t, sshd.Options{Setup: "ln -s " + engine + " /run/docker.sock"})
+	if f := findingOf(t, open(t, config(m, nil)), "containers of Docker"); f.OK || !strings.Contains(f.Fix, "usermod -aG docker pbtest") {
+		t.Errorf("the check says %+v", f)
 	}
 }
