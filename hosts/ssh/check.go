@@ -137,7 +137,11 @@ func (f *files) rules(ctx context.Context) (all, missing []string, err error) {
 		return nil, nil, err
 	}
 	commands := []string{server + ` ""`}
-	for _, name := range slices.Concat(needed, []string{"systemctl", "journalctl"}) {
+	names := slices.Clone(needed)
+	if f.pool.become == "root" { // whose units they are
+		names = append(names, "systemctl", "journalctl")
+	}
+	for _, name := range names {
 		path, err := f.program(ctx, name)
 		if err != nil {
 			return nil, nil, err
@@ -283,7 +287,7 @@ func (f *files) checkService(ctx context.Context, s service) hosts.Finding {
 		case path == "":
 			return absent("there is no program %s", s.program)
 		}
-		got, err := f.run(ctx, hosts.Command{Argv: s.question})
+		got, err := f.question(ctx, s.question)
 		switch {
 		case err != nil:
 			return finding(s.what, err)
@@ -305,4 +309,13 @@ func (f *files) checkService(ctx context.Context, s service) hosts.Finding {
 		return refused("nobody answers at %s", s.socket)
 	}
 	return finding(s.what, err)
+}
+
+// question runs a program as root where that is become, and as who signs in otherwise:
+// an application's user has no units.
+func (f *files) question(ctx context.Context, argv []string) (hosts.Result, error) {
+	if f.pool.become == "root" {
+		return f.run(ctx, hosts.Command{Argv: argv})
+	}
+	return f.pool.exec(ctx, quote(argv), hosts.Command{Argv: argv})
 }
