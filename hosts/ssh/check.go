@@ -120,21 +120,12 @@ func finding(what string, err error) hosts.Finding {
 // needed are what is run as whom is become, for every kind of source.
 var needed = []string{"flock", "cp", "kill", "test"}
 
-// Rules are the lines of sudoers that let who signs in do as whom is become what
-// every kind of source needs there; none where nobody else is become.
-func (h *Host) Rules(ctx context.Context) ([]string, error) {
-	if h.files.pool.become == "" {
-		return nil, nil
-	}
-	rules, _, err := h.files.rules(ctx)
-	return rules, err
-}
-
-// rules are those that are needed, and of them those that lack.
-func (f *files) rules(ctx context.Context) (all, missing []string, err error) {
+// missingRules are lines of sudoers that let who signs in do as whom is become what
+// every kind of source needs there, and are not there yet.
+func (f *files) missingRules(ctx context.Context) ([]string, error) {
 	server, err := f.serverPath(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	commands := []string{server + ` ""`}
 	names := slices.Clone(needed)
@@ -144,25 +135,24 @@ func (f *files) rules(ctx context.Context) (all, missing []string, err error) {
 	for _, name := range names {
 		path, err := f.program(ctx, name)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if path != "" {
 			commands = append(commands, path)
 		}
 	}
+	var missing []string
 	for _, command := range commands {
-		rule := f.pool.rule(command)
-		all = append(all, rule)
 		path, _, _ := strings.Cut(command, " ")
 		allowed, err := f.allowed(ctx, []string{path})
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if !allowed {
-			missing = append(missing, rule)
+			missing = append(missing, f.pool.rule(command))
 		}
 	}
-	return all, missing, nil
+	return missing, nil
 }
 
 func (f *files) checkSudo(ctx context.Context) error {
@@ -173,7 +163,7 @@ func (f *files) checkSudo(ctx context.Context) error {
 	if path == "" {
 		return f.without("sudo")
 	}
-	_, missing, err := f.rules(ctx)
+	missing, err := f.missingRules(ctx)
 	if err != nil || len(missing) == 0 {
 		return err
 	}

@@ -24,7 +24,9 @@ type files struct {
 	step func(what string) // before each thing that is asked for; tests cut there
 	lost func() bool       // with each answer, whether it is lost
 
-	opening sync.Mutex // a place for who opens the session
+	opening   chan struct{} // a place for who opens the session
+	relocking chan struct{} // and for who takes a lock again
+
 	mu      sync.Mutex
 	current *session
 	who     *identity
@@ -54,8 +56,11 @@ var fileServers = []string{
 
 // session is the one that is open, or a new one.
 func (f *files) session(ctx context.Context) (*session, error) {
-	f.opening.Lock()
-	defer f.opening.Unlock()
+	leave, err := take(ctx, f.opening)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	f.mu.Lock()
 	s := f.current
 	f.mu.Unlock()

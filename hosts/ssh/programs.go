@@ -48,12 +48,12 @@ func (p *pool) start(ctx context.Context, line string) (r *program, asked bool, 
 var errNoPrograms = errors.New("refused")
 
 // ask opens a session for a program or a file server.
-func (p *pool) ask(ctx context.Context, kind, what string) (r *program, asked bool, err error) {
+func (p *pool) ask(ctx context.Context, kind, what string) (_ *program, asked bool, err error) {
 	c, ch, requests, err := p.channel(ctx)
 	if err != nil {
 		return nil, false, err
 	}
-	r = &program{Channel: ch, conn: c, exited: make(chan struct{}), gone: make(chan struct{})}
+	r := &program{Channel: ch, conn: c, exited: make(chan struct{}), gone: make(chan struct{})}
 	go func() {
 		exited := sync.OnceFunc(func() { close(r.exited) })
 		for request := range requests {

@@ -95,7 +95,7 @@ func Open(_ context.Context, c driver.Config) (hosts.Remote, error) {
 
 func newHost(s settings) *Host {
 	p := newPool(s)
-	f := &files{pool: p, held: map[string]*heldLock{}}
+	f := &files{pool: p, opening: make(chan struct{}, 1), relocking: make(chan struct{}, 1), held: map[string]*heldLock{}, turns: map[string]chan struct{}{}}
 	return &Host{Files: hosts.Files{System: f}, files: f}
 }
 
