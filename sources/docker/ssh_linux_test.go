@@ -29,7 +29,7 @@ func TestAnEngineOnAnotherMachine(t *testing.T) {
 	image := w.Image(t, testdocker.App)
 	w.Must(t, "network", "create", "n1")
 	w.Must(t, "run", "-d", "--name", "db", "--hostname", "the-database", "--network", "n1", "--network-alias", "database", image)
-	w.Must(t, "run", "-d", "--name", "web", "--hostname", "the-web", "--network", "n1", "--add-host", "by-file:127.0.0.1", image)
+	w.Must(t, "run", "-d", "--name", "web", "--hostname", "the-web", "--network", "n1", "--add-host", "by-file:127.0.0.1", "--dns", "127.0.0.1", image)
 	c := w.config("web")
 	c.Host = host
 	opened, err := Driver().Open(t.Context(), c)
