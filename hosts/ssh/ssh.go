@@ -27,6 +27,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -114,6 +115,13 @@ func (h *Host) Signal(ctx context.Context, pid int, name string) error {
 // DialContext implements [hosts.Host].
 func (h *Host) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	return h.files.dial(ctx, network, address)
+}
+
+// Control says whether there may be a connection to an address from this host, for
+// whoever dials there by another way than [Host.DialContext]: from inside of a
+// container's network, say.
+func (h *Host) Control(network, address string, c syscall.RawConn) error {
+	return h.files.pool.rules.Control(network, address, c)
 }
 
 // Check implements [hosts.Remote].

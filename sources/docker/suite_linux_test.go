@@ -29,8 +29,8 @@ var multiLine = []string{
 	strings.Repeat("x", 100_000),
 }
 
-// whole has the suites run on Podman too, where they take minutes.
-var whole = flag.Bool("whole", false, "run the source suite on Podman too")
+// whole has all run on Podman too, where it takes minutes.
+var whole = flag.Bool("whole", false, "run everything on Podman too")
 
 func TestSourceSuite(t *testing.T) {
 	for _, name := range testdocker.Engines {
