@@ -211,18 +211,38 @@ func (s *source) failed(ctx context.Context, u unit, lives []string, format stri
 			match = append(match, "_SYSTEMD_INVOCATION_ID="+id)
 		}
 	}
-	if len(match) > 0 {
-		if out, err := s.journalctl(ctx, append([]string{"--output=cat", "--lines=20"}, match...)...); err == nil {
-			// Without the settings there is nothing to compare with, and nothing to show.
-			if now, err := s.read(ctx); err == nil {
-				if said := driver.LastWords([]byte(out), now.settings()); said != "" {
-					message += "; it last said: " + said
-				}
-			}
-		}
+	if said := s.said(ctx, match); said != "" {
+		message += "; it last said: " + said
 	}
 	return patchbay.Errorf(patchbay.RestartFailed, "%s", message).
 		WithFix("systemctl %sstatus %s   (on the host)", s.flag(), quoted(s.unit))
+}
+
+// said is what the journal has of a unit's lives. It may have it a moment later than
+// the manager has noticed the end.
+func (s *source) said(ctx context.Context, match []string) string {
+	// Without the settings there is nothing to compare with, and nothing to show.
+	now, err := s.read(ctx)
+	if err != nil || len(match) == 0 {
+		return ""
+	}
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for range 4 {
+		out, err := s.journalctl(ctx, append([]string{"--output=cat", "--lines=20"}, match...)...)
+		if err != nil {
+			return ""
+		}
+		if said := driver.LastWords([]byte(out), now.settings()); said != "" {
+			return said
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ""
+		}
+	}
+	return ""
 }
 
 // startAgain starts a unit that was running, and went down with what is taken back.
