@@ -261,6 +261,12 @@ func TestAKillAtEveryInstantLosesNothing(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short: it starts the program hundreds of times")
 	}
+	killed(t, grounds)
+}
+
+// killed kills at every instant on these grounds, and logs a table.
+func killed(t *testing.T, grounds []ground) {
+	t.Helper()
 	counts := map[string][2]int{} // ran, failed
 	n, failing := 0, 0
 	for _, g := range grounds {
