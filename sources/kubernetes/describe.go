@@ -21,7 +21,7 @@ var endpoint = patchbay.Endpoint{Field: patchbay.Field{
 
 var admin = []patchbay.Field{
 	{Name: "kubeconfig", Type: patchbay.FileField, Secret: true, About: "a kubeconfig that names no files and no programs: kubectl config view --raw --flatten --minify"},
-	{Name: "token", Type: patchbay.TextField, Secret: true, About: "a bearer token, of a service account say"},
+	{Name: "token", Flag: "bearer-token", Type: patchbay.TextField, Secret: true, About: "a bearer token, of a service account say"},
 	{Name: "certificate", Type: patchbay.FileField, Secret: true, About: "a client certificate, in PEM"},
 	{Name: "key", Type: patchbay.FileField, Secret: true, About: "its key, in PEM"},
 }
