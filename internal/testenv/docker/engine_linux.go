@@ -103,6 +103,17 @@ func missing(engine string) string {
 	return ""
 }
 
+// own is what makes the namespaces an engine's own: Podman keeps addresses, networks
+// and locks at places that can't be chosen.
+const own = `set -e
+for dir in /run/containers /run/netns /run/libpod /dev/shm; do
+	mkdir -p $dir
+	mount -t tmpfs tmpfs $dir
+done
+ip link set lo up
+echo ready
+exec sleep infinity`
+
 func start(name string) (*Engine, error) {
 	sweep()
 	dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", prefix, os.Getpid()))
@@ -116,7 +127,7 @@ func start(name string) (*Engine, error) {
 		return e, err
 	}
 	defer func() { _ = ready.Close() }()
-	cmd := exec.Command("unshare", "--net", "--mount", "--propagation", "private", "sh", "-c", "ip link set lo up && echo ready && exec sleep infinity")
+	cmd := exec.Command("unshare", "--net", "--mount", "--propagation", "private", "sh", "-c", own)
 	cmd.Stdout, cmd.Stderr = hold, hold
 	e.holder, err = startChild(cmd)
 	_ = hold.Close()
