@@ -451,11 +451,23 @@ func removeGroup(dir string) {
 
 // sweep removes what tests left that were killed.
 func sweep() {
+	stale := func(path string) bool {
+		text, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(path), prefix), "-")
+		pid, err := strconv.Atoi(text)
+		return err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
+	}
+	// A group outlives its directory when a process was still ending.
+	for _, pattern := range []string{"/sys/fs/cgroup/", "/sys/fs/cgroup/*/"} {
+		groups, _ := filepath.Glob(pattern + prefix + "*")
+		for _, group := range groups {
+			if stale(group) {
+				removeGroup(group)
+			}
+		}
+	}
 	dirs, _ := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*"))
 	for _, dir := range dirs {
-		text, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), prefix), "-")
-		pid, err := strconv.Atoi(text)
-		if err != nil || !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+		if !stale(dir) {
 			continue
 		}
 		killAll(func(pid int) bool {
