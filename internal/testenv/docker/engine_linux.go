@@ -423,6 +423,14 @@ func killAll(belongs func(pid int) bool) {
 }
 
 func removeAll(dir string) error {
+	// Podman's groups are not below one of the engine's.
+	containers, _ := filepath.Glob(filepath.Join(dir, "data/overlay-containers/*"))
+	for _, c := range containers {
+		groups, _ := filepath.Glob("/sys/fs/cgroup/*/libpod_parent/libpod-*" + filepath.Base(c))
+		for _, group := range groups {
+			removeGroup(group)
+		}
+	}
 	for _, controller := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/*"} {
 		groups, _ := filepath.Glob(filepath.Join(controller, filepath.Base(dir)))
 		for _, group := range groups {
