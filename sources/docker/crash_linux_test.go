@@ -89,7 +89,6 @@ type lived struct {
 	t      *testing.T
 	name   string
 	id     string // of the application's first container
-	first  driver.Change
 	change driver.Change
 	before driver.Snapshot
 }
