@@ -24,7 +24,9 @@ type files struct {
 	step func(what string) // before each thing that is asked for; tests cut there
 	lost func() bool       // with each answer, whether it is lost
 
-	opening sync.Mutex // a place for who opens the session
+	opening   chan struct{} // a place for who opens the session
+	relocking chan struct{} // and for who takes a lock again
+
 	mu      sync.Mutex
 	current *session
 	who     *identity
@@ -54,8 +56,11 @@ var fileServers = []string{
 
 // session is the one that is open, or a new one.
 func (f *files) session(ctx context.Context) (*session, error) {
-	f.opening.Lock()
-	defer f.opening.Unlock()
+	leave, err := take(ctx, f.opening)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	f.mu.Lock()
 	s := f.current
 	f.mu.Unlock()
@@ -116,7 +121,7 @@ func (f *files) serverPath(ctx context.Context) (string, error) {
 		return f.pool.server, nil
 	}
 	argv := append([]string{"ls", "-d", "--"}, fileServers...)
-	got, err := f.pool.exec(ctx, quote(argv), hosts.Command{Argv: argv})
+	got, err := f.pool.says(ctx, argv...)
 	if err != nil {
 		return "", err
 	}
@@ -438,7 +443,7 @@ func (f *files) identity(ctx context.Context) (*identity, error) {
 	who = &identity{}
 	for _, option := range []string{"-u", "-G"} {
 		argv := []string{"id", option, f.pool.whom()}
-		got, err := f.pool.exec(ctx, quote(argv), hosts.Command{Argv: argv})
+		got, err := f.pool.says(ctx, argv...)
 		if err != nil {
 			return nil, err
 		}
@@ -487,7 +492,22 @@ func (d *dir) make(ctx context.Context, name string, n hosts.NewFile, like stat)
 	if err != nil {
 		return d.fault(ctx, "create", path, d.inTheWay(ctx, path, err))
 	}
-	defer d.abandon(handle)
+	return d.closing(ctx, path, handle, d.begin(ctx, path, handle, n, like))
+}
+
+// closing closes a file that was written, or whose writing failed: once, for the
+// server gives the next file the same handle.
+func (d *dir) closing(ctx context.Context, path, handle string, err error) error {
+	if err != nil {
+		d.abandon(handle)
+		return err
+	}
+	d.at("close")
+	return d.fault(ctx, "close", path, d.close(ctx, handle))
+}
+
+// begin gives a new file its owner, its content and then its mode.
+func (d *dir) begin(ctx context.Context, path, handle string, n hosts.NewFile, like stat) error {
 	made, err := d.statOf(ctx, fxFstat, handle)
 	if err != nil {
 		return d.fault(ctx, "create", path, err)
@@ -524,11 +544,7 @@ func (d *dir) finish(ctx context.Context, path, handle string, content []byte, m
 		return d.fault(ctx, "chmod", path, err)
 	}
 	d.at("fsync")
-	if err := d.fsync(ctx, handle); err != nil {
-		return d.full(ctx, path, content, err)
-	}
-	d.at("close")
-	return d.fault(ctx, "close", path, d.close(ctx, handle))
+	return d.full(ctx, path, content, d.fsync(ctx, handle))
 }
 
 // full tells a full disk from another failure of a write.
@@ -579,7 +595,7 @@ func (d *dir) copyOf(ctx context.Context, from, to string) (bool, error) {
 		return false, err
 	}
 	argv = []string{"cp", "--help"}
-	help, err := d.pool.exec(ctx, quote(argv), hosts.Command{Argv: argv})
+	help, err := d.pool.says(ctx, argv...)
 	if err != nil {
 		return false, err
 	}
@@ -616,7 +632,10 @@ func (d *dir) fill(ctx context.Context, name string, n hosts.NewFile, like stat)
 	if err != nil {
 		return d.fault(ctx, "open", path, err)
 	}
-	defer d.abandon(handle)
+	return d.closing(ctx, path, handle, d.refill(ctx, path, handle, n, like))
+}
+
+func (d *dir) refill(ctx context.Context, path, handle string, n hosts.NewFile, like stat) error {
 	now, err := d.statOf(ctx, fxFstat, handle)
 	if err != nil {
 		return d.fault(ctx, "open", path, err)
