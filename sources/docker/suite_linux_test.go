@@ -85,7 +85,7 @@ func (w *world) place(t testing.TB) drivertest.SourcePlace {
 	})
 	s := w.open(t, name)
 	apply := func() error {
-		if _, err := w.Docker("inspect", name); err != nil {
+		if !slices.Contains(w.ours(t, name), name) {
 			return nil // it is gone
 		}
 		return s.Restart(context.WithoutCancel(t.Context())) // also in a cleanup
