@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"patchbay.dev/patchbay"
@@ -136,4 +137,9 @@ func sum(content string) string {
 		return ""
 	}
 	return hosts.Sum([]byte(content))
+}
+
+func uidOf(info os.FileInfo) uint32 {
+	st, _ := info.Sys().(*syscall.Stat_t)
+	return st.Uid
 }

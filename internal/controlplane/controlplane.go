@@ -94,9 +94,15 @@ func targets() []driver.TargetDriver {
 	}
 }
 
-// IfChild does not return in a process that was started to probe: whatever runs a
-// control plane calls it first of all.
+// IfChild does not return in a process that was started to probe, or to relay what
+// is probed: whatever runs a control plane calls it first of all.
 func IfChild() {
+	if len(os.Args) == 2 && os.Args[1] == docker.RelayCommand {
+		if docker.Relay(os.Stdin, os.Stdout) != nil {
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if sandbox.IsChild(os.Args[1:]) {
 		os.Exit(sandbox.Main(driver.NewCatalog(targets(), nil, nil).Targets))
 	}

@@ -87,6 +87,7 @@ func (w *world) run(t *testing.T) {
 		"RefusedUnits": refusedUnits,
 		"Reload":       reload,
 		"Rights":       rights,
+		"SSH":          overSSH,
 		"Login":        anotherLogin,
 		"Generated":    generated,
 	}
@@ -134,8 +135,7 @@ type app struct {
 	*world
 	name        string // with its suffix
 	seen, count string // what the application wrote
-	flags       string
-	reads       int // how often we started it ourselves
+	reads       int    // how often we started it ourselves
 	base        map[string]bool
 }
 
