@@ -94,6 +94,7 @@ func (cp *controlPlane) byTheFix(said string) settingsFile {
 		cp.t.Fatalf("there is no fix in %s", said)
 	}
 	command, _, _ := strings.Cut(said[at:], "\n")
+	command = strings.ReplaceAll(command, `\u2026`, "…") // as az writes it where there is no UTF-8
 	// Where several drivers would do, the choice is left; so is what only the user knows.
 	command, _, _ = strings.Cut(strings.TrimRight(command, `",`), "   (")
 	command = strings.Replace(command, " DRIVER ", " envfile ", 1)

@@ -60,17 +60,20 @@ func signedIn(t *testing.T, units ...string) hosts.Remote {
 	})
 	must(t, err)
 	t.Cleanup(func() { must(t, host.Close()) })
-	var rules []string
-	deadline := time.Now().Add(20 * time.Second)
-	for rules, err = host.(*ssh.Host).Rules(t.Context()); err != nil && time.Now().Before(deadline); {
-		rules, err = host.(*ssh.Host).Rules(t.Context()) // sshd may not listen yet
+	var findings []hosts.Finding
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		if findings, err = host.Check(t.Context()); err == nil || time.Now().After(deadline) {
+			break // sshd may not listen yet
+		}
 	}
 	must(t, err)
-	rules = append(rules[:0:0], rules...)
 	text := ""
-	for _, rule := range rules {
-		if !strings.HasSuffix(rule, "/systemctl") && !strings.HasSuffix(rule, "/journalctl") { // ours are narrower
-			text += rule + "\n"
+	for _, f := range findings {
+		for rule := range strings.Lines(f.Fix + "\n") {
+			ours := strings.HasSuffix(rule, "/systemctl\n") || strings.HasSuffix(rule, "/journalctl\n") // and narrower
+			if f.What == "sudo" && !ours {
+				text += rule
+			}
 		}
 	}
 	for _, unit := range units {
