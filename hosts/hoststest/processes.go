@@ -136,7 +136,7 @@ func (s suite) aDaemonThatKeepsTheOutputIsNotWaitedFor(t *testing.T) {
 	in, _ := s.pipes(t)
 	got, err := s.New(t).Run(t.Context(), hosts.Command{Argv: []string{"sh", "-c", "cat <" + in + " & echo started"}})
 	if err != nil || got.Exit != 0 || string(got.Output) != "started\n" {
-		t.Errorf("%d, %q, %v", got.Exit, got.Output, err)
+		t.Fatalf("%d, %q, %v", got.Exit, got.Output, err)
 	}
 	must(t, writer(t, in).Close()) // it ends with this
 }
