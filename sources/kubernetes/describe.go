@@ -20,11 +20,7 @@ var endpoint = patchbay.Endpoint{Field: patchbay.Field{
 }, Port: "443", Schemes: []string{"https"}}
 
 var admin = []patchbay.Field{
-<<<<<<< HEAD
 	{Name: "kubeconfig", Type: patchbay.FileField, Secret: true, About: "a kubeconfig without files and programs (kubectl config view --raw --flatten --minify)"},
-=======
-	{Name: "kubeconfig", Type: patchbay.FileField, Secret: true, About: "a kubeconfig that names no files and no programs: kubectl config view --raw --flatten --minify"},
->>>>>>> cli
 	{Name: "token", Flag: "bearer-token", Type: patchbay.TextField, Secret: true, About: "a bearer token, of a service account say"},
 	{Name: "certificate", Type: patchbay.FileField, Secret: true, About: "a client certificate, in PEM"},
 	{Name: "key", Type: patchbay.FileField, Secret: true, About: "its key, in PEM"},
