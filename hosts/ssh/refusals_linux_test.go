@@ -583,6 +583,14 @@ func TestConnectionsStartOnTheHost(t *testing.T) {
 	if _, err := closed.DialContext(t.Context(), "tcp", "localhost:22"); patchbay.CodeOf(err) != patchbay.InvalidArgument {
 		t.Errorf("loopback is open: %v", err)
 	}
+	// And the operator's, which no registration opens.
+	everywhere := config(m, map[string]any{"allow": []string{"loopback"}})
+	rules, err := hosts.NewDialRules([]string{"loopback"}, nil)
+	must(t, err)
+	everywhere.Dials = rules
+	if _, err := open(t, everywhere).DialContext(t.Context(), "tcp", "localhost:22"); patchbay.CodeOf(err) != patchbay.InvalidArgument {
+		t.Errorf("what the operator closed is open: %v", err)
+	}
 	// Deadlines, which a channel of SSH has not.
 	conn, err := h.DialContext(t.Context(), "tcp", "127.0.0.1:22")
 	must(t, err)
