@@ -80,7 +80,7 @@ crash: deps ## kill -9 at every step and instant, with real servers; prints a ta
 # takes others.
 .PHONY: crash-short
 crash-short: deps ## a share of the same, for CI
-	$(GO) test -count=1 -v -timeout 20m ./internal/crashtest -every=9 -rotations=10
+	$(GO) test -count=1 -v -timeout 30m ./internal/crashtest -every=9 -rotations=10
 
 .PHONY: attack
 attack: deps ## all that attacks: hostile servers against every client, tenants, floods; prints a table
