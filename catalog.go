@@ -10,7 +10,8 @@ import (
 type Catalog struct {
 	Targets []Driver     `json:"targets"` // by name
 	Sources []Driver     `json:"sources"`
-	Kinds   []TargetKind `json:"kinds"` // those that some driver administers first
+	Hosts   []Driver     `json:"hosts,omitempty"` // machines that sources run on
+	Kinds   []TargetKind `json:"kinds"`           // those that some driver administers first
 }
 
 // Driver is what a driver says of itself: which resources it serves, and what it
@@ -88,7 +89,8 @@ const (
 	ListField FieldType = "list"
 	MapField  FieldType = "map"
 	FileField FieldType = "file" // the content of a file: on a command line, its name
-	PathField FieldType = "path" // a file or directory on the server's machine
+	PathField FieldType = "path" // a file or directory on the server's machine, or on the resource's host
+	HostField FieldType = "host" // the id of a registered host
 )
 
 // Word is the field's name on a command line: ca-file, sslmode.

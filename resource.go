@@ -31,6 +31,14 @@ type Resource struct {
 	Admin Sealed `json:"-"`
 }
 
+// Finding is one thing that was looked at on a host.
+type Finding struct {
+	What    string `json:"what"` // in a few words: "replace files as root"
+	OK      bool   `json:"ok"`
+	Problem string `json:"problem,omitempty"` // a sentence
+	Fix     string `json:"fix,omitempty"`     // what to do there
+}
+
 // Subscription and ResourceGroup are what an id is below; a first start makes
 // one of each.
 type Subscription struct {

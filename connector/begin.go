@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
 	"patchbay.dev/patchbay/saga"
 	"patchbay.dev/patchbay/store"
 )
@@ -42,6 +43,7 @@ const (
 	stepRestart  = "restart"
 	stepVerify   = "verify"
 	stepRevoke   = "revoke"
+	stepRelease  = "release"
 	stepValidate = "validate"
 )
 
@@ -98,8 +100,12 @@ func (s *Service) patch(ctx context.Context, r PutRequest, merge func(*patchbay.
 func (s *Service) want(ctx context.Context, r PutRequest, old patchbay.Connection, exists bool, note func(error) error) (begin, parties, error) {
 	spec := cloneSpec(r.Spec)
 	p, err := s.newParties(ctx, r.Caller, r.ID, &spec)
+	if p.sources.Part != "" && spec.Scope == "" {
+		spec.Scope = old.Spec.Scope
+	}
+	p.scope = spec.Scope
 	if err == nil && spec.Scope != old.Spec.Scope { // one that it has, an earlier release took
-		err = checkScope(p, spec.Scope)
+		err = checkScope(p, spec.Scope, old.Spec.Scope)
 	}
 	if err := note(err); err != nil {
 		return begin{}, p, err
@@ -321,38 +327,51 @@ func (s *Service) Validate(ctx context.Context, id patchbay.ID, caller Caller, f
 }
 
 // steps is the plan of an operation, as far as it is known before the world is
-// read: step names, stored with it.
-func steps(kind patchbay.OperationKind, in input) []string {
+// read: step names, stored with it. keeps says that the source keeps what a change
+// replaces.
+func steps(kind patchbay.OperationKind, in input, keeps bool) []string {
 	spec := in.Want.Spec
+	configured := !in.Want.ID.IsLocal() && (configures(spec) || len(in.Connection.Keys) > 0)
+	var plan []string
 	switch {
 	case kind == patchbay.OpDelete:
-		plan := []string{stepPlan}
-		if len(in.Connection.Keys) > 0 {
+		plan = []string{stepPlan}
+		if configured = len(in.Connection.Keys) > 0; configured {
 			plan = append(plan, stepSettings, stepRestart)
 		}
 		if in.Connection.Login != "" {
 			plan = append(plan, stepRevoke)
 		}
-		return plan
 	case kind == patchbay.OpValidate && !in.Fix:
 		return []string{stepValidate}
-	}
-	plan := []string{stepPlan}
-	if authenticates(spec) {
-		plan = append(plan, stepLogin, stepProbe)
-	}
-	if !in.Want.ID.IsLocal() && (configures(spec) || len(in.Connection.Keys) > 0) {
-		plan = append(plan, stepSettings, stepRestart)
-	}
-	switch {
-	case kind == patchbay.OpValidate:
-		plan = append(plan, stepValidate)
-	case in.Connection.Login != "":
-		plan = append(plan, stepVerify, stepRevoke)
 	default:
-		plan = append(plan, stepVerify)
+		plan = []string{stepPlan}
+		if authenticates(spec) {
+			plan = append(plan, stepLogin, stepProbe)
+		}
+		if configured {
+			plan = append(plan, stepSettings, stepRestart)
+		}
+		switch {
+		case kind == patchbay.OpValidate:
+			plan = append(plan, stepValidate)
+		case in.Connection.Login != "":
+			plan = append(plan, stepVerify, stepRevoke)
+		default:
+			plan = append(plan, stepVerify)
+		}
+	}
+	if configured && keeps {
+		plan = append(plan, stepRelease)
 	}
 	return plan
+}
+
+// driverOf is the driver of a source; zero when that is gone, and of a local
+// connection.
+func (s *Service) driverOf(ctx context.Context, source patchbay.ID) (driver.SourceDriver, error) {
+	r, err := s.records.Resource(ctx, source)
+	return s.catalog.Sources[r.Driver], absentIsSuccess(err)
 }
 
 // begin is an operation that is to be submitted.
@@ -391,10 +410,14 @@ func (s *Service) submit(ctx context.Context, b begin) (Begun, error) {
 	if err != nil {
 		return Begun{}, err
 	}
+	d, err := s.driverOf(ctx, runsOn(in.Want))
+	if err != nil {
+		return Begun{}, err
+	}
 	sub := saga.Submission{
 		ID: opID, RequestHash: hash, Kind: kind, Share: s.share(ctx, runsOn(in.Want), b.target, in.Want.Spec.Target.Endpoint),
 		Connection: in.Want.ID, Source: runsOn(in.Want), Target: b.target,
-		Plan: steps(kind, in), Input: body, Sealed: sealed, By: b.caller.Name, Act: act,
+		Plan: steps(kind, in, d.Keeps), Input: body, Sealed: sealed, By: b.caller.Name, Act: act,
 		Silent: kind == patchbay.OpValidate && !in.Fix,
 	}
 	if kind == patchbay.OpDelete && in.Connection.Login == "" {

@@ -71,7 +71,7 @@ func (s *Service) Generate(ctx context.Context, id patchbay.ID, info *patchbay.C
 
 // Process implements [API].
 func (s *Service) Process(ctx context.Context, id patchbay.ID, _ Caller) (map[string]patchbay.Secret, error) {
-	source, done, err := s.source(ctx, id)
+	source, done, err := s.source(ctx, sourceRef{id: id})
 	if err != nil {
 		return nil, err
 	}

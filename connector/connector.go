@@ -13,6 +13,7 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/hosts"
 	"patchbay.dev/patchbay/internal/fairshare"
 	"patchbay.dev/patchbay/keyring"
 	"patchbay.dev/patchbay/saga"
@@ -49,8 +50,11 @@ type Options struct {
 	Limits  Limits
 	// Dialer is how this process reaches targets; nil means a net.Dialer.
 	Dialer driver.Dialer
-	Clock  patchbay.Clock // nil means time.Now
-	Log    *slog.Logger   // nil means slog.Default
+	// Local is the machine that this process runs on, which a source is on that
+	// names no other; nil means one that connects to everywhere.
+	Local hosts.Host
+	Clock patchbay.Clock // nil means time.Now
+	Log   *slog.Logger   // nil means slog.Default
 	// Rights are asked again before an operation has an effect; nil means that
 	// whoever was allowed to begin one may end it.
 	Rights Rights
@@ -75,8 +79,10 @@ type Service struct {
 	rights  Rights
 	observe func(driver, method string, took time.Duration, code patchbay.Code)
 	isolate driver.Isolator
+	local   hosts.Host
 	targets pool[*driver.GuardedTarget]
 	sources pool[*driver.GuardedSource]
+	hosts   pool[hosts.Remote]
 
 	life     string          // of this process, as sweeps tell it from another
 	turns    turns           // one sweep at a time at a resource
@@ -90,7 +96,7 @@ var _ API = (*Service)(nil)
 func New(o Options) *Service {
 	s := &Service{
 		records: o.Records, keys: o.Keys, catalog: o.Catalog,
-		overlap: o.Overlap, limits: o.Limits.withDefaults(), dialer: o.Dialer, now: o.Clock, log: o.Log, rights: o.Rights, observe: o.Observe,
+		overlap: o.Overlap, limits: o.Limits.withDefaults(), dialer: o.Dialer, local: o.Local, now: o.Clock, log: o.Log, rights: o.Rights, observe: o.Observe,
 		isolate: o.Isolate, life: uuid.NewString(), places: fairshare.New(sweepers, 0), suspects: fairshare.New(1, 0),
 	}
 	if s.overlap == 0 {
@@ -105,8 +111,9 @@ func New(o Options) *Service {
 	if s.log == nil {
 		s.log = slog.Default()
 	}
-	s.targets = pool[*driver.GuardedTarget]{open: s.openTarget}
-	s.sources = pool[*driver.GuardedSource]{open: s.openSource}
+	if s.local == nil {
+		s.local = hosts.NewLocal(hosts.DialRules{})
+	}
 	return s
 }
 
@@ -117,6 +124,7 @@ func (s *Service) Bind(e Engine) { s.engine = e }
 func (s *Service) Close() {
 	s.targets.close()
 	s.sources.close()
+	s.hosts.close()
 }
 
 // Init makes a tenant, a subscription and a resource group when there is no

@@ -91,7 +91,8 @@ func (s *Service) mayPut(ctx context.Context, who Caller, old patchbay.Resource,
 		return err
 	}
 	if _, source := s.catalog.Sources[r.Driver]; source {
-		if err := who.allow(ctx, ActionHost, r.ID); err != nil {
+		machine := cmp.Or(s.hostID(*r), r.ID)
+		if err := who.allow(ctx, ActionHost, machine); err != nil {
 			return err
 		}
 	}
@@ -159,6 +160,9 @@ func (s *Service) chooseDriver(r *patchbay.Resource) error {
 		fits[name] = serves(d.Types)
 	}
 	for name, d := range s.catalog.Sources {
+		fits[name] = fits[name] || serves(d.Types)
+	}
+	for name, d := range s.catalog.Hosts {
 		fits[name] = fits[name] || serves(d.Types)
 	}
 	all := slices.Sorted(maps.Keys(fits))
@@ -283,7 +287,19 @@ func (s *Service) checkResource(ctx context.Context, who Caller, r patchbay.Reso
 		}
 		return info.Warnings, registering(err)
 	}
-	source, err := s.openSource(ctx, r)
+	if _, ok := s.catalog.Hosts[r.Driver]; ok {
+		machine, err := s.openHost(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = machine.Close() }()
+		if noCheck {
+			return nil, nil
+		}
+		found, err := machine.Check(ctx)
+		return lacking(r.ID, found), registering(err)
+	}
+	source, err := s.openSource(ctx, r, "")
 	if err != nil {
 		return nil, err
 	}
@@ -293,6 +309,21 @@ func (s *Service) checkResource(ctx context.Context, who Caller, r patchbay.Reso
 	}
 	info, err := source.Inspect(ctx)
 	return info.Warnings, registering(err)
+}
+
+// lacking says what a machine does not let us do. What of it a source needs is the
+// source's to say.
+func lacking(id patchbay.ID, found []patchbay.Finding) []string {
+	missing := 0
+	for _, f := range found {
+		if !f.OK {
+			missing++
+		}
+	}
+	if missing == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("%d of what sources on it may need is missing: patchbay host check %s", missing, id.Name())}
 }
 
 // registering adds to a failed check what the resource said, since it is asked by
@@ -327,7 +358,7 @@ func (s *Service) Resource(ctx context.Context, id patchbay.ID) (patchbay.Resour
 	if !ok || !child || sub == "" || !d.Administers() {
 		return r, err
 	}
-	target, done, openErr := s.targets.get(ctx, parent)
+	target, done, openErr := s.targetOf(ctx, parent)
 	if openErr != nil {
 		return r, openErr
 	}
@@ -353,11 +384,15 @@ func (s *Service) DeleteResource(ctx context.Context, id patchbay.ID, ifMatch st
 	if err := s.nobodyLeaves(ctx, id); err != nil {
 		return err
 	}
+	if err := s.noSources(ctx, id); err != nil {
+		return err
+	}
 	if err := s.records.DeleteResource(ctx, id, ifMatch); err != nil {
 		return err
 	}
 	s.targets.drop(id)
 	s.sources.drop(id)
+	s.hosts.drop(id)
 	return nil
 }
 

@@ -17,6 +17,7 @@ type work struct {
 	Login   *driver.LoginRequest `json:"principal,omitempty"`
 	Written *written             `json:"written,omitempty"`
 	Restart bool                 `json:"restart,omitempty"` // behind Written, if there is both
+	Release bool                 `json:"release,omitempty"` // what was kept of before Written goes
 	// Held says that the application may sign in with the login until the
 	// operation has left nothing over on the source.
 	Held bool `json:"held,omitempty"`
@@ -26,6 +27,7 @@ type work struct {
 	After time.Time   `json:"after,omitzero"`
 	UID   string      `json:"uid"`
 	Of    patchbay.ID `json:"source"`
+	Scope string      `json:"scope,omitempty"` // the part of Of
 }
 
 func leftoverContext(id string) string { return "leftover " + id }
@@ -45,7 +47,8 @@ func (s *Service) newLeftover(op *saga.Op, step string, on patchbay.ID, what str
 		What: what, Why: patchbay.AsError(cause).Error(),
 		Created: now, NextTry: now.Add(retryAfter(0)),
 	}
-	w.Of = op.Source
+	at, _ := onSource(op) // what keeps something from being parked would hold its source for ever
+	w.Of, w.Scope = at.id, at.scope
 	var err error
 	l.Sealed, err = s.seal(w, leftoverContext(l.ID))
 	return l, err
@@ -67,6 +70,7 @@ func (s *Service) parkLogin(op *saga.Op, cause error) (patchbay.Leftover, error)
 const (
 	whatSettings = "settings"
 	whatRestart  = "restart"
+	whatKept     = "what was replaced"
 )
 
 func (s *Service) parkRestart(op *saga.Op, cause error) (patchbay.Leftover, error) {
@@ -100,6 +104,16 @@ func (s *Service) parkSettings(op *saga.Op, cause error) (patchbay.Leftover, err
 	return s.newLeftover(op, stepSettings, op.Source, whatSettings, cause, work{
 		Written: wrote.kept(), UID: wrote.Change.Mark.UID,
 		Restart: op.Kind != patchbay.OpDelete && op.Plan[op.Step] == stepSettings, // otherwise it is a leftover of its own
+	})
+}
+
+func (s *Service) parkRelease(op *saga.Op, cause error) (patchbay.Leftover, error) {
+	wrote, err := s.writeOf(op, partChange)
+	if err != nil || wrote == nil {
+		return patchbay.Leftover{}, err
+	}
+	return s.newLeftover(op, stepRelease, op.Source, whatKept, cause, work{
+		Written: &written{Change: wrote.Change}, Release: true, UID: wrote.Change.Mark.UID,
 	})
 }
 
@@ -149,7 +163,7 @@ func (s *Service) Forget(ctx context.Context, id string, caller Caller) error {
 }
 
 func (s *Service) tryLeftover(ctx context.Context, l patchbay.Leftover) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, restartTimeout)
 	defer cancel()
 	var w work
 	if err := s.unseal(l.Sealed, leftoverContext(l.ID), &w); err != nil {
@@ -185,13 +199,15 @@ func (s *Service) tryLeftover(ctx context.Context, l patchbay.Leftover) error {
 			}
 		}
 		return s.removeLogin(ctx, l.Resource, *w.Login)
+	case w.Release:
+		return s.releaseKept(ctx, sourceRef{l.Resource, w.Scope}, *w.Written)
 	case w.Written != nil:
-		left, err := s.leftBehind(ctx, l, *w.Written)
+		left, err := s.leftBehind(ctx, l, *w.Written, w.Scope)
 		if err == nil {
-			err = s.change(ctx, l.Resource, left)
+			err = s.change(ctx, sourceRef{l.Resource, w.Scope}, left)
 		}
 		if err == nil && w.Restart {
-			err = s.restartLeft(ctx, l.Resource)
+			err = s.restartLeft(ctx, sourceRef{l.Resource, w.Scope})
 		}
 		return absentIsSuccess(err)
 	case w.Restart:
@@ -208,14 +224,14 @@ func (s *Service) tryLeftover(ctx context.Context, l patchbay.Leftover) error {
 			e.Err = errWaits
 			return e
 		}
-		return absentIsSuccess(s.restartLeft(ctx, l.Resource))
+		return absentIsSuccess(s.restartLeft(ctx, sourceRef{l.Resource, w.Scope}))
 	}
 	return nil
 }
 
 // restartLeft restarts an application, if it still has a way to be told.
-func (s *Service) restartLeft(ctx context.Context, id patchbay.ID) error {
-	err := s.restartSource(ctx, id)
+func (s *Service) restartLeft(ctx context.Context, at sourceRef) error {
+	err := s.restartSource(ctx, at)
 	if patchbay.CodeOf(err) == patchbay.NotSupported {
 		return nil
 	}
@@ -236,11 +252,18 @@ func (s *Service) lives(ctx context.Context, id patchbay.ID, uid string) (patchb
 // on record, if it is still there, and what another has come to own since: one
 // that was made again under the same name may have settings of the same names
 // and values.
-func (s *Service) leftBehind(ctx context.Context, l patchbay.Leftover, w written) (driver.Change, error) {
+func (s *Service) leftBehind(ctx context.Context, l patchbay.Leftover, w written, scope string) (driver.Change, error) {
+	d, err := s.driverOf(ctx, l.Resource)
+	if err != nil {
+		return driver.Change{}, err
+	}
 	left, owned := w.removal(), map[string]bool{}
-	err := s.eachOf(ctx, l.Resource, func(c patchbay.Connection) error {
+	err = s.eachOf(ctx, l.Resource, func(c patchbay.Connection) error {
 		if changing(c) {
 			return patchbay.Errorf(patchbay.OperationInProgress, "an operation of the connection %s has not ended", c.Name)
+		}
+		if d.Part != "" && apart(c.Spec.Scope, scope) {
+			return nil
 		}
 		held, err := s.openHolding(c)
 		if err != nil || held.Written == nil {

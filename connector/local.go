@@ -33,9 +33,12 @@ func (nowhere) WriteSettings(context.Context, driver.Change, string) (string, er
 }
 
 // Egress is empty: from where a developer speaks is nobody's to know.
-func (nowhere) Egress(context.Context) ([]netip.Prefix, error) { return nil, nil }
+func (nowhere) Egress(context.Context, netip.Addr) ([]netip.Prefix, error) { return nil, nil }
 
-func (n nowhere) Dialer() driver.Dialer                       { return n.dialer }
+func (n nowhere) Dialer(context.Context) (driver.ClosingDialer, error) {
+	return driver.KeptOpen(n.dialer), nil
+}
+
 func (nowhere) Owned(context.Context) ([]driver.Owned, error) { return nil, nil }
 func (nowhere) Close() error                                  { return nil }
 

@@ -16,7 +16,6 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
-	"patchbay.dev/patchbay/hosts"
 	"patchbay.dev/patchbay/sources/envfile"
 	"patchbay.dev/patchbay/store/storetest"
 )
@@ -106,7 +105,7 @@ func newModel(t *testing.T) *model {
 	t.Helper()
 	m := &model{dir: fastDir(t), trouble: &trouble{}}
 	m.world = newWorldOver(t, Limits{}, storetest.NewMemory(), func(ctx context.Context, c driver.Config) (driver.Source, error) {
-		source, err := envfile.Driver(hosts.NewLocal(hosts.DialRules{})).Open(ctx, c)
+		source, err := envfile.Driver().Open(ctx, c)
 		if err != nil {
 			return nil, err
 		}

@@ -2,6 +2,7 @@ package connector
 
 import (
 	"context"
+	"strings"
 	"sync"
 
 	"patchbay.dev/patchbay"
@@ -13,8 +14,6 @@ import (
 // changed endpoint or credential opens anew and the old one closes when its
 // last user is done.
 type pool[T interface{ Close() error }] struct {
-	open func(ctx context.Context, r patchbay.Resource) (T, error)
-
 	mu      sync.Mutex
 	entries map[string]*entry[T]
 }
@@ -28,22 +27,22 @@ type entry[T any] struct {
 	err   error
 }
 
-// get gives the opened driver of r and a function that must be called when it
-// is no longer used.
-func (p *pool[T]) get(ctx context.Context, r patchbay.Resource) (T, func(), error) {
-	key := r.ID.Key()
+// get gives what open opened of a part ("" for the whole) of the resource id, and a
+// function that must be called when it is no longer used.
+func (p *pool[T]) get(ctx context.Context, id patchbay.ID, part, etag string, open func(context.Context) (T, error)) (T, func(), error) {
+	key := id.Key() + partOf + part
 	p.mu.Lock()
 	if p.entries == nil {
 		p.entries = map[string]*entry[T]{}
 	}
 	e := p.entries[key]
-	if e != nil && e.etag != r.ETag {
+	if e != nil && e.etag != etag {
 		p.retire(e)
 		e = nil
 	}
 	opener := e == nil
 	if opener {
-		e = &entry[T]{etag: r.ETag, ready: make(chan struct{})}
+		e = &entry[T]{etag: etag, ready: make(chan struct{})}
 		p.entries[key] = e
 	}
 	e.users++
@@ -52,7 +51,7 @@ func (p *pool[T]) get(ctx context.Context, r patchbay.Resource) (T, func(), erro
 	if opener {
 		// Others wait for it too: that this caller gives up is not their failure.
 		opening, cancel := context.WithTimeout(context.WithoutCancel(ctx), driver.DefaultTimeout)
-		e.value, e.err = p.open(opening, r)
+		e.value, e.err = open(opening)
 		cancel()
 		close(e.ready)
 	}
@@ -100,13 +99,18 @@ func closeEntry[T interface{ Close() error }](e *entry[T]) {
 	}
 }
 
-// drop closes the driver of a resource that is no longer there.
+// partOf is in no id.
+const partOf = "\x00"
+
+// drop closes the drivers of a resource that is no longer there.
 func (p *pool[T]) drop(id patchbay.ID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if e := p.entries[id.Key()]; e != nil {
-		delete(p.entries, id.Key())
-		p.retire(e)
+	for key, e := range p.entries {
+		if strings.HasPrefix(key, id.Key()+partOf) {
+			delete(p.entries, key)
+			p.retire(e)
+		}
 	}
 }
 
@@ -148,7 +152,8 @@ func (s *Service) openTarget(ctx context.Context, r patchbay.Resource) (*driver.
 	return driver.Guard{Name: r.Driver, Admin: c.Admin, Observe: s.observe, Isolate: s.isolate, Share: s.share(ctx, r.ID, r.ID, "")}.OpenTarget(ctx, d, c)
 }
 
-func (s *Service) openSource(ctx context.Context, r patchbay.Resource) (*driver.GuardedSource, error) {
+// openSource opens the part of a source that a scope names.
+func (s *Service) openSource(ctx context.Context, r patchbay.Resource, scope string) (*driver.GuardedSource, error) {
 	d, ok := s.catalog.Sources[r.Driver]
 	if !ok {
 		return nil, patchbay.Errorf(patchbay.NotSupported, "the resource %s has driver %q, which is not a source's", r.ID.Name(), r.Driver)
@@ -157,7 +162,27 @@ func (s *Service) openSource(ctx context.Context, r patchbay.Resource) (*driver.
 	if err != nil {
 		return nil, err
 	}
-	return driver.Guard{Name: r.Driver, Admin: c.Admin, Observe: s.observe}.OpenSource(ctx, d, c)
+	if d.Part != "" {
+		c.Scope = scope
+	}
+	machine, err := s.hostOf(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	c.Host = s.local
+	done := func() {}
+	if machine.ID != "" {
+		if c.Host, done, err = s.host(ctx, machine); err != nil {
+			return nil, err
+		}
+	}
+	source, err := driver.Guard{Name: r.Driver, Admin: c.Admin, Observe: s.observe}.OpenSource(ctx, d, c)
+	if err != nil {
+		done()
+		return nil, err
+	}
+	source.OnClose(done)
+	return source, nil
 }
 
 // target gives the opened driver of a registered target.
@@ -166,18 +191,40 @@ func (s *Service) target(ctx context.Context, id patchbay.ID) (*driver.GuardedTa
 	if err != nil {
 		return nil, nil, err
 	}
-	return s.targets.get(ctx, r)
+	return s.targetOf(ctx, r)
 }
+
+func (s *Service) targetOf(ctx context.Context, r patchbay.Resource) (*driver.GuardedTarget, func(), error) {
+	return s.targets.get(ctx, r.ID, "", r.ETag, func(ctx context.Context) (*driver.GuardedTarget, error) { return s.openTarget(ctx, r) })
+}
+
+// sourceRef is a source, and the part of it that a connection has as its scope.
+type sourceRef struct {
+	id    patchbay.ID
+	scope string
+}
+
+// sourceOf is what c is configured on; a local connection is its own.
+func sourceOf(c patchbay.Connection) sourceRef { return sourceRef{runsOn(c), c.Spec.Scope} }
 
 // source gives the opened driver of a registered source; of a local
 // connection, one that is nowhere.
-func (s *Service) source(ctx context.Context, id patchbay.ID) (*driver.GuardedSource, func(), error) {
-	if id.IsLocal() {
+func (s *Service) source(ctx context.Context, ref sourceRef) (*driver.GuardedSource, func(), error) {
+	if ref.id.IsLocal() {
 		return s.nowhere(), func() {}, nil
 	}
-	r, err := s.records.Resource(ctx, id)
+	r, err := s.records.Resource(ctx, ref.id)
 	if err != nil {
 		return nil, nil, err
 	}
-	return s.sources.get(ctx, r)
+	return s.sourceIn(ctx, r, ref.scope)
+}
+
+func (s *Service) sourceIn(ctx context.Context, r patchbay.Resource, scope string) (*driver.GuardedSource, func(), error) {
+	machine, err := s.hostOf(ctx, r)
+	if err != nil {
+		return nil, nil, err
+	}
+	// Whoever changes the registration of its machine changes where it is.
+	return s.sources.get(ctx, r.ID, scope, r.ETag+" "+machine.ETag, func(ctx context.Context) (*driver.GuardedSource, error) { return s.openSource(ctx, r, scope) })
 }

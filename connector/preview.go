@@ -55,7 +55,7 @@ func (s *Service) preview(ctx context.Context, r PutRequest, mayAsk func() bool)
 		return pv, err
 	}
 	pv.Settings = d.shown()
-	pv.Steps, pv.Warnings = previewSteps(b.kind, d), d.warned
+	pv.Steps, pv.Warnings = previewSteps(b.kind, d, p.sources.Keeps), d.warned
 	return pv, nil
 }
 
@@ -113,7 +113,7 @@ func asks(p parties, connection patchbay.ID, target patchbay.TargetService) patc
 }
 
 // previewSteps says in words what each step of the plan would do.
-func previewSteps(kind patchbay.OperationKind, d *draft) []PreviewStep {
+func previewSteps(kind patchbay.OperationKind, d *draft, keeps bool) []PreviewStep {
 	id, spec := d.in.Want.ID, d.in.Want.Spec
 	target, source := targetName(spec.Target), d.parties.source.ID.Name()
 	text := map[string]string{
@@ -121,9 +121,10 @@ func previewSteps(kind patchbay.OperationKind, d *draft) []PreviewStep {
 		stepLogin:    d.loginText(target),
 		stepProbe:    fmt.Sprintf("sign in to %s as the application, from where it runs", target),
 		stepSettings: fmt.Sprintf("write %s to %s", count(len(d.set), "setting"), source),
-		stepRestart:  fmt.Sprintf("restart or reload %s, where it has a way to", source),
+		stepRestart:  fmt.Sprintf("restart or reload %s, where it has a way to, and wait until it is up", source),
 		stepVerify:   "read the settings back and sign in with them",
 		stepRevoke:   "revoke the login " + d.in.Connection.Login + " when nothing uses it any more, if it is replaced",
+		stepRelease:  "remove what " + source + " had before, which is kept until then",
 	}
 	if id.IsLocal() {
 		text[stepProbe] = fmt.Sprintf("sign in to %s from the server", target)
@@ -133,7 +134,7 @@ func previewSteps(kind patchbay.OperationKind, d *draft) []PreviewStep {
 		text[stepProbe] = "try the way to " + target
 	}
 	var out []PreviewStep
-	for _, name := range steps(kind, d.in) {
+	for _, name := range steps(kind, d.in, keeps) {
 		out = append(out, PreviewStep{Name: name, Text: text[name]})
 	}
 	return out

@@ -21,7 +21,6 @@ import (
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/connector"
 	"patchbay.dev/patchbay/driver"
-	"patchbay.dev/patchbay/hosts"
 	"patchbay.dev/patchbay/internal/controlplane"
 	"patchbay.dev/patchbay/internal/testenv"
 	"patchbay.dev/patchbay/keyring"
@@ -63,7 +62,7 @@ func newPlaceBehind(t *testing.T, d driver.Dialer) *place {
 		t.Fatal(err)
 	}
 	p.Service = connector.New(connector.Options{
-		Records: records, Keys: keys, Catalog: controlplane.Catalog(hosts.NewLocal(hosts.DialRules{})), Overlap: time.Millisecond, Log: slog.New(slog.DiscardHandler), Dialer: d,
+		Records: records, Keys: keys, Catalog: controlplane.Catalog(), Overlap: time.Millisecond, Log: slog.New(slog.DiscardHandler), Dialer: d,
 	})
 	engine, err := saga.New(records, p.Workflows(), saga.Options{Backoff: func(int) time.Duration { return time.Millisecond }})
 	if err != nil {
@@ -191,7 +190,7 @@ func TestEveryEndpointIsUnderstood(t *testing.T) {
 		{Type: patchbay.FabricPlatform, Endpoint: address + "/shop"},
 	}
 	rest := map[string]string{"s3": "?bucket=invoices", "cosmos-cassandra": "?keyspace=shop"}
-	for scheme, kind := range controlplane.Catalog(hosts.NewLocal(hosts.DialRules{})).Targets["external"].Unregistered {
+	for scheme, kind := range controlplane.Catalog().Targets["external"].Unregistered {
 		if scheme != "mongodb+srv" { // it has no port, and is looked up
 			at := address
 			if kind == "eventhub" || kind == "servicebus" { // their settings have no port

@@ -12,7 +12,6 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
-	"patchbay.dev/patchbay/hosts"
 	"patchbay.dev/patchbay/sources/envfile"
 	"patchbay.dev/patchbay/store/storetest"
 )
@@ -186,7 +185,7 @@ func TestADeleteTakesTheLoginsWhetherTheApplicationRestartsOrNot(t *testing.T) {
 func newFileWorld(t *testing.T) *world {
 	t.Helper()
 	return newWorldOver(t, Limits{}, storetest.NewMemory(), func(ctx context.Context, c driver.Config) (driver.Source, error) {
-		return envfile.Driver(hosts.NewLocal(hosts.DialRules{})).Open(ctx, c)
+		return envfile.Driver().Open(ctx, c)
 	})
 }
 

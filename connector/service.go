@@ -36,9 +36,10 @@ const (
 	// ActionDial is at the source: connect it to an endpoint that nobody has
 	// registered.
 	ActionDial = "Patchbay.Connector/endpoints/connect/action"
-	// ActionHost is at a source that is registered or changed: its settings are
-	// files of the machine that the server runs on, and its reload command runs
-	// there, as the server's user.
+	// ActionHost is at the host of a source that is registered or changed, or that is
+	// checked: a source's settings are its files, and its reload command runs there. A
+	// source that names none is on the machine that the server runs on, as the server's
+	// user: then it is at the source.
 	ActionHost = "Patchbay.Connector/hosts/use/action"
 )
 
@@ -191,6 +192,9 @@ type API interface {
 	Resource(ctx context.Context, id patchbay.ID) (patchbay.Resource, error)
 	Resources(ctx context.Context, scope patchbay.ID, after string, limit int) ([]patchbay.Resource, string, error)
 	DeleteResource(ctx context.Context, id patchbay.ID, ifMatch string) error
+	// CheckHost says what a registered machine lets us do; each with what is missing,
+	// and the fix.
+	CheckHost(ctx context.Context, id patchbay.ID, caller Caller) ([]patchbay.Finding, error)
 	Tenants(ctx context.Context) ([]patchbay.Tenant, error)
 	// PutTenant makes a tenant or renames it. Its id is a GUID.
 	PutTenant(ctx context.Context, t patchbay.Tenant) error

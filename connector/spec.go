@@ -25,12 +25,14 @@ type parties struct {
 	local    bool              // there is no source: the connection is a developer's own
 	location patchbay.ID       // of a local connection
 	source   patchbay.Resource // of the others
+	scope    string            // the part of it that the connection names
 	target   patchbay.Resource
 	endpoint bool   // target is nobody's registration, but an endpoint that the caller named
 	sub      string // what the target id adds to the resource: the database
 	kind     string // in the settings table
 	typ      string // the target id's type
 	targets  driver.TargetDriver
+	sources  driver.SourceDriver // zero where there is no source
 }
 
 // place is the connection's location.
@@ -46,7 +48,7 @@ func (s *Service) openSourceOf(ctx context.Context, p parties) (*driver.GuardedS
 	if p.local {
 		return s.nowhere(), func() {}, nil
 	}
-	return s.sources.get(ctx, p.source)
+	return s.sourceIn(ctx, p.source, p.scope)
 }
 
 // newParties resolves spec's ends and says, before anything happens, whether
@@ -96,7 +98,7 @@ func (s *Service) newSource(ctx context.Context, id patchbay.ID) (parties, error
 		}
 		return p, err
 	}
-	if _, ok := s.catalog.Sources[p.source.Driver]; !ok {
+	if p.sources, ok = s.catalog.Sources[p.source.Driver]; !ok {
 		return p, patchbay.Errorf(patchbay.InvalidArgument, "%s has driver %q and can't be a source", p.source.ID.Name(), p.source.Driver)
 	}
 	return p, nil
@@ -260,14 +262,18 @@ var parted = map[string]bool{"microsoft.app/containerapps": true, "microsoft.con
 // scopeName is what a container or a namespace may be called.
 var scopeName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
-// checkScope refuses a scope that nothing can read, and one that is no name.
-func checkScope(p parties, scope string) error {
+// checkScope refuses a scope that nothing can read, one that is no name, and another
+// than old, which the connection has.
+func checkScope(p parties, scope, old string) error {
 	switch {
 	case scope == "":
 		return nil
 	case p.local:
 		return patchbay.Errorf(patchbay.InvalidArgument, "a local connection has no source, so no part of one that a scope could name; leave it out")
-	case !parted[strings.ToLower(p.source.ID.Type())]:
+	case p.sources.Part != "" && old != "":
+		return patchbay.Errorf(patchbay.InvalidArgument, "the connection is one of the %s %s, and stays there", p.sources.Part, old).
+			WithFix("make another connection for %s, and delete this one", scope)
+	case p.sources.Part == "" && !parted[strings.ToLower(p.source.ID.Type())]:
 		return patchbay.Errorf(patchbay.InvalidArgument, "%s has no parts that a scope could name: its settings are those of all of it; leave it out", p.source.ID.Name())
 	case !scopeName.MatchString(scope):
 		return patchbay.Errorf(patchbay.InvalidArgument, "a scope is the name of a container or a namespace, 1 to 63 lower-case letters, digits and dashes; %q is not", clip(scope, 80))

@@ -77,7 +77,7 @@ func (s *Service) probe(ctx context.Context, op *saga.Op) ([]byte, error) {
 	if p.LoginKind == loginIdentity && optsOutOfNetwork(in.Want.Spec) {
 		return []byte("true"), nil
 	}
-	result, err := s.signIn(ctx, op.Source, p.outline, p.Credential.open())
+	result, err := s.signIn(ctx, sourceOf(in.Want), p.outline, p.Credential.open())
 	if err != nil || len(result.Warnings) == 0 {
 		return []byte("true"), err
 	}
@@ -94,28 +94,33 @@ func warningsOf(op *saga.Op) string {
 }
 
 // signIn signs in as the application, from where it runs.
-func (s *Service) signIn(ctx context.Context, sourceID patchbay.ID, p outline, c driver.Credential) (driver.ProbeResult, error) {
-	source, doneSource, err := s.source(ctx, sourceID)
+func (s *Service) signIn(ctx context.Context, at sourceRef, p outline, c driver.Credential) (driver.ProbeResult, error) {
+	source, doneSource, err := s.source(ctx, at)
 	if err != nil {
 		return driver.ProbeResult{}, err
 	}
 	defer doneSource()
-	if !source.Speaks() {
-		return driver.ProbeResult{}, nil // a validation says that nobody can try it
+	from, err := source.Dialer(ctx)
+	if patchbay.CodeOf(err) == patchbay.NotSupported {
+		return driver.ProbeResult{Warnings: []string{noVantage(at.id, err)}}, nil
 	}
+	if err != nil {
+		return driver.ProbeResult{}, err
+	}
+	defer func() { _ = from.Close() }()
 	target, doneTarget, err := s.openRef(ctx, p.ref)
 	if err != nil {
 		return driver.ProbeResult{}, err
 	}
 	defer doneTarget()
-	r := driver.ProbeRequest{Credential: c, Dialer: source.Dialer(), Sub: p.Sub, Share: s.shareOf(ctx, sourceID, p.ref)}
+	r := driver.ProbeRequest{Credential: c, Dialer: from, Sub: p.Sub, Share: s.shareOf(ctx, at.id, p.ref)}
 	if p.Login != nil {
 		r.Access, r.Options = p.Login.Access, p.Login.Options
 	}
 	r.Reading = probing(p.Reading)
 	result, err := target.Probe(ctx, r)
 	if patchbay.CodeOf(err) == patchbay.CertificateInvalid && p.Reading != nil && p.Reading.Verifies() {
-		return result, refused(err, *p.Reading, sourceID, p.Target.Name())
+		return result, refused(err, *p.Reading, at.id, p.Target.Name())
 	}
 	if err != nil && p.Login == nil && patchbay.CodeOf(err) == patchbay.LoginRefused {
 		// A login that was given: Azure's code and words for it (contract 4.10).
@@ -129,6 +134,12 @@ func (s *Service) signIn(ctx context.Context, sourceID patchbay.ID, p outline, c
 	return result, err
 }
 
+// onSource is where op's connection is configured.
+func onSource(op *saga.Op) (sourceRef, error) {
+	in, err := readInput(op)
+	return sourceRef{op.Source, in.Want.Spec.Scope}, err
+}
+
 // wroteSettings is the output of the step that wrote the settings.
 var wroteSettings = []byte("written")
 
@@ -137,7 +148,11 @@ func (s *Service) writeSettings(ctx context.Context, op *saga.Op) ([]byte, error
 	if err != nil || planned == nil {
 		return nil, err
 	}
-	source, done, err := s.source(ctx, op.Source)
+	at, err := onSource(op)
+	if err != nil {
+		return nil, err
+	}
+	source, done, err := s.source(ctx, at)
 	if err != nil {
 		return nil, err
 	}
@@ -196,7 +211,11 @@ func (s *Service) undoSettings(ctx context.Context, op *saga.Op) error {
 	if err != nil {
 		return err
 	}
-	wrote, err := s.restoreSettings(ctx, op.Source, *planned)
+	at, err := onSource(op)
+	if err != nil {
+		return err
+	}
+	wrote, err := s.restoreSettings(ctx, at, *planned)
 	if err != nil {
 		return err
 	}
@@ -205,7 +224,7 @@ func (s *Service) undoSettings(ctx context.Context, op *saga.Op) error {
 	if back || !wrote || !p.Restarts {
 		return nil
 	}
-	err = s.restartSource(ctx, op.Source)
+	err = s.restartSource(ctx, at)
 	if err != nil && op.Attempt+1 >= restartAttempts {
 		return saga.Leave(err)
 	}
@@ -213,8 +232,8 @@ func (s *Service) undoSettings(ctx context.Context, op *saga.Op) error {
 }
 
 // restoreSettings takes w back. wrote says that there was something to take back.
-func (s *Service) restoreSettings(ctx context.Context, id patchbay.ID, w written) (wrote bool, err error) {
-	source, done, err := s.source(ctx, id)
+func (s *Service) restoreSettings(ctx context.Context, at sourceRef, w written) (wrote bool, err error) {
+	source, done, err := s.source(ctx, at)
 	if err != nil {
 		return false, err
 	}
@@ -234,19 +253,23 @@ func (s *Service) restart(ctx context.Context, op *saga.Op) ([]byte, error) {
 	if err != nil || !p.Restarts || p.Writes == nil {
 		return nil, err
 	}
-	return nil, s.restartSource(ctx, op.Source)
+	at, err := onSource(op)
+	if err != nil {
+		return nil, err
+	}
+	return nil, s.restartSource(ctx, at)
 }
 
 // restartSource restarts the application. With that, no restart is left over
 // there: of those that were before it began, and whose settings were back.
-func (s *Service) restartSource(ctx context.Context, id patchbay.ID) error {
-	source, done, err := s.source(ctx, id)
+func (s *Service) restartSource(ctx context.Context, at sourceRef) error {
+	source, done, err := s.source(ctx, at)
 	if err != nil {
 		return err
 	}
 	defer done()
 	due, early := map[string]string{}, []string{} // by operation
-	err = s.eachLeftoverAt(ctx, id, func(l patchbay.Leftover) error {
+	err = s.eachLeftoverAt(ctx, at.id, func(l patchbay.Leftover) error {
 		switch l.What {
 		case whatRestart:
 			due[l.Operation] = l.ID
@@ -262,7 +285,7 @@ func (s *Service) restartSource(ctx context.Context, id patchbay.ID) error {
 		return err
 	}
 	for operation, leftover := range due {
-		if slices.Contains(early, operation) {
+		if slices.Contains(early, operation) || at.scope != "" { // of a part, another may wait for another part
 			continue
 		}
 		if err := unlessForgotten(s.records.DeleteLeftover(ctx, leftover)); err != nil {
@@ -312,7 +335,7 @@ func (s *Service) verify(ctx context.Context, op *saga.Op) ([]byte, error) {
 		return nil, err
 	}
 	if wrote != nil {
-		found, _, err := s.settingsHeld(ctx, op.Source, wrote.open())
+		found, _, err := s.settingsHeld(ctx, sourceOf(in.Want), wrote.open())
 		if err != nil {
 			return nil, err
 		}
@@ -325,7 +348,7 @@ func (s *Service) verify(ctx context.Context, op *saga.Op) ([]byte, error) {
 		// what the source holds is, to the byte, what signed in from there.
 		return nil, nil
 	}
-	_, err = s.signIn(ctx, op.Source, p.outline, p.Credential.open())
+	_, err = s.signIn(ctx, sourceOf(in.Want), p.outline, p.Credential.open())
 	return nil, err
 }
 
@@ -336,8 +359,8 @@ type finding struct {
 }
 
 // settingsHeld compares what the source holds with what was written there.
-func (s *Service) settingsHeld(ctx context.Context, id patchbay.ID, c driver.Change) ([]finding, driver.Snapshot, error) {
-	source, done, err := s.source(ctx, id)
+func (s *Service) settingsHeld(ctx context.Context, at sourceRef, c driver.Change) ([]finding, driver.Snapshot, error) {
+	source, done, err := s.source(ctx, at)
 	if err != nil {
 		return nil, driver.Snapshot{}, err
 	}
@@ -351,9 +374,9 @@ func (s *Service) settingsHeld(ctx context.Context, id patchbay.ID, c driver.Cha
 		have, ok := now.Settings[c.Key(want)]
 		switch {
 		case !ok:
-			found = append(found, finding{patchbay.SettingMissing, fmt.Sprintf("the setting %s is not on %s any more", want.Name, id.Name())})
+			found = append(found, finding{patchbay.SettingMissing, fmt.Sprintf("the setting %s is not on %s any more", want.Name, at.id.Name())})
 		case have != want.Value:
-			found = append(found, finding{patchbay.SettingChanged, fmt.Sprintf("the setting %s on %s is not the one that was written", want.Name, id.Name())})
+			found = append(found, finding{patchbay.SettingChanged, fmt.Sprintf("the setting %s on %s is not the one that was written", want.Name, at.id.Name())})
 		}
 	}
 	return found, now, nil
@@ -472,10 +495,14 @@ func (s *Service) removeSettings(ctx context.Context, op *saga.Op) ([]byte, erro
 	if err != nil || wrote == nil {
 		return nil, err
 	}
-	if err := s.change(ctx, op.Source, wrote.removal()); err != nil {
+	at, err := onSource(op)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.change(ctx, at, wrote.removal()); err != nil {
 		return nil, absentIsSuccess(err)
 	}
-	if remains := s.remains(ctx, op.Source, wrote.removal()); remains != "" {
+	if remains := s.remains(ctx, at, wrote.removal()); remains != "" {
 		return []byte(remains), nil
 	}
 	return nil, nil
@@ -484,8 +511,8 @@ func (s *Service) removeSettings(ctx context.Context, op *saga.Op) ([]byte, erro
 // remains says which secrets of c are still on the source, with a value that is
 // somebody's edit as far as can be known, "" for none. Whoever deletes may know
 // better: a merge brings old values back, too.
-func (s *Service) remains(ctx context.Context, id patchbay.ID, c driver.Change) string {
-	source, done, err := s.source(ctx, id)
+func (s *Service) remains(ctx context.Context, at sourceRef, c driver.Change) string {
+	source, done, err := s.source(ctx, at)
 	if err != nil {
 		return ""
 	}
@@ -503,12 +530,12 @@ func (s *Service) remains(ctx context.Context, id patchbay.ID, c driver.Change) 
 	if len(names) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%s stays on %s, with a value that the connection did not write: if nobody else needs it, take it out", strings.Join(names, ", "), id.Name())
+	return fmt.Sprintf("%s stays on %s, with a value that the connection did not write: if nobody else needs it, take it out", strings.Join(names, ", "), at.id.Name())
 }
 
 // change makes a change to whatever settings are there.
-func (s *Service) change(ctx context.Context, id patchbay.ID, c driver.Change) error {
-	source, done, err := s.source(ctx, id)
+func (s *Service) change(ctx context.Context, at sourceRef, c driver.Change) error {
+	source, done, err := s.source(ctx, at)
 	if err != nil {
 		return err
 	}
@@ -537,7 +564,11 @@ func absentIsSuccess(err error) error {
 // it then does not start is what a delete may do, so it never fails: its output
 // is what to tell whoever deletes. The login goes all the same.
 func (s *Service) restartAfterDelete(ctx context.Context, op *saga.Op) ([]byte, error) {
-	err := absentIsSuccess(s.restartSource(ctx, op.Source))
+	at, err := onSource(op)
+	if err != nil {
+		return nil, err
+	}
+	err = absentIsSuccess(s.restartSource(ctx, at))
 	if err == nil || patchbay.CodeOf(err) == patchbay.NotSupported {
 		return nil, nil
 	}
@@ -550,6 +581,28 @@ func (s *Service) revokeOwn(ctx context.Context, op *saga.Op) ([]byte, error) {
 		return nil, err
 	}
 	return nil, s.removeLogin(ctx, p.OldTarget, *p.Old)
+}
+
+// release lets go of what the source kept of before: nothing goes back to it.
+func (s *Service) release(ctx context.Context, op *saga.Op) ([]byte, error) {
+	wrote, err := s.writeOf(op, partChange)
+	if err != nil || wrote == nil {
+		return nil, err
+	}
+	at, err := onSource(op)
+	if err != nil {
+		return nil, err
+	}
+	return nil, s.releaseKept(ctx, at, *wrote)
+}
+
+func (s *Service) releaseKept(ctx context.Context, at sourceRef, w written) error {
+	source, done, err := s.source(ctx, at)
+	if err != nil {
+		return absentIsSuccess(err)
+	}
+	defer done()
+	return absentIsSuccess(source.Release(ctx, w.open()))
 }
 
 // passedPivot reports whether op's new state holds although it was given up

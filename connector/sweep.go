@@ -442,7 +442,7 @@ func (w *sweep) sweepTarget(ctx context.Context, r patchbay.Resource) error {
 		return err
 	}
 	ctx = patchbay.WithAct(ctx, act)
-	target, done, err := w.targets.get(ctx, r)
+	target, done, err := w.targetOf(ctx, r)
 	if err != nil {
 		return err
 	}
@@ -592,7 +592,7 @@ func (s *Service) idle(ctx context.Context, target *driver.GuardedTarget, r driv
 func (w *sweep) lookAtSource(ctx context.Context, r patchbay.Resource) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	source, done, err := w.sources.get(ctx, r)
+	source, done, err := w.sourceIn(ctx, r, "")
 	if err != nil {
 		return err
 	}

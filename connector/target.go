@@ -94,7 +94,7 @@ func (s *Service) openParty(ctx context.Context, p parties) (*driver.GuardedTarg
 	if p.endpoint {
 		return s.openEndpoint(ctx, p.target)
 	}
-	return s.targets.get(ctx, p.target)
+	return s.targetOf(ctx, p.target)
 }
 
 // refOf is what is kept of p's target.

@@ -33,6 +33,8 @@ type checking struct {
 	ref    ref                   // the target, as its resource is by now
 	driver driver.TargetDriver   // the target's
 	source *driver.GuardedSource // nil when it can't be opened
+	from   driver.Dialer         // where it runs; nil when nobody can speak from there
+	mute   string                // why
 	place  driver.SourceInfo     // what it says of itself
 	target *driver.GuardedTarget // nil likewise
 	facts  map[string]string
@@ -115,11 +117,20 @@ func (v *checking) existence(ctx context.Context) (done func()) {
 		}
 	}
 	ok := true
-	source, close, err := v.s.source(ctx, runsOn(v.c))
+	source, close, err := v.s.source(ctx, sourceOf(v.c))
 	if err == nil {
 		closers = append(closers, close)
 		if v.place, err = source.Inspect(ctx); err == nil {
 			v.source = source
+		}
+	}
+	if v.source != nil {
+		from, noWay := source.Dialer(ctx)
+		if noWay == nil {
+			v.from = from
+			closers = append(closers, func() { _ = from.Close() })
+		} else {
+			v.mute = noVantage(v.c.Source, noWay)
 		}
 	}
 	if err != nil {
@@ -176,8 +187,8 @@ func (v *checking) network(ctx context.Context) {
 		skip("the source can't be spoken from")
 		return
 	}
-	if !v.source.Speaks() {
-		skip(noVantage(v.c))
+	if v.from == nil {
+		skip(v.mute)
 		return
 	}
 	var r driver.ProbeRequest
@@ -215,7 +226,7 @@ func optsOutOfNetwork(spec patchbay.Spec) bool {
 // what was dialed. Where no login is made, the driver knows whether TLS comes
 // first, and signs in with nothing.
 func (v *checking) dial(ctx context.Context) (driver.ProbeRequest, error) {
-	asked := driver.ProbeRequest{Dialer: v.source.Dialer(), Sub: v.ref.Sub, Share: v.s.shareOf(ctx, v.c.ID, v.ref), Reading: probing(v.reading())}
+	asked := driver.ProbeRequest{Dialer: v.from, Sub: v.ref.Sub, Share: v.s.shareOf(ctx, v.c.ID, v.ref), Reading: probing(v.reading())}
 	r, err := v.target.PrepareProbe(ctx, asked)
 	if err != nil || len(r.Servers) == 0 {
 		return r, err
@@ -235,8 +246,8 @@ func (v *checking) dial(ctx context.Context) (driver.ProbeRequest, error) {
 }
 
 // noVantage says why what is tried from where an application runs was not.
-func noVantage(c patchbay.Connection) string {
-	return "nothing can be tried from where " + c.Source.Name() + " runs: its driver has no way to speak from there"
+func noVantage(source patchbay.ID, why error) string {
+	return "nothing can be tried from where " + source.Name() + " runs: " + patchbay.AsError(why).Message
 }
 
 // configuration compares what the source holds with what was written. It
@@ -252,7 +263,7 @@ func (v *checking) configuration(ctx context.Context) (have map[string]patchbay.
 		v.add(patchbay.CheckConfiguration, nameConfiguration, patchbay.NotChecked, "", "the source can't be read", "")
 		return nil, false
 	}
-	found, now, err := v.s.settingsHeld(ctx, v.c.Source, v.held.Written.open())
+	found, now, err := v.s.settingsHeld(ctx, sourceOf(v.c), v.held.Written.open())
 	if err == nil {
 		err = v.s.eachLeftoverAt(ctx, v.c.Source, func(l patchbay.Leftover) error {
 			if l.What == whatRestart && l.Connection.Equal(v.c.ID) {
@@ -317,11 +328,11 @@ func (v *checking) authentication(ctx context.Context, have map[string]patchbay.
 		}
 		holds = holdsOf(holds, values)
 	}
-	if !v.source.Speaks() {
-		v.add(group, name, patchbay.NotChecked, "", noVantage(v.c), "")
+	if v.from == nil {
+		v.add(group, name, patchbay.NotChecked, "", v.mute, "")
 		return
 	}
-	result, err := v.s.signIn(ctx, runsOn(v.c), p.outline, holds)
+	result, err := v.s.signIn(ctx, sourceOf(v.c), p.outline, holds)
 	if err == nil && len(result.NotChecked) > 0 {
 		v.add(group, name, patchbay.NotChecked, "", "the sign-in works; not tried: "+strings.Join(result.NotChecked, "; "), "")
 	}

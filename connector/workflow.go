@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"path"
 	"slices"
 	"strings"
@@ -17,11 +18,15 @@ import (
 	"patchbay.dev/patchbay/store"
 )
 
+// restartTimeout bounds a step that may restart an application. How long that may
+// take, the source's registration says.
+const restartTimeout = driver.MaxWait + time.Minute
+
 // Workflows are the steps of every kind of operation, for a saga engine.
 //
-//	create, update, rotate   plan → login → probe → settings → restart → verify (pivot) → revoke
-//	delete                   plan (pivot) → settings → restart → revoke
-//	validate                 validate; with fix: plan → login → probe → settings → restart → validate
+//	create, update, rotate   plan → login → probe → settings → restart → verify (pivot) → revoke → release
+//	delete                   plan (pivot) → settings → restart → revoke → release
+//	validate                 validate; with fix: plan → login → probe → settings → restart → validate → release
 //	sweep                    retry → marks (pivot)
 //
 // A delete goes forward only: what can't be reached is parked, so that neither
@@ -31,14 +36,16 @@ func (s *Service) Workflows() []saga.Workflow {
 		{Name: stepPlan, Do: s.plan},
 		{Name: stepLogin, Where: saga.OnTarget, Do: s.entitled(s.ensureLogin), Undo: s.undoLogin, Park: s.parkLogin},
 		{Name: stepProbe, Do: s.entitled(s.probe)},
-		{Name: stepSettings, Where: saga.OnSource, Do: s.entitled(s.writeSettings), Undo: s.undoSettings, Park: s.parkSettings},
+		{Name: stepSettings, Where: saga.OnSource, Do: s.entitled(s.writeSettings), Undo: s.undoSettings, Park: s.parkSettings, Timeout: restartTimeout},
 		// Not OnSource: an application that does not come up would hold its source
 		// for ever.
-		{Name: stepRestart, Do: s.entitled(s.restart), Undo: s.undoSettings, Park: s.parkRestart},
+		{Name: stepRestart, Do: s.entitled(s.restart), Undo: s.undoSettings, Park: s.parkRestart, Timeout: restartTimeout},
 	}
+	release := saga.Step{Name: stepRelease, Kind: saga.Retriable, Do: s.release, Park: s.parkRelease}
 	change := append(forward[:len(forward):len(forward)],
 		saga.Step{Name: stepVerify, Kind: saga.Pivot, Do: s.verify},
 		saga.Step{Name: stepRevoke, Kind: saga.Retriable, Where: saga.OnTarget, Do: s.revokeOld, Park: s.parkOld, Timeout: time.Minute},
+		release,
 	)
 	return []saga.Workflow{
 		{Kind: patchbay.OpCreate, Steps: change, Finish: s.finishChange},
@@ -49,11 +56,13 @@ func (s *Service) Workflows() []saga.Workflow {
 			// Not OnSource: then a source that lets nobody write would hold the
 			// delete for ever, and its login would stay.
 			{Name: stepSettings, Kind: saga.Retriable, Do: s.removeSettings, Park: s.parkSettings},
-			{Name: stepRestart, Kind: saga.Retriable, Do: s.restartAfterDelete},
+			{Name: stepRestart, Kind: saga.Retriable, Do: s.restartAfterDelete, Timeout: restartTimeout},
 			{Name: stepRevoke, Kind: saga.Retriable, Where: saga.OnTarget, Do: s.revokeOwn, Park: s.parkOld},
+			release,
 		}},
 		{Kind: patchbay.OpValidate, Finish: s.finishValidate, Steps: append(forward[:len(forward):len(forward)],
 			saga.Step{Name: stepValidate, Kind: saga.Pivot, Do: s.validate, Timeout: time.Minute},
+			release,
 		)},
 		s.sweepWorkflow(),
 	}
@@ -102,6 +111,7 @@ func (s *Service) plan(ctx context.Context, op *saga.Op) ([]byte, error) {
 	if d.parties, err = s.newParties(ctx, who, in.Want.ID, &d.in.Want.Spec); err != nil {
 		return nil, err
 	}
+	d.parties.scope = d.in.Want.Spec.Scope
 	if err := s.decide(ctx, d); err != nil {
 		return nil, err
 	}
@@ -123,10 +133,11 @@ type draft struct {
 	// without whatever it was.
 	note func(error) error
 
-	beyond []string // what the login could do besides its access
-	lost   []string // what the old login has beyond its access, and the next one does not get
-	advice []string // the source's, of what is written
-	warned []string // what comes with success
+	to     netip.Addr // where the target is; zero when that is not an address
+	beyond []string   // what the login could do besides its access
+	lost   []string   // what the old login has beyond its access, and the next one does not get
+	advice []string   // the source's, of what is written
+	warned []string   // what comes with success
 	plan   plan
 	set    []patchbay.Setting
 	asked  settings.Request // what they were rendered from
@@ -176,6 +187,7 @@ func (s *Service) decide(ctx context.Context, d *draft) error {
 			return err
 		}
 	}
+	d.to, _ = netip.ParseAddr(facts.Values["host"])
 	if err := d.note(s.planLogin(ctx, d, held, source, target)); err != nil {
 		return err
 	}
@@ -198,7 +210,7 @@ func (s *Service) decide(ctx context.Context, d *draft) error {
 // warnings are what comes with success, besides what the target says.
 func (d *draft) warnings() []string {
 	list := slices.Clone(d.beyond)
-	if scope := d.in.Want.Spec.Scope; scope != "" && d.plan.Write != nil {
+	if scope := d.in.Want.Spec.Scope; scope != "" && d.plan.Write != nil && d.parties.sources.Part == "" {
 		list = append(list, fmt.Sprintf("the part %s on %s was not looked at: the settings are those of all of it", scope, d.parties.source.ID.Name()))
 	}
 	if len(d.lost) > 0 {
@@ -259,7 +271,7 @@ func (s *Service) planFix(ctx context.Context, op *saga.Op, id patchbay.ID, who 
 			return nil, err
 		}
 	}
-	source, done, err := s.source(ctx, op.Source)
+	source, done, err := s.source(ctx, sourceOf(c))
 	if err != nil {
 		return nil, err
 	}
@@ -358,7 +370,7 @@ func (s *Service) planOwnLogin(ctx context.Context, d *draft, held holding, sour
 		Sub: p.Sub, Auth: spec.Auth.Type, Access: spec.Access, Roles: spec.Auth.Roles, Options: spec.Options,
 	}
 	if d.parties.targets.Logins.Sources {
-		from, err := source.Egress(ctx)
+		from, err := source.Egress(ctx, d.to)
 		if err != nil {
 			return err
 		}
@@ -426,7 +438,7 @@ func (s *Service) planSettings(ctx context.Context, d *draft, held holding, fact
 		}
 	}
 	if wanted && !local {
-		all, err = s.ownersOn(ctx, want.Source)
+		all, err = s.ownersOn(ctx, d.parties)
 		if err := d.note(err); err != nil {
 			return err
 		}
@@ -485,9 +497,13 @@ func (o owners) taken(uid string, now driver.Snapshot) func(name string) bool {
 	}
 }
 
-func (s *Service) ownersOn(ctx context.Context, source patchbay.ID) (owners, error) {
+// ownersOn are those of a part of a source; of one that has none, of all of it.
+func (s *Service) ownersOn(ctx context.Context, p parties) (owners, error) {
 	all := owners{}
-	err := s.eachOf(ctx, source, func(c patchbay.Connection) error {
+	err := s.eachOf(ctx, p.source.ID, func(c patchbay.Connection) error {
+		if p.sources.Part != "" && apart(c.Spec.Scope, p.scope) {
+			return nil
+		}
 		held, err := s.openHolding(c)
 		if err == nil && held.Written != nil {
 			all.add(c, held.Written.open())
@@ -496,6 +512,10 @@ func (s *Service) ownersOn(ctx context.Context, source patchbay.ID) (owners, err
 	})
 	return all, err
 }
+
+// apart reports whether two scopes are of different parts. Which one a connection
+// has that names none, its driver decides.
+func apart(a, b string) bool { return a != "" && b != "" && a != b }
 
 // eachOf calls do for the connections of a source until it fails.
 func (s *Service) eachOf(ctx context.Context, source patchbay.ID, do func(patchbay.Connection) error) error {

@@ -339,9 +339,13 @@ func (a *app) Restart(context.Context) error {
 	return err
 }
 
-func (a *app) Egress(context.Context) ([]netip.Prefix, error) { return nil, nil }
-func (a *app) Dialer() driver.Dialer                          { return &net.Dialer{} }
-func (a *app) Owned(context.Context) ([]driver.Owned, error)  { return nil, nil }
+func (a *app) RestartLimit() time.Duration { return driver.DefaultTimeout }
+
+func (a *app) Egress(context.Context, netip.Addr) ([]netip.Prefix, error) { return nil, nil }
+func (a *app) Dialer(context.Context) (driver.ClosingDialer, error) {
+	return driver.KeptOpen(&net.Dialer{}), nil
+}
+func (a *app) Owned(context.Context) ([]driver.Owned, error) { return nil, nil }
 func (a *app) set(name, value string) {
 	defer a.lock()()
 	a.settings[name] = patchbay.NewSecret(value)
@@ -361,11 +365,15 @@ type world struct {
 	away   *away
 	app    *app // nil in a world over other sources
 	open   func(context.Context, driver.Config) (driver.Source, error)
-	group  patchbay.ID
-	linker patchbay.ID
-	caller Caller
-	limits Limits
-	rights Rights
+	keeps  bool   // sources keep what they replace
+	part   string // what they have parts of
+	// machines are the hosts that can be opened.
+	machines map[string]driver.HostDriver
+	group    patchbay.ID
+	linker   patchbay.ID
+	caller   Caller
+	limits   Limits
+	rights   Rights
 	// planned is told of every plan, and gives what is journalled of it.
 	planned func(*saga.Op, []byte) []byte
 }
@@ -478,9 +486,11 @@ func (w *world) start(records recorder, keys *keyring.Keyring) (stop func()) {
 				"away": w.away.driver(),
 			},
 			Sources: map[string]driver.SourceDriver{"memoryApp": {
-				Driver: patchbay.Driver{Name: "memoryApp", Types: []string{"Microsoft.Web/sites", "Microsoft.App/containerApps", "Microsoft.ContainerService/managedClusters"}},
+				Driver: patchbay.Driver{Name: "memoryApp", Types: driver.ComputeTypes(), Properties: []patchbay.Field{driver.HostField()}},
 				Open:   w.open,
+				Keeps:  w.keeps, Part: w.part,
 			}},
+			Hosts: w.machines,
 		},
 	})
 	service := w.Service

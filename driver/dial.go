@@ -84,3 +84,10 @@ func disagreed(err error) bool {
 	return errors.As(err, new(tls.AlertError)) || errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error") ||
 		strings.HasPrefix(err.Error(), "tls: ")
 }
+
+// KeptOpen is a dialer that holds nothing, as one that can be closed.
+func KeptOpen(d Dialer) ClosingDialer { return keptOpen{d} }
+
+type keptOpen struct{ Dialer }
+
+func (keptOpen) Close() error { return nil }

@@ -1,8 +1,8 @@
 // Package driver is the contract between Patchbay and what it connects: small
 // interfaces, and the structs that go in and out. A [Target] is somewhere and can
 // be signed in to; one that is an [Administrator] too makes logins. A [Source]
-// holds an application's settings; it may be a [Restarter] and a [Vantage]. A
-// [Network] guards a target. What is optional is found by its type. Package
+// holds an application's settings; it may be a [Restarter], a [Keeper] and a
+// [Vantage]. A [Network] guards a target. What is optional is found by its type. Package
 // drivertest defines what it means to implement one.
 //
 // A driver describes itself ([patchbay.Driver]): the command line, the checks of
@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/hosts"
 )
 
 // Dialer opens connections from some vantage point: a source's, or this
@@ -43,6 +44,13 @@ type Config struct {
 	Properties json.RawMessage // the driver's own; unknown ones are an error
 	Admin      Secrets         // the admin credential, by name
 	Dialer     Dialer          // how this process reaches the resource; never nil
+	// Host is the machine whose files, processes and sockets a source works on: the
+	// one that its [HostField] names, or the server's own. Never nil when a source is
+	// opened; a target has none.
+	Host hosts.Host
+	// Scope is the part of a source that is meant ([SourceDriver].Part), as a
+	// connection names it; "" where it names none, and then Owned is of all parts.
+	Scope string
 }
 
 // Secrets are named secrets: an admin credential, or what signs in.
@@ -318,9 +326,22 @@ type Owned struct {
 type SourceDriver struct {
 	patchbay.Driver
 	// Open checks the configuration strictly. What it opens is a [Restarter] when
-	// the application can be told of its settings, and a [Vantage] when it can be
-	// spoken from where it runs.
+	// the application can be told of its settings, a [Vantage] when it can be
+	// spoken from where it runs, and a [Keeper] when it keeps what it replaces.
 	Open func(ctx context.Context, c Config) (Source, error)
+	// Keeps says that what it opens is a [Keeper].
+	Keeps bool
+	// Part is what a connection's scope names of a source: a container, a namespace.
+	// "": a source has no parts, and its settings are those of all of it.
+	Part string
+}
+
+// HostDriver makes a [hosts.Remote] of a registered machine, which sources name by
+// their [HostField].
+type HostDriver struct {
+	patchbay.Driver
+	// Open checks the configuration strictly, and reaches nothing.
+	Open func(ctx context.Context, c Config) (hosts.Remote, error)
 }
 
 // Source is where an application runs: what holds its settings. Errors:
@@ -366,9 +387,22 @@ type Source interface {
 
 // Restarter is a [Source] whose application can be made to read its settings.
 type Restarter interface {
-	// Restart makes the application read its settings anew, and returns when it
-	// has been told to (not when it is ready).
+	// Restart makes the application read its settings anew, and returns when it is
+	// up with them; RestartFailed, with what it last said ([LastWords]), when it does
+	// not come up in time. An application that somebody has stopped stays so, which
+	// is success: whoever starts it reads the new ones.
 	Restart(ctx context.Context) error
+
+	// RestartLimit is how long Restart may take at most, waiting included.
+	RestartLimit() time.Duration
+}
+
+// Keeper is a [Source] that keeps what a change replaces (a container, a Secret),
+// so that RestoreSettings gives back exactly that.
+type Keeper interface {
+	// Release lets go of what is kept from before c: nothing goes back to it any
+	// more. It may come twice, and for a change that kept nothing.
+	Release(ctx context.Context, c Change) error
 }
 
 // Adviser is a [Source] that has something to say of changes that it can make.
@@ -381,12 +415,21 @@ type Adviser interface {
 
 // Vantage is a [Source] from where the application runs it can be spoken.
 type Vantage interface {
-	// Dialer speaks from where the application runs.
-	Dialer() Dialer
+	// Dialer speaks from where the application runs, until it is closed; ctx bounds
+	// its opening alone. NotSupported says why nobody can at the moment: what would be tried from there
+	// is then not checked.
+	Dialer(ctx context.Context) (ClosingDialer, error)
 
-	// Egress is the addresses that the application speaks from; empty when that
-	// can't be known.
-	Egress(ctx context.Context) ([]netip.Prefix, error)
+	// Egress is the addresses that the application speaks from to that one, or to
+	// any when it is zero; empty when that can't be known.
+	Egress(ctx context.Context, to netip.Addr) ([]netip.Prefix, error)
+}
+
+// ClosingDialer is a [Dialer] that holds something: a channel, a process, a helper
+// in the application's network.
+type ClosingDialer interface {
+	Dialer
+	Close() error
 }
 
 // SourceInfo is what a source says of itself.
@@ -491,17 +534,21 @@ type RuleState struct {
 type Catalog struct {
 	Targets  map[string]TargetDriver
 	Sources  map[string]SourceDriver
+	Hosts    map[string]HostDriver
 	Networks map[string]NetworkDriver
 }
 
 // NewCatalog lists drivers under the names that they describe themselves with.
-func NewCatalog(targets []TargetDriver, sources []SourceDriver) Catalog {
-	c := Catalog{Targets: map[string]TargetDriver{}, Sources: map[string]SourceDriver{}}
+func NewCatalog(targets []TargetDriver, sources []SourceDriver, machines []HostDriver) Catalog {
+	c := Catalog{Targets: map[string]TargetDriver{}, Sources: map[string]SourceDriver{}, Hosts: map[string]HostDriver{}}
 	for _, d := range targets {
 		c.Targets[d.Name] = d
 	}
 	for _, d := range sources {
 		c.Sources[d.Name] = d
+	}
+	for _, d := range machines {
+		c.Hosts[d.Name] = d
 	}
 	return c
 }
@@ -518,6 +565,9 @@ func (c Catalog) Describe(kinds []patchbay.TargetKind) patchbay.Catalog {
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Sources)) {
 		all.Sources = append(all.Sources, c.Sources[name].Driver)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Hosts)) {
+		all.Hosts = append(all.Hosts, c.Hosts[name].Driver)
 	}
 	rank := func(k patchbay.TargetKind) int {
 		if administered[k.Name] {

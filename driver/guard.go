@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -17,6 +18,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/hosts"
 )
 
 // DefaultTimeout bounds a call of a driver whose caller's context does not.
@@ -65,13 +67,28 @@ func (g Guard) OpenTarget(ctx context.Context, d TargetDriver, c Config) (*Guard
 func (g Guard) OpenSource(ctx context.Context, d SourceDriver, c Config) (*GuardedSource, error) {
 	var s Source
 	err := g.call(ctx, "Open", nil, func(ctx context.Context) (err error) {
-		s, err = d.Open(ctx, c)
-		return err
+		if s, err = d.Open(ctx, c); err != nil {
+			return err
+		}
+		if _, keeps := s.(Keeper); keeps != d.Keeps {
+			return patchbay.Errorf(patchbay.Internal, "the driver keeps what it replaces, or it does not: what it says and what it opens differ")
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
 	return g.Source(s), nil
+}
+
+// OpenHost opens d. A host is used by drivers, whose calls are bounded and redacted.
+func (g Guard) OpenHost(ctx context.Context, d HostDriver, c Config) (hosts.Remote, error) {
+	var h hosts.Remote
+	err := g.call(ctx, "Open", nil, func(ctx context.Context) (err error) {
+		h, err = d.Open(ctx, c)
+		return err
+	})
+	return h, err
 }
 
 // Target wraps t, which d opened with c.
@@ -80,14 +97,14 @@ func (g Guard) Target(d TargetDriver, c Config, t Target) *GuardedTarget {
 }
 
 // Source wraps s.
-func (g Guard) Source(s Source) *GuardedSource { return &GuardedSource{g, s} }
+func (g Guard) Source(s Source) *GuardedSource { return &GuardedSource{g: g, s: s} }
 
 // call runs f, which is t's method.
 func (g Guard) call(ctx context.Context, method string, secrets Secrets, f func(context.Context) error) error {
-	timeout := g.Timeout
-	if timeout == 0 {
-		timeout = DefaultTimeout
-	}
+	return g.callWithin(ctx, cmp.Or(g.Timeout, DefaultTimeout), method, secrets, f)
+}
+
+func (g Guard) callWithin(ctx context.Context, timeout time.Duration, method string, secrets Secrets, f func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.WithValue(ctx, callerKey{}, g.Share), timeout)
 	defer cancel()
 	ctx, span := otel.Tracer("patchbay.dev/patchbay/driver").Start(ctx, g.Name+"."+method,
@@ -199,6 +216,7 @@ var (
 	_ interface {
 		Source
 		Restarter
+		Keeper
 		Vantage
 	} = (*GuardedSource)(nil)
 )
@@ -364,8 +382,9 @@ func (w *GuardedTarget) Close() error { return w.t.Close() }
 
 // GuardedSource is a source with what a [Guard] adds.
 type GuardedSource struct {
-	g Guard
-	s Source
+	g      Guard
+	s      Source
+	closed []func()
 }
 
 // Inspect is [Source].Inspect.
@@ -442,7 +461,7 @@ func (w *GuardedSource) Restarts() bool {
 
 // Restart is [Restarter].Restart; NotSupported when the source is none.
 func (w *GuardedSource) Restart(ctx context.Context) error {
-	return w.g.call(ctx, "Restart", nil, func(ctx context.Context) error {
+	return w.g.callWithin(ctx, w.RestartLimit(), "Restart", nil, func(ctx context.Context) error {
 		s, ok := w.s.(Restarter)
 		if !ok {
 			return patchbay.Errorf(patchbay.NotSupported, "the source has no way to tell its application of new settings").
@@ -452,25 +471,42 @@ func (w *GuardedSource) Restart(ctx context.Context) error {
 	})
 }
 
-// Speaks reports whether the source is a [Vantage].
-func (w *GuardedSource) Speaks() bool {
-	_, ok := w.s.(Vantage)
-	return ok
+// RestartLimit is [Restarter].RestartLimit.
+func (w *GuardedSource) RestartLimit() time.Duration {
+	if s, ok := w.s.(Restarter); ok {
+		return s.RestartLimit()
+	}
+	return cmp.Or(w.g.Timeout, DefaultTimeout)
 }
 
-// Dialer is [Vantage].Dialer; nil when the source is none.
-func (w *GuardedSource) Dialer() Dialer {
-	if s, ok := w.s.(Vantage); ok {
-		return s.Dialer()
-	}
-	return nil
+// Release is [Keeper].Release; nothing when the source is none.
+func (w *GuardedSource) Release(ctx context.Context, c Change) error {
+	return w.g.call(ctx, "Release", secretsOf(c), func(ctx context.Context) error {
+		if s, ok := w.s.(Keeper); ok {
+			return s.Release(ctx, c)
+		}
+		return nil
+	})
+}
+
+// Dialer is [Vantage].Dialer; NotSupported when the source is none.
+func (w *GuardedSource) Dialer(ctx context.Context) (d ClosingDialer, err error) {
+	err = w.g.call(ctx, "Dialer", nil, func(ctx context.Context) (err error) {
+		s, ok := w.s.(Vantage)
+		if !ok {
+			return patchbay.Errorf(patchbay.NotSupported, "its driver has no way to speak from there")
+		}
+		d, err = s.Dialer(ctx)
+		return err
+	})
+	return d, err
 }
 
 // Egress is [Vantage].Egress; empty when the source is none.
-func (w *GuardedSource) Egress(ctx context.Context) (from []netip.Prefix, err error) {
+func (w *GuardedSource) Egress(ctx context.Context, to netip.Addr) (from []netip.Prefix, err error) {
 	err = w.g.call(ctx, "Egress", nil, func(ctx context.Context) (err error) {
 		if s, ok := w.s.(Vantage); ok {
-			from, err = s.Egress(ctx)
+			from, err = s.Egress(ctx, to)
 		}
 		return err
 	})
@@ -486,8 +522,17 @@ func (w *GuardedSource) Owned(ctx context.Context) (owned []Owned, err error) {
 	return owned, err
 }
 
+// OnClose adds what is to be done when the source is closed.
+func (w *GuardedSource) OnClose(f func()) { w.closed = append(w.closed, f) }
+
 // Close is [Source].Close.
-func (w *GuardedSource) Close() error { return w.s.Close() }
+func (w *GuardedSource) Close() error {
+	err := w.s.Close()
+	for _, f := range w.closed {
+		f()
+	}
+	return err
+}
 
 // secretsOf are the values of the settings that hold a credential.
 func secretsOf(c Change) Secrets {

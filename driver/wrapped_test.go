@@ -66,11 +66,13 @@ func (b bothSource) WriteSettings(ctx context.Context, _ Change, _ string) (stri
 func (b bothSource) RestoreSettings(ctx context.Context, _ Change, _ Snapshot) error {
 	return b.do(ctx)
 }
-func (b bothSource) Restart(ctx context.Context) error { return b.do(ctx) }
-func (b bothSource) Egress(ctx context.Context) ([]netip.Prefix, error) {
+func (b bothSource) Restart(ctx context.Context) error           { return b.do(ctx) }
+func (b bothSource) RestartLimit() time.Duration                 { return time.Minute }
+func (b bothSource) Release(ctx context.Context, _ Change) error { return b.do(ctx) }
+func (b bothSource) Egress(ctx context.Context, _ netip.Addr) ([]netip.Prefix, error) {
 	return nil, b.do(ctx)
 }
-func (b bothSource) Dialer() Dialer { return nil }
+func (b bothSource) Dialer(ctx context.Context) (ClosingDialer, error) { return nil, b.do(ctx) }
 
 const (
 	adminSecret    = "geheim-des-verwalters"
@@ -131,7 +133,9 @@ func calls(g Guard, do func(context.Context) error) map[string]func(context.Cont
 		"GuardedSource.WriteSettings":   func(ctx context.Context) error { _, err := s.WriteSettings(ctx, c, ""); return err },
 		"GuardedSource.RestoreSettings": func(ctx context.Context) error { return s.RestoreSettings(ctx, c, before) },
 		"GuardedSource.Restart":         func(ctx context.Context) error { return s.Restart(ctx) },
-		"GuardedSource.Egress":          func(ctx context.Context) error { _, err := s.Egress(ctx); return err },
+		"GuardedSource.Release":         func(ctx context.Context) error { return s.Release(ctx, c) },
+		"GuardedSource.Dialer":          func(ctx context.Context) error { _, err := s.Dialer(ctx); return err },
+		"GuardedSource.Egress":          func(ctx context.Context) error { _, err := s.Egress(ctx, netip.Addr{}); return err },
 		"GuardedSource.Owned":           func(ctx context.Context) error { _, err := s.Owned(ctx); return err },
 	}
 }
@@ -316,9 +320,15 @@ func TestADriverThatOpensSomethingElse(t *testing.T) {
 func TestASourceThatIsNothingElse(t *testing.T) {
 	type plain struct{ Source }
 	source := Guard{}.Source(plain{bothSource{}})
-	from, err := source.Egress(t.Context())
-	if source.Restarts() || source.Speaks() || source.Dialer() != nil || len(from) > 0 || err != nil {
+	from, err := source.Egress(t.Context(), netip.Addr{})
+	if source.Restarts() || len(from) > 0 || err != nil {
 		t.Errorf("it can more than it can: %v, %v", from, err)
+	}
+	if d, err := source.Dialer(t.Context()); d != nil || patchbay.CodeOf(err) != patchbay.NotSupported {
+		t.Errorf("it speaks: %v, %v", d, err)
+	}
+	if err := source.Release(t.Context(), Change{}); err != nil {
+		t.Errorf("it kept nothing, and can't let go of it: %v", err)
 	}
 	if err := source.Restart(t.Context()); patchbay.CodeOf(err) != patchbay.NotSupported {
 		t.Errorf("it restarts: %v", err)
@@ -328,13 +338,13 @@ func TestASourceThatIsNothingElse(t *testing.T) {
 func TestACatalogIsDescribedAdministeredKindsFirst(t *testing.T) {
 	c := NewCatalog([]TargetDriver{
 		{Driver: patchbay.Driver{Name: "b", Logins: &patchbay.Logins{}}, Kind: "zebra"}, {Driver: patchbay.Driver{Name: "a"}},
-	}, []SourceDriver{{Driver: patchbay.Driver{Name: "s"}}})
+	}, []SourceDriver{{Driver: patchbay.Driver{Name: "s"}}}, []HostDriver{{Driver: patchbay.Driver{Name: "h"}}})
 	all := c.Describe([]patchbay.TargetKind{{Name: "ape"}, {Name: "bear"}, {Name: "zebra"}})
 	var kinds []string
 	for _, k := range all.Kinds {
 		kinds = append(kinds, k.Name)
 	}
-	if !slices.Equal(kinds, []string{"zebra", "ape", "bear"}) || all.Targets[0].Name != "a" || all.Targets[1].Name != "b" || all.Sources[0].Name != "s" {
+	if !slices.Equal(kinds, []string{"zebra", "ape", "bear"}) || all.Targets[0].Name != "a" || all.Targets[1].Name != "b" || all.Sources[0].Name != "s" || all.Hosts[0].Name != "h" {
 		t.Errorf("%+v", all)
 	}
 	if !slices.Equal(slices.Sorted(maps.Keys(c.Targets)), []string{"a", "b"}) {

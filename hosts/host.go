@@ -9,6 +9,8 @@ import (
 	"errors"
 	"io/fs"
 	"net"
+
+	"patchbay.dev/patchbay"
 )
 
 // Errors that a caller tells apart, besides those of package fs (ErrNotExist,
@@ -86,13 +88,29 @@ type Host interface {
 	// ends with the process.
 	Lock(ctx context.Context, path string) (unlock func(), err error)
 
-	// DialContext opens a connection from this host.
+	// DialContext opens a connection from this host; the network "unix" is to a
+	// socket's path.
 	DialContext(ctx context.Context, network, address string) (net.Conn, error)
 }
+
+// Remote is a [Host] somewhere else.
+type Remote interface {
+	Host
+	// Check says what this host lets us do, and what a source on it needs besides. It
+	// changes nothing there. An error is what keeps it from looking at all.
+	Check(ctx context.Context) ([]Finding, error)
+	// Close lets go of the connection to it.
+	Close() error
+}
+
+// Finding is one thing that was looked at on a [Remote].
+type Finding = patchbay.Finding
 
 // Command is a command to run, without a shell in between.
 type Command struct {
 	Argv []string
+	// Stdin is what it reads.
+	Stdin []byte
 	// MaxOutput is how many bytes of its output are kept, from the end; 0 means
 	// 64 KiB.
 	MaxOutput int

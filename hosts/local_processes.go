@@ -1,6 +1,7 @@
 package hosts
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,7 @@ func (l *Local) Run(ctx context.Context, c Command) (Result, error) {
 		out.max = maxOutput
 	}
 	cmd := exec.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
+	cmd.Stdin = bytes.NewReader(c.Stdin)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
@@ -68,7 +70,7 @@ func (t *tail) Write(b []byte) (int, error) {
 // Signal implements [Host].
 func (l *Local) Signal(_ context.Context, pid int, name string) error {
 	signal, ok := signals[name]
-	if !ok {
+	if !ok && name != NoSignal {
 		return fmt.Errorf("no signal is called %q", name)
 	}
 	if pid < 1 {

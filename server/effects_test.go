@@ -644,11 +644,15 @@ func (s sourceEnd) RestoreSettings(_ context.Context, _ driver.Change, before dr
 	return nil
 }
 
-func (s sourceEnd) Restart(context.Context) error                  { return nil }
-func (s sourceEnd) Egress(context.Context) ([]netip.Prefix, error) { return nil, nil }
-func (s sourceEnd) Dialer() driver.Dialer                          { return &net.Dialer{} }
-func (s sourceEnd) Owned(context.Context) ([]driver.Owned, error)  { return nil, nil }
-func (s sourceEnd) Close() error                                   { return nil }
+func (s sourceEnd) Restart(context.Context) error { return nil }
+func (s sourceEnd) RestartLimit() time.Duration   { return driver.DefaultTimeout }
+
+func (s sourceEnd) Egress(context.Context, netip.Addr) ([]netip.Prefix, error) { return nil, nil }
+func (s sourceEnd) Dialer(context.Context) (driver.ClosingDialer, error) {
+	return driver.KeptOpen(&net.Dialer{}), nil
+}
+func (s sourceEnd) Owned(context.Context) ([]driver.Owned, error) { return nil, nil }
+func (s sourceEnd) Close() error                                  { return nil }
 
 // A connection leaves a target whose tenant has taken the role away, and takes its
 // login with it; back there it takes the right again.

@@ -520,6 +520,10 @@ func (f *fake) Resources(_ context.Context, scope patchbay.ID, after string, lim
 	return page, next, nil
 }
 
+func (f *fake) CheckHost(context.Context, patchbay.ID, connector.Caller) ([]patchbay.Finding, error) {
+	return nil, nil
+}
+
 func (f *fake) DeleteResource(_ context.Context, id patchbay.ID, ifMatch string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -42,7 +42,7 @@ func deps() cli.Deps {
 }
 
 // catalog is what this build can connect. Its drivers open nothing.
-func catalog() patchbay.Catalog { return controlplane.Catalog(nil).Describe(settings.Kinds()) }
+func catalog() patchbay.Catalog { return controlplane.Catalog().Describe(settings.Kinds()) }
 
 func serve(ctx context.Context, o cli.ServeOptions) error {
 	log := logger(o.Stderr, o.LogFormat, o.LogLevel)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +16,7 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/hosts"
 )
 
 // SourceHarness gives [Source] places that hold an application's settings, and
@@ -37,6 +39,9 @@ type SourcePlace struct {
 	Config driver.Config
 	// Read reads the settings as the application does.
 	Read func() (map[string]string, error)
+	// Apply makes what was written be what Read reads, where the application has to
+	// be started anew for that. Nil where it has not.
+	Apply func() error
 	// Content is everything that the source holds, exactly: settings, comments,
 	// files, modes. Two equal contents mean that nothing has changed.
 	Content func() (string, error)
@@ -65,10 +70,7 @@ func Source(t *testing.T, h SourceHarness) {
 	}
 	s := &sourceSuite{h}
 	t.Run("Describes", func(t *testing.T) {
-		c := s.New(t).Config
-		if c.Dialer == nil {
-			c.Dialer = netDialer
-		}
+		c := completed(s.New(t).Config)
 		describes(t, h.Driver.Driver, c, func(ctx context.Context, c driver.Config) error {
 			source, err := h.Driver.Open(ctx, c)
 			if err == nil {
@@ -107,6 +109,17 @@ func Source(t *testing.T, h SourceHarness) {
 
 type sourceSuite struct{ SourceHarness }
 
+// completed is a configuration with what a control plane adds to it.
+func completed(c driver.Config) driver.Config {
+	if c.Dialer == nil {
+		c.Dialer = netDialer
+	}
+	if c.Host == nil {
+		c.Host = hosts.NewLocal(hosts.DialRules{})
+	}
+	return c
+}
+
 // sourceCase is one test's place, opened.
 type sourceCase struct {
 	SourcePlace
@@ -114,6 +127,8 @@ type sourceCase struct {
 	source driver.Source
 	suite  *sourceSuite
 	canary []string // values that no error may show
+	made   []driver.Change
+	kept   *driver.Change // the last one that was written, and may be taken back
 }
 
 func (s *sourceSuite) start(t *testing.T) *sourceCase {
@@ -125,6 +140,9 @@ func (s *sourceSuite) start(t *testing.T) *sourceCase {
 	c := &sourceCase{SourcePlace: place, T: t, suite: s}
 	c.source = c.open()
 	t.Cleanup(func() {
+		for _, change := range c.made {
+			c.release(change)
+		}
 		left, err := place.Leftovers()
 		if err != nil || len(left) > 0 {
 			t.Errorf("left behind: %q, %v", left, err)
@@ -136,10 +154,7 @@ func (s *sourceSuite) start(t *testing.T) *sourceCase {
 // open opens the source once more, as another process would.
 func (c *sourceCase) open() driver.Source {
 	c.Helper()
-	config := c.Config
-	if config.Dialer == nil {
-		config.Dialer = netDialer
-	}
+	config := completed(c.Config)
 	source, err := c.suite.Driver.Open(c.ctx(), config)
 	if err != nil {
 		c.Fatalf("Open: %v", err)
@@ -194,12 +209,33 @@ func (c *sourceCase) change(name string, generation int64, uid string, settings 
 		change.Set = append(change.Set, patchbay.Setting{Name: settings[i], Value: patchbay.NewSecret(settings[i+1]), Secret: true})
 		c.canary = append(c.canary, settings[i+1])
 	}
+	c.made = append(c.made, change)
 	return change
+}
+
+// release is the end of an operation: nothing goes back to what was before it.
+func (c *sourceCase) release(change driver.Change) {
+	c.Helper()
+	keeper, ok := c.source.(driver.Keeper)
+	if !ok {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context()), limit) // also in a cleanup
+	defer cancel()
+	for range 2 { // it may come twice
+		if err := keeper.Release(ctx, change); err != nil && patchbay.CodeOf(err) != patchbay.SourceNotFound {
+			c.Errorf("Release: %v", err)
+		}
+	}
 }
 
 // write writes to the version of this moment.
 func (c *sourceCase) write(change driver.Change) string {
 	c.Helper()
+	if c.kept != nil {
+		c.release(*c.kept)
+	}
+	c.kept = &change
 	version, err := c.source.WriteSettings(c.ctx(), change, c.snapshot().Version)
 	c.silent(err)
 	if err != nil {
@@ -215,6 +251,7 @@ func (c *sourceCase) write(change driver.Change) string {
 func (c *sourceCase) delete(change driver.Change) {
 	c.Helper()
 	c.write(gone(change))
+	c.release(gone(change))
 }
 
 func gone(change driver.Change) driver.Change {
@@ -223,6 +260,7 @@ func gone(change driver.Change) driver.Change {
 
 func (c *sourceCase) restore(change driver.Change, before driver.Snapshot) {
 	c.Helper()
+	c.kept = nil
 	err := c.source.RestoreSettings(c.ctx(), change, before)
 	c.silent(err)
 	if err != nil {
@@ -240,6 +278,11 @@ func (c *sourceCase) set(name, value string) {
 // has fails unless the application and the driver read exactly these.
 func (c *sourceCase) has(want map[string]string) {
 	c.Helper()
+	if c.Apply != nil {
+		if err := c.Apply(); err != nil {
+			c.Fatalf("Apply: %v", err)
+		}
+	}
 	got, err := c.Read()
 	if err != nil {
 		c.Fatalf("Read: %v", err)
@@ -294,8 +337,15 @@ func (s *sourceSuite) inspect(t *testing.T) {
 	if err != nil {
 		t.Fatalf("Inspect: %v", err)
 	}
-	if _, restarts := c.source.(driver.Restarter); restarts != (c.Restarts != nil) {
+	restarter, restarts := c.source.(driver.Restarter)
+	if restarts != (c.Restarts != nil) {
 		t.Errorf("it is a Restarter: %t", restarts)
+	}
+	if restarts && restarter.RestartLimit() <= 0 {
+		t.Errorf("a restart may take %s", restarter.RestartLimit())
+	}
+	if _, keeps := c.source.(driver.Keeper); keeps != s.Driver.Keeps {
+		t.Errorf("the driver says that it keeps what it replaces: %t; its source is a Keeper: %t", s.Driver.Keeps, keeps)
 	}
 	if info.Files != (c.ReadFiles != nil) {
 		t.Errorf("Inspect says Files = %t", info.Files)
@@ -304,7 +354,7 @@ func (s *sourceSuite) inspect(t *testing.T) {
 		t.Errorf("Inspect says that files are at %q, and that there can be none", info.FilesAt)
 	}
 	if v, ok := c.source.(driver.Vantage); ok {
-		from, err := v.Egress(c.ctx())
+		from, err := v.Egress(c.ctx(), netip.Addr{})
 		if err != nil {
 			t.Errorf("Egress: %v", err)
 		}
@@ -905,10 +955,21 @@ func (s *sourceSuite) dialer(t *testing.T) {
 	if !ok {
 		return // nobody speaks from there
 	}
-	d := v.Dialer()
+	d, err := v.Dialer(c.ctx())
+	if patchbay.CodeOf(err) == patchbay.NotSupported && patchbay.AsError(err).Message != "" {
+		t.Skipf("nobody can speak from there: %v", err)
+	}
+	if err != nil {
+		t.Fatalf("Dialer: %v", err)
+	}
 	if d == nil {
 		t.Fatal("Dialer gives nil")
 	}
+	defer func() {
+		if err := d.Close(); err != nil {
+			t.Errorf("Close of the dialer: %v", err)
+		}
+	}()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
@@ -108,14 +109,16 @@ func (p *place) driver() driver.SourceDriver {
 
 func (s placeSource) Close() error { return nil }
 
-func (s placeSource) Dialer() driver.Dialer {
+func (s placeSource) RestartLimit() time.Duration { return time.Minute }
+
+func (s placeSource) Dialer(context.Context) (driver.ClosingDialer, error) {
 	if s.is("no dialer") {
-		return nil
+		return nil, nil
 	}
-	return &net.Dialer{}
+	return driver.KeptOpen(&net.Dialer{}), nil
 }
 
-func (s placeSource) Egress(context.Context) ([]netip.Prefix, error) {
+func (s placeSource) Egress(context.Context, netip.Addr) ([]netip.Prefix, error) {
 	if s.is("egress is an address in a network") {
 		return []netip.Prefix{netip.MustParsePrefix("10.0.3.7/24")}, nil
 	}
@@ -298,7 +301,9 @@ func (s placeSource) WriteSettings(ctx context.Context, c driver.Change, ifVersi
 		}
 	case "two writers lose an edit":
 		s.mu.Unlock()
-		runtime.Gosched()
+		for range 1000 { // on a busy machine nobody comes in at once
+			runtime.Gosched()
+		}
 		s.mu.Lock()
 		next = s.apply(now, c)
 	case "a write is seen in parts":

@@ -12,7 +12,6 @@ import (
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
 	"patchbay.dev/patchbay/driver/sandbox"
-	"patchbay.dev/patchbay/hosts"
 	"patchbay.dev/patchbay/internal/controlplane"
 	"patchbay.dev/patchbay/internal/natsserver"
 	"patchbay.dev/patchbay/internal/testenv"
@@ -31,7 +30,7 @@ type client struct {
 
 // product is the drivers of the build.
 var product = sync.OnceValue(func() driver.Catalog {
-	return controlplane.Catalog(hosts.NewLocal(hosts.DialRules{}))
+	return controlplane.Catalog()
 })
 
 // everywhere is a machine from which there is one server, whatever it is called.

@@ -69,12 +69,11 @@ type Options struct {
 	Ready func(*server.Server)
 }
 
-// Catalog is the drivers of this build, on the machine that applications run on:
-// a new one is one line here or in targets.
-func Catalog(host hosts.Host) driver.Catalog {
+// Catalog is the drivers of this build: a new one is one line here or in targets.
+func Catalog() driver.Catalog {
 	return driver.NewCatalog(targets(), []driver.SourceDriver{
-		envfile.Driver(host),
-	})
+		envfile.Driver(),
+	}, nil)
 }
 
 func targets() []driver.TargetDriver {
@@ -89,7 +88,7 @@ func targets() []driver.TargetDriver {
 // control plane calls it first of all.
 func IfChild() {
 	if sandbox.IsChild(os.Args[1:]) {
-		os.Exit(sandbox.Main(driver.NewCatalog(targets(), nil).Targets))
+		os.Exit(sandbox.Main(driver.NewCatalog(targets(), nil, nil).Targets))
 	}
 }
 
@@ -132,11 +131,11 @@ func Run(ctx context.Context, o Options) (err error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	watch := newMetrics(registry)
-	catalog := Catalog(hosts.NewLocal(rules, dir))
+	catalog := Catalog()
 	service := connector.New(connector.Options{
 		Records: records, Keys: keys, Catalog: catalog, Overlap: o.Overlap, Log: o.Log,
 		Rights: roles, Observe: watch.driverCalled, Isolate: probes,
-		Dialer: &net.Dialer{Timeout: dialTimeout, Control: rules.Control},
+		Dialer: &net.Dialer{Timeout: dialTimeout, Control: rules.Control}, Local: hosts.NewLocal(rules, dir),
 	})
 	defer service.Close()
 	if err := service.Init(ctx); err != nil {

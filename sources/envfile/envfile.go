@@ -72,6 +72,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
@@ -91,9 +92,10 @@ type properties struct {
 	BindingRoot string `json:"bindingRoot"`
 	// BindingMount is where the application sees that directory, when its files are
 	// not the machine's: in a container.
-	BindingMount string `json:"bindingMount"`
-	// Egress are the addresses that the application speaks from, as prefixes.
-	Egress []string `json:"egress"`
+	BindingMount string      `json:"bindingMount"`
+	Host         string      `json:"host"` // resolved by who opens the source
+	Wait         driver.Wait `json:"wait"`
+	Egress       []string    `json:"egress"`
 	// Mode is that of a file that is not there yet, in octal; default 0600.
 	Mode string `json:"mode"`
 }
@@ -105,12 +107,12 @@ type reload struct {
 	Signal  string   `json:"signal"` // to the process of PidFile; default HUP
 }
 
-// Driver is the driver for files of that machine.
-func Driver(host hosts.Host) driver.SourceDriver {
+// Driver is the driver for files of a machine.
+func Driver() driver.SourceDriver {
 	return driver.SourceDriver{
 		Driver: description,
 		Open: func(ctx context.Context, c driver.Config) (driver.Source, error) {
-			s, err := open(host, c)
+			s, err := open(c)
 			if err != nil {
 				return nil, err
 			}
@@ -135,6 +137,8 @@ type source struct {
 	filesAt  string // where the application sees it; "" when that is not known
 	egress   []netip.Prefix
 	mode     fs.FileMode
+
+	limit, steady time.Duration // of a reload
 }
 
 // reloadable is a source whose application can be told.
@@ -147,8 +151,8 @@ var _ interface {
 } = reloadable{}
 
 // open checks what the resource says, and looks at nothing.
-func open(host hosts.Host, c driver.Config) (*source, error) {
-	s := &source{host: host, id: c.ID, path: c.Endpoint, mode: 0o600, dialect: dotenv{}}
+func open(c driver.Config) (*source, error) {
+	s := &source{host: c.Host, id: c.ID, path: c.Endpoint, mode: 0o600, dialect: dotenv{}}
 	if err := checkPath("endpoint", c.Endpoint); err != nil {
 		return nil, err
 	}
@@ -180,12 +184,9 @@ func open(host hosts.Host, c driver.Config) (*source, error) {
 		}
 		s.filesAt = p.BindingMount
 	}
-	for _, text := range p.Egress {
-		prefix, err := netip.ParsePrefix(text)
-		if err != nil || prefix != prefix.Masked() {
-			return nil, patchbay.Errorf(patchbay.InvalidArgument, "the egress %q is no network prefix such as 10.0.3.7/32 or fd00::/64", clip(text))
-		}
-		s.egress = append(s.egress, prefix)
+	var err error
+	if s.egress, err = driver.ParseEgress(p.Egress); err != nil {
+		return nil, err
 	}
 	if p.Mode != "" {
 		mode, err := strconv.ParseUint(p.Mode, 8, 32)
@@ -193,6 +194,9 @@ func open(host hosts.Host, c driver.Config) (*source, error) {
 			return nil, patchbay.Errorf(patchbay.InvalidArgument, "the mode %q is no octal file mode that lets its owner read and write, such as 0640", clip(p.Mode))
 		}
 		s.mode = fs.FileMode(mode)
+	}
+	if s.limit, s.steady, err = p.Wait.Durations(); err != nil {
+		return nil, err
 	}
 	if p.Reload != nil {
 		if err := p.Reload.check(); err != nil {
@@ -275,12 +279,14 @@ func (s *source) Inspect(ctx context.Context) (driver.SourceInfo, error) {
 }
 
 // Egress implements [driver.Vantage]: what the registration says.
-func (s *source) Egress(context.Context) ([]netip.Prefix, error) {
+func (s *source) Egress(context.Context, netip.Addr) ([]netip.Prefix, error) {
 	return slices.Clone(s.egress), nil
 }
 
 // Dialer implements [driver.Vantage].
-func (s *source) Dialer() driver.Dialer { return s.host }
+func (s *source) Dialer(context.Context) (driver.ClosingDialer, error) {
+	return driver.KeptOpen(s.host), nil
+}
 
 // Close implements [driver.Source].
 func (s *source) Close() error { return nil }

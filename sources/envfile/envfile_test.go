@@ -29,7 +29,7 @@ func opened(t testing.TB, path, properties string) driver.Source {
 
 func openedOn(t testing.TB, host hosts.Host, path, properties string) driver.Source {
 	t.Helper()
-	s, err := Driver(host).Open(t.Context(), driver.Config{ID: testID, Endpoint: path, Properties: json.RawMessage(properties)})
+	s, err := Driver().Open(t.Context(), driver.Config{Host: host, ID: testID, Endpoint: path, Properties: json.RawMessage(properties)})
 	must(t, err)
 	return s
 }
@@ -73,17 +73,17 @@ func code(t *testing.T, err error, want patchbay.Code, what string) {
 func TestPropertiesAreStrict(t *testing.T) {
 	good := []string{
 		``, `{}`, `{"dialect":"docker"}`, `{"dialect":"systemd","mode":"0640"}`, `{"bindingRoot":"/b"}`, `{"bindingRoot":"/b","bindingMount":"/run/b"}`,
-		`{"egress":["10.0.0.1/32","fd00::/64"]}`, `{"reload":{"command":["true"]}}`, `{"reload":{"pidFile":"/p"}}`, `{"reload":{"pidFile":"/p","signal":"USR1"}}`,
+		`{"egress":["10.0.0.1/32","fd00::/64"]}`, `{"reload":{"command":["true"]}}`, `{"reload":{"pidFile":"/p"}}`, `{"reload":{"pidFile":"/p","signal":"USR1"}}`, `{"wait":{"limit":"2m","steady":"0s"},"host":""}`,
 	}
 	bad := []string{
 		`[]`, `{"dialekt":"dotenv"}`, `{"dialect":"toml"}`, `{} {}`, `{"mode":"0100"}`, `{"mode":"9"}`, `{"mode":"07777"}`, `{"mode":640}`,
 		`{"bindingRoot":"b"}`, `{"bindingRoot":"/b/../c"}`, `{"bindingRoot":"/"}`, `{"bindingMount":"/run/b"}`, `{"bindingRoot":"/b","bindingMount":"b"}`, `{"egress":["10.0.0.1"]}`, `{"egress":["10.0.0.1/24"]}`, `{"egress":"10.0.0.0/8"}`,
 		`{"reload":{}}`, `{"reload":{"command":[]}}`, `{"reload":{"command":[""]}}`, `{"reload":{"command":"true"}}`, `{"reload":{"command":["true"],"pidFile":"/p"}}`,
 		`{"reload":{"command":["true"],"signal":"HUP"}}`, `{"reload":{"pidFile":"p"}}`, `{"reload":{"pidFile":"/p","signal":"KILL"}}`, `{"reload":{"signal":"HUP"}}`,
-		`{"reload":{"command":["true","\u0000"]}}`,
+		`{"reload":{"command":["true","\u0000"]}}`, `{"wait":{"limit":"1h"}}`, `{"wait":{"steady":"soon"}}`,
 	}
 	open := func(endpoint, properties string) error {
-		_, err := Driver(hosts.NewLocal(hosts.DialRules{})).Open(t.Context(), driver.Config{ID: testID, Endpoint: endpoint, Properties: json.RawMessage(properties)})
+		_, err := Driver().Open(t.Context(), driver.Config{Host: hosts.NewLocal(hosts.DialRules{}), ID: testID, Endpoint: endpoint, Properties: json.RawMessage(properties)})
 		return err
 	}
 	for _, p := range good {
@@ -97,7 +97,7 @@ func TestPropertiesAreStrict(t *testing.T) {
 	for _, path := range []string{"", "env", "./env", "/", "/a/../b", "/a//b", "/a/", "/a\nb", "/a\x00b"} {
 		code(t, open(path, ""), patchbay.InvalidArgument, "Open of "+path)
 	}
-	_, err := Driver(hosts.NewLocal(hosts.DialRules{})).Open(t.Context(), driver.Config{ID: testID, Endpoint: "/e", Admin: driver.Secrets{"password": patchbay.NewSecret("x")}})
+	_, err := Driver().Open(t.Context(), driver.Config{ID: testID, Endpoint: "/e", Admin: driver.Secrets{"password": patchbay.NewSecret("x")}})
 	code(t, err, patchbay.InvalidArgument, "Open with an admin credential")
 }
 
@@ -675,7 +675,9 @@ func TestDialerSpeaksFromThisMachine(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	defer l.Close()
-	c, err := opened(t, "/nowhere/env", "").(driver.Vantage).Dialer().DialContext(t.Context(), "tcp", l.Addr().String())
+	d, err := opened(t, "/nowhere/env", "").(driver.Vantage).Dialer(t.Context())
+	must(t, err)
+	c, err := d.DialContext(t.Context(), "tcp", l.Addr().String())
 	must(t, err)
 	must(t, c.Close())
 }

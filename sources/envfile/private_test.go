@@ -40,14 +40,14 @@ func TestNothingOfTheServersOwnIsASource(t *testing.T) {
 			"bindingRoot": {Endpoint: fine, Properties: json.RawMessage(fmt.Sprintf(`{"bindingRoot":%q}`, bad))},
 			"pidFile":     {Endpoint: fine, Properties: json.RawMessage(fmt.Sprintf(`{"reload":{"pidFile":%q}}`, bad))},
 		} {
-			c.ID = testID
-			_, err := Driver(hosts.NewLocal(hosts.DialRules{}, data)).Open(t.Context(), c)
+			c.ID, c.Host = testID, hosts.NewLocal(hosts.DialRules{}, data)
+			_, err := Driver().Open(t.Context(), c)
 			if e := patchbay.AsError(err); e == nil || e.Code != patchbay.InvalidArgument || e.Fix == "" || !strings.Contains(e.Message, what) {
 				t.Errorf("%s %s: %v", what, bad, err)
 			}
 		}
 	}
-	if _, err := Driver(hosts.NewLocal(hosts.DialRules{}, data)).Open(t.Context(), driver.Config{ID: testID, Endpoint: fine}); err != nil {
+	if _, err := Driver().Open(t.Context(), driver.Config{Host: hosts.NewLocal(hosts.DialRules{}, data), ID: testID, Endpoint: fine}); err != nil {
 		t.Error(err)
 	}
 }
@@ -81,7 +81,7 @@ func TestASourceThatComesToLeadToTheServersOwnIsLeftAlone(t *testing.T) {
 			must(t, os.Mkdir(conf, 0o700))
 			path := filepath.Join(conf, "admin.token")
 			must(t, os.WriteFile(path, []byte("A=1\n"), 0o600))
-			s, err := Driver(hosts.NewLocal(hosts.DialRules{}, data)).Open(t.Context(), driver.Config{ID: testID, Endpoint: path, Properties: json.RawMessage(
+			s, err := Driver().Open(t.Context(), driver.Config{Host: hosts.NewLocal(hosts.DialRules{}, data), ID: testID, Endpoint: path, Properties: json.RawMessage(
 				fmt.Sprintf(`{"bindingRoot":%q,"reload":{"pidFile":%q}}`, conf, path))})
 			must(t, err)
 			before, err := s.ReadSettings(t.Context())

@@ -1,13 +1,13 @@
 package envfile
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io/fs"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
@@ -34,13 +34,17 @@ func (r *reload) check() error {
 	return checkPath("pidFile", r.PidFile)
 }
 
-// Restart implements [driver.Restarter].
+// Restart implements [driver.Restarter]. A command says by its end whether the
+// application is up; a process that was signaled must go on for a while.
 func (s reloadable) Restart(ctx context.Context) error {
 	if len(s.reload.Command) > 0 {
 		return s.runReload(ctx)
 	}
 	return s.signalReload(ctx)
 }
+
+// RestartLimit implements [driver.Restarter].
+func (s reloadable) RestartLimit() time.Duration { return s.limit + s.steady }
 
 func (s *source) runReload(ctx context.Context) error {
 	program := s.reload.Command[0]
@@ -54,7 +58,7 @@ func (s *source) runReload(ctx context.Context) error {
 			WithFix("register the source with a command that is there")
 	case result.Exit != 0:
 		e := patchbay.Errorf(patchbay.RestartFailed, "the reload command %s failed with exit code %d", program, result.Exit)
-		if line := s.lastLine(ctx, result.Output); line != "" {
+		if line := s.lastWords(ctx, result.Output); line != "" {
 			e.Message += ": " + line
 		}
 		return e.WithFix("run it by hand to see all that it says")
@@ -62,38 +66,15 @@ func (s *source) runReload(ctx context.Context) error {
 	return nil
 }
 
-// lastLine is the last line of an output, without anything that could be a
-// piece of a setting. Without the settings there is nothing to compare with,
-// and nothing to show.
-func (s *source) lastLine(ctx context.Context, output []byte) string {
-	line := strings.ToValidUTF8(string(output[bytes.LastIndexByte(bytes.TrimRight(output, "\r\n\t "), '\n')+1:]), "")
-	line = strings.Join(strings.Fields(line), " ")
+// lastWords is the end of an output without anything that could be a piece of a
+// setting. Without the settings there is nothing to compare with, and nothing to
+// show.
+func (s *source) lastWords(ctx context.Context, output []byte) string {
 	snapshot, err := s.ReadSettings(ctx)
-	if err != nil || line == "" {
+	if err != nil {
 		return ""
 	}
-	hidden := patchbay.NewSecret("x").String()
-	var values []string
-	for _, v := range snapshot.Settings {
-		values = append(values, v.Reveal())
-	}
-	for _, v := range values {
-		if len(v) >= 4 {
-			line = strings.ReplaceAll(line, v, hidden)
-		}
-	}
-	// A program may quote a part of a setting, such as the password in a URL.
-	parts := strings.FieldsFunc(line, func(r rune) bool { return strings.ContainsRune(" \"'`()[]{}<>,;=", r) })
-	for _, part := range parts {
-		part = strings.Trim(part, ".:!?")
-		if len(part) < 4 || part == strings.Trim(hidden, "[]") {
-			continue
-		}
-		if slices.ContainsFunc(values, func(v string) bool { return strings.Contains(v, part) }) {
-			line = strings.ReplaceAll(line, part, hidden)
-		}
-	}
-	return driver.Quoted(line)
+	return driver.LastWords(output, snapshot.Settings)
 }
 
 func (s *source) signalReload(ctx context.Context) error {
@@ -113,16 +94,50 @@ func (s *source) signalReload(ctx context.Context) error {
 	case err != nil:
 		return failed("the pid file can't be read: %w", err)
 	}
-	// 1 is init, 0 and negative numbers mean groups of processes.
-	pid, err := strconv.ParseUint(strings.TrimSpace(string(file.Content)), 10, 31)
-	if err != nil || pid <= 1 {
+	pid, ok := parsePid(file)
+	if !ok {
 		return failed("the pid file %s holds no process id", s.reload.PidFile)
 	}
-	switch err := s.host.Signal(ctx, int(pid), s.reload.Signal); {
+	switch err := s.host.Signal(ctx, pid, s.reload.Signal); {
 	case errors.Is(err, hosts.ErrNoProcess):
 		return nil // a stale pid file: nothing runs, as above
 	case err != nil:
 		return failed("process %d of %s can't be signaled: %w", pid, s.reload.PidFile, err)
 	}
-	return nil
+	return s.goesOn(ctx, pid)
+}
+
+func parsePid(file hosts.File) (pid int, ok bool) {
+	// 1 is init, 0 and negative numbers mean groups of processes.
+	n, err := strconv.ParseUint(strings.TrimSpace(string(file.Content)), 10, 31)
+	return int(n), err == nil && n > 1
+}
+
+// goesOn waits for as long as the application has to go on after the signal. A
+// supervisor may have started it anew: then the pid file names the new process.
+func (s *source) goesOn(ctx context.Context, pid int) error {
+	for end := time.Now().Add(s.steady); ; {
+		err := s.host.Signal(ctx, pid, hosts.NoSignal)
+		if errors.Is(err, hosts.ErrNoProcess) {
+			file, readErr := s.host.ReadFile(ctx, s.reload.PidFile, 64)
+			next, ok := parsePid(file)
+			if readErr != nil || !ok || next == pid {
+				return patchbay.Errorf(patchbay.RestartFailed, "process %d of %s ended when it was sent %s", pid, s.reload.PidFile, s.reload.Signal).
+					WithFix("see what the application says when it starts with the new settings")
+			}
+			pid = next
+			continue
+		}
+		left := time.Until(end)
+		if err != nil || left <= 0 {
+			return err
+		}
+		timer := time.NewTimer(min(left, 50*time.Millisecond))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return interrupted(ctx.Err())
+		}
+	}
 }

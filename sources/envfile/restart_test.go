@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"patchbay.dev/patchbay"
@@ -29,7 +30,7 @@ func TestReloadCommandsThatFailSaySoWithoutSecrets(t *testing.T) {
 		not    []string
 	}{
 		{"exit 3", []string{"exit code 3"}, nil},
-		{"echo first; echo 'no such unit' >&2; exit 5", []string{"exit code 5", "no such unit"}, []string{"first"}},
+		{"echo first; echo a; echo b; echo 'no such unit' >&2; exit 5", []string{"exit code 5", "no such unit"}, []string{"first"}},
 		{"echo \"login failed for hunter2hunter2, PW=s3cr3t-s3cr3t.\"; exit 1", []string{"login failed for"}, nil},
 		{"echo 'postgres://app:hunter2hunter2@db/orders is bad'; exit 1", []string{"is bad"}, nil},
 		{"echo 'part: (\"s3cr3t-s3\")'; exit 1", []string{"part"}, []string{"s3cr3t-s3"}},
@@ -115,6 +116,45 @@ func TestAnApplicationThatDoesNotRunNeedsNoSignal(t *testing.T) {
 	// be somebody else's by now.
 	must(t, os.WriteFile(pid, []byte("2147483647\n"), 0o600))
 	must(t, restart(t, s))
+}
+
+// A process that a signal ends has not come up with its new settings; one that a
+// supervisor starts anew has, when it goes on.
+func TestAProcessMustGoOnAfterItsSignal(t *testing.T) {
+	for what, tt := range map[string]struct {
+		script string
+		fails  bool
+	}{
+		"it goes on":                {`trap : HUP; echo $$ > "$1"; echo; while :; do sleep 0.02; done`, false},
+		"it ends":                   {`trap 'exit 1' HUP; echo $$ > "$1"; echo; while :; do sleep 0.02; done`, true},
+		"it ends a little later":    {`trap 'sleep 0.1; exit 1' HUP; echo $$ > "$1"; echo; while :; do sleep 0.02; done`, true},
+		"another takes its place":   {`(trap : HUP; while :; do sleep 0.02; done) & trap "echo $! > '$1'; exit" HUP; echo $$ > "$1"; echo; while :; do sleep 0.02; done`, false},
+		"it takes its file with it": {`trap 'rm "$1"; exit' HUP; echo $$ > "$1"; echo; while :; do sleep 0.02; done`, true},
+	} {
+		t.Run(what, func(t *testing.T) {
+			dir := t.TempDir()
+			pid := filepath.Join(dir, "pid")
+			cmd := exec.Command("sh", "-c", tt.script, "sh", pid)
+			cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+			out, err := cmd.StdoutPipe()
+			must(t, err)
+			must(t, cmd.Start())
+			t.Cleanup(func() {
+				_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+				_ = cmd.Wait()
+			})
+			_, err = out.Read(make([]byte, 1)) // it is there
+			must(t, err)
+			reaped := make(chan struct{})
+			go func() { defer close(reaped); _, _ = cmd.Process.Wait() }() // or it would be there as a zombie
+			err = restart(t, opened(t, filepath.Join(dir, "env"), `{"reload":{"pidFile":"`+pid+`"},"wait":{"steady":"400ms"}}`))
+			if tt.fails {
+				code(t, err, patchbay.RestartFailed, what)
+				return
+			}
+			must(t, err)
+		})
+	}
 }
 
 // restart tells the application of a source that has a reload.

@@ -20,7 +20,6 @@ import (
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
 	"patchbay.dev/patchbay/driver/drivertest"
-	"patchbay.dev/patchbay/hosts"
 )
 
 const testID patchbay.ID = "/subscriptions/s/resourceGroups/it's a group/providers/Microsoft.Web/sites/my web"
@@ -53,7 +52,7 @@ func TestSourceSuite(t *testing.T) {
 	for _, l := range layouts {
 		t.Run(l.name, func(t *testing.T) {
 			h := drivertest.SourceHarness{
-				Driver:  Driver(hosts.NewLocal(hosts.DialRules{})),
+				Driver:  Driver(),
 				New:     l.place,
 				Refused: map[string]patchbay.Setting{},
 			}
@@ -161,6 +160,7 @@ func (l layout) place(t testing.TB) drivertest.SourcePlace {
 		}
 	case "signal":
 		properties["reload"] = map[string]any{"pidFile": filepath.Join(dir, "pid"), "signal": "USR1"}
+		properties["wait"] = map[string]any{"steady": "100ms"}
 		p.Restarts = signaled(t, filepath.Join(dir, "pid"))
 	}
 	raw, err := json.Marshal(properties)
