@@ -1,0 +1,224 @@
+package compose
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/hosts"
+)
+
+// The oldest Compose that has all that is asked of it: env files that may be missing.
+const oldestMajor, oldestMinor = 2, 24
+
+// programPath is where programs are looked for. Nothing of this process's own
+// environment is handed on: a project's file could show it to an application, and
+// could read otherwise than for those who run Compose in its directory.
+const programPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin"
+
+// run runs Compose in the project's directory.
+func (s *source) run(ctx context.Context, l layout, stdin []byte, args ...string) (hosts.Result, error) {
+	program, err := s.findProgram(ctx)
+	if err != nil {
+		return hosts.Result{}, err
+	}
+	argv := slices.Concat([]string{"env", "-i", programPath, "PWD=" + l.dir, "DOCKER_HOST=unix://" + s.socket}, program, []string{"--ansi", "never", "--progress", "plain"}, args)
+	return s.host.Run(ctx, hosts.Command{Argv: argv, Stdin: stdin, MaxOutput: 16 << 20})
+}
+
+// findProgram finds out once how Compose is run there, and that it is new enough.
+func (s *source) findProgram(ctx context.Context) ([]string, error) {
+	if known := s.program.Load(); known != nil {
+		return *known, nil
+	}
+	candidates := [][]string{{"docker", "compose"}, {"docker-compose"}}
+	if s.p.Program != "" {
+		candidates = [][]string{{s.p.Program}}
+	}
+	const fix = "install Compose's plug-in for docker (docker-compose-plugin), or name its program: patchbay resource update compose %s --program FILE"
+	old := ""
+	for _, program := range candidates {
+		result, err := s.host.Run(ctx, hosts.Command{Argv: slices.Concat([]string{"env", "-i", programPath}, program, []string{"version", "--short"})})
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			return nil, patchbay.Errorf(patchbay.SettingsUnreadable, "Compose can't be run: %w", err)
+		}
+		version := versionForm.FindStringSubmatch(strings.TrimSpace(string(result.Output)))
+		if result.Exit != 0 || version == nil {
+			continue
+		}
+		major, _ := strconv.Atoi(version[1])
+		minor, _ := strconv.Atoi(version[2])
+		if major < oldestMajor || major == oldestMajor && minor < oldestMinor {
+			old = version[0]
+			continue
+		}
+		s.program.Store(&program)
+		return program, nil
+	}
+	if old != "" {
+		return nil, patchbay.Errorf(patchbay.NotSupported, "the Compose of that machine is %s, and %d.%d or a later one is needed", old, oldestMajor, oldestMinor).WithFix(fix, s.id.Name())
+	}
+	return nil, patchbay.Errorf(patchbay.NotSupported, "there is no Compose on that machine").WithFix(fix, s.id.Name())
+}
+
+var versionForm = regexp.MustCompile(`^v?(\d{1,4})\.(\d{1,4})[^\n ]{0,40}$`)
+
+// model is what of a project Compose says.
+type model struct {
+	Name     string
+	Services map[string]service
+}
+
+// service is what of one is needed.
+type service struct {
+	name          string
+	Image         string
+	ContainerName string             `json:"container_name"`
+	Environment   map[string]*string // nil: not set
+	EnvFile       []envFile          `json:"env_file"`
+	Scale         *int
+	Deploy        *struct{ Replicas *int }
+	NetworkMode   string `json:"network_mode"`
+	Ipc, Pid      string
+	VolumesFrom   []string `json:"volumes_from"`
+	StopGrace     string   `json:"stop_grace_period"`
+}
+
+type envFile struct {
+	Path, Format string
+	Required     *bool
+}
+
+func (f envFile) required() bool { return f.Required == nil || *f.Required }
+
+func (sv service) scale() int {
+	switch {
+	case sv.Scale != nil:
+		return *sv.Scale
+	case sv.Deploy != nil && sv.Deploy.Replicas != nil:
+		return *sv.Deploy.Replicas
+	}
+	return 1
+}
+
+func (sv service) values() map[string]string {
+	all := map[string]string{}
+	for name, value := range sv.Environment {
+		if value != nil {
+			all[name] = *value
+		}
+	}
+	return all
+}
+
+// read has Compose read the project. candidate stands in the place of the override,
+// on its standard input.
+func (s *source) read(ctx context.Context, l layout, candidate *file, more ...string) (model, error) {
+	args, stdin := s.flags(l), []byte(nil)
+	if candidate != nil {
+		args = s.flagsWith(l, *candidate)
+		stdin = []byte(candidate.text)
+	}
+	result, err := s.run(ctx, l, stdin, slices.Concat(args, []string{"config", "--format", "json"}, more)...)
+	if err != nil {
+		return model{}, err
+	}
+	var m model
+	// Warnings may stand before it and behind it.
+	_, text, found := bytes.Cut(slices.Insert(bytes.Clone(result.Output), 0, '\n'), []byte("\n{"))
+	if result.Exit != 0 || !found {
+		return model{}, s.refusedProject(l, result.Output, nil)
+	}
+	text = bytes.ReplaceAll(text, []byte("$$"), []byte("$")) // Compose doubles each
+	if err := json.NewDecoder(bytes.NewReader(slices.Insert(text, 0, '{'))).Decode(&m); err != nil {
+		return model{}, patchbay.Errorf(patchbay.SettingsUnreadable, "what Compose says of the project in %s can't be read: %s", l.dir, driver.Quoted(err.Error()))
+	}
+	for name, sv := range m.Services {
+		sv.name = name
+		m.Services[name] = sv
+	}
+	return m, nil
+}
+
+// refusedProject is Compose's own error about a project.
+func (s *source) refusedProject(l layout, said []byte, secrets map[string]patchbay.Secret) error {
+	return patchbay.Errorf(patchbay.SettingsUnreadable, "Compose does not read the project in %s: %s", l.dir, words(said, secrets)).
+		WithFix("cd %s && docker compose config --quiet   (and mend what it says)", l.dir)
+}
+
+// words are the end of what Compose said, harmless. It may quote what it read.
+func words(said []byte, secrets map[string]patchbay.Secret) string {
+	var kept []byte
+	for line := range bytes.Lines(said) {
+		if !bytes.Contains(line, []byte("level=warning")) {
+			kept = append(kept, line...)
+		}
+	}
+	if text := driver.LastWords(kept, secrets); text != "" {
+		return text
+	}
+	return "it says nothing"
+}
+
+// flags say which project is meant, as it is for who runs Compose in its directory.
+func (s *source) flags(l layout) []string {
+	var args []string
+	if l.files == nil {
+		args = []string{"--project-directory", l.dir}
+	}
+	for _, f := range l.files {
+		args = append(args, "--file", f)
+	}
+	return append(args, s.common(l)...)
+}
+
+// flagsWith is the same with a file on the standard input in place of the override.
+func (s *source) flagsWith(l layout, candidate file) []string {
+	args := []string{"--project-directory", l.dir, "--file", l.base}
+	if candidate.exists {
+		args = append(args, "--file", "-")
+	}
+	return append(args, s.common(l)...)
+}
+
+func (s *source) common(l layout) []string {
+	var args []string
+	if s.p.Project != "" {
+		args = append(args, "--project-name", s.p.Project)
+	}
+	for _, f := range s.p.EnvFiles {
+		args = append(args, "--env-file", l.abs(f))
+	}
+	for _, name := range s.p.Profiles {
+		args = append(args, "--profile", name)
+	}
+	return args
+}
+
+// invocation is how a person runs Compose on the project.
+func (s *source) invocation(l layout, rest string) string {
+	text := fmt.Sprintf("cd %s && docker compose", l.dir)
+	for _, f := range l.files {
+		text += " --file " + f
+	}
+	if s.p.Project != "" {
+		text += " --project-name " + s.p.Project
+	}
+	for _, f := range s.p.EnvFiles {
+		text += " --env-file " + f
+	}
+	for _, name := range s.p.Profiles {
+		text += " --profile " + name
+	}
+	return text + " " + rest
+}
