@@ -22,7 +22,7 @@ build)
 		printf 'compose: building Compose %s, which is not in %s\n' "$version" "${built%/*}" >&2
 		mkdir -p "${built%/*}"
 		# It says its version to nobody but by this.
-		CGO_ENABLED=0 go build -p "${JOBS:-2}" -trimpath -buildvcs=false \
+		go build -p "${JOBS:-2}" -buildvcs=false \
 			-ldflags "-s -w -X github.com/docker/compose/v2/internal.Version=$version" \
 			-o "$built.building" github.com/docker/compose/v2/cmd
 		mv "$built.building" "$built"
