@@ -275,14 +275,21 @@ func (c *sourceCase) set(name, value string) {
 	}
 }
 
+// apply has the application read what was written.
+func (c *sourceCase) apply() {
+	c.Helper()
+	if c.Apply == nil {
+		return
+	}
+	if err := c.Apply(); err != nil {
+		c.Fatalf("Apply: %v", err)
+	}
+}
+
 // has fails unless the application and the driver read exactly these.
 func (c *sourceCase) has(want map[string]string) {
 	c.Helper()
-	if c.Apply != nil {
-		if err := c.Apply(); err != nil {
-			c.Fatalf("Apply: %v", err)
-		}
-	}
+	c.apply()
 	got, err := c.Read()
 	if err != nil {
 		c.Fatalf("Read: %v", err)
@@ -828,6 +835,7 @@ func (s *sourceSuite) atomic(t *testing.T) {
 		return c.change("orders", generation, uid, "PB_A", g, "PB_PAD", padding, "PB_B", g)
 	}
 	c.write(change(0))
+	c.apply()
 	done := make(chan struct{})
 	torn := make(chan string, 1)
 	go func() {

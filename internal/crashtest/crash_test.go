@@ -2,6 +2,7 @@ package crashtest
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"fmt"
 	"io/fs"
@@ -12,14 +13,9 @@ import (
 	"strings"
 	"testing"
 	"text/tabwriter"
-
-	"github.com/joho/godotenv"
 )
 
 var every = flag.Int("every", 20, "run every n-th scenario; 1 runs all, 20 and more only a quarter of the failures")
-
-// original is a file with things that must not change.
-const original = "# kept\nexport A='1 # 2'\nB=\"x y\"   \n\nLAST=no newline"
 
 const rotate = "rotate"
 
@@ -58,6 +54,10 @@ func (s *server) put(w *world, access string) int {
 // ground is what connections are made on.
 type ground struct {
 	start func(*testing.T) target
+	// source makes a source for one scenario; nil: a settings file.
+	source func(t *testing.T, dir string) source
+	// on names it.
+	on string
 	// local is a connection of a developer's own machine: no source gets its
 	// settings, they are answered to whoever asks.
 	local bool
@@ -66,39 +66,38 @@ type ground struct {
 }
 
 var grounds = []ground{
-	{startPostgres, false, []string{"verify/before-do", "settings/after-do", "principal/after-do"}},
-	{startNATS, false, []string{"verify/before-do", "settings/after-do", "principal/after-do"}},
-	{startPostgres, true, []string{"verify/before-do", "principal/after-do"}},
-	{startRedis, false, []string{"verify/before-do", "settings/after-do"}},
-	{startGivenRedis, false, []string{"verify/before-do", "settings/after-do"}},
+	{start: startPostgres, fails: []string{"verify/before-do", "settings/after-do", "principal/after-do"}},
+	{start: startNATS, fails: []string{"verify/before-do", "settings/after-do", "principal/after-do"}},
+	{start: startPostgres, local: true, fails: []string{"verify/before-do", "principal/after-do"}},
+	{start: startRedis, fails: []string{"verify/before-do", "settings/after-do"}},
+	{start: startGivenRedis, fails: []string{"verify/before-do", "settings/after-do"}},
 }
 
-// world is one scenario's data directory and settings file.
+// world is one scenario's data directory and source.
 type world struct {
 	t      *testing.T
 	target target
+	source source
 	local  bool
 	dir    string
-	env    string
 	group  string
 	linker string
 }
 
 func newWorld(t *testing.T, tg target) *world {
 	w := &world{t: t, target: tg, dir: t.TempDir()}
-	w.env = filepath.Join(w.dir, "app", "web.env")
-	if err := os.Mkdir(filepath.Dir(w.env), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(w.env, []byte(original), 0o640); err != nil {
-		t.Fatal(err)
-	}
+	w.source = newEnvFile(t, w.dir)
 	return w
 }
 
 func (g ground) world(t *testing.T, tg target) *world {
-	w := newWorld(t, tg)
-	w.local = g.local
+	if g.source == nil {
+		w := newWorld(t, tg)
+		w.local = g.local
+		return w
+	}
+	w := &world{t: t, target: tg, dir: t.TempDir()}
+	w.source = g.source(t, w.dir)
 	return w
 }
 
@@ -115,10 +114,9 @@ func (w *world) register(s *server) {
 	if status, answer := s.call("PUT", w.group+"/providers/"+path, own, body); status != 201 {
 		w.t.Fatalf("register the target: %d %v", status, answer)
 	}
-	source := w.group + "/providers/Microsoft.Web/sites/web"
-	if status, answer := s.call("PUT", source, own, map[string]any{"properties": map[string]any{
-		"driver": "envfile", "endpoint": w.env, "dialect": "dotenv", "reload": map[string]any{"command": []string{"true"}},
-	}}); status != 201 {
+	path, body = w.source.resource()
+	source := w.group + "/providers/" + path
+	if status, answer := s.call("PUT", source, own, body); status != 201 {
 		w.t.Fatalf("register the source: %d %v", status, answer)
 	}
 	w.linker = source + "/providers/Microsoft.ServiceLinker/linkers/orders"
@@ -127,7 +125,7 @@ func (w *world) register(s *server) {
 	}
 }
 
-// given is what an application would have now: what is in the file, or what
+// given is what an application would have now: what it has of its source, or what
 // the server answers for a local connection.
 func (w *world) given(s *server) map[string]string {
 	w.t.Helper()
@@ -150,20 +148,11 @@ func (w *world) given(s *server) map[string]string {
 
 func (w *world) settings() map[string]string {
 	w.t.Helper()
-	m, err := godotenv.Read(w.env)
+	m, err := w.source.settings()
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	return m
-}
-
-func (w *world) file() []byte {
-	w.t.Helper()
-	data, err := os.ReadFile(w.env)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return data
 }
 
 // scenario is one place to die at.
@@ -263,8 +252,8 @@ func (w *world) cleanUp(s *server) {
 	if left := w.target.remains(); len(left) > 0 {
 		w.t.Errorf("I1: after the delete there still is %v", left)
 	}
-	if got := w.file(); string(got) != original {
-		w.t.Errorf("I3: after the delete the file is\n%q, was\n%q", got, original)
+	if err := errors.Join(w.source.untouched(), w.source.beside()); err != nil {
+		w.t.Errorf("I3: after the delete %v", err)
 	}
 }
 
@@ -279,6 +268,9 @@ func TestAKillAtEveryInstantLosesNothing(t *testing.T) {
 		name := tg.name()
 		if g.local {
 			name += ", local"
+		}
+		if g.on != "" {
+			name += ", " + g.on
 		}
 		for _, op := range operations {
 			if op.name == rotate && !tg.administered() {
@@ -333,7 +325,7 @@ func (g ground) interrupted(t *testing.T, tg target, c scenario) {
 	s := boot(t, w.dir, "", "")
 	old := w.prepare(s, c.op)
 	s.kill()
-	before := w.file()
+	before := w.source.content()
 
 	s = boot(t, w.dir, c.failpoints(), "")
 	status := c.op.begin(s, w)
@@ -349,7 +341,7 @@ func (g ground) interrupted(t *testing.T, tg target, c scenario) {
 }
 
 // check holds the world against the invariants.
-func (w *world) check(s *server, c scenario, status int, last map[string]any, before []byte, old, now map[string]string) {
+func (w *world) check(s *server, c scenario, status int, last map[string]any, before string, old, now map[string]string) {
 	t := w.t
 	got, linker := s.call("GET", w.linker, own, nil)
 	marked := w.target.marked()
@@ -367,8 +359,8 @@ func (w *world) check(s *server, c scenario, status int, last map[string]any, be
 		if len(marked) > 0 {
 			t.Errorf("I1: there is no connection, and there are %v", marked)
 		}
-		if !bytes.Equal(w.file(), []byte(original)) {
-			t.Errorf("I3: the file is\n%s", w.file())
+		if err := w.source.untouched(); err != nil {
+			t.Errorf("I3: %v", err)
 		}
 		if w.local && len(now) > 0 {
 			t.Errorf("I9: there is no connection, and %d settings of it are answered", len(now))
@@ -382,8 +374,8 @@ func (w *world) check(s *server, c scenario, status int, last map[string]any, be
 		access := "writer"
 		if succeeded {
 			access = c.op.access
-		} else if !bytes.Equal(w.file(), before) {
-			t.Errorf("I3: the operation did not succeed, and the file changed from\n%s\nto\n%s", before, w.file())
+		} else if content := w.source.content(); content != before {
+			t.Errorf("I3: the operation did not succeed, and the source changed from\n%s\nto\n%s", before, content)
 		} else if !maps.Equal(now, old) {
 			t.Error("I3: the operation did not succeed, and the settings changed")
 		}
@@ -407,8 +399,8 @@ func (w *world) check(s *server, c scenario, status int, last map[string]any, be
 				t.Error("the old login still signs in")
 			}
 		}
-		if !bytes.HasPrefix(w.file(), []byte(original)) {
-			t.Errorf("I10: what was in the file is not any more:\n%s", w.file())
+		if err := w.source.kept(); err != nil {
+			t.Errorf("I10: %v", err)
 		}
 	}
 	if _, list := s.call("GET", "/providers/Patchbay.Connector/leftovers", own, nil); list != nil {
@@ -419,13 +411,8 @@ func (w *world) check(s *server, c scenario, status int, last map[string]any, be
 	if err := w.target.untouched(); err != nil {
 		t.Errorf("I10: %v", err)
 	}
-	entries, err := os.ReadDir(filepath.Dir(w.env))
-	if err != nil || len(entries) != 1 {
-		t.Errorf("I7: beside the settings file there are %v (%v)", entries, err)
-	}
-	info, err := os.Stat(w.env)
-	if err != nil || info.Mode().Perm() != 0o640 {
-		t.Errorf("the file's mode is %v (%v)", info, err)
+	if err := w.source.beside(); err != nil {
+		t.Errorf("I7: %v", err)
 	}
 }
 
@@ -433,7 +420,7 @@ func (w *world) check(s *server, c scenario, status int, last map[string]any, be
 func (w *world) silent(secrets []string) {
 	w.t.Helper()
 	err := filepath.WalkDir(w.dir, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || path == w.env {
+		if err != nil || entry.IsDir() || w.source.holds(path) {
 			return err
 		}
 		data, err := os.ReadFile(path)

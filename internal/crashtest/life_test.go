@@ -147,11 +147,12 @@ func TestAConnectionTakesEveryFormAndLeavesNothing(t *testing.T) {
 	if err := os.Mkdir(bindings, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	env := w.source.(*envFile)
 	s := boot(t, w.dir, "", "")
 	w.register(s)
 	source := w.group + "/providers/Microsoft.Web/sites/web"
 	if status, answer := s.call("PUT", source, own, map[string]any{"properties": map[string]any{
-		"driver": "envfile", "endpoint": w.env, "dialect": "dotenv", "bindingRoot": bindings,
+		"driver": "envfile", "endpoint": env.path, "dialect": "dotenv", "bindingRoot": bindings,
 	}}); status/100 != 2 {
 		t.Fatalf("register the source: %d %v", status, answer)
 	}
@@ -191,10 +192,10 @@ func TestAConnectionTakesEveryFormAndLeavesNothing(t *testing.T) {
 			if _, err := os.ReadFile(filepath.Join(bindings, name, file)); err != nil {
 				t.Errorf("%s: %v", c.name, err)
 			}
-		case c.has == "" && strings.TrimSuffix(string(w.file()), "\n") != original: // only a delete takes the line's end back
-			t.Errorf("%s: the file is\n%s", c.name, w.file())
+		case c.has == "" && strings.TrimSuffix(env.content(), "\n") != original: // only a delete takes the line's end back
+			t.Errorf("%s: the file is\n%s", c.name, env.content())
 		case c.has != "" && w.settings()[c.has] == "":
-			t.Errorf("%s: the file is\n%s", c.name, w.file())
+			t.Errorf("%s: the file is\n%s", c.name, env.content())
 		}
 	}
 	// A second connection to the same target gets names of its own, and keeps
@@ -204,11 +205,11 @@ func TestAConnectionTakesEveryFormAndLeavesNothing(t *testing.T) {
 	w.whole(s, another)
 	w.gone(s, w.linker)
 	w.ask(s, another, map[string]any{"patchbay": map[string]any{"access": "reader"}}, "done")
-	if env := w.settings(); env["AZURE_POSTGRESQL_SECOND_HOST"] == "" || env["AZURE_POSTGRESQL_HOST"] != "" {
-		t.Errorf("the file is\n%s", w.file())
+	if have := w.settings(); have["AZURE_POSTGRESQL_SECOND_HOST"] == "" || have["AZURE_POSTGRESQL_HOST"] != "" {
+		t.Errorf("the file is\n%s", env.content())
 	}
 	// The place of the settings is gone: a delete still ends, and takes the login.
-	if err := os.RemoveAll(filepath.Dir(w.env)); err != nil {
+	if err := os.RemoveAll(filepath.Dir(env.path)); err != nil {
 		t.Fatal(err)
 	}
 	w.gone(s, another)

@@ -11,7 +11,7 @@ func TestACrashLoopEndsByItself(t *testing.T) {
 	s := boot(t, w.dir, "", "")
 	old := w.prepare(s, update)
 	s.kill()
-	before := w.file()
+	before := w.source.content()
 
 	s = boot(t, w.dir, c.failpoints(), "")
 	status := update.begin(s, w)

@@ -67,7 +67,7 @@ var requests = []request{
 	}},
 	{"register a resource", "Patchbay.Connector/resources/write", func(s *server, v *visit) int {
 		return s.status("PUT", v.group+"/providers/Microsoft.Web/sites/web", map[string]any{"properties": map[string]any{
-			"driver": "envfile", "endpoint": v.env, "dialect": "dotenv",
+			"driver": "envfile", "endpoint": v.source.(*envFile).path, "dialect": "dotenv",
 		}})
 	}},
 	{"make a tenant", "Patchbay.Connector/tenants/write", func(s *server, _ *visit) int {

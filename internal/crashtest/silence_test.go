@@ -187,7 +187,7 @@ func (v *witness) connects() {
 	}
 	v.listed(w.linker + "/listConfigurations")
 	// A broken world, for the words of failures.
-	if err := os.WriteFile(w.env, bytes.ReplaceAll(w.file(), []byte("password="), []byte("password="+canary)), 0o640); err != nil {
+	if err := os.WriteFile(w.source.(*envFile).path, []byte(strings.ReplaceAll(w.source.content(), "password=", "password="+canary)), 0o640); err != nil {
 		v.t.Fatal(err)
 	}
 	for _, body := range []map[string]any{{}, {"fix": true}} {
@@ -419,7 +419,7 @@ func (v *witness) searched(places map[string][]byte) {
 		}
 	}
 	err := filepath.WalkDir(v.w.dir, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || path == v.w.env || entry.Name() == "admin.token" {
+		if err != nil || entry.IsDir() || v.w.source.holds(path) || entry.Name() == "admin.token" {
 			return err
 		}
 		places[entry.Name()], err = os.ReadFile(path)

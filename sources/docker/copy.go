@@ -197,7 +197,7 @@ func (s *source) body(ctx context.Context, c *container, i *image, st settings) 
 	}
 	endpoints := map[string]any{}
 	if s.engine.podman {
-		podmanBody(c, config, host)
+		podmanBody(c, host)
 		for _, network := range c.networks() {
 			endpoints[network] = s.endpoint(c, network)
 		}
@@ -336,7 +336,7 @@ func (s *source) differences(c, got *container, st settings) []string {
 		}
 	}
 	was, is := maps.Clone(c.Config), maps.Clone(got.Config)
-	differ("Env", sameEnv(s.engine.podman, st, got.settings))
+	differ("Env", sameEnv(st, got.settings))
 	differ("Labels", maps.Equal(st.Labels, got.settings.Labels) || len(st.Labels)+len(got.settings.Labels) == 0)
 	for _, config := range []map[string]json.RawMessage{was, is} {
 		for _, name := range []string{"Env", "Labels", "Image"} {
@@ -376,13 +376,10 @@ func (s *source) differences(c, got *container, st settings) []string {
 }
 
 // sameEnv reports whether an environment is what was asked for; an engine may add to
-// it what its image and it itself have.
-func sameEnv(podman bool, want, got settings) bool {
+// it what its image has.
+func sameEnv(want, got settings) bool {
 	wanted, have := want.values(), got.values()
 	for name, value := range wanted {
-		if podman && podmanAdds(name) {
-			continue
-		}
 		if other, ok := have[name]; !ok || other.Reveal() != value.Reveal() {
 			return false
 		}

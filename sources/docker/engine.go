@@ -218,7 +218,13 @@ func (e *engine) inspect(ctx context.Context, id string) (*container, error) {
 	case err != nil:
 		return nil, err
 	}
-	return c, c.read()
+	if err := c.read(); err != nil {
+		return nil, err
+	}
+	if e.podman {
+		c.settings.Env = podmanEnv(c)
+	}
+	return c, nil
 }
 
 func (e *engine) image(ctx context.Context, id string) (*image, error) {

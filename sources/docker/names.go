@@ -14,6 +14,8 @@ type role string
 const (
 	next       role = "next" // made, never started; will take the place of the one that it names
 	back       role = "back" // the same, and nobody wants that one back
+	nextRan    role = "nextran" // as next, of one that was stopped to be renamed, and ran
+	backRan    role = "backran"
 	kept       role = "kept" // had the place before the one that it names, and ran
 	idle       role = "idle" // the same, and did not run
 	undone     role = "undone"
@@ -30,7 +32,7 @@ type label struct {
 }
 
 // ours matches the name of a container of ours; the first group is the application's.
-var ours = regexp.MustCompile(`^(.+)\.patchbay-([a-z0-9_-][a-z0-9._-]*)-g(\d{1,18})-(next|back|kept|idle|undone|undoneidle)(\d{0,9})-([0-9a-f]{12})$`)
+var ours = regexp.MustCompile(`^(.+)\.patchbay-([a-z0-9_-][a-z0-9._-]*)-g(\d{1,18})-(next|back|nextran|backran|kept|idle|undone|undoneidle)(\d{0,9})-([0-9a-f]{12})$`)
 
 func (l label) of(name string) string {
 	n := ""
@@ -51,6 +53,9 @@ func parseLabel(text, name string) (l label, ok bool) {
 	l.n, _ = strconv.Atoi(parts[5])
 	return l, true
 }
+
+// staged reports whether it is one that is to take another's place.
+func (r role) staged() bool { return r == next || r == back || r == nextRan || r == backRan }
 
 // madeFor reports whether a container of ours is there for that change.
 func (l label) madeFor(c driver.Change) bool {

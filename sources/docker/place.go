@@ -117,7 +117,7 @@ func (p *place) begun() {
 				continue
 			}
 			switch {
-			case (had.role == kept || had.role == idle || had.role == undone || had.role == undoneIdle) && (s.role == next || s.role == back) && s.other == short(had.ID):
+			case (had.role == kept || had.role == idle || had.role == undone || had.role == undoneIdle) && s.role.staged() && s.other == short(had.ID):
 				// s is about to be called what had was.
 				p.current, p.unfinished = s.container, s.ID
 			case (had.role == undone || had.role == undoneIdle) && (s.role == kept || s.role == idle):
@@ -136,7 +136,7 @@ func (p *place) sort() {
 	networks := p.current.networks()
 	p.others = slices.DeleteFunc(p.others, func(o *sibling) bool {
 		// One that is not in all networks yet is not finished.
-		if (o.role == next || o.role == back) && o.other == short(p.current.ID) && slices.Equal(o.networks(), networks) {
+		if o.role.staged() && o.other == short(p.current.ID) && slices.Equal(o.networks(), networks) {
 			p.staged = append(p.staged, o)
 			return true
 		}
@@ -161,9 +161,7 @@ func (s *source) settle(ctx context.Context, p *place) error {
 // a container that is not the application's any more, unfinished ones, and staged
 // ones when they don't count any more.
 func (s *source) clear(ctx context.Context, p *place, staged bool) error {
-	gone := func(o *sibling) bool {
-		return o.role == next || o.role == back
-	}
+	gone := func(o *sibling) bool { return o.role.staged() }
 	for _, o := range p.others {
 		if gone(o) {
 			if err := s.engine.remove(ctx, o.ID); err != nil {

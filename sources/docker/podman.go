@@ -95,18 +95,14 @@ func unknownFlag(argv []string) string {
 	return ""
 }
 
-// podmanAdds reports whether Podman gives every container that variable by itself.
-func podmanAdds(name string) bool { return name == "HOSTNAME" || name == "container" }
+// podmanEnv is an environment without what Podman gives every container by itself.
+func podmanEnv(c *container) []string {
+	added := []string{"container=podman", "TERM=xterm", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOSTNAME=" + text(c.Config, "Hostname")}
+	return slices.DeleteFunc(c.settings.Env, func(entry string) bool { return slices.Contains(added, entry) })
+}
 
 // podmanBody makes what Podman says of a container what it takes for one.
-func podmanBody(c *container, config, host map[string]any) {
-	var env []string
-	for _, entry := range config["Env"].([]string) {
-		if name, _, _ := strings.Cut(entry, "="); !podmanAdds(name) {
-			env = append(env, entry)
-		}
-	}
-	config["Env"] = env
+func podmanBody(c *container, host map[string]any) {
 	delete(host, "Runtime") // "oci", which is no runtime's name
 	if _, ok := c.HostConfig["MemorySwappiness"]; ok {
 		delete(host, "MemorySwappiness") // -1 is the default, and refused

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -56,13 +57,29 @@ func (s *source) Restart(ctx context.Context) error {
 // crash knows whether something must run.
 func (s *source) swap(ctx context.Context, p *place) error {
 	last := p.staged[len(p.staged)-1]
+	wanted := last.role == next || last.role == nextRan // what it replaces is kept
+	ran := p.current.running() || last.role == nextRan || last.role == backRan
+	if p.current.State.Restarting {
+		// Between two starts, Docker renames none. Stopped, it no longer tells by
+		// itself that it ran.
+		last.role = backRan
+		if wanted {
+			last.role = nextRan
+		}
+		if err := s.engine.rename(ctx, last.ID, last.of(s.name)); err != nil {
+			return err
+		}
+		if err := s.engine.stop(ctx, p.current.ID); err != nil {
+			return err
+		}
+	}
 	was := label{uid: last.uid, generation: last.generation, other: short(last.ID)}
-	switch runs := p.current.running(); {
-	case last.role == next && runs:
+	switch {
+	case wanted && ran:
 		was.role = kept
-	case last.role == next:
+	case wanted:
 		was.role = idle
-	case runs:
+	case ran:
 		was.role = undone
 	default:
 		was.role = undoneIdle
@@ -140,6 +157,9 @@ func (s *source) takeOver(ctx context.Context, p *place) (run bool, err error) {
 	return run, nil
 }
 
+// boundTo finds what could not be bound in an engine's words.
+var boundTo = regexp.MustCompile(`(?:Bind for|listen (?:tcp|udp)[46]?) ([0-9a-f.:\[\]]+?):? (?:failed|bind)`)
+
 // notStarted is what keeps a container from being started.
 func (s *source) notStarted(ctx context.Context, p *place, err error) error {
 	var known *patchbay.Error
@@ -147,13 +167,18 @@ func (s *source) notStarted(ctx context.Context, p *place, err error) error {
 		return err
 	}
 	said := err.Error()
-	if cause := errors.Unwrap(known); cause != nil {
-		said = cause.Error()
+	for cause := errors.Unwrap(known); cause != nil; cause = errors.Unwrap(cause) {
+		said = cause.Error() // the engine's own words, in whole
+	}
+	if strings.Contains(said, "address already in use") || strings.Contains(said, "already allocated") {
+		where := ""
+		if m := boundTo.FindStringSubmatch(said); m != nil {
+			where = " (" + driver.Quoted(m[1]) + ")"
+		}
+		return patchbay.Errorf(patchbay.RestartFailed, "the container %s can't be started: an address that it publishes%s is in use", s.name, where).
+			WithFix("find out who has it (ss -ltnp, docker ps), and stop that")
 	}
 	failed := patchbay.Errorf(patchbay.RestartFailed, "the container %s can't be started: %s", s.name, driver.LastWords([]byte(said), p.current.settings.values()))
-	if strings.Contains(said, "address already in use") || strings.Contains(said, "already allocated") {
-		return failed.WithFix("find out who has that port (ss -ltnp, docker ps), and stop it")
-	}
 	return failed.WithFix("docker start %s   (on that machine, to see all that it says)", s.name)
 }
 
@@ -207,7 +232,7 @@ func (s *source) await(ctx context.Context, p *place) error {
 // failed says how an application failed, with its last words.
 func (s *source) failed(ctx context.Context, c *container, how string) error {
 	text := fmt.Sprintf("the application in the container %s %s", s.name, how)
-	if !c.State.Running {
+	if !c.State.Running || c.State.ExitCode != 0 {
 		text += fmt.Sprintf(" with exit code %d", c.State.ExitCode)
 	}
 	if c.State.OOMKilled {

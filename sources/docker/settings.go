@@ -94,7 +94,11 @@ func (st settings) equal(other settings) bool { return st.sum() == other.sum() }
 
 func (st settings) sum() string {
 	h := sha256.New()
+	named := slices.ContainsFunc(st.marks(), func(m mark) bool { return slices.Contains(m.Names, "HOME") })
 	for _, entry := range st.canonical() {
+		if strings.HasPrefix(entry, "HOME=") && !named {
+			continue // Podman adds it to what a container has when that is started
+		}
 		_, _ = fmt.Fprintf(h, "%d:%s", len(entry), entry)
 	}
 	for _, name := range slices.Sorted(maps.Keys(st.Labels)) {
@@ -432,6 +436,12 @@ func (s *source) giveBack(ctx context.Context, p *place, was *sibling) error {
 	l := label{uid: was.uid, generation: was.generation, role: undone, other: short(was.ID)}
 	if was.role == idle {
 		l.role = undoneIdle
+	}
+	if p.current.State.Restarting {
+		// Between two starts, Docker renames none.
+		if err := s.engine.stop(ctx, p.current.ID); err != nil {
+			return err
+		}
 	}
 	if err := s.engine.rename(ctx, p.current.ID, l.of(s.name)); err != nil {
 		return err

@@ -200,7 +200,25 @@ func (e *Engine) answers() bool {
 func (e *Engine) Down() error { return e.daemon.stop(syscall.SIGTERM) }
 
 // Kill ends the service as a crash would.
-func (e *Engine) Kill() { _ = e.daemon.stop(syscall.SIGKILL) }
+func (e *Engine) Kill() {
+	_ = e.daemon.stop(syscall.SIGKILL)
+	// What Docker has started itself dies with it, a moment later; a new one would
+	// find it alive, and wait for it.
+	text, err := os.ReadFile(e.path("exec/containerd/containerd.pid"))
+	if pid, _ := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && pid > 1 {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+		for alive(pid) {
+			runtime.Gosched()
+		}
+		_ = os.Remove(e.path("exec/containerd/containerd.pid"))
+	}
+}
+
+// alive reports whether a process runs; one that nobody has waited for does not.
+func alive(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && !bytes.Contains(stat, []byte(") Z "))
+}
 
 func (e *Engine) path(name string) string { return filepath.Join(e.dir, name) }
 
