@@ -99,6 +99,9 @@ type Spec struct {
 	Access  Access            `json:"access,omitempty"`  // default writer; Auth.Roles overrides it
 	Naming  Naming            `json:"naming,omitempty"`  // default by the target's type
 	Options map[string]string `json:"options,omitempty"` // the target driver's own, e.g. subjects, schema
+	// TakeOver lets the settings have names that the source has for something else.
+	// What was there comes back when they go.
+	TakeOver bool `json:"takeOver,omitempty"`
 }
 
 // IsZero reports whether nothing is asked for.

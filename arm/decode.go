@@ -190,6 +190,10 @@ func readSpec(o *object, s *patchbay.Spec) {
 			s.Naming = patchbay.Naming(n)
 		}
 		o.stringMap(V20261101, "options", &s.Options)
+		var takeOver *bool
+		if o.flag(V20261101, "takeOver", &takeOver); takeOver != nil {
+			s.TakeOver = *takeOver
+		}
 	})
 }
 
@@ -477,7 +481,7 @@ func orNil[T comparable](p *T) *T {
 // say; it must not, unknowing, take back the access that a newer one asked for.
 func Carry(v Version, s *patchbay.Spec, stored patchbay.Spec) {
 	if v < V20261101 {
-		s.Access, s.Naming, s.Options = stored.Access, stored.Naming, stored.Options
+		s.Access, s.Naming, s.Options, s.TakeOver = stored.Access, stored.Naming, stored.Options, stored.TakeOver
 	}
 	if v < V20221101Preview {
 		s.PublicNetwork, s.Configuration = stored.PublicNetwork, stored.Configuration

@@ -48,6 +48,7 @@ type change struct {
 	Client patchbay.ClientType `json:"client,omitempty"` // "" when an earlier release wrote it
 	Set    []setting           `json:"set"`
 	Had    []setting           `json:"had,omitempty"`
+	Back   []setting           `json:"back,omitempty"`
 	// Remove is what earlier releases kept of Had: names alone. An operation that
 	// one of them began may be gone on with here.
 	Remove []string `json:"remove,omitempty"`
@@ -77,7 +78,7 @@ func (c credential) open() driver.Credential {
 }
 
 func hideChange(c driver.Change) change {
-	return change{Mark: c.Mark, Name: c.Name, Client: c.Client, Set: hideSettings(c.Set), Had: hideSettings(c.Had)}
+	return change{Mark: c.Mark, Name: c.Name, Client: c.Client, Set: hideSettings(c.Set), Had: hideSettings(c.Had), Back: hideSettings(c.Back)}
 }
 
 func hideSettings(list []patchbay.Setting) (hidden []setting) {
@@ -88,7 +89,7 @@ func hideSettings(list []patchbay.Setting) (hidden []setting) {
 }
 
 func (c change) open() driver.Change {
-	return driver.Change{Mark: c.Mark, Name: c.Name, Client: c.Client, Set: openSettings(c.Set), Had: openSettings(c.Had)}
+	return driver.Change{Mark: c.Mark, Name: c.Name, Client: c.Client, Set: openSettings(c.Set), Had: openSettings(c.Had), Back: openSettings(c.Back)}
 }
 
 func openSettings(hidden []setting) (list []patchbay.Setting) {
@@ -116,12 +117,15 @@ func (w *written) kept() *written {
 	if w == nil || len(w.Change.Set) == 0 {
 		return nil
 	}
-	return &written{Change: change{Mark: w.Change.Mark, Name: w.Change.Name, Client: w.Change.Client, Set: w.Change.Set}}
+	back := slices.DeleteFunc(slices.Clone(w.Change.Back), func(b setting) bool { // what has come back is nobody's to keep
+		return !slices.ContainsFunc(w.Change.Set, func(s setting) bool { return !s.File && s.Name == b.Name })
+	})
+	return &written{Change: change{Mark: w.Change.Mark, Name: w.Change.Name, Client: w.Change.Client, Set: w.Change.Set, Back: back}}
 }
 
 // removal is the change that leaves nothing of w.
 func (w written) removal() driver.Change {
-	return driver.Change{Mark: w.Change.Mark, Name: w.Change.Name, Had: openSettings(w.Change.Set)}
+	return driver.Change{Mark: w.Change.Mark, Name: w.Change.Name, Had: openSettings(w.Change.Set), Back: openSettings(w.Change.Back)}
 }
 
 // isIn reports whether something of w is on the source: it was written, in part at

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"path"
@@ -448,6 +449,7 @@ func (s *Service) planSettings(ctx context.Context, d *draft, held holding, fact
 		d.asked.Preview = d.preview
 		var reading settings.Reading
 		d.set, reading, err = render(&d.asked, want, before, all)
+		err = all.mayForce(err)
 		if err := d.note(err); err != nil {
 			return err
 		}
@@ -461,9 +463,13 @@ func (s *Service) planSettings(ctx context.Context, d *draft, held holding, fact
 	c := driver.Change{Mark: driver.Mark{UID: want.UID, Generation: d.plan.Generation, Connection: want.ID}, Name: want.Name, Client: cmp.Or(want.Spec.Client, "none"), Set: d.set}
 	if held.Written != nil {
 		c.Had = openSettings(held.Written.Change.Set)
+		c.Back = openSettings(held.Written.Change.Back)
 		if len(c.Set) == 0 {
 			c.Mark = held.Written.Change.Mark // of what goes: nothing new is marked
 		}
+	}
+	if want.Spec.TakeOver {
+		c.Back = append(c.Back, takenOver(c, before)...)
 	}
 	if err := d.note(source.CheckChange(ctx, c)); err != nil {
 		return err
@@ -495,6 +501,30 @@ func (o owners) taken(uid string, now driver.Snapshot) func(name string) bool {
 		_, there := now.Settings[name]
 		return (there || len(o[name]) > 0) && !o.only(uid, name)
 	}
+}
+
+// mayForce adds to a refused name that it may be taken over, if it is not another
+// connection's.
+func (o owners) mayForce(err error) error {
+	var e *patchbay.Error
+	if !errors.As(err, &e) || e.Code != patchbay.Conflict || e.Subject == "" || len(o[e.Subject]) > 0 {
+		return err
+	}
+	more := *e
+	more.Fix += "; or take it over with --force: what it has now comes back when the connection goes"
+	return &more
+}
+
+// takenOver are the settings of somebody else's that c comes to have.
+func takenOver(c driver.Change, now driver.Snapshot) (theirs []patchbay.Setting) {
+	for _, set := range c.Set {
+		value, there := now.Settings[set.Name]
+		if set.File || !there || slices.ContainsFunc(c.Had, func(had patchbay.Setting) bool { return !had.File && had.Name == set.Name }) {
+			continue
+		}
+		theirs = append(theirs, patchbay.Setting{Name: set.Name, Value: value, Secret: true})
+	}
+	return theirs
 }
 
 // ownersOn are those of a part of a source; of one that has none, of all of it.
@@ -540,6 +570,9 @@ func (s *Service) eachOf(ctx context.Context, source patchbay.ID, do func(patchb
 // connection's namesakes are gone must not rename what the application reads.
 // r.Taken is then what they were named by.
 func render(r *settings.Request, c patchbay.Connection, now driver.Snapshot, all owners) ([]patchbay.Setting, settings.Reading, error) {
+	if c.Spec.TakeOver {
+		now = driver.Snapshot{} // only what another connection has is in the way
+	}
 	login, taken := authenticates(c.Spec), all.taken(c.UID, now)
 	r.Taken = func(name string) bool {
 		if settings.ProcessWide(name) { // it has no other name

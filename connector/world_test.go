@@ -273,6 +273,11 @@ func (a *app) WriteSettings(_ context.Context, c driver.Change, ifVersion string
 	for _, had := range c.Dropped() {
 		if a.settings[c.Key(had)] == had.Value {
 			delete(a.settings, c.Key(had))
+			for _, back := range c.Back {
+				if back.Name == had.Name {
+					a.settings[back.Name] = back.Value
+				}
+			}
 		}
 	}
 	a.touch()

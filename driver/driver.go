@@ -481,6 +481,11 @@ type Change struct {
 	// connection's mark. A name that has another value by now is somebody's edit,
 	// and stays; so does a name that another connection's mark lists.
 	Had []patchbay.Setting
+	// Back are settings that somebody else had, under names that the connection has
+	// taken over: one that is dropped gets that value instead of going, as if nobody
+	// had ever touched it. A source whose settings only cover what others set need not
+	// look at it.
+	Back []patchbay.Setting
 }
 
 // Dropped are the settings in Had that Set does not have.

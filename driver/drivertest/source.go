@@ -93,6 +93,7 @@ func Source(t *testing.T, h SourceHarness) {
 	t.Run("DeleteBringsNothingBack", s.deleteBringsNothingBack)
 	t.Run("DeleteKeepsOthersEdits", s.deleteEdited)
 	t.Run("DeleteKeepsWhatAnotherConnectionHas", s.deleteShared)
+	t.Run("DeleteGivesBackWhatWasTakenOver", s.deleteGivesBack)
 	t.Run("RestoreOfNothing", s.restoreNothing)
 	t.Run("RestoreGivesBackTakenNames", s.restoreTaken)
 	t.Run("RestoreKeepsOthersEdits", s.restoreEdited)
@@ -255,7 +256,7 @@ func (c *sourceCase) delete(change driver.Change) {
 }
 
 func gone(change driver.Change) driver.Change {
-	return driver.Change{Mark: change.Mark, Name: change.Name, Had: change.Set}
+	return driver.Change{Mark: change.Mark, Name: change.Name, Had: change.Set, Back: change.Back}
 }
 
 func (c *sourceCase) restore(change driver.Change, before driver.Snapshot) {
@@ -605,6 +606,42 @@ func (s *sourceSuite) deleteUpdated(t *testing.T) {
 			c.delete(last)
 			c.same(before, "after a delete again")
 		})
+	}
+}
+
+// deleteGivesBack: who took a name over that somebody had gives it back, unless
+// somebody has it again.
+func (s *sourceSuite) deleteGivesBack(t *testing.T) {
+	for _, edited := range []bool{false, true} {
+		c := s.start(t)
+		c.set("FIRST", "1")
+		c.set("TAKEN", "it's \"theirs\" $HOME")
+		c.set("LAST", "2")
+		want := map[string]string{"FIRST": "1", "TAKEN": "it's \"theirs\" $HOME", "LAST": "2"}
+		first := c.change("orders", 1, newUID(), "PB_A", "1", "TAKEN", "of the connection")
+		first.Back = []patchbay.Setting{{Name: "TAKEN", Value: patchbay.NewSecret(want["TAKEN"])}}
+		c.write(first)
+		c.has(map[string]string{"FIRST": "1", "TAKEN": "of the connection", "LAST": "2", "PB_A": "1"})
+		second := c.change("orders", 2, first.Mark.UID, "PB_A", "2", "TAKEN", "of its next generation")
+		second.Had, second.Back = first.Set, first.Back
+		c.write(second)
+		if edited {
+			c.set("TAKEN", "of somebody again")
+			want["TAKEN"] = "of somebody again"
+		}
+		c.delete(second)
+		c.has(want)
+		c.delete(second)
+		c.has(want)
+		// An update that has the name no longer gives it back, too.
+		if !edited {
+			c.write(first)
+			less := c.change("orders", 2, first.Mark.UID, "PB_A", "2")
+			less.Had, less.Back = first.Set, first.Back
+			c.write(less)
+			want["PB_A"] = "2"
+			c.has(want)
+		}
 	}
 }
 

@@ -215,6 +215,11 @@ func (s placeSource) apply(st placeState, c driver.Change) placeState {
 		if had.File || s.is("old names stay") {
 			continue
 		}
+		if i, back := n.last(had.Name), slices.IndexFunc(c.Back, func(b patchbay.Setting) bool { return b.Name == had.Name }); i >= 0 && back >= 0 &&
+			mine(n.Entries[i]) && n.Entries[i].Value == had.Value.Reveal() && !s.is("what was taken over does not come back") {
+			n.Entries[i] = entry{had.Name, c.Back[back].Value.Reveal(), nil}
+			continue
+		}
 		n.Entries = slices.DeleteFunc(n.Entries, func(e entry) bool {
 			return e.Name == had.Name && (mine(e) || s.is("a name is enough to be removed")) &&
 				(e.Value == had.Value.Reveal() || s.is("whatever is named is removed"))
@@ -450,6 +455,7 @@ var placeMutants = map[string]string{
 	"a restore leaves marks":                        "RestoreKeepsOthersEdits",
 	"a second restore fails":                        "RestoreIsByteForByte",
 	"a restore of what is gone fails":               "GoneSource",
+	"what was taken over does not come back":        "DeleteGivesBackWhatWasTakenOver",
 	"a source that is gone is empty":                "GoneSource",
 	"two writers lose an edit":                      "ConcurrentWritersLoseNothing",
 	"a write is seen in parts":                      "ReadersSeeAllOrNothing",

@@ -378,7 +378,22 @@ func applyChange(d dialect, source string, exists bool, text string, c driver.Ch
 	set := values(c.Set)
 	old := doc.block(c)
 	e := doc.edit(old)
-	e.remove(old, doc.goes(old, c))
+	goes := doc.goes(old, c)
+	e.remove(old, goes)
+	back := map[string]string{}
+	for _, s := range c.Back {
+		// In the line that the connection took, and only in that one.
+		if _, again := set[s.Name]; again || doc.last(s.Name) < 0 || !goes[doc.last(s.Name)] {
+			continue
+		}
+		written, why := d.encode(s.Value.Reveal(), c.Client)
+		if why != "" {
+			return false, "", invalid(s.Name, "what %s had before the connection took it over %s, and could not come back", s.Name, why)
+		}
+		i := doc.last(s.Name)
+		e.replace[i] = doc.statements[i].assign(written)
+		back[s.Name] = s.Value.Reveal()
+	}
 	var added strings.Builder
 	for _, s := range c.Set {
 		if s.File {
@@ -414,6 +429,7 @@ func applyChange(d dialect, source string, exists bool, text string, c driver.Ch
 		}
 	}
 	maps.Copy(expect, set)
+	maps.Copy(expect, back)
 	return exists, changed, checkEdit(d, changed, expect)
 }
 
