@@ -61,13 +61,23 @@ type properties struct {
 	Wait     driver.Wait `json:"wait"`
 }
 
-// Driver is the driver for services of Compose projects.
-func Driver() driver.SourceDriver {
+// OpenSource opens a source of another driver.
+type OpenSource = func(ctx context.Context, c driver.Config) (driver.Source, error)
+
+// Driver is the driver for services of Compose projects. containers opens a container
+// of an engine as a source, for what is the same from whoever's container one speaks;
+// where it is nil nobody speaks from a service.
+func Driver(containers OpenSource) driver.SourceDriver {
 	return driver.SourceDriver{
 		Driver: description,
 		Part:   "service",
 		Open: func(ctx context.Context, c driver.Config) (driver.Source, error) {
-			return open(ctx, c)
+			s, err := open(ctx, c)
+			if err != nil {
+				return nil, err
+			}
+			s.containers, s.dialer = containers, c.Dialer
+			return s, nil
 		},
 	}
 }
@@ -86,6 +96,9 @@ type source struct {
 	steady  time.Duration // to stay up
 	grace   atomic.Int64  // how long a container may take to stop, as last seen
 	program atomic.Pointer[[]string]
+
+	containers OpenSource
+	dialer     driver.Dialer
 }
 
 var _ interface {

@@ -32,6 +32,7 @@ type layout struct {
 	files []string // what Compose is told; nil: it looks for them
 	base  string   // what it finds then
 	over  string   // the override that it finds, "" for none
+	vars  bool     // there is a file of variables
 }
 
 func (l layout) abs(name string) string {
@@ -72,6 +73,7 @@ func (s *source) layout(ctx context.Context) (layout, error) {
 		return ""
 	}
 	l.base, l.over = find(baseNames), find(overrideNames)
+	l.vars = slices.Contains(names, ".env") || len(s.p.EnvFiles) > 0
 	if s.path != l.dir && (s.path != l.base || len(s.p.Files) > 0) {
 		l.files = []string{s.path}
 	}
@@ -200,7 +202,7 @@ func (s *source) choose(l layout, m model) (service, error) {
 
 // checkOverride refuses an override that nobody would find who runs Compose there.
 func (s *source) checkOverride(ctx context.Context, l layout) error {
-	if s.p.Deliver == byEnvFile {
+	if s.p.Deliver == byEnvFile || !l.vars {
 		return nil
 	}
 	// As Compose reads the project's variables: COMPOSE_FILE among them names files.

@@ -18,6 +18,7 @@ import (
 	"patchbay.dev/patchbay/driver/drivertest"
 	"patchbay.dev/patchbay/hosts"
 	testdocker "patchbay.dev/patchbay/internal/testenv/docker"
+	"patchbay.dev/patchbay/sources/docker"
 )
 
 const testID patchbay.ID = "/subscriptions/s/resourceGroups/g/providers/Microsoft.App/containerApps/web"
@@ -34,7 +35,7 @@ func TestSourceSuite(t *testing.T) {
 			w := start(t)
 			w.deliver = deliver
 			drivertest.Source(t, drivertest.SourceHarness{
-				Driver: Driver(), New: w.place, Values: hard,
+				Driver: Driver(docker.Driver().Open), New: w.place, Values: hard,
 				Refused: map[string]patchbay.Setting{
 					"longer than Linux takes": {Name: "A", Value: patchbay.NewSecret(strings.Repeat("canary", 30_000))},
 					"no UTF-8":                {Name: "A", Value: patchbay.NewSecret("canary\xff")},
@@ -174,7 +175,7 @@ func (s *shop) config(more map[string]any) driver.Config {
 
 func (s *shop) open(t testing.TB, more map[string]any) *source {
 	t.Helper()
-	opened, err := Driver().Open(t.Context(), s.config(more))
+	opened, err := Driver(docker.Driver().Open).Open(t.Context(), s.config(more))
 	if err != nil {
 		t.Fatal(err)
 	}
