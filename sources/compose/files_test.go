@@ -61,7 +61,9 @@ func TestOneFileForAllServices(t *testing.T) {
 		func(s string) string { return s + "  db:\n    image: x\n" },
 		func(s string) string { return s + "networks:\n  n: {}\n" },
 		func(s string) string { return s + "\n# a remark\n" },
-		func(s string) string { return strings.Replace(s, "    environment:\n", "    ports: [\"1\"]\n    environment:\n", 1) },
+		func(s string) string {
+			return strings.Replace(s, "    environment:\n", "    ports: [\"1\"]\n    environment:\n", 1)
+		},
 		func(s string) string { return s + "    ports:\n      - \"1\"\n" },
 		func(s string) string { return s + "      THEIRS: plain\n" },
 		func(s string) string { return strings.Replace(s, "  web:\n", "  # of the web\n  web:\n", 1) },
