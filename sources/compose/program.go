@@ -85,7 +85,6 @@ type service struct {
 	Image         string
 	ContainerName string             `json:"container_name"`
 	Environment   map[string]*string // nil: not set
-	EnvFile       []envFile          `json:"env_file"`
 	Scale         *int
 	Deploy        *struct{ Replicas *int }
 	NetworkMode   string `json:"network_mode"`
@@ -94,9 +93,31 @@ type service struct {
 	StopGrace     string   `json:"stop_grace_period"`
 }
 
+// written is a service as the project's files say it, before env files are read.
+type written struct {
+	EnvFile     []envFile `json:"env_file"`
+	Environment any
+}
+
 type envFile struct {
 	Path, Format string
 	Required     *bool
+}
+
+// sets reports whether the service's environment has a name.
+func (w written) sets(name string) bool {
+	switch all := w.Environment.(type) {
+	case map[string]any:
+		_, ok := all[name]
+		return ok
+	case []any:
+		return slices.ContainsFunc(all, func(entry any) bool {
+			text, _ := entry.(string)
+			key, _, _ := strings.Cut(text, "=")
+			return key == name
+		})
+	}
+	return false
 }
 
 func (f envFile) required() bool { return f.Required == nil || *f.Required }
@@ -123,31 +144,47 @@ func (sv service) values() map[string]string {
 
 // read has Compose read the project. candidate stands in the place of the override,
 // on its standard input.
-func (s *source) read(ctx context.Context, l layout, candidate *file, more ...string) (model, error) {
+func (s *source) read(ctx context.Context, l layout, candidate *file) (model, error) {
 	args, stdin := s.flags(l), []byte(nil)
 	if candidate != nil {
 		args = s.flagsWith(l, *candidate)
 		stdin = []byte(candidate.text)
 	}
-	result, err := s.run(ctx, l, stdin, slices.Concat(args, []string{"config", "--format", "json"}, more)...)
+	var m model
+	err := s.ask(ctx, l, &m, stdin, append(args, "config", "--format", "json")...)
 	if err != nil {
 		return model{}, err
-	}
-	var m model
-	// Warnings may stand before it and behind it.
-	_, text, found := bytes.Cut(slices.Insert(bytes.Clone(result.Output), 0, '\n'), []byte("\n{"))
-	if result.Exit != 0 || !found {
-		return model{}, s.refusedProject(l, result.Output, nil)
-	}
-	text = bytes.ReplaceAll(text, []byte("$$"), []byte("$")) // Compose doubles each
-	if err := json.NewDecoder(bytes.NewReader(slices.Insert(text, 0, '{'))).Decode(&m); err != nil {
-		return model{}, patchbay.Errorf(patchbay.SettingsUnreadable, "what Compose says of the project in %s can't be read: %s", l.dir, driver.Quoted(err.Error()))
 	}
 	for name, sv := range m.Services {
 		sv.name = name
 		m.Services[name] = sv
 	}
 	return m, nil
+}
+
+// written has Compose say which services the project's files have.
+func (s *source) written(ctx context.Context, l layout) (map[string]written, error) {
+	var m struct{ Services map[string]written }
+	err := s.ask(ctx, l, &m, nil, append(s.flags(l), "config", "--format", "json", "--no-interpolate", "--no-normalize", "--no-consistency")...)
+	return m.Services, err
+}
+
+// ask reads what Compose says of a project.
+func (s *source) ask(ctx context.Context, l layout, into any, stdin []byte, args ...string) error {
+	result, err := s.run(ctx, l, stdin, args...)
+	if err != nil {
+		return err
+	}
+	// Warnings may stand before it and behind it.
+	_, text, found := bytes.Cut(slices.Insert(bytes.Clone(result.Output), 0, '\n'), []byte("\n{"))
+	if result.Exit != 0 || !found {
+		return s.refusedProject(l, result.Output, nil)
+	}
+	text = bytes.ReplaceAll(text, []byte("$$"), []byte("$")) // Compose doubles each
+	if err := json.NewDecoder(bytes.NewReader(slices.Insert(text, 0, '{'))).Decode(into); err != nil {
+		return patchbay.Errorf(patchbay.SettingsUnreadable, "what Compose says of the project in %s can't be read: %s", l.dir, driver.Quoted(err.Error()))
+	}
+	return nil
 }
 
 // refusedProject is Compose's own error about a project.

@@ -95,7 +95,8 @@ type project struct {
 	name       string
 	service    service
 	model      model
-	path       string // of our file
+	written    written // with an env file
+	path       string  // of our file
 	form       form
 	file       file
 	containers []*container
@@ -110,13 +111,13 @@ func (s *source) look(ctx context.Context) (*project, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.checkOverride(ctx, p.layout); err != nil {
+	if err := s.checkFound(ctx, p.layout); err != nil {
 		return nil, err
 	}
 	if p.model, err = s.read(ctx, p.layout, nil); err != nil {
 		return nil, err
 	}
-	if p.service, err = s.choose(p.layout, p.model); err != nil {
+	if p.service, err = s.serviceOf(p.layout, p.model); err != nil {
 		return nil, err
 	}
 	p.name = p.model.Name
@@ -132,16 +133,17 @@ func (s *source) place(ctx context.Context) (*project, error) {
 	}
 	p := &project{layout: l, form: override{}, path: l.override(), service: service{name: s.service}}
 	if s.p.Deliver == byEnvFile || s.service == "" {
-		raw, err := s.read(ctx, l, nil, "--no-env-resolution")
+		all, err := s.written(ctx, l)
 		if err != nil {
 			return nil, err
 		}
-		if p.service, err = s.choose(l, raw); err != nil {
+		if p.service.name, err = s.choose(l, slices.Sorted(maps.Keys(all))); err != nil {
 			return nil, err
 		}
+		p.written = all[p.service.name]
 	}
 	if s.p.Deliver == byEnvFile {
-		f, err := s.envFile(p.service)
+		f, err := s.envFile(p.service.name, p.written)
 		if err != nil {
 			return nil, err
 		}
@@ -182,31 +184,33 @@ func (s *source) lookAtEngine(ctx context.Context, p *project) (err error) {
 }
 
 // choose is the service that is meant.
-func (s *source) choose(l layout, m model) (service, error) {
-	names := slices.Sorted(maps.Keys(m.Services))
-	name := s.service
-	if name == "" {
-		if len(names) != 1 {
-			return service{}, patchbay.Errorf(patchbay.InvalidArgument, "the project in %s has several services: %s", l.dir, driver.Quoted(strings.Join(names, ", "))).
-				WithFix("register the source with its service, or name it as the connection's scope")
-		}
-		name = names[0]
-	}
-	sv, ok := m.Services[name]
-	if !ok {
-		return service{}, patchbay.Errorf(patchbay.SourceNotFound, "the project in %s has no service %s; it has: %s", l.dir, name, driver.Quoted(strings.Join(names, ", "))).
+func (s *source) choose(l layout, names []string) (string, error) {
+	has := driver.Quoted(strings.Join(names, ", "))
+	switch {
+	case s.service == "" && len(names) == 1:
+		return names[0], nil
+	case s.service == "":
+		return "", patchbay.Errorf(patchbay.InvalidArgument, "the project in %s has several services: %s", l.dir, has).
+			WithFix("register the source with its service, or name it as the connection's scope")
+	case !slices.Contains(names, s.service):
+		return "", patchbay.Errorf(patchbay.SourceNotFound, "the project in %s has no service %s; it has: %s", l.dir, s.service, has).
 			WithFix("register the source with one of them, or with the profile that it is in (--profiles)")
 	}
-	return sv, nil
+	return s.service, nil
 }
 
-// checkOverride refuses an override that nobody would find who runs Compose there.
-func (s *source) checkOverride(ctx context.Context, l layout) error {
-	if s.p.Deliver == byEnvFile || !l.vars {
+func (s *source) serviceOf(l layout, m model) (service, error) {
+	name, err := s.choose(l, slices.Sorted(maps.Keys(m.Services)))
+	return m.Services[name], err
+}
+
+// checkFound refuses a project whose files are other ones than Compose finds by their
+// names: COMPOSE_FILE in its variables says which.
+func (s *source) checkFound(ctx context.Context, l layout) error {
+	if !l.vars || l.files != nil {
 		return nil
 	}
-	// As Compose reads the project's variables: COMPOSE_FILE among them names files.
-	result, err := s.run(ctx, l, nil, append(s.flags(l), "config", "--environment")...)
+	result, err := s.run(ctx, l, nil, append(s.flagsWith(l, file{}), "config", "--environment")...)
 	if err != nil {
 		return err
 	}
@@ -214,10 +218,14 @@ func (s *source) checkOverride(ctx context.Context, l layout) error {
 		return s.refusedProject(l, result.Output, nil)
 	}
 	for line := range bytes.Lines(result.Output) {
-		if bytes.HasPrefix(line, []byte("COMPOSE_FILE=")) {
-			return patchbay.Errorf(patchbay.NotSupported, "the project in %s names its files (COMPOSE_FILE in its .env): Compose merges no other one", l.dir).
-				WithFix("%s", s.adviceEnvFile(l))
+		if !bytes.HasPrefix(line, []byte("COMPOSE_FILE=")) {
+			continue
 		}
+		refused := patchbay.Errorf(patchbay.NotSupported, "the project in %s names its files itself (COMPOSE_FILE in its .env), and Compose merges no other one", l.dir)
+		if s.p.Deliver == byEnvFile {
+			return refused.WithFix("register the source with those files, in their order: --files FILE")
+		}
+		return refused.WithFix("register the source with those files, in their order (--files FILE), and %s", s.adviceEnvFile(l))
 	}
 	return nil
 }
@@ -235,8 +243,8 @@ func (s *source) adviceEnvFile(l layout) string {
 const envFileSuffix = ".patchbay.env"
 
 // envFile is the env file of ours that a service lists.
-func (s *source) envFile(sv service) (envFile, error) {
-	for _, f := range sv.EnvFile {
+func (s *source) envFile(service string, w written) (envFile, error) {
+	for _, f := range w.EnvFile {
 		if !strings.HasSuffix(f.Path, envFileSuffix) || path.Clean(f.Path) != f.Path || !path.IsAbs(f.Path) {
 			continue
 		}
@@ -244,28 +252,28 @@ func (s *source) envFile(sv service) (envFile, error) {
 			return envFile{}, err
 		}
 		if f.Format != "" {
-			return envFile{}, patchbay.Errorf(patchbay.NotSupported, "the service %s reads %s with the format %.20q, which has no way to write every value", sv.name, f.Path, f.Format).
+			return envFile{}, patchbay.Errorf(patchbay.NotSupported, "the service %s reads %s with the format %.20q, which has no way to write every value", service, f.Path, f.Format).
 				WithFix("leave the format out of its env_file")
 		}
 		if f.required() {
-			return envFile{}, patchbay.Errorf(patchbay.NotSupported, "the service %s can't be started without %s, which is not there before its first connection and after its last", sv.name, f.Path).
+			return envFile{}, patchbay.Errorf(patchbay.NotSupported, "the service %s can't be started without %s, which is not there before its first connection and after its last", service, f.Path).
 				WithFix("make its entry in env_file: {path: ./%s, required: false}", path.Base(f.Path))
 		}
 		return f, nil
 	}
-	return envFile{}, patchbay.Errorf(patchbay.NotSupported, "the service %s lists no env file that is Patchbay's to write", sv.name).
-		WithFix("add to it in the project's file: env_file: [{path: ./%s%s, required: false}]", sv.name, envFileSuffix)
+	return envFile{}, patchbay.Errorf(patchbay.NotSupported, "the service %s lists no env file that is Patchbay's to write", service).
+		WithFix("add to it in the project's file: env_file: [{path: ./%s%s, required: false}]", service, envFileSuffix)
 }
 
 // envFilesOfOurs are the env files of ours that any service lists.
 func (s *source) envFilesOfOurs(ctx context.Context, l layout) ([]string, error) {
-	raw, err := s.read(ctx, l, nil, "--no-env-resolution")
+	all, err := s.written(ctx, l)
 	if err != nil {
 		return nil, err
 	}
 	var list []string
-	for _, name := range slices.Sorted(maps.Keys(raw.Services)) {
-		f, err := s.envFile(raw.Services[name])
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		f, err := s.envFile(name, all[name])
 		if err == nil && !slices.Contains(list, f.Path) && (s.service == "" || s.service == name) {
 			list = append(list, f.Path)
 		}

@@ -173,13 +173,13 @@ func (s *source) would(ctx context.Context, p *project, c driver.Change, next fi
 		return p.service, nil
 	}
 	if s.p.Deliver == byEnvFile {
-		return p.service, s.checkPrecedence(ctx, p, c)
+		return p.service, s.checkPrecedence(p, c)
 	}
 	m, err := s.read(ctx, p.layout, &next)
 	if err != nil {
 		return service{}, err
 	}
-	sv, err := s.choose(p.layout, m)
+	sv, err := s.serviceOf(p.layout, m)
 	if err != nil {
 		return service{}, err
 	}
@@ -207,7 +207,7 @@ func (s *source) checkArrived(p *project, sv service, c driver.Change) error {
 
 // checkPrecedence refuses what an env file can't set: the service's environment, and
 // env files after ours, come before it.
-func (s *source) checkPrecedence(ctx context.Context, p *project, c driver.Change) error {
+func (s *source) checkPrecedence(p *project, c driver.Change) error {
 	now, old := p.service.values(), map[string]bool{}
 	r, err := p.form.split(p.file, p.service.name)
 	if err != nil {
@@ -216,15 +216,10 @@ func (s *source) checkPrecedence(ctx context.Context, p *project, c driver.Chang
 	for name, value := range valuesOf(r.items()) {
 		old[name] = now[name] == value
 	}
-	raw, err := s.read(ctx, p.layout, nil, "--no-env-resolution")
-	if err != nil {
-		return err
-	}
-	own := raw.Services[p.service.name]
+	list := p.written.EnvFile
+	last := len(list) > 0 && list[len(list)-1].Path == p.path
 	for _, set := range c.Set {
-		_, inEnvironment := own.Environment[set.Name]
-		last := len(own.EnvFile) > 0 && own.EnvFile[len(own.EnvFile)-1].Path == p.path
-		if _, has := now[set.Name]; inEnvironment || has && !old[set.Name] && !last {
+		if _, has := now[set.Name]; p.written.sets(set.Name) || has && !old[set.Name] && !last {
 			return patchbay.Errorf(patchbay.NotSupported, "the service %s sets %s where no env file can change it: in its environment, or in an env file after %s", p.service.name, set.Name, path.Base(p.path)).
 				WithFix("take %s out of it, or move %s to the end of its env_file", set.Name, path.Base(p.path))
 		}
@@ -263,7 +258,7 @@ func (s *source) WriteSettings(ctx context.Context, c driver.Change, ifVersion s
 	if s.p.Deliver == byEnvFile {
 		m, err := s.read(ctx, p.layout, nil)
 		if err == nil {
-			if sv, err = s.choose(p.layout, m); err == nil {
+			if sv, err = s.serviceOf(p.layout, m); err == nil {
 				err = s.checkArrived(p, sv, c)
 			}
 		}
