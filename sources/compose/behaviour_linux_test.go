@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -53,6 +54,9 @@ func (s *shop) has(t testing.TB, want map[string]string) {
 func refused(t testing.TB, err error, code patchbay.Code, what string) {
 	t.Helper()
 	e := patchbay.AsError(err)
+	if strings.Contains(fmt.Sprintf("%v %+v", err, e.Fix), "canary") {
+		t.Errorf("the error shows a value: %v", err)
+	}
 	if patchbay.CodeOf(err) != code || !strings.Contains(e.Message+" "+e.Fix, what) {
 		t.Errorf("%v (fix: %s), want %s with %q", err, patchbay.AsError(err).Fix, code, what)
 	}
@@ -142,6 +146,7 @@ secrets: {k: {file: ./k}}
 // TestWhatDoesNotComeUpIsTakenBack: the error says what the application said and no
 // value, and the undo has it run as before.
 func TestWhatDoesNotComeUpIsTakenBack(t *testing.T) {
+	whole(t)
 	w := start(t)
 	for what, tt := range map[string]struct {
 		more string
@@ -182,6 +187,7 @@ func TestWhatDoesNotComeUpIsTakenBack(t *testing.T) {
 // TestWhatIsStoppedStaysSo, and has the settings whoever starts it. What somebody took
 // down is not started; what runs several times does so afterwards.
 func TestWhatIsStoppedStaysSo(t *testing.T) {
+	whole(t)
 	w := start(t)
 	s := w.shop(t)
 	source := s.open(t, nil)
@@ -226,6 +232,7 @@ func TestWhatIsStoppedStaysSo(t *testing.T) {
 
 // TestAnImageThatIsGone: nothing is done to what runs.
 func TestAnImageThatIsGone(t *testing.T) {
+	whole(t)
 	w := start(t)
 	s := w.shop(t)
 	s.Must(t, "tag", s.image, "soon-gone:1")
@@ -250,14 +257,15 @@ func TestAnImageThatIsGone(t *testing.T) {
 
 // TestWhatIsRefused before anything is done, with what helps.
 func TestWhatIsRefused(t *testing.T) {
+	whole(t)
 	w := start(t)
 	c := change("u1", "PB_A", "canary-7c1d")
 	try := func(name string, code patchbay.Code, says string, prepare func(t *testing.T, s *shop) map[string]any) {
 		t.Run(name, func(t *testing.T) {
 			s := w.shop(t)
 			s.must(t, "up", "--detach")
-			ran := s.ids()
 			properties := prepare(t, s)
+			ran := s.ids()
 			before, err := s.content()
 			must(t, err)
 			refused(t, s.open(t, properties).CheckChange(t.Context(), c), code, says)
@@ -323,6 +331,10 @@ func TestWhatIsRefused(t *testing.T) {
 	try("another name", patchbay.NotSupported, "is called", func(t *testing.T, s *shop) map[string]any {
 		return map[string]any{"project": "renamed"}
 	})
+	try("a value that Compose can't read", patchbay.SettingsUnreadable, "web.environment.PASSWORD", func(t *testing.T, s *shop) map[string]any {
+		put(t, s, "compose.yaml", "services: \n  web:\n    image: app\n    environment:\n      PASSWORD: \"s3cr3t-${x-canary\"\n")
+		return nil
+	})
 	try("a project that is broken", patchbay.SettingsUnreadable, "config --quiet", func(t *testing.T, s *shop) map[string]any {
 		put(t, s, "compose.yaml", "services: {web: {image: app, enviroment: {A: b}}}\n")
 		return nil
@@ -334,6 +346,98 @@ func TestWhatIsRefused(t *testing.T) {
 	try("no Compose", patchbay.NotSupported, "--program", func(t *testing.T, s *shop) map[string]any {
 		return map[string]any{"program": filepath.Join(s.dir, "nothing")}
 	})
+}
+
+// TestAPortThatIsTaken: the old container was stopped for it, and is back.
+func TestAPortThatIsTaken(t *testing.T) {
+	whole(t)
+	w := start(t)
+	s := w.shop(t)
+	s.must(t, "up", "--detach")
+	s.Must(t, "run", "--detach", "--name", "thief", "--publish", "127.0.0.1:18099:8080", s.image)
+	source := s.open(t, nil)
+	c := change("u1", "PB_A", "1")
+	before := connect(t, source, c)
+	s.more = "    ports: [\"127.0.0.1:18099:8080\"]\n"
+	s.save(t)
+	refused(t, source.Restart(t.Context()), patchbay.RestartFailed, "who has that port")
+	s.more = ""
+	s.save(t)
+	must(t, source.RestoreSettings(t.Context(), c, before))
+	must(t, source.Restart(t.Context()))
+	s.has(t, map[string]string{})
+	s.settled(t)
+}
+
+// TestAFullDisk: nothing is written, and nothing of it is left.
+func TestAFullDisk(t *testing.T) {
+	whole(t)
+	w := start(t)
+	s := w.shop(t)
+	text, err := os.ReadFile(filepath.Join(s.dir, "compose.yaml"))
+	must(t, err)
+	if err := syscall.Mount("tmpfs", s.dir, "tmpfs", 0, "size=64k"); err != nil {
+		t.Skipf("no small disk can be made here: %v", err)
+	}
+	t.Cleanup(func() { must(t, syscall.Unmount(s.dir, syscall.MNT_DETACH)) })
+	must(t, os.WriteFile(filepath.Join(s.dir, "compose.yaml"), text, 0o600))
+	s.must(t, "up", "--detach")
+	must(t, os.WriteFile(filepath.Join(s.dir, "rest"), make([]byte, 48<<10), 0o600))
+	before, err := s.content()
+	must(t, err)
+	source := s.open(t, nil)
+	now, err := source.ReadSettings(t.Context())
+	must(t, err)
+	_, err = source.WriteSettings(t.Context(), change("u1", "PB_A", strings.Repeat("x", 30<<10)), now.Version)
+	refused(t, err, patchbay.SettingsUnwritable, "df "+s.dir)
+	if after, _ := s.content(); after != before {
+		t.Error("something is left")
+	}
+}
+
+// TestABrokenProjectIsTakenBackAllTheSame: an undo does not need the rest of the project.
+func TestABrokenProjectIsTakenBackAllTheSame(t *testing.T) {
+	whole(t)
+	w := start(t)
+	s := w.shop(t)
+	source := s.open(t, nil)
+	c := change("u1", "PB_A", "canary")
+	before := connect(t, source, c)
+	must(t, os.WriteFile(filepath.Join(s.dir, "compose.yaml"), []byte("services: ["), 0o600))
+	refused(t, source.Restart(t.Context()), patchbay.SettingsUnreadable, "does not read the project")
+	must(t, source.RestoreSettings(t.Context(), c, before))
+	if _, err := os.Stat(filepath.Join(s.dir, ourOverride)); !os.IsNotExist(err) {
+		t.Errorf("the override is there: %v", err)
+	}
+}
+
+// TestAHandEditStays in our file, whatever the connection does.
+func TestAHandEditStays(t *testing.T) {
+	whole(t)
+	w := start(t)
+	s := w.shop(t)
+	s.must(t, "up", "--detach")
+	source := s.open(t, nil)
+	c := change("u1", "PB_A", "1", "PB_B", "1")
+	connect(t, source, c)
+	path := filepath.Join(s.dir, ourOverride)
+	text, err := os.ReadFile(path)
+	must(t, err)
+	edited := strings.Replace(string(text), "PB_B: \"1\"", "PB_B: edited\n      HAND: made", 1) + "    labels:\n      by: hand\n"
+	must(t, os.WriteFile(path, []byte(edited), 0o600))
+	s.must(t, "up", "--detach", "--timeout", "0")
+	next := change("u1", "PB_A", "2")
+	next.Had = c.Set
+	connect(t, source, next)
+	must(t, source.Restart(t.Context()))
+	s.has(t, map[string]string{"PB_A": "2", "PB_B": "edited", "HAND": "made"})
+	connect(t, source, gone(next))
+	must(t, source.Restart(t.Context()))
+	s.has(t, map[string]string{"PB_B": "edited", "HAND": "made"})
+	s.settled(t)
+	if by := s.Must(t, "inspect", "--format", "{{.Config.Labels.by}}", s.running(t, "web")[0]); by != "hand" {
+		t.Errorf("the label is %q", by)
+	}
 }
 
 // death is an engine's socket behind which, from one call with an effect on, nothing
@@ -380,6 +484,7 @@ func (w *world) death(t *testing.T) *death {
 // TestWhereverItDies the next call goes on: one container runs, under its own name, with
 // what it is to have; forward, and when it is taken back.
 func TestWhereverItDies(t *testing.T) {
+	whole(t)
 	w := start(t)
 	s := w.shop(t)
 	s.more = "    stop_grace_period: 1s\n    volumes: [/anonymous]\n"
@@ -426,6 +531,7 @@ func TestWhereverItDies(t *testing.T) {
 
 // TestTwoServicesOfOneProject share the one override, and take turns.
 func TestTwoServicesOfOneProject(t *testing.T) {
+	whole(t)
 	w := start(t)
 	s := w.shop(t)
 	s.rest = "  worker: {image: app}\n"

@@ -212,8 +212,8 @@ func (s *source) Inspect(ctx context.Context) (driver.SourceInfo, error) {
 	if len(p.containers) == 0 {
 		info.Warnings = append(info.Warnings, fmt.Sprintf("no container of the service %s is there: it has the settings of its connections once it is started (docker compose up)", p.service.name))
 	}
-	lost, err := s.lost(ctx, p)
-	info.Warnings = append(info.Warnings, lost...)
+	besides, err := s.besides(ctx, p)
+	info.Warnings = append(info.Warnings, besides...)
 	return info, err
 }
 
@@ -223,7 +223,7 @@ func (s *source) Advise(ctx context.Context, _ driver.Change) ([]string, error) 
 	if err != nil {
 		return nil, err
 	}
-	return s.lost(ctx, p)
+	return s.besides(ctx, p)
 }
 
 // Owned implements [driver.Source].

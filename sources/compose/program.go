@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"path"
 	"regexp"
 	"slices"
 	"strconv"
@@ -89,8 +90,9 @@ type service struct {
 	Deploy        *struct{ Replicas *int }
 	NetworkMode   string `json:"network_mode"`
 	Ipc, Pid      string
-	VolumesFrom   []string `json:"volumes_from"`
-	StopGrace     string   `json:"stop_grace_period"`
+	VolumesFrom   []string                          `json:"volumes_from"`
+	StopGrace     string                            `json:"stop_grace_period"`
+	DependsOn     map[string]struct{ Restart bool } `json:"depends_on"`
 }
 
 // written is a service as the project's files say it, before env files are read.
@@ -178,7 +180,7 @@ func (s *source) ask(ctx context.Context, l layout, into any, stdin []byte, args
 	// Warnings may stand before it and behind it.
 	_, text, found := bytes.Cut(slices.Insert(bytes.Clone(result.Output), 0, '\n'), []byte("\n{"))
 	if result.Exit != 0 || !found {
-		return s.refusedProject(l, result.Output, nil)
+		return s.refusedProject(ctx, l, result.Output)
 	}
 	text = bytes.ReplaceAll(text, []byte("$$"), []byte("$")) // Compose doubles each
 	if err := json.NewDecoder(bytes.NewReader(slices.Insert(text, 0, '{'))).Decode(into); err != nil {
@@ -188,9 +190,28 @@ func (s *source) ask(ctx context.Context, l layout, into any, stdin []byte, args
 }
 
 // refusedProject is Compose's own error about a project.
-func (s *source) refusedProject(l layout, said []byte, secrets map[string]patchbay.Secret) error {
-	return patchbay.Errorf(patchbay.SettingsUnreadable, "Compose does not read the project in %s: %s", l.dir, words(said, secrets)).
+func (s *source) refusedProject(ctx context.Context, l layout, said []byte) error {
+	return patchbay.Errorf(patchbay.SettingsUnreadable, "Compose does not read the project in %s: %s", l.dir, words(said, s.suspects(ctx, l))).
 		WithFix("cd %s && docker compose config --quiet   (and mend what it says)", l.dir)
+}
+
+// suspects are what stands for a value in the project's files: an error may quote it,
+// and what of it is a secret nobody knows of a file that can't be read.
+func (s *source) suspects(ctx context.Context, l layout) map[string]patchbay.Secret {
+	all := map[string]patchbay.Secret{}
+	for _, name := range slices.Concat([]string{l.base, l.over, path.Join(l.dir, ".env")}, l.files, s.p.EnvFiles) {
+		if name == "" {
+			continue
+		}
+		f, _ := s.readFile(ctx, l.abs(name)) // as much as there is
+		for line := range strings.Lines(f.text) {
+			if at := strings.IndexAny(line, ":="); at >= 0 {
+				value := strings.Trim(line[at+1:], " \t\r\n\"'")
+				all[fmt.Sprint(len(all))] = patchbay.NewSecret(value)
+			}
+		}
+	}
+	return all
 }
 
 // words are the end of what Compose said, harmless. It may quote what it read.

@@ -215,7 +215,7 @@ func (s *source) checkFound(ctx context.Context, l layout) error {
 		return err
 	}
 	if result.Exit != 0 {
-		return s.refusedProject(l, result.Output, nil)
+		return s.refusedProject(ctx, l, result.Output)
 	}
 	for line := range bytes.Lines(result.Output) {
 		if !bytes.HasPrefix(line, []byte("COMPOSE_FILE=")) {
@@ -352,7 +352,7 @@ func (s *source) checkReady(ctx context.Context, p *project) error {
 		return err
 	}
 	if result.Exit != 0 {
-		return s.refusedProject(p.layout, result.Output, secrets(p.service.values()))
+		return s.refusedProject(ctx, p.layout, result.Output)
 	}
 	if bytes.Contains(result.Output, []byte(`"Recreate"`)) {
 		return patchbay.Errorf(patchbay.SettingsUnwritable, "the service %s runs as something else than the project now says: made anew for its settings it would change in more than those", p.service.name).

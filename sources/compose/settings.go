@@ -359,6 +359,17 @@ func (s *source) before(p *project, old file, c driver.Change) (file, error) {
 	return p.form.put(p.file, p.service.name, r.takeBack(o, c))
 }
 
+// besides says what else becomes of the service when it is made anew.
+func (s *source) besides(ctx context.Context, p *project) ([]string, error) {
+	list, err := s.lost(ctx, p)
+	for _, name := range slices.Sorted(maps.Keys(p.model.Services)) {
+		if p.model.Services[name].DependsOn[p.service.name].Restart {
+			list = append(list, fmt.Sprintf("the service %s is to be restarted with %s (depends_on, restart: true), which is left to you: %s", name, p.service.name, s.invocation(p.layout, "restart "+name)))
+		}
+	}
+	return list, err
+}
+
 // lost says what of the containers' own layers would be gone.
 func (s *source) lost(ctx context.Context, p *project) ([]string, error) {
 	if len(p.containers) == 0 {

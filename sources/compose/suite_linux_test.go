@@ -2,6 +2,7 @@ package compose
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"maps"
 	"os"
@@ -29,7 +30,18 @@ var hard = []string{
 	"\\n$\\\"", "! x", "& x", "|", ">", "%", "@", "---", "...", "a: b", "a:\tb", strings.Repeat("x", 100_000),
 }
 
+// all of it takes minutes: each value, each death is a container that is made anew.
+var all = flag.Bool("whole", false, "run everything, as make test-compose does")
+
+func whole(t testing.TB) {
+	t.Helper()
+	if !*all {
+		t.Skip("make test-compose runs it")
+	}
+}
+
 func TestSourceSuite(t *testing.T) {
+	whole(t)
 	for _, deliver := range []string{byOverride, byEnvFile} {
 		t.Run(deliver, func(t *testing.T) {
 			w := start(t)
