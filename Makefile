@@ -92,6 +92,12 @@ attack: deps ## all that attacks: hostile servers against every client, tenants,
 test-postgres: deps ## PostgreSQL's driver, each test on every version that it is about
 	$(GO) test -count=1 -timeout 60m ./targets/postgres -versions
 
+# make test takes what is quick, where Compose is built already.
+.PHONY: test-compose
+test-compose: deps ## sources in Compose projects, with Compose itself, which is built first
+	@compose=$$(tools/compose.sh build); \
+		PATCHBAY_COMPOSE=$$compose $(GO) test -count=1 -timeout 30m ./sources/compose -whole
+
 .PHONY: test-az
 test-az: deps ## az itself, against fifteen kinds of target; installs it
 	@tools/deps.sh az

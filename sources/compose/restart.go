@@ -165,16 +165,20 @@ func (s *source) compose(ctx context.Context, p *project, args ...string) error 
 			break
 		}
 	}
-	said := words(failure(result.Output), s.all(p))
+	output := failure(result.Output)
+	said := words(longID.ReplaceAll(output, nil), s.all(p))
 	failed := patchbay.Errorf(patchbay.RestartFailed, "Compose can't make the service %s anew: %s", p.service.name, said)
 	switch {
-	case strings.Contains(said, "address already in use"), strings.Contains(said, "already allocated"):
+	case bytes.Contains(output, []byte("address already in use")), bytes.Contains(output, []byte("already allocated")):
 		return failed.WithFix("find out who has that port (ss -ltnp, docker ps), and stop it")
-	case strings.Contains(strings.ToLower(said), "no such image"):
+	case bytes.Contains(bytes.ToLower(output), []byte("no such image")):
 		return failed.WithFix("%s   (or build)", s.invocation(p.layout, "pull "+p.service.name))
 	}
 	return failed.WithFix("%s   (on that machine, to see all that it says)", s.invocation(p.layout, "up --detach --no-deps "+p.service.name))
 }
+
+// longID is a container's, which says nothing to anybody.
+var longID = regexp.MustCompile(` \(?[0-9a-f]{64}\)?`)
 
 // failure leaves what tells how far Compose got out of what it said.
 func failure(said []byte) []byte {
