@@ -58,7 +58,7 @@ fmt: ## gofmt everything
 
 .PHONY: deps
 deps: ## Debian and npm packages that the tests need, where they are missing
-	@tools/deps.sh postgres stores npm node libraries readers
+	@tools/deps.sh postgres stores npm node libraries readers sshd systemd engines
 	@$(GO) mod download
 	@$(GO) -C sources/envfile/testdata/compose mod download
 
@@ -92,6 +92,14 @@ attack: deps ## all that attacks: hostile servers against every client, tenants,
 test-postgres: deps ## PostgreSQL's driver, each test on every version that it is about
 	$(GO) test -count=1 -timeout 60m ./targets/postgres -versions
 
+# make test takes every 15th death, and the source suite on Docker alone.
+.PHONY: test-containers
+test-containers: deps ## the driver of containers on Docker and Podman: all suites, and a death at each call of an engine
+	$(GO) test -count=1 -v -timeout 90m ./sources/docker -whole -every=1
+
+.PHONY: test-ssh
+test-ssh: deps ## hosts by SSH, cut at every single instant of every change
+	PATCHBAY_EXHAUSTIVE=1 $(GO) test -count=1 -timeout 30m ./hosts/ssh
 # make test takes what is quick, where Compose is built already.
 .PHONY: test-compose
 test-compose: deps ## sources in Compose projects, with Compose itself, which is built first
@@ -117,6 +125,17 @@ test-terraform: deps ## Terraform itself, with azurerm, which is built first: a 
 test-terraform-cached: ## the same where the provider is in the cache, for CI
 	@if tools/terraform.sh cached >/dev/null; then $(MAKE) test-terraform; \
 		else echo 'NOT CHECKED: Terraform: its provider is not in the cache, or there is no terraform; make test-terraform builds it'; fi
+
+.PHONY: test-kubernetes
+test-kubernetes: ## the sources in a Kubernetes cluster, which is built first: ten minutes and more
+	@tools/deps.sh kubernetes
+	@tools/kubernetes.sh build >/dev/null
+	PATCHBAY_TESTENV=required $(GO) test -p 1 -count=1 -timeout 30m ./internal/testenv/kubernetes ./sources/kubernetes -cluster
+
+.PHONY: test-kubernetes-cached
+test-kubernetes-cached: ## the same where the cluster's programs are in the cache, for CI
+	@if tools/kubernetes.sh cached >/dev/null; then $(MAKE) test-kubernetes; \
+		else echo 'NOT CHECKED: sources in Kubernetes: the programs of a cluster are not in the cache; make test-kubernetes builds them'; fi
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME

@@ -33,6 +33,9 @@ type Driver struct {
 	// AdminForms are the sets of parts of Admin of which one must be there in
 	// whole. None: the credential may be left out.
 	AdminForms [][]string `json:"adminForms,omitempty"`
+	// Part is what a connection's scope names of a source: a container, a namespace.
+	// "": a source has no parts, and its settings are those of all of it.
+	Part string `json:"part,omitempty"`
 	// Logins is what the logins that it makes may be; nil when it makes none.
 	Logins *Logins `json:"logins,omitempty"`
 	// Lacks is what it can't do, each with the reason.

@@ -486,6 +486,7 @@ func Configurations(v Version, settings []patchbay.Setting) any {
 		m.add(V20230401Preview, "keyVaultReferenceIdentity", orNull(s.Identity))
 		m.add(V20230401Preview, "description", orNull(s.Description))
 		m.add(V20261101, "secret", s.Secret)
+		m.add(V20261101, "file", s.File)
 		items[i] = m
 	}
 	m := &members{}

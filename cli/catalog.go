@@ -121,24 +121,52 @@ func (a *app) askCatalog(ctx context.Context) error {
 	return nil
 }
 
-// driverOf is the driver of that name, and whether it is a source's.
-func driverOf(c patchbay.Catalog, name string) (d patchbay.Driver, source, ok bool) {
-	named := func(d patchbay.Driver) bool { return d.Name == name }
-	if at := slices.IndexFunc(c.Targets, named); at >= 0 {
-		return c.Targets[at], false, true
-	}
-	if at := slices.IndexFunc(c.Sources, named); at >= 0 {
-		return c.Sources[at], true, true
-	}
-	return d, false, false
+// What a driver is for.
+const (
+	forSources = "sources"
+	forTargets = "targets"
+	forHosts   = "hosts"
+)
+
+// knownDriver is a driver of the catalogue.
+type knownDriver struct {
+	patchbay.Driver
+	end string // forSources, forTargets or forHosts
 }
 
 // drivers are all of the catalogue, sources first.
-func drivers(c patchbay.Catalog) []patchbay.Driver { return slices.Concat(c.Sources, c.Targets) }
+func drivers(c patchbay.Catalog) []knownDriver {
+	var all []knownDriver
+	for _, of := range []struct {
+		end  string
+		list []patchbay.Driver
+	}{{forSources, c.Sources}, {forTargets, c.Targets}, {forHosts, c.Hosts}} {
+		for _, d := range of.list {
+			all = append(all, knownDriver{d, of.end})
+		}
+	}
+	return all
+}
 
-func driverNames(c patchbay.Catalog) []string {
+// driverOf is the driver of that name.
+func driverOf(c patchbay.Catalog, name string) (d knownDriver, ok bool) {
+	all := drivers(c)
+	at := slices.IndexFunc(all, func(d knownDriver) bool { return d.Name == name })
+	if at < 0 {
+		return d, false
+	}
+	return all[at], true
+}
+
+// resourceDrivers are those of what is connected: what has connections, and what
+// they are to.
+func resourceDrivers(c patchbay.Catalog) []knownDriver {
+	return only(drivers(c), func(d knownDriver) bool { return d.end != forHosts })
+}
+
+func driverNames(all []knownDriver) []string {
 	var names []string
-	for _, d := range drivers(c) {
+	for _, d := range all {
 		names = append(names, d.Name)
 	}
 	return names
@@ -146,15 +174,17 @@ func driverNames(c patchbay.Catalog) []string {
 
 // isSource reports whether a resource of that driver has connections, and is not
 // the target of some.
-func (a *app) isSource(driver string) bool {
-	_, source, ok := driverOf(a.known(), driver)
-	return ok && source
+func (a *app) isSource(driver string) bool { return a.isFor(driver, forSources) }
+
+func (a *app) isFor(driver, end string) bool {
+	d, ok := driverOf(a.known(), driver)
+	return ok && d.end == end
 }
 
 // noSuchDriver is the error of a driver that is not in the catalogue.
 func (a *app) noSuchDriver(cmd *cobra.Command, name string) error {
-	names := driverNames(a.shown())
-	if _, _, ok := driverOf(a.own(), name); ok && a.asked {
+	names := driverNames(drivers(a.shown()))
+	if _, ok := driverOf(a.own(), name); ok && a.asked {
 		return usagef(cmd, "this server has no driver %q, though this command line knows it: the server is of another release or build. It has %s",
 			clean(name), strings.Join(names, ", "))
 	}
@@ -198,7 +228,7 @@ func harmless(c patchbay.Catalog) patchbay.Catalog {
 		}
 		return fitting
 	}
-	c.Targets, c.Sources = fit(c.Targets), fit(c.Sources)
+	c.Targets, c.Sources, c.Hosts = fit(c.Targets), fit(c.Sources), fit(c.Hosts)
 	c.Kinds = only(c.Kinds, func(k patchbay.TargetKind) bool { return wordForm.MatchString(k.Name) })
 	for i := range c.Kinds {
 		c.Kinds[i].Words = only(c.Kinds[i].Words, wordForm.MatchString)

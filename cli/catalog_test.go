@@ -21,7 +21,7 @@ func TestEveryFieldOfThisBuildHasAFlagOfItsOwn(t *testing.T) {
 	a := newApp(Deps{Catalog: buildCatalog})
 	a.root()
 	for _, d := range drivers(buildCatalog()) {
-		r := &registration{driver: d}
+		r := &registration{driver: d.Driver}
 		r.declare(a, &cobra.Command{})
 		for _, f := range append([]*fieldFlag{r.endpoint}, r.properties...) {
 			if f.flag == "" {

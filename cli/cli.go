@@ -206,7 +206,7 @@ Results go to standard output, everything for people to standard error.`,
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		// A word that the catalogue does not have is what is wrong, not its flags.
-		if args := cmd.Flags().Args(); len(args) > 0 && cmd.Annotations[catalogued] != "" && cmd.HasSubCommands() {
+		if args := cmd.Flags().Args(); len(args) > 0 && cmd.Annotations[catalogued] != "" {
 			if wrong := cmd.ValidateArgs(args); wrong != nil {
 				return wrong
 			}
@@ -233,7 +233,7 @@ Results go to standard output, everything for people to standard error.`,
 
 	root.AddCommand(
 		a.serveCommand(), a.demoCommand(),
-		a.driverCommand(), a.resourceCommand(), a.connectionCommand(), a.operationCommand(), a.leftoversCommand(),
+		a.driverCommand(), a.hostCommand(), a.resourceCommand(), a.connectionCommand(), a.operationCommand(), a.leftoversCommand(),
 		a.roleCommand(), a.runCommand(), a.versionCommand(),
 		a.loginCommand(), a.logoutCommand(), a.whoamiCommand(),
 		a.principalCommand(), a.tenantCommand(), a.subscriptionCommand(), a.auditCommand(),

@@ -106,7 +106,7 @@ func (a *app) connectFlags(cmd *cobra.Command, v connectVerb, k *targetKind) *co
 	must(cmd.RegisterFlagCompletionFunc("opt-out", cobra.FixedCompletions(optOuts, cobra.ShellCompDirectiveNoFileComp)))
 	fs.StringVar(&f.vaultID, "vault-id", "", "id of the Key Vault that holds the secret"+notYet)
 	fs.StringVar(&f.appConfigID, "appconfig-id", "", "id of the App Configuration that holds the settings"+notYet)
-	fs.StringVar(&f.scope, "scope", "", "container or namespace of the source")
+	fs.StringVar(&f.scope, "scope", "", a.scopeHelp())
 	fs.BoolVar(&f.privateEndpoint, "private-endpoint", false, "reach the target through a private endpoint"+notYet)
 	fs.BoolVar(&f.serviceEndpoint, "service-endpoint", false, "reach the target through a service endpoint"+notYet)
 	if v.name != previewVerb.name {
@@ -117,6 +117,20 @@ func (a *app) connectFlags(cmd *cobra.Command, v connectVerb, k *targetKind) *co
 		a.partFlags(cmd, *k, f)
 	}
 	return f
+}
+
+// scopeHelp says which parts the sources of this server have.
+func (a *app) scopeHelp() string {
+	var parts []string
+	for _, d := range a.shown().Sources {
+		if d.Part != "" && !slices.Contains(parts, d.Part) {
+			parts = append(parts, d.Part)
+		}
+	}
+	if len(parts) == 0 {
+		return "container or namespace of the source"
+	}
+	return "the part of the source that is meant, where it has some: a " + inWords(parts, "or")
 }
 
 // partFlags declares the flags that name a target. A kind of another release may

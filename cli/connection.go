@@ -32,7 +32,7 @@ computes its settings, and patchbay run --local starts a command with them.`,
 	}
 	cmd.AddCommand(
 		a.connectGroup(createVerb), a.connectGroup(updateVerb), a.connectGroup(previewVerb),
-		a.connectionList(), a.connectionShow(), a.connectionConfigurations(), a.connectionValidate(),
+		a.connectionList(), a.connectionShow(), a.connectionConfigurations(), a.connectionExport(), a.connectionValidate(),
 		a.connectionRotate(), a.connectionDelete(), a.connectionWait(),
 		a.connectionSettings(), a.connectionTypes(),
 	)
@@ -139,7 +139,7 @@ func connectionRows(found []client.ConnectionView) rows {
 		if p.Target.ID != "" {
 			target = targetShort(p.Target.ID)
 		}
-		r.add(v.Name, v.Source().Name(), target, cmp.Or(string(p.Client), "none"), auth, access, string(p.State))
+		r.add(v.Name, nameIn(v.Source()), target, cmp.Or(string(p.Client), "none"), auth, access, string(p.State))
 	}
 	return r
 }
@@ -644,7 +644,7 @@ func (a *app) completeSources(cmd *cobra.Command, _ []string, _ string) ([]strin
 		found, _ := a.sources(ctx)
 		names := make([]string, len(found))
 		for i, id := range found {
-			names[i] = clean(id.Name())
+			names[i] = clean(nameIn(id))
 		}
 		return names
 	})
@@ -657,7 +657,7 @@ func (a *app) completeTargets(cmd *cobra.Command, k *targetKind) {
 			found, _ := a.resources(ctx)
 			var names []string
 			for _, r := range found {
-				if k == nil && !a.isSource(r.Properties.Driver) || k != nil && a.serves(*k)(r) {
+				if k == nil && a.isFor(r.Properties.Driver, forTargets) || k != nil && a.serves(*k)(r) {
 					names = append(names, clean(r.ID.Name()))
 				}
 			}

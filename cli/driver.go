@@ -34,7 +34,7 @@ func (a *app) driverList() *cobra.Command {
 	return &cobra.Command{
 		Use:     "list",
 		Short:   "List the drivers",
-		Long:    "Lists the drivers: those of sources, which applications run on, and those of targets, which they use.",
+		Long:    "Lists the drivers: those of sources, which applications run on, of targets, which they use, and of hosts, the machines\nthat sources are on.",
 		Example: "  patchbay driver list -o table",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -42,18 +42,14 @@ func (a *app) driverList() *cobra.Command {
 				return usageError{err, cmd.CommandPath()}
 			}
 			a.sayWhoseCatalog()
-			all := drivers(a.shown())
-			if all == nil {
-				all = []patchbay.Driver{}
+			all := []patchbay.Driver{}
+			for _, d := range drivers(a.shown()) {
+				all = append(all, d.Driver)
 			}
 			return a.print(all, func() rows {
 				r := rows{head: []string{"Name", "Product", "For", "Logins"}}
-				for i, d := range all {
-					end := "targets"
-					if i < len(a.shown().Sources) {
-						end = "sources"
-					}
-					r.add(d.Name, d.Title, end, loginsInShort(d))
+				for _, d := range drivers(a.shown()) {
+					r.add(d.Name, d.Title, d.end, loginsInShort(d.Driver))
 				}
 				return r
 			})
@@ -93,12 +89,12 @@ func (a *app) driverShow() *cobra.Command {
 			if err := a.checkOutput(); err != nil {
 				return usageError{err, cmd.CommandPath()}
 			}
-			d, _, ok := driverOf(a.shown(), args[0])
+			d, ok := driverOf(a.shown(), args[0])
 			if !ok {
 				return a.noSuchDriver(cmd, args[0])
 			}
 			a.sayWhoseCatalog()
-			return a.print(d, func() rows { return a.driverRows(d) })
+			return a.print(d.Driver, func() rows { return a.driverRows(d.Driver) })
 		},
 	}
 }
@@ -113,6 +109,9 @@ func (a *app) driverRows(d patchbay.Driver) rows {
 	}
 	for _, f := range a.allFields(d) {
 		r.add(f.what, f.Name, f.said, fieldMeans(f.Field))
+	}
+	if d.Part != "" {
+		r.add("part", d.Part, "--scope NAME", "what of it a connection's settings are of")
 	}
 	if l := d.Logins; l != nil {
 		r.add("logins", strings.Join(words(l.Auths), ", "), "", "how they sign in")

@@ -21,15 +21,11 @@ shows what a server can connect, which may be of another release.
 | Driver | Product | For | Logins |
 |---|---|---|---|
 `)
-	for i, d := range drivers(c) {
-		end := "targets"
-		if i < len(c.Sources) {
-			end = "sources"
-		}
-		fmt.Fprintf(&b, "| [`%s`](#%s) | %s | %s | %s |\n", d.Name, d.Name, d.Title, end, loginsInShort(d))
+	for _, d := range drivers(c) {
+		fmt.Fprintf(&b, "| [`%s`](#%s) | %s | %s | %s |\n", d.Name, d.Name, d.Title, d.end, loginsInShort(d.Driver))
 	}
 	for _, d := range drivers(c) {
-		a.driverSection(&b, d)
+		a.driverSection(&b, d.Driver)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -60,6 +56,9 @@ func (a *app) driverSection(b *strings.Builder, d patchbay.Driver) {
 			}
 			fmt.Fprintf(b, "| `%s` | `%s` | %s |\n", f.Name, cell(f.said), cell(fieldMeans(f.Field)))
 		}
+	}
+	if d.Part != "" {
+		fmt.Fprintf(b, "\nA connection's settings are those of one %s of it, which `--scope` names.\n", d.Part)
 	}
 	if l := d.Logins; l != nil {
 		fmt.Fprintf(b, "\nIts logins sign in with %s, and are %s.", code(words(l.Auths)), code(words(l.Accesses)))

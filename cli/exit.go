@@ -30,7 +30,7 @@ const (
 1    it failed; the message says why and what was undone
 2    the command line is wrong; nothing was changed
 3    something that was named does not exist
-4    a validation found failures
+4    a validation found failures, or a host lacks something
 5    a conflict: another operation runs, or it was changed meanwhile
 6    not signed in, or not allowed
 7    no server answers

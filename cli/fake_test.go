@@ -220,6 +220,17 @@ func (f *fake) route(w http.ResponseWriter, r *http.Request, body []byte) {
 			{"name": "AZURE_POSTGRESQL_HOST", "description": "Host of the server"},
 			{"name": "AZURE_POSTGRESQL_PASSWORD", "description": "Password", "secret": true},
 		}})
+	case strings.HasSuffix(path, own+"check"):
+		id := patchbay.ID(strings.TrimSuffix(path, own+"check"))
+		if _, ok := f.resources[id.Key()]; !ok {
+			f.fail(w, 404, "ResourceNotFound", "there is no resource "+id.Name(), "")
+			return
+		}
+		found := []patchbay.Finding{{What: "sign in", OK: true}}
+		if strings.Contains(id.Name(), "bare") {
+			found = append(found, patchbay.Finding{What: "restart units", Problem: "sudo asks for a password", Fix: "write there:\ndeploy ALL=(root) NOPASSWD: /bin/x\x1b[2J"})
+		}
+		f.ok(w, 200, list(found))
 	case strings.HasSuffix(path, own+"environment"):
 		f.ok(w, 200, map[string]any{"environment": map[string]string{"PGPASSWORD": canary, "PGHOST": "10.0.0.5"}})
 	case strings.Contains(path, linkers), strings.Contains(path, "/connectors"):
@@ -257,6 +268,10 @@ func (f *fake) resource(w http.ResponseWriter, r *http.Request, body []byte) {
 		}
 		if strings.Contains(id.Name(), "unreachable") && r.URL.Query().Get("check") != "false" {
 			f.fail(w, 409, "TargetUnreachable", "nothing answers at 10.9.9.9:5432", "check the endpoint, or add --no-check")
+			return
+		}
+		if strings.Contains(id.Name(), "stranger") && doc.Properties["hostKey"] == nil {
+			f.fail(w, 409, "CertificateInvalid", "10.0.0.1:22 presents the key SHA256:abc, which nobody has said to be right", "patchbay host add stranger … --host-key SHA256:abc")
 			return
 		}
 		delete(doc.Properties, "admin")
@@ -321,7 +336,7 @@ func (f *fake) linker(w http.ResponseWriter, r *http.Request, body []byte) {
 		f.fail(w, 404, "InvalidResourceType", "there is nothing here", "")
 	case action == "generateConfigurations" && strings.Contains(id.Name(), "cache"):
 		f.ok(w, 200, map[string]any{"configurations": []map[string]any{
-			{"name": "REDIS_URL", "value": "redis://" + canary, "secret": true}, {"name": "binding/ca.crt", "value": "x"},
+			{"name": "REDIS_URL", "value": "redis://" + canary, "secret": true}, {"name": "ca.crt", "value": "x", "file": true},
 		}})
 	case action == "listConfigurations", action == "generateConfigurations":
 		f.ok(w, 200, map[string]any{"configurations": []map[string]any{

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -25,9 +26,11 @@ type fieldFlag struct {
 	// flag is its name; "" when the command has one of that name already, or the
 	// field is of a type that this release does not know: --property says it.
 	flag string
-	text string
-	on   bool
-	list []string
+	// elsewhere says of a path that it is on another machine.
+	elsewhere bool
+	text      string
+	on        bool
+	list      []string
 }
 
 // addFlags are what no field of a driver is called on the command line.
@@ -35,7 +38,7 @@ var addFlags = []string{"resource-group", "location", "tag", "no-check", "proper
 
 // flagOf is the flag that a field can have; "" for none.
 func (a *app) flagOf(f patchbay.Field) string {
-	known := []patchbay.FieldType{patchbay.TextField, patchbay.BoolField, patchbay.ListField, patchbay.MapField, patchbay.FileField, patchbay.PathField}
+	known := []patchbay.FieldType{patchbay.TextField, patchbay.BoolField, patchbay.ListField, patchbay.MapField, patchbay.FileField, patchbay.PathField, patchbay.HostField}
 	name := f.Word()
 	if !slices.Contains(known, f.Type) || !wordForm.MatchString(name) || slices.Contains(addFlags, name) || a.globals.Lookup(name) != nil {
 		return ""
@@ -52,7 +55,7 @@ func newFieldFlag(a *app, cmd *cobra.Command, field patchbay.Field) *fieldFlag {
 	fs := cmd.Flags()
 	about := fieldHelp(field)
 	switch field.Type {
-	case patchbay.TextField, patchbay.FileField, patchbay.PathField:
+	case patchbay.TextField, patchbay.FileField, patchbay.PathField, patchbay.HostField:
 		fs.StringVar(&f.text, name, "", about)
 	case patchbay.BoolField:
 		fs.BoolVar(&f.on, name, false, about)
@@ -69,6 +72,8 @@ func newFieldFlag(a *app, cmd *cobra.Command, field patchbay.Field) *fieldFlag {
 	switch {
 	case len(field.Words) > 0:
 		must(cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(field.Words, cobra.ShellCompDirectiveNoFileComp)))
+	case field.Type == patchbay.HostField:
+		must(cmd.RegisterFlagCompletionFunc(name, a.completeHosts))
 	case field.Type == patchbay.PathField && field.Form == "DIR":
 		must(cmd.MarkFlagDirname(name))
 	case field.Type == patchbay.PathField, field.Type == patchbay.FileField:
@@ -164,19 +169,27 @@ func (f *fieldFlag) value(a *app, cmd *cobra.Command) (any, error) {
 		}
 	default:
 		if f.text != "" {
-			return f.fromText(a, f.text)
+			return f.fromText(cmd.Context(), a, f.text)
 		}
 	}
 	return nil, nil
 }
 
 // fromText is the value that a text of the command line stands for.
-func (f *fieldFlag) fromText(a *app, text string) (any, error) {
+func (f *fieldFlag) fromText(ctx context.Context, a *app, text string) (any, error) {
 	switch f.Type {
 	case patchbay.FileField:
 		return readFile(first(f.flag, f.Name), text)
+	case patchbay.HostField:
+		return a.oneOf(ctx, a.hosts(), text, "")
 	case patchbay.PathField:
-		return a.serverPath(text)
+		if !f.elsewhere {
+			return a.serverPath(text)
+		}
+		if !path.IsAbs(text) {
+			return nil, patchbay.Errorf(patchbay.InvalidArgument, "--%s is a path on the host, where %q leads nowhere by itself", first(f.flag, f.Name), text).
+				WithFix("name it from the root there: --%s /…", first(f.flag, f.Name))
+		}
 	}
 	return text, nil
 }
@@ -215,7 +228,7 @@ func (f *fieldFlag) ask(ctx context.Context, a *app, cmd *cobra.Command) (any, e
 	if f.Type == patchbay.ListField {
 		return []string{text}, nil
 	}
-	return f.fromText(a, text)
+	return f.fromText(ctx, a, text)
 }
 
 // sentence is a text with a capital at its beginning.

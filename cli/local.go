@@ -119,7 +119,7 @@ func (a *app) localEnvironment(ctx context.Context, r connectionRef) (map[string
 			return nil, during(err, "read the settings of %s", shortName(id))
 		}
 		for _, s := range settings {
-			if strings.Contains(s.Name, "/") {
+			if s.File || strings.Contains(s.Name, "/") {
 				continue // a file, which no environment holds
 			}
 			if other, taken := from[s.Name]; taken {

@@ -130,6 +130,40 @@ func TestHostileAnswersReachTheTerminalEscaped(t *testing.T) {
 	}
 }
 
+// Settings go out as they are, so not to where they would do something.
+func TestSettingsThatWouldDoSomethingToATerminalAreNotPrinted(t *testing.T) {
+	f := newFake(t)
+	value := "plain"
+	f.answer = func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasSuffix(r.URL.Path, "/listConfigurations") {
+			return false
+		}
+		f.ok(w, 200, map[string]any{"configurations": []map[string]any{{"name": "A", "value": value}, {"name": "type", "value": "x", "file": true}}})
+		return true
+	}
+	if status, _, stderr := inProcess(t.Context(), t, f, Deps{}, "connection", "create", "postgres", "--source", "web", "--target", "orders/shop", "--connection", "c"); status != 0 {
+		t.Fatal(stderr)
+	}
+	seen := func(terminal bool, format string) (int, string) {
+		d := Deps{IsTerminal: func(any) bool { return terminal }}
+		status, stdout, _ := inProcess(t.Context(), t, f, d, "connection", "export", "web/c", "--format", format)
+		return status, stdout
+	}
+	for _, at := range []struct {
+		value, format string
+		terminal      bool
+		status        int
+	}{
+		{"plain", "dotenv", true, 0}, {"plain", "servicebinding", true, exitUsage}, {"plain", "servicebinding", false, 0},
+		{"\x1b[2J", "dotenv", true, exitUsage}, {"\x1b[2J", "dotenv", false, 0}, {"\x1b[2J", "kubernetes", true, 0},
+	} {
+		value = at.value
+		if status, stdout := seen(at.terminal, at.format); status != at.status || at.status != 0 && stdout != "" {
+			t.Errorf("%+v: %d, %q", at, status, stdout)
+		}
+	}
+}
+
 func TestCleanShowsWhatIsHarmlessAsItIs(t *testing.T) {
 	for in, want := range map[string]string{
 		"":                      "",
@@ -304,6 +338,7 @@ func TestExamplesParse(t *testing.T) {
 	root := New(Deps{Catalog: buildCatalog})
 	check := func(c *cobra.Command) {
 		for line := range strings.Lines(strings.ReplaceAll(c.Example, "\\\n", " ")) {
+			line, _, _ = strings.Cut(line, " | ")
 			fields := expandLists(strings.Fields(line))
 			if len(fields) == 0 || fields[0] != "patchbay" || slices.Contains(fields, "--help") {
 				continue

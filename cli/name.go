@@ -31,7 +31,7 @@ func (a *app) resources(ctx context.Context) ([]client.ResourceView, error) {
 	// What a driver of another release is, its server says; an error of that is
 	// none of what was asked for.
 	if slices.ContainsFunc(found, func(r client.ResourceView) bool {
-		_, _, known := driverOf(a.known(), r.Properties.Driver)
+		_, known := driverOf(a.known(), r.Properties.Driver)
 		return !known
 	}) {
 		_ = a.askCatalog(ctx)
@@ -45,6 +45,7 @@ type lookup struct {
 	name  string
 	group string // only in this resource group, when it is not ""
 	flag  string // the one that takes a full id
+	fix   string // for one that is not there; "": what lists and adds resources
 	fits  func(client.ResourceView) bool
 }
 
@@ -65,7 +66,7 @@ func (a *app) find(ctx context.Context, l lookup) (client.ResourceView, error) {
 			continue
 		}
 		fitting = append(fitting, r.ID.Name())
-		if strings.EqualFold(r.ID.Name(), l.name) {
+		if strings.EqualFold(r.ID.Name(), l.name) || strings.EqualFold(nameIn(r.ID), l.name) {
 			found = append(found, r)
 		}
 	}
@@ -74,15 +75,29 @@ func (a *app) find(ctx context.Context, l lookup) (client.ResourceView, error) {
 		return found[0], nil
 	case 0:
 		e := patchbay.Errorf(patchbay.ResourceNotFound, "there is no %s %q in the inventory%s", l.what, l.name, didYouMean(l.name, fitting)).
-			WithFix("patchbay resource list   (and patchbay resource add, to register one)")
+			WithFix("%s", first(l.fix, "patchbay resource list   (and patchbay resource add, to register one)"))
 		return client.ResourceView{}, e
 	}
 	ids := make([]string, len(found))
+	fix := "name one by its id, with " + l.flag
 	for i, r := range found {
 		ids[i] = string(r.ID)
+		if i > 0 && !strings.EqualFold(r.ID.ResourceGroup(), found[0].ID.ResourceGroup()) {
+			fix = "name one by its id, with " + l.flag + ", or its resource group"
+		}
 	}
 	return client.ResourceView{}, patchbay.Errorf(patchbay.InvalidArgument, "%d resources are named %q: %s", len(found), l.name, strings.Join(ids, ", ")).
-		WithFix("name one by its id, with %s, or its resource group", l.flag)
+		WithFix("%s", fix)
+}
+
+// nameIn is what a resource is called in its resource group: web/staging, of a child
+// of another one.
+func nameIn(id patchbay.ID) string {
+	name := id.Name()
+	for parent := id.Parent(); strings.Contains(parent.Type(), "/"); parent = parent.Parent() {
+		name = parent.Name() + "/" + name
+	}
+	return name
 }
 
 // source is the source that a command is about, by id or by name.
@@ -165,11 +180,12 @@ func (a *app) resolve(ctx context.Context, ref connectionRef, arg string) (patch
 	case strings.HasPrefix(arg, "/"):
 		ref.id = arg
 	case strings.Contains(arg, "/"):
-		ref.source, ref.connection, _ = strings.Cut(arg, "/")
+		at := strings.LastIndexByte(arg, '/')
+		ref.source, ref.connection = arg[:at], arg[at+1:]
 		if strings.EqualFold(ref.source, localWord) {
 			ref.source, ref.local = "", true
 		}
-		if strings.Contains(ref.connection, "/") || ref.connection == "" {
+		if ref.connection == "" {
 			return "", patchbay.Errorf(patchbay.InvalidArgument, "%q does not name a connection; SOURCE/NAME does", arg)
 		}
 	case arg != "":

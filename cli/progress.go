@@ -113,7 +113,7 @@ func shortName(id patchbay.ID) string {
 	if id.IsLocal() {
 		return localName(id)
 	}
-	return source.Name() + "/" + name
+	return nameIn(source) + "/" + name
 }
 
 // localName is a local connection as people name it.

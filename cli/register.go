@@ -29,14 +29,17 @@ secret value on a command line can be seen by others.`,
 		Annotations: map[string]string{catalogued: "yes"},
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return usagef(cmd, "which kind of resource? There are %s", strings.Join(driverNames(a.shown()), ", "))
+				return usagef(cmd, "which kind of resource? There are %s", strings.Join(driverNames(resourceDrivers(a.shown())), ", "))
+			}
+			if d, ok := driverOf(a.shown(), args[0]); ok { // it is no resource's
+				return usagef(cmd, "%s is a host: %s", article(d.Noun), "patchbay "+a.adding(d.Driver)+" NAME")
 			}
 			return a.noSuchDriver(cmd, args[0])
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	for _, d := range drivers(a.shown()) {
-		cmd.AddCommand(a.addDriver(d))
+	for _, d := range resourceDrivers(a.shown()) {
+		cmd.AddCommand(a.addDriver(d.Driver))
 	}
 	return cmd
 }
@@ -60,11 +63,17 @@ func (a *app) runAdd(cmd *cobra.Command, r *registration, name string) error {
 	if err != nil {
 		return err
 	}
-	id, err := a.givenID(cmd, name)
+	var id patchbay.ID
+	if strings.HasPrefix(name, "/") {
+		if id, err = patchbay.ParseID(name); err != nil {
+			return err
+		}
+	}
+	typ, kind, err := r.what(ctx, a, cmd, id == "")
 	if err != nil {
 		return err
 	}
-	typ, kind, err := r.what(ctx, a, cmd, id == "")
+	below, err := r.below(cmd, typ, name)
 	if err != nil {
 		return err
 	}
@@ -88,7 +97,7 @@ func (a *app) runAdd(cmd *cobra.Command, r *registration, name string) error {
 		if err != nil {
 			return err
 		}
-		if id, err = patchbay.ParseID(string(scope) + "/providers/" + typ + "/" + name); err != nil {
+		if id, err = patchbay.ParseID(string(scope) + "/providers/" + below); err != nil {
 			return err
 		}
 	}
@@ -135,15 +144,25 @@ func (a *app) registered(v client.ResourceView, created bool) {
 	}
 }
 
-// givenID is the id that a resource was named by; "" when it was a name.
-func (a *app) givenID(cmd *cobra.Command, name string) (patchbay.ID, error) {
-	switch {
-	case strings.HasPrefix(name, "/"):
-		return patchbay.ParseID(name)
-	case strings.Contains(name, "/"):
-		return "", usagef(cmd, "%q can't be the name of a resource", clean(name))
+// below is what stands behind the provider in the id of a new resource. A child's name
+// has its parents' before it, as web/staging.
+func (r *registration) below(cmd *cobra.Command, typ, name string) (string, error) {
+	if strings.HasPrefix(name, "/") {
+		return "", nil // it is an id
 	}
-	return "", nil
+	types, names := strings.Split(typ, "/"), strings.Split(name, "/")
+	below := types[0]
+	if len(names) != len(types)-1 || slices.Contains(names, "") {
+		form := "NAME"
+		if len(types) > 2 {
+			form = strings.ToUpper(strings.Join(types[1:], "/"))
+		}
+		return "", usagef(cmd, "%q can't be the name of a resource of type %s: it is %s", clean(name), typ, form)
+	}
+	for i, name := range names {
+		below += "/" + types[i+1] + "/" + name
+	}
+	return below, nil
 }
 
 // registration is a command line of `resource add DRIVER`.
@@ -260,7 +279,15 @@ func (r *registration) values(ctx context.Context, a *app, cmd *cobra.Command, a
 	if err := setProperties(p, r.moreProperties); err != nil {
 		return nil, usageError{err, cmd.CommandPath()}
 	}
-	for _, f := range append([]*fieldFlag{r.endpoint}, r.properties...) {
+	all := append([]*fieldFlag{r.endpoint}, r.properties...)
+	for _, f := range r.properties {
+		if f.Type == patchbay.HostField && (f.text != "" || p[f.Name] != nil) {
+			for _, path := range all {
+				path.elsewhere = true
+			}
+		}
+	}
+	for _, f := range all {
 		v, err := f.value(a, cmd)
 		if err != nil {
 			return nil, err
@@ -277,7 +304,7 @@ func (r *registration) values(ctx context.Context, a *app, cmd *cobra.Command, a
 			return nil, err
 		}
 	}
-	for _, f := range append([]*fieldFlag{r.endpoint}, r.properties...) {
+	for _, f := range all {
 		if !f.Required || strings.Contains(f.Name, ".") || p[f.Name] != nil {
 			continue
 		}

@@ -29,7 +29,10 @@ func (a *app) addExample(d patchbay.Driver, whole bool) string {
 	if d.Logins == nil && len(d.Admin) == 0 {
 		name = "web"
 	}
-	line := "  patchbay resource add " + d.Name + " " + name
+	if a.isFor(d.Name, forHosts) {
+		name = "db1"
+	}
+	line := "  patchbay " + a.adding(d) + " " + name
 	begun := line
 	say := func(f patchbay.Field) {
 		if flag := a.flagOf(f); flag != "" {

@@ -21,7 +21,8 @@ way and the login. patchbay driver list shows what there can be.`,
 		Args: noCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.resourceAdd(), a.resourceList(), a.resourceShow(), a.resourceRemove())
+	all := a.everything()
+	cmd.AddCommand(a.resourceAdd(), a.listOf(all), a.showOf(all), a.removeOf(all))
 	return cmd
 }
 
@@ -36,18 +37,39 @@ func (a *app) printResource(v client.ResourceView) error {
 func resourceRows(found []client.ResourceView) rows {
 	r := rows{head: []string{"Name", "ResourceGroup", "Type", "Driver", "Endpoint", "State"}}
 	for _, v := range found {
-		r.add(v.ID.Name(), v.ID.ResourceGroup(), v.ID.Type(), v.Properties.Driver, v.Properties.Endpoint, string(v.Properties.State))
+		r.add(nameIn(v.ID), v.ID.ResourceGroup(), v.ID.Type(), v.Properties.Driver, v.Properties.Endpoint, string(v.Properties.State))
 	}
 	return r
 }
 
-func (a *app) resourceList() *cobra.Command {
+// shelf is a part of the inventory that has commands of its own.
+type shelf struct {
+	word    string // what one of it is
+	of      string // how help says that of the list
+	example string
+	fits    func(client.ResourceView) bool // nil: everything
+	held    string                         // what can't be removed
+	fix     string                         // lookup's
+}
+
+func (a *app) everything() shelf {
+	return shelf{word: "resource", of: "the inventory", example: "orders", held: "One that a connection has can't be removed."}
+}
+
+func (a *app) hosts() shelf {
+	return shelf{
+		word: "host", of: "the hosts", example: "db1", fits: a.isHost, held: "One that a source is on can't be removed.",
+		fix: "patchbay host list   (and patchbay host add, to register one)",
+	}
+}
+
+func (a *app) listOf(s shelf) *cobra.Command {
 	var group, driver string
 	cmd := &cobra.Command{
 		Use:     "list",
-		Short:   "List the inventory",
+		Short:   "List " + s.of,
 		Long:    "Lists what is registered.",
-		Example: "  patchbay resource list -o table\n  patchbay resource list -g default",
+		Example: "  patchbay " + s.word + " list -o table\n  patchbay " + s.word + " list -g default",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if _, err := a.start(cmd); err != nil {
@@ -61,7 +83,7 @@ func (a *app) resourceList() *cobra.Command {
 			flat := []map[string]any{}
 			for _, v := range every {
 				if group != "" && !strings.EqualFold(v.ID.ResourceGroup(), group) || driver != "" && v.Properties.Driver != driver ||
-					a.subscription != "" && !strings.EqualFold(v.ID.Subscription(), a.subscription) {
+					a.subscription != "" && !strings.EqualFold(v.ID.Subscription(), a.subscription) || s.fits != nil && !s.fits(v) {
 					continue
 				}
 				found = append(found, v)
@@ -77,93 +99,85 @@ func (a *app) resourceList() *cobra.Command {
 	cmd.Flags().StringVarP(&group, "resource-group", "g", "", "only of this resource group")
 	cmd.Flags().StringVar(&driver, "driver", "", "only of this driver")
 	must(cmd.RegisterFlagCompletionFunc("driver", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		return driverNames(a.known()), cobra.ShellCompDirectiveNoFileComp
+		return driverNames(drivers(a.known())), cobra.ShellCompDirectiveNoFileComp
 	}))
 	return cmd
 }
 
-// anyResource finds a resource by name or id.
-func (a *app) anyResource(ctx context.Context, name, group string) (patchbay.ID, error) {
+// oneOf finds one by name or id.
+func (a *app) oneOf(ctx context.Context, s shelf, name, group string) (patchbay.ID, error) {
 	if strings.HasPrefix(name, "/") {
-		return patchbay.ParseID(name)
+		return patchbay.ParseID(name) // the server says what it is
 	}
-	r, err := a.find(ctx, lookup{what: "resource", name: name, group: group, flag: "the whole id"})
+	r, err := a.find(ctx, lookup{what: s.word, name: name, group: group, flag: "the whole id", fix: s.fix, fits: s.fits})
 	return r.ID, err
 }
 
-func (a *app) completeResources(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	return a.offer(cmd, func(ctx context.Context) []string {
-		found, _ := a.resources(ctx)
-		names := make([]string, len(found))
-		for i, v := range found {
-			names[i] = clean(v.ID.Name()) + "\t" + clean(v.ID.Type())
+func (a *app) completeOf(s shelf) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		return names
-	})
+		return a.offer(cmd, func(ctx context.Context) []string {
+			found, _ := a.resources(ctx)
+			var names []string
+			for _, v := range found {
+				if s.fits == nil || s.fits(v) {
+					names = append(names, clean(nameIn(v.ID))+"\t"+clean(v.ID.Type()))
+				}
+			}
+			return names
+		})
+	}
 }
 
-func (a *app) resourceShow() *cobra.Command {
+// withOne declares a command about one of a shelf.
+func (a *app) withOne(s shelf, use, short, long string, run func(cmd *cobra.Command, c *client.Client, id patchbay.ID) error) *cobra.Command {
 	var group string
 	cmd := &cobra.Command{
-		Use:               "show NAME|ID",
-		Short:             "Show a resource",
-		Long:              "Shows a resource, without its admin credential.",
-		Example:           "  patchbay resource show orders",
+		Use: use + " NAME|ID", Short: short, Long: long,
+		Example:           "  patchbay " + s.word + " " + use + " " + s.example,
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: a.completeResources,
+		ValidArgsFunction: a.completeOf(s),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.start(cmd)
 			if err != nil {
 				return err
 			}
-			id, err := a.anyResource(cmd.Context(), args[0], group)
+			id, err := a.oneOf(cmd.Context(), s, args[0], group)
 			if err != nil {
 				return err
 			}
-			v, err := c.Resource(cmd.Context(), id)
-			if err != nil {
-				return err
-			}
-			return a.printResource(v)
+			return run(cmd, c, id)
 		},
 	}
-	cmd.Flags().StringVarP(&group, "resource-group", "g", "", "resource group of the resource")
+	cmd.Flags().StringVarP(&group, "resource-group", "g", "", "resource group of the "+s.word)
 	return cmd
 }
 
-func (a *app) resourceRemove() *cobra.Command {
-	var group string
+func (a *app) showOf(s shelf) *cobra.Command {
+	return a.withOne(s, "show", "Show a "+s.word, "Shows a "+s.word+", without its admin credential.", func(cmd *cobra.Command, c *client.Client, id patchbay.ID) error {
+		v, err := c.Resource(cmd.Context(), id)
+		if err != nil {
+			return err
+		}
+		return a.printResource(v)
+	})
+}
+
+func (a *app) removeOf(s shelf) *cobra.Command {
 	var yes bool
-	cmd := &cobra.Command{
-		Use:               "remove NAME|ID",
-		Short:             "Forget a resource",
-		Long:              "Forgets a resource; the thing itself is not touched. One that a connection has can't be removed.",
-		Example:           "  patchbay resource remove orders --yes",
-		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: a.completeResources,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.start(cmd)
-			if err != nil {
-				return err
-			}
-			id, err := a.anyResource(cmd.Context(), args[0], group)
-			if err != nil {
-				return err
-			}
-			if err := a.confirm(cmd, yes, "Forget the resource "+id.Name()+"?"); err != nil {
-				return err
-			}
-			existed, err := c.DeleteResource(cmd.Context(), id)
-			if err == nil && !existed {
-				a.notef("patchbay: there is no resource %s", clean(string(id)))
-			}
-			return during(err, "remove %s", id.Name())
-		},
-	}
-	cmd.Flags().StringVarP(&group, "resource-group", "g", "", "resource group of the resource")
+	cmd := a.withOne(s, "remove", "Forget a "+s.word, "Forgets a "+s.word+"; the thing itself is not touched. "+s.held, func(cmd *cobra.Command, c *client.Client, id patchbay.ID) error {
+		if err := a.confirm(cmd, yes, "Forget the "+s.word+" "+nameIn(id)+"?"); err != nil {
+			return err
+		}
+		existed, err := c.DeleteResource(cmd.Context(), id)
+		if err == nil && !existed {
+			a.notef("patchbay: there is no %s %s", s.word, clean(string(id)))
+		}
+		return during(err, "remove %s", nameIn(id))
+	})
+	cmd.Example += " --yes"
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return cmd
 }

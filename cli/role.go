@@ -35,7 +35,7 @@ func (a *app) placeFlags(cmd *cobra.Command, p *place) {
 	f := cmd.Flags()
 	f.StringVar(&p.scope, "scope", "", `where: a resource's name, SOURCE/CONNECTION, an id, or / for the tenant (default: the subscription)`)
 	f.StringVarP(&p.group, "resource-group", "g", "", "the resource group as a whole; with --scope, where its resource is")
-	must(cmd.RegisterFlagCompletionFunc("scope", a.completeResources))
+	must(cmd.RegisterFlagCompletionFunc("scope", a.completeOf(a.everything())))
 }
 
 // at is the scope that is meant.

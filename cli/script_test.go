@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -146,6 +147,16 @@ func fakeCommand(ts *testscript.TestScript, neg bool, args []string) {
 		f.checks[2].Message, f.checks[2].Fix = "PGHOST is not the one that was written", "patchbay connection validate web/orders --fix"
 	case "hostile": // a resource whose texts would do something to a terminal
 		f.register(fakeGroup+"/providers/Microsoft.Web/sites/evil\x1b]0;pwned\x07", "envfile", "\x1b[2J\u202e\u009b31mred\nsecond line")
+	case "refuse": // refuse ACTION: the caller may not do it from now on
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.answer = func(w http.ResponseWriter, r *http.Request) bool {
+			if !strings.HasSuffix(r.URL.Path, "/"+args[1]) {
+				return false
+			}
+			f.fail(w, http.StatusForbidden, "AuthorizationFailed", "you may not do that", "")
+			return true
+		}
 	case "forget": // forgets the requests so far
 		f.mu.Lock()
 		defer f.mu.Unlock()

@@ -46,7 +46,7 @@ func (s *Service) hostOf(ctx context.Context, r patchbay.Resource) (patchbay.Res
 	switch {
 	case patchbay.CodeOf(err) == patchbay.ResourceNotFound:
 		return machine, patchbay.Errorf(patchbay.SourceNotFound, "%s is on the host %s, which is not registered", r.ID.Name(), clip(id.Name(), 80)).
-			WithFix("patchbay host add %s --address HOST   (or register the source with another host)", clip(id.Name(), 80))
+			WithFix("%s   (or register the source with another host)", hostRegistration(s.catalog.Describe(nil).Hosts, id))
 	case err != nil:
 		return machine, err
 	}
@@ -88,7 +88,15 @@ func (s *Service) CheckHost(ctx context.Context, id patchbay.ID, caller Caller) 
 		return nil, err
 	}
 	defer done()
-	return machine.Check(ctx)
+	found, err := machine.Check(ctx)
+	told := patchbay.AuditEntry{Resource: r.ID, Detail: "the host is asked what it lets the server do"}
+	if err != nil {
+		told.Result, told.Code = patchbay.AuditFailed, patchbay.CodeOf(err)
+	}
+	if err := caller.tell(ctx, told); err != nil {
+		return nil, err
+	}
+	return found, err
 }
 
 // noSources refuses to remove a machine that a source is on.

@@ -18,10 +18,11 @@ type machine struct {
 	hosts.Host
 	endpoint string
 	found    []patchbay.Finding
+	fault    func() error
 	open     *atomic.Int32
 }
 
-func (m *machine) Check(context.Context) ([]patchbay.Finding, error) { return m.found, nil }
+func (m *machine) Check(context.Context) ([]patchbay.Finding, error) { return m.found, m.fault() }
 
 func (m *machine) Close() error {
 	m.open.Add(-1)
@@ -38,7 +39,7 @@ func newHostWorld(t *testing.T) (w *world, host patchbay.ID, where func() string
 		Driver: patchbay.Driver{Name: "elsewhere", Types: []string{"Patchbay.Services/hosts"}},
 		Open: func(_ context.Context, c driver.Config) (hosts.Remote, error) {
 			open.Add(1)
-			return &machine{endpoint: c.Endpoint, open: open, found: []patchbay.Finding{{What: "sign in", OK: true}, {What: "sudo", Problem: "it is refused", Fix: "visudo"}}}, nil
+			return &machine{endpoint: c.Endpoint, open: open, fault: func() error { return w.fault }, found: []patchbay.Finding{{What: "sign in", OK: true}, {What: "sudo", Problem: "it is refused", Fix: "visudo"}}}, nil
 		},
 	}}
 	w.open = func(_ context.Context, c driver.Config) (driver.Source, error) {
@@ -131,5 +132,48 @@ func TestAHostSaysWhatIsMissing(t *testing.T) {
 	}
 	if _, err := w.CheckHost(t.Context(), w.app.id, w.caller); patchbay.CodeOf(err) != patchbay.NotSupported {
 		t.Errorf("a source is checked as a host: %v", err)
+	}
+}
+
+// Whoever may move a host, or make it another thing, has the settings of every source
+// on it.
+func TestAHostIsRegisteredByWhoMayUseIt(t *testing.T) {
+	w, host, _, _ := newHostWorld(t)
+	w.register(patchbay.Resource{ID: w.app.id, Properties: onHost(host)}, nil)
+	c := refusing(ActionHost, patchbay.Errorf(patchbay.Forbidden, "ann may not do that"))
+	for _, id := range []patchbay.ID{host, w.group + "/providers/Patchbay.Services/hosts/db2"} {
+		_, _, _, err := w.PutResource(t.Context(), ResourceRequest{Resource: patchbay.Resource{ID: id, Endpoint: "10.6.6.6:22"}, Caller: c, NoCheck: true})
+		if patchbay.CodeOf(err) != patchbay.Forbidden {
+			t.Errorf("%s is registered by who may not use it: %v", id.Name(), err)
+		}
+	}
+	err := w.Service.mayBecome(t.Context(), patchbay.Resource{ID: host, Driver: "elsewhere"}, patchbay.Resource{ID: host, Driver: "memoryApp"})
+	if patchbay.CodeOf(err) != patchbay.Conflict {
+		t.Errorf("a host becomes something else under its source: %v", err)
+	}
+}
+
+// A machine that can't be asked was connected to all the same: that is on record.
+func TestAHostThatIsAskedIsOnRecord(t *testing.T) {
+	w, host, _, _ := newHostWorld(t)
+	var told []patchbay.AuditEntry
+	who := w.caller
+	who.Tell = func(_ context.Context, e patchbay.AuditEntry) error {
+		told = append(told, e)
+		return nil
+	}
+	if _, err := w.CheckHost(t.Context(), host, who); err != nil || len(told) != 1 || told[0].Result != "" || told[0].Resource != host {
+		t.Errorf("%+v, %v", told, err)
+	}
+	w.fault = patchbay.Errorf(patchbay.CertificateInvalid, "it presents a key that nobody has named").WithFix("--host-key KEY")
+	if _, err := w.CheckHost(t.Context(), host, who); patchbay.CodeOf(err) != patchbay.CertificateInvalid || len(told) != 2 || told[1].Code != patchbay.CertificateInvalid {
+		t.Errorf("%+v, %v", told, err)
+	}
+	_, _, _, err := w.PutResource(t.Context(), ResourceRequest{Resource: patchbay.Resource{ID: host, Endpoint: "10.0.0.9:22"}, Caller: who})
+	if e := patchbay.AsError(err); e == nil || e.Fix != "--host-key KEY" || len(told) != 3 || told[2].Result != patchbay.AuditFailed {
+		t.Errorf("%+v, %v", told, err)
+	}
+	if r, err := w.Resource(t.Context(), host); err != nil || r.Endpoint != "10.0.0.1:22" {
+		t.Errorf("a host that is refused is registered all the same: %+v, %v", r, err)
 	}
 }

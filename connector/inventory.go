@@ -90,9 +90,12 @@ func (s *Service) mayPut(ctx context.Context, who Caller, old patchbay.Resource,
 	if err := s.chooseDriver(r); err != nil {
 		return err
 	}
-	if _, source := s.catalog.Sources[r.Driver]; source {
-		machine := cmp.Or(s.hostID(*r), r.ID)
-		if err := who.allow(ctx, ActionHost, machine); err != nil {
+	_, source := s.catalog.Sources[r.Driver]
+	_, machine := s.catalog.Hosts[r.Driver]
+	if source || machine {
+		// Whoever says where a machine is says where the settings of its sources go, and
+		// which of the server's own keys sign in there.
+		if err := who.allow(ctx, ActionHost, cmp.Or(s.hostID(*r), r.ID)); err != nil {
 			return err
 		}
 	}
@@ -195,8 +198,16 @@ func (s *Service) chooseDriver(r *patchbay.Resource) error {
 // would leave something behind which only the old one can remove. One that
 // administers nothing leaves nothing.
 func (s *Service) mayBecome(ctx context.Context, old, now patchbay.Resource) error {
+	if old.Driver == now.Driver {
+		return nil
+	}
+	if _, machine := s.catalog.Hosts[now.Driver]; !machine {
+		if err := s.noSources(ctx, old.ID); err != nil {
+			return err
+		}
+	}
 	was, target := s.catalog.Targets[old.Driver]
-	if !target || old.Driver == now.Driver {
+	if !target {
 		return nil
 	}
 	busy := patchbay.Errorf(patchbay.Conflict, "%s can't get another driver: ", old.ID.Name())
@@ -297,6 +308,12 @@ func (s *Service) checkResource(ctx context.Context, who Caller, r patchbay.Reso
 			return nil, nil
 		}
 		found, err := machine.Check(ctx)
+		if err != nil {
+			// As for a target.
+			if err := who.tell(ctx, patchbay.AuditEntry{Resource: r.ID, Result: patchbay.AuditFailed, Code: patchbay.CodeOf(err)}); err != nil {
+				return nil, err
+			}
+		}
 		return lacking(r.ID, found), registering(err)
 	}
 	source, err := s.openSource(ctx, r, "")

@@ -116,6 +116,9 @@ func asks(p parties, connection patchbay.ID, target patchbay.TargetService) patc
 func previewSteps(kind patchbay.OperationKind, d *draft, keeps bool) []PreviewStep {
 	id, spec := d.in.Want.ID, d.in.Want.Spec
 	target, source := targetName(spec.Target), d.parties.source.ID.Name()
+	if part := d.parties.sources.Part; part != "" && d.parties.scope != "" {
+		source = fmt.Sprintf("the %s %s of %s", part, d.parties.scope, source)
+	}
 	text := map[string]string{
 		stepPlan:     "read both ends and decide everything",
 		stepLogin:    d.loginText(target),

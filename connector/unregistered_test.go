@@ -27,6 +27,7 @@ func TestWhatNobodyRegisteredIsSaidHowToRegister(t *testing.T) {
 		fix    string
 	}{
 		{"a source", linker(w.group.Child("providers/Microsoft.Web/sites", "shop")), w.spec(), patchbay.SourceNotFound, "patchbay resource add memoryApp shop"},
+		{"a source of another type", linker(w.group.Child("providers/Microsoft.App/containerApps", "shop")), w.spec(), patchbay.SourceNotFound, "patchbay resource add memoryApp " + string(w.group) + "/providers/Microsoft.App/containerApps/shop"},
 		{"a source of a type that no driver has", linker(w.group.Child("providers/Microsoft.Compute/virtualMachines", "shop")), w.spec(), patchbay.SourceNotFound, "patchbay resource add --help"},
 		{"a target", w.linker, to(w.group.Child("providers/Microsoft.DBforPostgreSQL/flexibleServers", "crm").Child("databases", "crm")), patchbay.TargetNotFound, "patchbay resource add memory crm"},
 		{"a target of a type that no driver has", w.linker, to(w.group.Child("providers/Contoso.Shop/tills", "one")), patchbay.TargetNotFound, "patchbay resource add --help"},
@@ -50,11 +51,13 @@ func TestARegistrationHasWhatEveryOneNeeds(t *testing.T) {
 	}
 	several := patchbay.Driver{Name: "any", Types: file.Types, Kinds: []patchbay.ResourceKind{{Name: "cache"}}}
 	for want, drivers := range map[string][]patchbay.Driver{
-		"file web --path FILE":            {file},
-		"db web --endpoint HOST:PORT …":   {several, administered},
-		"any web --kind cache":            {several},
-		"--help":                          {file, several},
-		"needs web --endpoint ENDPOINT …": {{Name: "needs", Types: file.Types, Endpoint: patchbay.Endpoint{Field: field("", "", "")}, Properties: []patchbay.Field{field("a", "", "")}}},
+		"file web --path FILE":          {file},
+		"db web --endpoint HOST:PORT …": {several, administered},
+		"any web --kind cache":          {several},
+		"DRIVER " + string(site) + " …   (DRIVER is one of file, any)": {file, several},
+		"--help":                                 {{Name: "other", Types: []string{"Microsoft.Web/sites/slots"}}},
+		"slots " + string(site) + " --path FILE": {{Name: "slots", Types: []string{"Microsoft.Web/sites/slots", "Microsoft.Web/sites"}, Endpoint: file.Endpoint}},
+		"needs web --endpoint ENDPOINT …":        {{Name: "needs", Types: file.Types, Endpoint: patchbay.Endpoint{Field: field("", "", "")}, Properties: []patchbay.Field{field("a", "", "")}}},
 	} {
 		if got := registration(drivers, site, "cache"); got != "patchbay resource add "+want {
 			t.Errorf("%s: %s", want, got)

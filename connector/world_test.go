@@ -374,6 +374,7 @@ type world struct {
 	part   string // what they have parts of
 	// machines are the hosts that can be opened.
 	machines map[string]driver.HostDriver
+	fault    error // of what asks them what they let us do
 	group    patchbay.ID
 	linker   patchbay.ID
 	caller   Caller
@@ -491,9 +492,9 @@ func (w *world) start(records recorder, keys *keyring.Keyring) (stop func()) {
 				"away": w.away.driver(),
 			},
 			Sources: map[string]driver.SourceDriver{"memoryApp": {
-				Driver: patchbay.Driver{Name: "memoryApp", Types: driver.ComputeTypes(), Properties: []patchbay.Field{driver.HostField()}},
+				Driver: patchbay.Driver{Name: "memoryApp", Types: driver.ComputeTypes(), Properties: []patchbay.Field{driver.HostField()}, Part: w.part},
 				Open:   w.open,
-				Keeps:  w.keeps, Part: w.part,
+				Keeps:  w.keeps,
 			}},
 			Hosts: w.machines,
 		},

@@ -48,7 +48,7 @@ type Config struct {
 	// one that its [HostField] names, or the server's own. Never nil when a source is
 	// opened; a target has none.
 	Host hosts.Host
-	// Scope is the part of a source that is meant ([SourceDriver].Part), as a
+	// Scope is the part of a source that is meant ([patchbay.Driver].Part), as a
 	// connection names it; "" where it names none, and then Owned is of all parts.
 	Scope string
 }
@@ -331,9 +331,6 @@ type SourceDriver struct {
 	Open func(ctx context.Context, c Config) (Source, error)
 	// Keeps says that what it opens is a [Keeper].
 	Keeps bool
-	// Part is what a connection's scope names of a source: a container, a namespace.
-	// "": a source has no parts, and its settings are those of all of it.
-	Part string
 }
 
 // HostDriver makes a [hosts.Remote] of a registered machine, which sources name by

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"net/url"
 	"regexp"
@@ -499,7 +500,21 @@ func (w *GuardedSource) Dialer(ctx context.Context) (d ClosingDialer, err error)
 		d, err = s.Dialer(ctx)
 		return err
 	})
-	return d, err
+	if err != nil {
+		return nil, err
+	}
+	return tcpOnly{d}, nil
+}
+
+// tcpOnly is what whoever names an address may speak to: no socket of a program of
+// the machine's own, such as a container engine's, which would make its caller root.
+type tcpOnly struct{ ClosingDialer }
+
+func (d tcpOnly) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	if !strings.HasPrefix(network, "tcp") {
+		return nil, patchbay.Errorf(patchbay.InvalidArgument, "no connection is made to what has no IP address")
+	}
+	return d.ClosingDialer.DialContext(ctx, network, address)
 }
 
 // Egress is [Vantage].Egress; empty when the source is none.

@@ -1,7 +1,8 @@
 // Package hosts does things on a machine that applications run on: run a
-// command, read and replace a file, publish a directory, open a TCP connection.
-// [Local] is the machine that this process runs on; another implementation may
-// reach one by ssh, so nothing in [Host] needs more than a shell there offers.
+// command, read and replace a file, publish a directory, open a connection.
+// [Local] is the machine that this process runs on; package hosts/ssh reaches
+// another. What is hard about files is done once, by [Files], over the few things
+// that a [FileSystem] does; package hoststest is the suite that both pass.
 package hosts
 
 import (
@@ -88,8 +89,9 @@ type Host interface {
 	// ends with the process.
 	Lock(ctx context.Context, path string) (unlock func(), err error)
 
-	// DialContext opens a connection from this host; the network "unix" is to a
-	// socket's path.
+	// DialContext opens a connection from this host: tcp, tcp4 or tcp6 to host:port,
+	// where [DialRules] allow it, or unix to the absolute path of a socket. Whoever
+	// names the address himself is handed [TCP] instead.
 	DialContext(ctx context.Context, network, address string) (net.Conn, error)
 }
 
@@ -109,7 +111,7 @@ type Finding = patchbay.Finding
 // Command is a command to run, without a shell in between.
 type Command struct {
 	Argv []string
-	// Stdin is what it reads.
+	// Stdin is what it reads; without it, nothing.
 	Stdin []byte
 	// MaxOutput is how many bytes of its output are kept, from the end; 0 means
 	// 64 KiB.
@@ -142,7 +144,8 @@ type Replacement struct {
 	// is replaced, "" when it must not exist; otherwise ErrChanged.
 	IfSum string
 	// Ready, when not nil, is called when all is written and only the replacing
-	// is left to do; its error stops it.
+	// is left to do; its error stops it. It is called again where a connection was
+	// cut and all is written once more.
 	Ready func(context.Context) error
 }
 

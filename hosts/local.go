@@ -4,15 +4,16 @@ import (
 	"context"
 	"net"
 	"os"
+	"path/filepath"
 	"syscall"
 )
 
 // Local is the machine that this process runs on. How it does what a [Host] does
 // is in local_*.go; the other files hold on every machine.
 type Local struct {
-	dialer  net.Dialer
-	private []string
-	sync    func(*os.File) error // of a file or directory; tests watch it
+	Files
+	files  *localFiles
+	dialer net.Dialer
 }
 
 var _ Host = (*Local)(nil)
@@ -20,7 +21,8 @@ var _ Host = (*Local)(nil)
 // NewLocal is this machine. It connects to where r lets it, and lets nobody at the
 // private directories, which are there, and what is below them.
 func NewLocal(r DialRules, private ...string) *Local {
-	return &Local{dialer: net.Dialer{Control: r.Control}, private: private, sync: (*os.File).Sync}
+	files := &localFiles{private: private, sync: (*os.File).Sync}
+	return &Local{Files: Files{files}, files: files, dialer: net.Dialer{Control: r.Control}}
 }
 
 // Control says whether there may be a connection to an address, for whoever dials by
@@ -31,12 +33,18 @@ func (l *Local) Control(network, address string, c syscall.RawConn) error {
 
 // DialContext implements [Host].
 func (l *Local) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	if network == "unix" {
-		// The rules are about addresses; a socket is a path.
-		if err := l.CheckPath(ctx, address); err != nil {
-			return nil, err
-		}
-		return new(net.Dialer).DialContext(ctx, network, address)
+	if network != "unix" {
+		return l.dialer.DialContext(ctx, network, address)
 	}
-	return l.dialer.DialContext(ctx, network, address)
+	if err := checkSocket(address); err != nil {
+		return nil, err
+	}
+	if err := l.CheckPath(ctx, address); err != nil {
+		return nil, err
+	}
+	// By its path without links: one that is swapped leads to what was looked at.
+	if real, err := filepath.EvalSymlinks(address); err == nil {
+		address = real
+	}
+	return new(net.Dialer).DialContext(ctx, "unix", address)
 }

@@ -6,27 +6,15 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// likeOld gives f the owner, mode and attributes of the file called name, or
-// of a new file when there is none.
-func likeOld(f *os.File, name string, mode fs.FileMode) error {
+// likeOld gives f the owner, mode and attributes of the file called name.
+func likeOld(f *os.File, name string) error {
 	old, err := os.Lstat(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		dir, err := os.Lstat(filepath.Dir(name))
-		if err != nil {
-			return err
-		}
-		if err := giveAway(f, dir); err != nil {
-			return err
-		}
-		return f.Chmod(mode)
-	}
 	if err != nil {
 		return err
 	}
@@ -48,17 +36,6 @@ func likeOld(f *os.File, name string, mode fs.FileMode) error {
 		return fmt.Errorf("%s: %w: %w", name, ErrOwner, err)
 	}
 	return nil
-}
-
-// giveAway gives a new file to the owner of the directory that it is in: a
-// control plane that runs as root would otherwise lock the application out.
-// Whoever may not give files away keeps them.
-func giveAway(f *os.File, dir fs.FileInfo) error {
-	if os.Geteuid() != 0 {
-		return nil
-	}
-	uid, gid := owner(dir)
-	return f.Chown(uid, gid)
 }
 
 func owner(info fs.FileInfo) (uid, gid int) {

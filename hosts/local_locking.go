@@ -6,18 +6,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"syscall"
 	"time"
 )
 
-// Lock implements [Host] with flock on the directory itself.
-func (l *Local) Lock(ctx context.Context, name string) (func(), error) {
-	name, err := follow(name)
-	if err != nil {
-		return nil, err
-	}
-	dir, err := os.OpenFile(filepath.Dir(name), os.O_RDONLY|syscall.O_DIRECTORY, 0)
+// LockDir implements [FileSystem] with flock on the directory itself.
+func (l *localFiles) LockDir(ctx context.Context, name string) (func(), error) {
+	dir, err := os.OpenFile(name, os.O_RDONLY|syscall.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +36,7 @@ func (l *Local) Lock(ctx context.Context, name string) (func(), error) {
 		case <-ctx.Done():
 			timer.Stop()
 			_ = dir.Close()
-			return nil, fmt.Errorf("wait for the lock of %s: %w", filepath.Dir(name), ctx.Err())
+			return nil, fmt.Errorf("wait for the lock of %s: %w", name, ctx.Err())
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package hosts
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -31,7 +30,7 @@ type ownFiles struct {
 	proc  uint64 // 0: there is none
 }
 
-func (l *Local) own() (ownFiles, error) {
+func (l *localFiles) own() (ownFiles, error) {
 	k := ownFiles{files: map[inode]bool{}}
 	for _, name := range l.private {
 		dir, err := filepath.EvalSymlinks(name)
@@ -81,7 +80,7 @@ func (k ownFiles) refuses(name string, info fs.FileInfo) error {
 
 // allow fails for what is private itself, or in a private directory. name has its
 // links resolved, or is that of a directory.
-func (l *Local) allow(name string) error {
+func (l *localFiles) allow(name string) error {
 	k, err := l.own()
 	if err != nil {
 		return err
@@ -102,7 +101,7 @@ func (l *Local) allow(name string) error {
 }
 
 // opened is the last word: what the handle is of, whatever its name meant before.
-func (l *Local) opened(name string, f interface{ Stat() (fs.FileInfo, error) }) (fs.FileInfo, error) {
+func (l *localFiles) opened(name string, f interface{ Stat() (fs.FileInfo, error) }) (fs.FileInfo, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
@@ -112,19 +111,4 @@ func (l *Local) opened(name string, f interface{ Stat() (fs.FileInfo, error) }) 
 		return nil, err
 	}
 	return info, k.refuses(name, info)
-}
-
-// CheckPath implements [Host].
-func (l *Local) CheckPath(ctx context.Context, name string) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	resolved, err := follow(name)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-		return nil // what it is in is not there
-	}
-	if err != nil {
-		return err
-	}
-	return l.allow(resolved)
 }

@@ -213,7 +213,7 @@ func TestADirectoryToWorkInIsLookedAtOnceMore(t *testing.T) {
 	must(t, os.Symlink(private, filepath.Join(beside, "link")))
 	l := NewLocal(DialRules{}, private)
 	for _, dir := range []string{private, filepath.Join(private, "below"), filepath.Join(beside, "link")} {
-		_, err := l.openDir(dir)
-		is(t, err, ErrPrivate, "openDir of "+dir)
+		_, err := l.files.OpenDir(t.Context(), dir)
+		is(t, err, ErrPrivate, "OpenDir of "+dir)
 	}
 }

@@ -1,7 +1,6 @@
 package hosts
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,28 +11,23 @@ import (
 	"time"
 )
 
-// maxOutput is how much of a command's output is kept when nobody says.
-const maxOutput = 64 << 10
-
 // Run implements [Host]. The command and everything that it started in its
 // process group are killed when ctx ends.
 func (l *Local) Run(ctx context.Context, c Command) (Result, error) {
 	if len(c.Argv) == 0 {
 		return Result{}, errors.New("no command")
 	}
-	out := &tail{max: c.MaxOutput}
-	if out.max <= 0 {
-		out.max = maxOutput
-	}
+	out := NewTail(c.MaxOutput)
 	cmd := exec.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
-	cmd.Stdin = bytes.NewReader(c.Stdin)
 	cmd.Stdout, cmd.Stderr = out, out
+	if len(c.Stdin) > 0 {
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	// A daemon that it started may keep its output open for ever.
 	cmd.WaitDelay = time.Second
 	err := cmd.Run()
-	result := Result{Output: out.bytes}
+	result := Result{Output: out.Bytes()}
 	if cmd.ProcessState != nil {
 		result.Exit = cmd.ProcessState.ExitCode()
 		if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
@@ -50,21 +44,6 @@ func (l *Local) Run(ctx context.Context, c Command) (Result, error) {
 		return result, fmt.Errorf("run %s: %w", c.Argv[0], err)
 	}
 	return result, nil
-}
-
-// tail keeps the end of what is written to it. exec writes from one goroutine:
-// both outputs are the same writer.
-type tail struct {
-	max   int
-	bytes []byte
-}
-
-func (t *tail) Write(b []byte) (int, error) {
-	t.bytes = append(t.bytes, b...)
-	if over := len(t.bytes) - t.max; over > 0 {
-		t.bytes = append(t.bytes[:0], t.bytes[over:]...)
-	}
-	return len(b), nil
 }
 
 // Signal implements [Host].

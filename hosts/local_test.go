@@ -44,10 +44,10 @@ func TestDialSpeaksFromHere(t *testing.T) {
 func syncs(t *testing.T, l *Local, seen func() string, fails int, with error) *[]string {
 	t.Helper()
 	var all []string
-	l.sync = func(f *os.File) error {
+	l.files.sync = func(f *os.File) error {
 		info, err := f.Stat()
 		must(t, err)
-		name := filepath.Base(f.Name())
+		name := filepath.Base(filepath.Clean(f.Name()))
 		if _, _, ok := parseDataName(name); ok {
 			name = "data"
 		}

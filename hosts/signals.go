@@ -24,3 +24,9 @@ func SignalNames() []string {
 	slices.Sort(names)
 	return names
 }
+
+// IsSignal reports whether a Host can send it.
+func IsSignal(name string) bool {
+	_, ok := signals[name]
+	return ok || name == NoSignal
+}

@@ -520,8 +520,15 @@ func (f *fake) Resources(_ context.Context, scope patchbay.ID, after string, lim
 	return page, next, nil
 }
 
-func (f *fake) CheckHost(context.Context, patchbay.ID, connector.Caller) ([]patchbay.Finding, error) {
-	return nil, nil
+func (f *fake) CheckHost(ctx context.Context, id patchbay.ID, _ connector.Caller) ([]patchbay.Finding, error) {
+	r, err := f.Resource(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return []patchbay.Finding{
+		{What: "sign in to " + r.ID.Name(), OK: true},
+		{What: "replace files as root", Problem: "sudo asks for a password", Fix: "visudo -f /etc/sudoers.d/patchbay"},
+	}, nil
 }
 
 func (f *fake) DeleteResource(_ context.Context, id patchbay.ID, ifMatch string) error {

@@ -351,3 +351,17 @@ func (s *Server) deleteResource(x *exchange) error {
 	}
 	return x.deleted(s.api.DeleteResource(x.ctx, x.path.Scope, tag))
 }
+
+// checkHost answers what a registered machine lets the server do. What is missing
+// there is an answer, and no error.
+func (s *Server) checkHost(x *exchange) error {
+	found, err := s.api.CheckHost(x.ctx, x.path.Scope, x.caller.Caller)
+	if err != nil {
+		return err
+	}
+	items := make([]any, len(found))
+	for i, f := range found {
+		items[i] = f
+	}
+	return x.json(http.StatusOK, map[string]any{"value": items})
+}

@@ -134,6 +134,9 @@ var table = []entry{
 	{"Patchbay.Connector/environment", "{source}/providers/Patchbay.Connector/environment", readResource, methods{
 		"POST": {own + "sources/environment/action", atScope, dials, ours, (*Server).environment},
 	}},
+	{"Patchbay.Connector/check", "{resource}/providers/Patchbay.Connector/check", readResource, methods{
+		"POST": {connector.ActionHost, atScope, dials, ours, (*Server).checkHost},
+	}},
 	{"Patchbay.Connector/operations", "/providers/Patchbay.Connector/operations", asGET, methods{
 		"GET": {own + "operations/read", listed, lists, ours, (*Server).listOperations},
 	}},

@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/arm"
@@ -62,22 +61,19 @@ func (s *Server) listLocations(x *exchange) error {
 	return x.list(items, "")
 }
 
-// sourceTypes are the types that az has commands for connections of.
-var sourceTypes = []string{
-	"Microsoft.Web/sites/slots", "Microsoft.App/containerApps", "Microsoft.ContainerService/managedClusters",
-	"Microsoft.AppPlatform/Spring/apps/deployments",
-}
-
-// types are those that providers are asked for: of sources, of every kind of
-// target in the settings table, and the server's own. az takes the api-version
-// of a resource from there.
-var types = sync.OnceValue(func() arm.TypeTable {
-	given := slices.Clone(sourceTypes)
+// types are those that providers are asked for: of what this server can connect, of
+// every kind of target in the settings table, and the server's own. az takes the
+// api-version of a resource from there.
+func (s *Server) types() arm.TypeTable {
+	var given []string
+	for _, d := range slices.Concat(s.opts.Catalog.Sources, s.opts.Catalog.Hosts, s.opts.Catalog.Targets) {
+		given = append(given, d.Types...)
+	}
 	for _, k := range settings.Kinds() {
 		given = append(given, k.Types()...)
 	}
 	return arm.Types(given)
-})
+}
 
 // providerScope is what the id of a provider begins with.
 func (x *exchange) providerScope() patchbay.ID {
@@ -93,8 +89,9 @@ func (s *Server) listProviders(x *exchange) error {
 		return err
 	}
 	items := []any{}
-	for _, ns := range types().Namespaces() {
-		if body, ok := types().Provider(x.providerScope(), ns, locations); ok {
+	types := s.types()
+	for _, ns := range types.Namespaces() {
+		if body, ok := types.Provider(x.providerScope(), ns, locations); ok {
 			items = append(items, body)
 		}
 	}
@@ -106,10 +103,11 @@ func (s *Server) getProvider(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	body, ok := types().Provider(x.providerScope(), x.path.Name, locations)
+	types := s.types()
+	body, ok := types.Provider(x.providerScope(), x.path.Name, locations)
 	if !ok {
 		return patchbay.Errorf(arm.InvalidResourceNamespace, "there is no resource provider %s; there are %s",
-			x.path.Name, strings.Join(types().Namespaces(), ", "))
+			x.path.Name, strings.Join(types.Namespaces(), ", "))
 	}
 	return x.json(http.StatusOK, body)
 }

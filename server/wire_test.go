@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -34,7 +35,11 @@ func newBench(t testing.TB, with ...func(*Options)) *bench {
 	t.Helper()
 	b := &bench{fake: newFake(), logs: &bytes.Buffer{}}
 	// An operation of the fake ends when the test says so: nobody waits for it.
-	o := Options{Dir: t.TempDir(), Grace: -1, Log: slog.New(slog.NewJSONHandler(b.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	catalog := patchbay.Catalog{
+		Sources: []patchbay.Driver{{Name: "envfile", Types: driver.ComputeTypes()}},
+		Hosts:   []patchbay.Driver{{Name: "elsewhere", Types: []string{"Patchbay.Services/hosts"}}},
+	}
+	o := Options{Dir: t.TempDir(), Grace: -1, Catalog: catalog, Log: slog.New(slog.NewJSONHandler(b.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	for _, w := range with {
 		w(&o)
 	}

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fetches what the tests need and this machine lacks:
 #
-#   tools/deps.sh postgres npm node readers az cc make
+#   tools/deps.sh postgres npm node readers engines az cc make
 #
 #   postgres  PostgreSQL's server and client, as Debian has it
 #   stores    Redis and MariaDB, as Debian has them, and PgBouncer
@@ -12,7 +12,12 @@
 #   node      node, and Azure's JavaScript SDK for it (internal/clienttest/npm)
 #   readers   what reads settings files: libraries of Python, PHP, Ruby and Node.js
 #             (sources/envfile/testdata/npm), and Redis' command line
+#   sshd      OpenSSH's server, sudo, and what machines have otherwise: fish and csh as
+#             login shells, busybox (internal/testenv/sshd)
+#   kubernetes  what a Kubernetes node needs besides its own programs
+#   engines   Docker and Podman, as Debian has them, with runc
 #   az        the Azure command line, as Debian has it: half a gigabyte
+#   systemd   what boots a machine in a container, for units of a real one
 #   cc        a C compiler, which the race detector wants
 #
 # Nothing is installed that is there already. Debian packages are installed by
@@ -140,6 +145,33 @@ for group in "$@"; do
 		have node || need nodejs "reads what is written for Node.js"
 		have npm || need npm "fetches what reads what is written for Node.js"
 		have redis-cli || need redis-tools "signs in with what is written for it"
+		;;
+	systemd) have systemd-nspawn || need systemd-container 'boots a machine whose units are connected' ;;
+	sshd)
+		have_server sshd || need openssh-server 'another machine'
+		[ -x /usr/lib/openssh/sftp-server ] || need openssh-sftp-server 'the files of another machine'
+		have sudo || need sudo 'the rights of another machine'
+		have_server ip || need iproute2 'the network to another machine'
+		have_server nft || need nftables 'a network that loses everything'
+		have openssl || need openssl 'the password of another machine'
+		have pgrep || need procps 'the processes of another machine'
+		have fish || need fish 'a login shell'
+		have tcsh || need tcsh 'a login shell'
+		have busybox || need busybox-static 'programs that can do less'
+		;;
+	kubernetes)
+		have_server runc || need runc 'runs the containers of pods'
+		[ -x /usr/lib/cni/bridge ] || need containernetworking-plugins 'the network of pods'
+		have_server ip || need iproute2 'the network of a node'
+		;;
+	engines)
+		have_server dockerd || need docker.io 'an engine that applications run on'
+		have podman || need podman 'an engine that applications run on'
+		have runc || need runc 'what both run containers with'
+		have_server netavark || [ -x /usr/lib/podman/netavark ] || need netavark "Podman's networks"
+		[ -x /usr/lib/podman/aardvark-dns ] || need aardvark-dns "the names in Podman's networks"
+		have iptables || have_server iptables || need iptables "Docker's networks"
+		have ip || have_server ip || need iproute2 'networks of their own'
 		;;
 	az) have az || need azure-cli 'the Azure command line' ;;
 	cc)

@@ -197,6 +197,7 @@ type SettingView struct {
 	Name        string `json:"name"`
 	Value       string `json:"value"`
 	Secret      bool   `json:"secret"`
+	File        bool   `json:"file,omitempty"`
 	ConfigType  string `json:"configType,omitempty"`
 	Description string `json:"description,omitempty"`
 }

@@ -58,6 +58,15 @@ func (c *Client) PutResource(ctx context.Context, id patchbay.ID, body map[strin
 	return v, status == http.StatusCreated, err
 }
 
+// CheckHost asks a registered machine what it lets the server do.
+func (c *Client) CheckHost(ctx context.Context, id patchbay.ID) ([]patchbay.Finding, error) {
+	var answer struct {
+		Value []patchbay.Finding `json:"value"`
+	}
+	_, _, err := c.send(ctx, request{method: http.MethodPost, path: string(id) + ownProvider + "/check"}, &answer)
+	return answer.Value, err
+}
+
 // DeleteResource forgets a resource; existed is false when there was none.
 func (c *Client) DeleteResource(ctx context.Context, id patchbay.ID) (existed bool, err error) {
 	_, status, err := c.send(ctx, request{method: http.MethodDelete, path: string(id)}, nil)

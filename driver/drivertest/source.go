@@ -826,6 +826,7 @@ func (s *sourceSuite) concurrent(t *testing.T) {
 	for w := range writers {
 		source, uid, name := c.open(), newUID(), fmt.Sprintf("PB_%d", w)
 		want[name] = strconv.Itoa(rounds)
+		c.change(strings.ToLower(name), rounds, uid, name, want[name]) // the last one, for its release
 		group.Go(func() {
 			failures <- func() error {
 				for round := 1; round <= rounds; round++ {
@@ -984,7 +985,10 @@ func (s *sourceSuite) restart(t *testing.T) {
 	if !ok {
 		return // inspect has compared it with what the harness says
 	}
+	uid := newUID()
 	for want := 1; want <= 2; want++ {
+		// Some are told by the change itself; others by the restart.
+		c.write(c.change("orders", int64(want), uid, "PB_A", strconv.Itoa(want)))
 		if err := restarter.Restart(c.ctx()); err != nil {
 			t.Fatalf("Restart: %v", err)
 		}

@@ -35,13 +35,6 @@ type az struct {
 	dir string // AZURE_CONFIG_DIR
 }
 
-// in is the same server, whose trouble is t's.
-func (cp *controlPlane) in(t *testing.T) *controlPlane {
-	of := *cp
-	of.t = t
-	return &of
-}
-
 // newAz has az know the server as its cloud; nobody is signed in.
 func (cp *controlPlane) newAz(t *testing.T) az {
 	t.Helper()

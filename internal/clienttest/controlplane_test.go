@@ -110,6 +110,13 @@ func (cp *controlPlane) connect() {
 	cp.group = "/subscriptions/" + cp.subscription + "/resourceGroups/default"
 }
 
+// in is the same server, whose trouble is t's.
+func (cp *controlPlane) in(t *testing.T) *controlPlane {
+	of := *cp
+	of.t = t
+	return &of
+}
+
 // call asks as the local administrator, without any of the clients.
 func (cp *controlPlane) call(method, path, version string, body any) (int, map[string]any) {
 	cp.t.Helper()

@@ -30,12 +30,16 @@ import (
 	"patchbay.dev/patchbay/driver"
 	"patchbay.dev/patchbay/driver/sandbox"
 	"patchbay.dev/patchbay/hosts"
+	"patchbay.dev/patchbay/hosts/ssh"
 	"patchbay.dev/patchbay/internal/version"
 	"patchbay.dev/patchbay/keyring"
 	"patchbay.dev/patchbay/saga"
 	"patchbay.dev/patchbay/server"
 	"patchbay.dev/patchbay/settings"
+	"patchbay.dev/patchbay/sources/docker"
 	"patchbay.dev/patchbay/sources/envfile"
+	"patchbay.dev/patchbay/sources/kubernetes"
+	"patchbay.dev/patchbay/sources/systemd"
 	"patchbay.dev/patchbay/store"
 	"patchbay.dev/patchbay/store/sqlite"
 	"patchbay.dev/patchbay/targets/external"
@@ -73,7 +77,13 @@ type Options struct {
 func Catalog() driver.Catalog {
 	return driver.NewCatalog(targets(), []driver.SourceDriver{
 		envfile.Driver(),
-	}, nil)
+		systemd.Driver(),
+		docker.Driver(),
+		kubernetes.Driver(),
+		kubernetes.SecretDriver(),
+	}, []driver.HostDriver{
+		ssh.Driver(),
+	})
 }
 
 func targets() []driver.TargetDriver {
@@ -84,9 +94,15 @@ func targets() []driver.TargetDriver {
 	}
 }
 
-// IfChild does not return in a process that was started to probe: whatever runs a
-// control plane calls it first of all.
+// IfChild does not return in a process that was started to probe, or to relay what
+// is probed: whatever runs a control plane calls it first of all.
 func IfChild() {
+	if len(os.Args) == 2 && os.Args[1] == docker.RelayCommand {
+		if docker.Relay(os.Stdin, os.Stdout) != nil {
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if sandbox.IsChild(os.Args[1:]) {
 		os.Exit(sandbox.Main(driver.NewCatalog(targets(), nil, nil).Targets))
 	}

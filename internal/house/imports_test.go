@@ -43,7 +43,8 @@ var rooms = []room{
 	{pkg: "hosts/ssh", may: []string{"", "driver", "hosts/…"}, why: "a way to another machine is a driver too: it describes itself, and is opened with a registration"},
 	{pkg: "hosts/…", may: []string{"", "hosts/…"}, why: "hosts run commands and move files; they know no product"},
 	{pkg: "targets/…", may: driverMay, why: driverWhy},
-	{pkg: "sources/…", may: driverMay, why: driverWhy},
+	{pkg: "sources/…", may: append([]string{"sources/internal/…"}, driverMay...), why: driverWhy},
+	{pkg: "sources/internal/…", why: "what several sources read and write is a format, and knows none of them"},
 	{pkg: "networks/…", may: driverMay, why: driverWhy},
 	{pkg: "connector", may: []string{"", "driver", "hosts", "keyring", "saga", "settings", "store", "internal/failpoint", "internal/fairshare", "internal/version"},
 		why: "the use cases know contracts, never a product, a database or the wire"},
@@ -52,7 +53,8 @@ var rooms = []room{
 	{pkg: "identity/…", may: []string{"", "keyring", "store", "identity/…", "internal/fairshare", "internal/recent"}, why: "who calls is found out before, and without, what is called"},
 	{pkg: "server", may: []string{"", "access", "arm", "audit", "connector", "identity/…", "settings", "store", "internal/fairshare", "internal/recent", "internal/version"},
 		why: "the server translates between the wire and the use cases; what it needs of drivers, the use cases ask"},
-	{pkg: "cli", may: []string{"", "arm", "arm/client", "internal/version"},
+	{pkg: "export", may: []string{"", "sources/envfile"}, why: "settings are written for other tools as data, with the words that a source writes them with"},
+	{pkg: "cli", may: []string{"", "arm", "arm/client", "export", "internal/version"},
 		why: "the command line is a client like any other: what it can do, the wire can do"},
 	{pkg: "internal/controlplane", may: everything},
 	{pkg: "cmd/patchbay", may: everything},
@@ -68,6 +70,7 @@ var rooms = []room{
 	// The suites are exported: whoever writes a driver or a store runs them.
 	{pkg: "driver/drivertest", may: []string{"", "driver", "hosts/…"}, scaffold: true,
 		why: "an outsider's driver passes this suite without our engine"},
+	{pkg: "hosts/hoststest", may: []string{"", "hosts/…"}, scaffold: true, why: "one suite for every machine"},
 	{pkg: "store/storetest", may: []string{"", "saga", "store"}, scaffold: true, why: "one suite for every store"},
 	{pkg: "internal/testenv/…", may: []string{"", "driver", "hosts/…", "internal/natsserver", "internal/testenv/…"}, scaffold: true,
 		why: "test servers are started for the product, not by it"},
@@ -171,6 +174,8 @@ func TestTheArrowsRefuseTheWrongWay(t *testing.T) {
 		{"targets/postgres", "saga", false},
 		{"sources/envfile", "hosts/ssh", true},
 		{"sources/envfile", "settings", false},
+		{"sources/envfile", "sources/internal/environmentfile", true},
+		{"targets/postgres", "sources/internal/environmentfile", false},
 		{"connector", "targets/nats", false},
 		{"connector", "store/sqlite", false},
 		{"connector", "internal/testenv", false},
@@ -275,7 +280,7 @@ func TestTheDomainImportsTheStandardLibraryOnly(t *testing.T) {
 var clients = []string{"targets/…", "sources/…", "networks/…", "store/sqlite", "store/postgres"}
 
 // common are modules that are no product's.
-var common = []string{"golang.org/x/…", "go.opentelemetry.io/…", "github.com/google/uuid", "github.com/gofrs/flock"}
+var common = []string{"golang.org/x/…", "go.opentelemetry.io/…", "github.com/google/uuid", "github.com/gofrs/flock", "github.com/hashicorp/yamux"}
 
 // A product's library is known to what speaks to the product: what a driver or a
 // store imports, the rest of the product does not.

@@ -78,7 +78,8 @@ func (s *source) checkShared(ctx context.Context, c *container, refuse func(stri
 		return err
 	}
 	for _, listed := range all {
-		if listed.ID == c.ID || slices.ContainsFunc(listed.Names, func(name string) bool {
+		_, helper := listed.Labels[helperLabel] // it ends by itself
+		if listed.ID == c.ID || helper || slices.ContainsFunc(listed.Names, func(name string) bool {
 			_, is := parseLabel(strings.TrimPrefix(name, "/"), s.name)
 			return is
 		}) {

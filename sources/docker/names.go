@@ -12,8 +12,8 @@ import (
 type role string
 
 const (
-	next       role = "next" // made, never started; will take the place of the one that it names
-	back       role = "back" // the same, and nobody wants that one back
+	next       role = "next"    // made, never started; will take the place of the one that it names
+	back       role = "back"    // the same, and nobody wants that one back
 	nextRan    role = "nextran" // as next, of one that was stopped to be renamed, and ran
 	backRan    role = "backran"
 	kept       role = "kept" // had the place before the one that it names, and ran

@@ -2,10 +2,10 @@ package docker
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"strconv"
@@ -135,7 +135,9 @@ func (r *resolver) query(ctx context.Context, network string, server netip.AddrP
 	if deadline, ok := ctx.Deadline(); ok {
 		_ = conn.SetDeadline(deadline)
 	}
-	id := uint16(rand.Uint32()) // #nosec G115 G404 -- tells answers apart, on a connection of its own
+	two := make([]byte, 2)
+	_, _ = rand.Read(two)
+	id := binary.BigEndian.Uint16(two)
 	question := dnsmessage.Message{
 		Header:    dnsmessage.Header{ID: id, RecursionDesired: true},
 		Questions: []dnsmessage.Question{{Name: name, Type: kind, Class: dnsmessage.ClassINET}},

@@ -146,7 +146,13 @@ func (st settings) apply(c driver.Change) settings {
 		}
 	}
 	for _, had := range c.Dropped() {
-		if _, value, _ := after.find(had.Name); !had.File && !others[had.Name] && value == had.Value.Reveal() {
+		at, value, ok := after.find(had.Name)
+		if !ok || had.File || others[had.Name] || value != had.Value.Reveal() {
+			continue
+		}
+		if theirs, ok := backOf(c, had.Name); ok {
+			after.Env[at] = had.Name + "=" + theirs
+		} else {
 			after.drop(had.Name, value)
 		}
 	}
@@ -162,6 +168,16 @@ func (st settings) apply(c driver.Change) settings {
 	text, _ := json.Marshal(m) // strings and a number
 	after.Labels[markPrefix+c.Mark.UID] = string(text)
 	return after
+}
+
+// backOf is what somebody else had under a name that the connection has taken over.
+func backOf(c driver.Change, name string) (value string, ok bool) {
+	for _, s := range c.Back {
+		if s.Name == name && !s.File {
+			return s.Value.Reveal(), true
+		}
+	}
+	return "", false
 }
 
 // takeBack is st with what still is the change's as it was in old; others' edits
@@ -180,7 +196,8 @@ func (st settings) takeBack(old settings, c driver.Change) settings {
 	}
 	for _, had := range c.Dropped() {
 		_, was, ok := old.find(had.Name)
-		if _, _, there := after.find(had.Name); ok && !there {
+		_, now, there := after.find(had.Name)
+		if theirs, given := backOf(c, had.Name); ok && (!there || given && now == theirs) {
 			after.put(had.Name, was)
 		}
 	}

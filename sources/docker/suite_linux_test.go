@@ -3,6 +3,7 @@ package docker
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"maps"
 	"os"
@@ -28,9 +29,15 @@ var multiLine = []string{
 	strings.Repeat("x", 100_000),
 }
 
+// whole has all run on Podman too, where it takes minutes.
+var whole = flag.Bool("whole", false, "run everything on Podman too")
+
 func TestSourceSuite(t *testing.T) {
 	for _, name := range testdocker.Engines {
 		t.Run(name, func(t *testing.T) {
+			if name == testdocker.Podman && !*whole {
+				t.Skip("it takes minutes on Podman: make test-containers runs it")
+			}
 			w := &world{Engine: testdocker.Start(t, name)}
 			drivertest.Source(t, drivertest.SourceHarness{
 				Driver: Driver(), New: w.place, Values: multiLine,

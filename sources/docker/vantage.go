@@ -41,15 +41,23 @@ func (s *source) Dialer(ctx context.Context) (driver.ClosingDialer, error) {
 	if !c.State.Running || c.State.Pid <= 0 {
 		return nil, none("it does not run, and only one that runs has a network")
 	}
-	if !s.local {
-		return nil, none("its network can be entered on the server's own machine alone")
-	}
-	in, err := s.enter(ctx, c)
-	if err != nil {
-		return nil, none("%s", err)
+	in, entering := s.enterHere(ctx, c)
+	if entering != nil {
+		// Where we can't go ourselves, a helper can.
+		if in, err = s.relay(ctx, c); err != nil {
+			return nil, none("%s; %s", entering, err)
+		}
 	}
 	rules, _ := s.host.(ruled)
 	return &dialer{inside: in, rules: rules}, nil
+}
+
+// enterHere enters the network of a container of this machine.
+func (s *source) enterHere(ctx context.Context, c *container) (inside, error) {
+	if !s.local || strings.HasPrefix(s.engine.url, "tcp") || strings.HasPrefix(s.engine.url, "https") {
+		return nil, errors.New("its network is another machine's")
+	}
+	return s.enter(ctx, c)
 }
 
 // dialer opens connections inside of a container's network, to where the host's

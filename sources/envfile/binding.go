@@ -146,6 +146,9 @@ func (s *source) bindingError(name string, err error) error {
 	if err == nil {
 		return nil
 	}
+	if known := hostError(err); known != nil {
+		return known
+	}
 	if ended := interrupted(err); ended != nil {
 		return ended
 	}

@@ -285,7 +285,7 @@ func (s *source) Egress(context.Context, netip.Addr) ([]netip.Prefix, error) {
 
 // Dialer implements [driver.Vantage].
 func (s *source) Dialer(context.Context) (driver.ClosingDialer, error) {
-	return driver.KeptOpen(s.host), nil
+	return driver.KeptOpen(hosts.TCP{Host: s.host}), nil
 }
 
 // Close implements [driver.Source].
@@ -327,8 +327,7 @@ func (s *source) Owned(ctx context.Context) ([]driver.Owned, error) {
 
 // unreadable says what is wrong with a file that can't be read.
 func (s *source) unreadable(err error) error {
-	var known *patchbay.Error
-	if errors.As(err, &known) {
+	if hostError(err) != nil {
 		return err
 	}
 	if ended := interrupted(err); ended != nil {
@@ -373,8 +372,7 @@ func (s *source) unreadable(err error) error {
 
 // unwritable says why the file can't be replaced. It was not.
 func (s *source) unwritable(err error) error {
-	var known *patchbay.Error
-	if errors.As(err, &known) {
+	if hostError(err) != nil {
 		return err
 	}
 	if ended := interrupted(err); ended != nil {
@@ -436,6 +434,15 @@ var plain = regexp.MustCompile(`^[A-Za-z0-9_./:@%+=,-]+$`)
 func changed(what string) *patchbay.Error {
 	return patchbay.Errorf(patchbay.SettingsChanged, "somebody else changed %s meanwhile", what).
 		WithFix("try again: the change is then made to what is there now")
+}
+
+// hostError is what a machine that can't be asked says of it, and whether a moment
+// may mend that; nil for any other error.
+func hostError(err error) error {
+	if known := (*patchbay.Error)(nil); errors.As(err, &known) {
+		return known
+	}
+	return nil
 }
 
 // interrupted is the error of a context that ended, nil for any other.

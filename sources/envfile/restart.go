@@ -50,6 +50,8 @@ func (s *source) runReload(ctx context.Context) error {
 	program := s.reload.Command[0]
 	result, err := s.host.Run(ctx, hosts.Command{Argv: s.reload.Command})
 	switch {
+	case hostError(err) != nil:
+		return hostError(err)
 	case err != nil && interrupted(err) != nil:
 		return patchbay.Errorf(patchbay.RestartFailed, "the reload command %s did not end in time: %w", program, err).
 			WithFix("run it by hand, or register one that does not wait")
@@ -89,6 +91,8 @@ func (s *source) signalReload(ctx context.Context) error {
 		// reads the new ones. So it is with an application that is connected
 		// before its first start.
 		return nil
+	case hostError(err) != nil:
+		return hostError(err)
 	case err != nil && interrupted(err) != nil:
 		return interrupted(err)
 	case err != nil:
@@ -101,6 +105,8 @@ func (s *source) signalReload(ctx context.Context) error {
 	switch err := s.host.Signal(ctx, pid, s.reload.Signal); {
 	case errors.Is(err, hosts.ErrNoProcess):
 		return nil // a stale pid file: nothing runs, as above
+	case hostError(err) != nil:
+		return hostError(err)
 	case err != nil:
 		return failed("process %d of %s can't be signaled: %w", pid, s.reload.PidFile, err)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"path"
 	"path/filepath"
@@ -140,8 +139,8 @@ func (s *source) Advise(_ context.Context, c driver.Change) (list []string, err 
 		if set.File {
 			continue
 		}
-		if who := s.dialect.misread(set.Name, set.Value.Reveal(), c.Client); who != "" {
-			list = append(list, fmt.Sprintf("%s holds what some read otherwise from a %s file, in whatever form: %s", set.Name, s.dialect.name(), who))
+		if w := advice(s.dialect, set, c.Client); w != "" {
+			list = append(list, w)
 		}
 	}
 	return list, nil
@@ -280,7 +279,7 @@ func (s *source) lock(ctx context.Context) (func(), error) {
 	unlock, err := s.host.Lock(ctx, s.path)
 	switch {
 	case err == nil:
-	case interrupted(err) != nil, errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ELOOP), errors.Is(err, syscall.ENAMETOOLONG):
+	case hostError(err) != nil, interrupted(err) != nil, errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ELOOP), errors.Is(err, syscall.ENAMETOOLONG):
 		return nil, s.unreadable(err)
 	case errors.Is(err, fs.ErrPermission):
 		return nil, s.unwritable(err)

@@ -50,35 +50,37 @@ var layouts = []layout{
 
 func TestSourceSuite(t *testing.T) {
 	for _, l := range layouts {
-		t.Run(l.name, func(t *testing.T) {
-			h := drivertest.SourceHarness{
-				Driver:  Driver(),
-				New:     l.place,
-				Refused: map[string]patchbay.Setting{},
-			}
-			refuse := func(what, name, value string) {
-				h.Refused[what] = patchbay.Setting{Name: name, Value: patchbay.NewSecret(value)}
-			}
-			switch l.dialect {
-			case "docker":
-				refuse("newline", "A", "canary\nline two")
-				refuse("carriage return", "A", "canary\r")
-				refuse("very long", "A", strings.Repeat("canary", 20_000))
-				refuse("comment", "#A", "canary")
-			case "systemd":
-				h.Values = multiLine
-				refuse("dots", "spring.datasource.url", "canary")
-				refuse("dashes", "my-name", "canary")
-				refuse("digit", "1A", "canary")
-			default:
-				h.Values = multiLine
-				refuse("shell", "$(date)", "canary")
-				refuse("colon", "A:B", "canary")
-				refuse("quote", "A'", "canary")
-			}
-			drivertest.Source(t, h)
-		})
+		t.Run(l.name, func(t *testing.T) { drivertest.Source(t, l.harness(l.place)) })
 	}
+}
+
+func (l layout) harness(place func(testing.TB) drivertest.SourcePlace) drivertest.SourceHarness {
+	h := drivertest.SourceHarness{
+		Driver:  Driver(),
+		New:     place,
+		Refused: map[string]patchbay.Setting{},
+	}
+	refuse := func(what, name, value string) {
+		h.Refused[what] = patchbay.Setting{Name: name, Value: patchbay.NewSecret(value)}
+	}
+	switch l.dialect {
+	case "docker":
+		refuse("newline", "A", "canary\nline two")
+		refuse("carriage return", "A", "canary\r")
+		refuse("very long", "A", strings.Repeat("canary", 20_000))
+		refuse("comment", "#A", "canary")
+	case "systemd":
+		h.Values = multiLine
+		refuse("dots", "spring.datasource.url", "canary")
+		refuse("dashes", "my-name", "canary")
+		refuse("digit", "1A", "canary")
+	default:
+		h.Values = multiLine
+		refuse("shell", "$(date)", "canary")
+		refuse("colon", "A:B", "canary")
+		refuse("quote", "A'", "canary")
+	}
+	return h
 }
 
 var multiLine = []string{

@@ -1,4 +1,4 @@
-package hosts
+package hoststest
 
 import (
 	"context"
@@ -7,22 +7,22 @@ import (
 	"testing"
 )
 
-func TestLockIsOneAtATimeAndEndsWithItsContext(t *testing.T) {
-	l, dir := NewLocal(DialRules{}), t.TempDir()
+func (s suite) lockIsOneAtATimeAndEndsWithItsContext(t *testing.T) {
+	h, dir := s.New(t), s.Dir(t)
 	path := filepath.Join(dir, "f")
-	unlock, err := l.Lock(t.Context(), path)
+	unlock, err := h.Lock(t.Context(), path)
 	must(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	waited := make(chan error, 1)
 	go func() {
-		_, err := NewLocal(DialRules{}).Lock(ctx, filepath.Join(dir, "g")) // the same directory
+		_, err := s.New(t).Lock(ctx, filepath.Join(dir, "g")) // the same directory
 		waited <- err
 	}()
 	cancel()
 	is(t, <-waited, context.Canceled, "Lock of what is locked")
 	got := make(chan func(), 1)
 	go func() {
-		unlock, err := l.Lock(context.WithoutCancel(ctx), path)
+		unlock, err := h.Lock(context.WithoutCancel(ctx), path)
 		if err != nil {
 			t.Error(err)
 		}
@@ -33,6 +33,6 @@ func TestLockIsOneAtATimeAndEndsWithItsContext(t *testing.T) {
 	if got := names(t, dir); len(got) != 0 {
 		t.Errorf("left behind: %v", got)
 	}
-	_, err = l.Lock(t.Context(), filepath.Join(dir, "none", "f"))
+	_, err = h.Lock(t.Context(), filepath.Join(dir, "none", "f"))
 	is(t, err, fs.ErrNotExist, "Lock without a directory")
 }

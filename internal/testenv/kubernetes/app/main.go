@@ -1,0 +1,95 @@
+// Command app is the application that the tests run in pods. It says what it reads:
+//
+//	GET /env     its environment, as a JSON object
+//	GET /files   the files below $SERVICE_BINDING_ROOT, as a JSON object
+//	GET /healthz whether it is ready
+//	GET /dial?to=HOST:PORT opens a connection from its pod
+//
+// With the argument pause it does nothing, as a pod's first container does.
+// Variables make it misbehave: APP_CRASH ends it, with $APP_CRASH and the password
+// that it was given as its last words; APP_UNREADY keeps it from being ready, and
+// APP_SLOW from listening for so many seconds.
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	ended := make(chan os.Signal, 1)
+	signal.Notify(ended, syscall.SIGTERM, syscall.SIGINT)
+	if len(os.Args) > 1 && os.Args[1] == "pause" {
+		<-ended
+		return
+	}
+	if why := os.Getenv("APP_CRASH"); why != "" {
+		fmt.Fprintf(os.Stderr, "starting\nfatal: %s: can't sign in with %s\n", why, os.Getenv("APP_PASSWORD"))
+		os.Exit(3)
+	}
+	if seconds, err := strconv.Atoi(os.Getenv("APP_SLOW")); err == nil {
+		select {
+		case <-ended:
+			return
+		case <-time.After(time.Duration(seconds) * time.Second):
+		}
+	}
+	http.HandleFunc("/env", func(w http.ResponseWriter, _ *http.Request) {
+		all := map[string]string{}
+		for _, one := range os.Environ() {
+			name, value, _ := strings.Cut(one, "=")
+			all[name] = value
+		}
+		_ = json.NewEncoder(w).Encode(all)
+	})
+	http.HandleFunc("/files", func(w http.ResponseWriter, _ *http.Request) {
+		all := map[string]string{}
+		root := os.Getenv("SERVICE_BINDING_ROOT")
+		found, _ := filepath.Glob(filepath.Join(root, "*", "*"))
+		for _, path := range found {
+			if b, err := os.ReadFile(path); err == nil && !strings.HasPrefix(filepath.Base(path), "..") {
+				all[strings.TrimPrefix(path, root+"/")] = string(b)
+			}
+		}
+		_ = json.NewEncoder(w).Encode(all)
+	})
+	http.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) {
+		if os.Getenv("APP_UNREADY") != "" {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	})
+	http.HandleFunc("/dial", func(w http.ResponseWriter, r *http.Request) {
+		conn, err := net.DialTimeout("tcp", r.FormValue("to"), 5*time.Second)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+			return
+		}
+		_ = conn.Close()
+	})
+	port := os.Getenv("PORT")
+	if port == "" {
+		port = "8080"
+	}
+	server := &http.Server{Addr: ":" + port, ReadHeaderTimeout: 5 * time.Second}
+	go func() {
+		<-ended
+		select { // whoever still has its address may finish
+		case <-ended:
+		case <-time.After(200 * time.Millisecond):
+		}
+		_ = server.Close()
+	}()
+	if err := server.ListenAndServe(); err != http.ErrServerClosed {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package systemd
+
+import "syscall"
+
+func endsWithUs() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }

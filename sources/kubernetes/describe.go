@@ -1,0 +1,76 @@
+package kubernetes
+
+import (
+	"slices"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
+)
+
+// Ways in which settings come to a container.
+const (
+	deliverEnv     = "env"            // single entries of env
+	deliverEnvFrom = "envFrom"        // a whole Secret
+	deliverFiles   = "servicebinding" // single entries of env, and files in a volume
+)
+
+var endpoint = patchbay.Endpoint{Field: patchbay.Field{
+	Flag: "cluster", Type: patchbay.TextField, Form: "URL|CONTEXT", Required: true, Example: "https://10.0.0.2:6443",
+	About: "the API server, the name of a context in the kubeconfig, or in-cluster where Patchbay runs in it",
+}, Port: "443", Schemes: []string{"https"}}
+
+var admin = []patchbay.Field{
+	{Name: "kubeconfig", Type: patchbay.FileField, Secret: true, About: "a kubeconfig that names no files and no programs: kubectl config view --raw --flatten --minify"},
+	{Name: "token", Type: patchbay.TextField, Secret: true, About: "a bearer token, of a service account say"},
+	{Name: "certificate", Type: patchbay.FileField, Secret: true, About: "a client certificate, in PEM"},
+	{Name: "key", Type: patchbay.FileField, Secret: true, About: "its key, in PEM"},
+}
+
+var tlsFields = []patchbay.Field{
+	{Name: "tls.ca", Flag: "ca-file", Type: patchbay.FileField, About: "authorities that the API server's certificate may be of, in PEM", Default: "the system's, or the kubeconfig's"},
+	{Name: "tls.serverName", Type: patchbay.TextField, About: "the name in its certificate, where that is not the one that is connected to"},
+}
+
+var description = patchbay.Driver{
+	Name: "kubernetes", Title: "Kubernetes workload", Noun: "workload in a Kubernetes cluster", Part: "container",
+	About: `A Deployment, StatefulSet, DaemonSet or CronJob, one by its name or many by labels. A
+connection's settings are a Secret, and entries in the pod template that refer to it;
+Kubernetes then rolls out the change, which is waited for.
+
+What it may do in the namespace is what the API server lets its credential do. The
+first check that finds a right missing prints the whole Role that it needs.`,
+	Types:    driver.ComputeTypesFrom("Microsoft.App/containerApps"),
+	Endpoint: endpoint,
+	Properties: slices.Concat([]patchbay.Field{
+		{Name: "namespace", Type: patchbay.TextField, About: "its namespace", Default: "the context's, or default"},
+		{Name: "kind", Type: patchbay.TextField, About: "what it is", Words: kindNames(), Default: "Deployment"},
+		{Name: "name", Type: patchbay.TextField, About: "its name", Example: "web"},
+		{Name: "selector", Type: patchbay.TextField, About: "labels, in place of the name: all that have them", Example: "app=web,tier!=test"},
+		{Name: "containers", Type: patchbay.ListField, Commas: true, About: "the containers that get the settings", Default: "the only one, or kubectl's default"},
+		{Name: "deliver", Type: patchbay.TextField, About: "how the settings come to a container", Words: []string{deliverEnv, deliverEnvFrom, deliverFiles}, Default: deliverEnv},
+		{Name: "bindingRoot", Type: patchbay.TextField, Form: "DIR", About: "where a container finds its service bindings", Default: "what its SERVICE_BINDING_ROOT says, or /bindings"},
+		driver.EgressField(),
+	}, tlsFields, driver.WaitFields()),
+	Admin: admin,
+	Lacks: []patchbay.Lack{
+		{What: "kind Job", Why: "the template of a Job can't be changed; its CronJob's can"},
+		{What: "probes from the pod", Why: "whoever speaks from a pod's network has to run in the pod"},
+	},
+}
+
+var secretDescription = patchbay.Driver{
+	Name: "kubernetes-secret", Title: "Kubernetes Secret", Noun: "namespace of a Kubernetes cluster that gets a Secret a connection", Part: "namespace",
+	About: `A cluster as Azure's Service Connector serves it: each connection has a Secret of its
+own, sc-CONNECTION-secret with the dashes taken out of the connection's name, in the
+namespace that the connection's scope names. Nothing is restarted: workloads refer to
+the Secret, and read it when they start.`,
+	Types:    driver.ComputeTypesFrom("Microsoft.ContainerService/managedClusters"),
+	Endpoint: endpoint,
+	Properties: slices.Concat([]patchbay.Field{
+		{Name: "namespace", Type: patchbay.TextField, About: "the namespace of connections without a scope", Default: "default"},
+	}, tlsFields),
+	Admin: admin,
+	Lacks: []patchbay.Lack{
+		{What: "restarts", Why: "which workloads read a Secret is theirs to say; register one with the driver kubernetes to have it restarted"},
+	},
+}
