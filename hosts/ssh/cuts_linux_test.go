@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"patchbay.dev/patchbay"
@@ -110,14 +111,14 @@ func left(t *testing.T, dir string) []string {
 type cut struct {
 	at      int
 	answers bool // the n-th answer is lost, and what was asked for has been done
-	n       int
+	n       atomic.Int64
 	made    func()
 }
 
 func (c *cut) into(h *Host) {
 	if c.answers {
 		h.files.lost = func() bool {
-			if c.n++; c.n != c.at {
+			if c.n.Add(1) != int64(c.at) {
 				return false
 			}
 			c.made()
@@ -126,7 +127,7 @@ func (c *cut) into(h *Host) {
 		return
 	}
 	h.files.step = func(string) {
-		if c.n++; c.n == c.at {
+		if c.n.Add(1) == int64(c.at) {
 			c.made()
 		}
 	}
@@ -156,9 +157,9 @@ func TestAChangeIsMadeWhereverItsConnectionIsCut(t *testing.T) {
 					dir := own(t)
 					c.prepare(t, local, dir)
 					h := open(t, config(m, nil))
-					made := false
+					var made atomic.Bool
 					breaking := &cut{at: at, answers: answers, made: func() {
-						made = true
+						made.Store(true)
 						if !answers {
 							m.KillSessions()
 						}
@@ -176,9 +177,9 @@ func TestAChangeIsMadeWhereverItsConnectionIsCut(t *testing.T) {
 					if got := left(t, dir); len(got) > 0 {
 						t.Errorf("cut at %d, answers %t: left %q", at, answers, got)
 					}
-					if !made {
-						if breaking.n < 10 {
-							t.Errorf("only %d instants", breaking.n)
+					if !made.Load() {
+						if n := breaking.n.Load(); n < 10 {
+							t.Errorf("only %d instants", n)
 						}
 						break
 					}

@@ -11,7 +11,8 @@ var description = patchbay.Driver{
 several kinds may be registered on it.
 
 It needs sshd, and nothing of Patchbay's. Its host keys are given with it: who has
-none of them is not spoken to. An unprivileged login will do, with the few rules of
+none of them is not spoken to. Register it without one, and the refusal says which key
+it shows, how that is compared, and what accepts it. An unprivileged login will do, with the few rules of
 sudo that a check prints.`,
 	Types: []string{"Patchbay.Services/hosts"},
 	Endpoint: patchbay.Endpoint{Field: patchbay.Field{
@@ -19,7 +20,7 @@ sudo that a check prints.`,
 	}, Port: "22"},
 	Properties: []patchbay.Field{
 		{Name: "user", Type: patchbay.TextField, About: "who signs in", Example: "patchbay", Required: true},
-		{Name: "hostKeys", Flag: "host-key", Type: patchbay.ListField, Form: "LINE", About: "public key of the host, or a line of known_hosts of it or of a jump host", Example: "ssh-ed25519 AAAA…", Required: true},
+		{Name: "hostKeys", Flag: "host-key", Type: patchbay.ListField, Form: "LINE", About: "public key of the host, or a line of known_hosts of it or of a jump host; without one, what it shows is refused and said", Example: "ssh-ed25519 AAAA…"},
 		{Name: "become", Type: patchbay.TextField, About: "whose files and programs they are, by sudo", Default: "the user's own", Example: "web"},
 		{Name: "jump", Type: patchbay.ListField, Commas: true, Form: "USER@HOST:PORT", About: "host on the way there, in order; its host key is a line of known_hosts"},
 		{Name: "agent", Type: patchbay.BoolField, About: "sign in with the agent of the server's process (SSH_AUTH_SOCK)", Default: "false"},

@@ -487,7 +487,22 @@ func (d *dir) make(ctx context.Context, name string, n hosts.NewFile, like stat)
 	if err != nil {
 		return d.fault(ctx, "create", path, d.inTheWay(ctx, path, err))
 	}
-	defer d.abandon(handle)
+	return d.closing(ctx, path, handle, d.begin(ctx, path, handle, n, like))
+}
+
+// closing closes a file that was written, or whose writing failed: once, for the
+// server gives the next file the same handle.
+func (d *dir) closing(ctx context.Context, path, handle string, err error) error {
+	if err != nil {
+		d.abandon(handle)
+		return err
+	}
+	d.at("close")
+	return d.fault(ctx, "close", path, d.close(ctx, handle))
+}
+
+// begin gives a new file its owner, its content and then its mode.
+func (d *dir) begin(ctx context.Context, path, handle string, n hosts.NewFile, like stat) error {
 	made, err := d.statOf(ctx, fxFstat, handle)
 	if err != nil {
 		return d.fault(ctx, "create", path, err)
@@ -524,11 +539,7 @@ func (d *dir) finish(ctx context.Context, path, handle string, content []byte, m
 		return d.fault(ctx, "chmod", path, err)
 	}
 	d.at("fsync")
-	if err := d.fsync(ctx, handle); err != nil {
-		return d.full(ctx, path, content, err)
-	}
-	d.at("close")
-	return d.fault(ctx, "close", path, d.close(ctx, handle))
+	return d.full(ctx, path, content, d.fsync(ctx, handle))
 }
 
 // full tells a full disk from another failure of a write.
@@ -616,7 +627,10 @@ func (d *dir) fill(ctx context.Context, name string, n hosts.NewFile, like stat)
 	if err != nil {
 		return d.fault(ctx, "open", path, err)
 	}
-	defer d.abandon(handle)
+	return d.closing(ctx, path, handle, d.refill(ctx, path, handle, n, like))
+}
+
+func (d *dir) refill(ctx context.Context, path, handle string, n hosts.NewFile, like stat) error {
 	now, err := d.statOf(ctx, fxFstat, handle)
 	if err != nil {
 		return d.fault(ctx, "open", path, err)

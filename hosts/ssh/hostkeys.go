@@ -21,7 +21,7 @@ import (
 )
 
 // assignKeys gives each stop the keys that lines say it has. A bare key is the
-// host's own.
+// host's own. One that has none shows it, and is refused.
 func assignKeys(stops []stop, lines []string) error {
 	for _, line := range lines {
 		for _, line := range strings.Split(line, "\n") {
@@ -32,12 +32,6 @@ func assignKeys(stops []stop, lines []string) error {
 			if err := assignKey(stops, line); err != nil {
 				return err
 			}
-		}
-	}
-	for _, s := range stops {
-		if len(s.keys) == 0 {
-			return invalid("no host key of %s is given", s.address).
-				WithFix("ssh-keyscan -p %s %s   (and compare it with what ssh-keygen -lf says on the machine itself)", portOf(s.address), hostOf(s.address))
 		}
 	}
 	return nil
@@ -97,6 +91,9 @@ func hostOf(address string) string {
 // algorithms are how a host may prove that it has one of the keys: nothing else is
 // asked for, or a host of two keys would show the one that is not known.
 func (s stop) algorithms() []string {
+	if len(s.keys) == 0 {
+		return slices.Concat(scanned...)
+	}
 	var all []string
 	for _, key := range s.keys {
 		list := []string{key.Type()}
@@ -120,6 +117,12 @@ func (s stop) check(_ string, _ net.Addr, key ssh.PublicKey) error {
 			return nil
 		}
 		known = append(known, ssh.FingerprintSHA256(each))
+	}
+	if len(known) == 0 {
+		return patchbay.Errorf(patchbay.CertificateInvalid,
+			"nobody has said yet which host key of %s is the right one: it shows %s (%s). Nothing was sent to it", s.address, ssh.FingerprintSHA256(key), key.Type()).
+			WithFix("for k in /etc/ssh/ssh_host_*_key.pub; do ssh-keygen -lf $k; done   (on the machine itself; if it says %s too, add --host-key '%s')",
+				ssh.FingerprintSHA256(key), knownhosts.Line([]string{s.address}, key))
 	}
 	return patchbay.Errorf(patchbay.CertificateInvalid,
 		"THE HOST KEY OF %s HAS CHANGED: it shows %s (%s), and was registered with %s. Either the machine was set up anew, or somebody stands between. Nothing was sent to it",

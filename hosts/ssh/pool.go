@@ -269,7 +269,7 @@ func (p *pool) refused(s stop, err error, late bool) error {
 			WithFix("ssh-keyscan -p %s %s   (compare it with the machine itself, and register the host with that key)", portOf(s.address), hostOf(s.address))
 	case errors.As(err, &disagree):
 		return patchbay.Errorf(patchbay.TargetUnreachable, "%s has no %s that is still safe", s.address, disagree.What)
-	case strings.Contains(err.Error(), "unable to authenticate"):
+	case strings.Contains(err.Error(), "unable to authenticate"), strings.Contains(err.Error(), "unexpected message type 51"): // a refusal where a question was due
 		e := patchbay.Errorf(patchbay.AdminRefused, "%s does not let %s sign in", s.address, s.user)
 		if p.public != "" {
 			return e.WithFix("echo '%s' >> ~%s/.ssh/authorized_keys   (on %s)", p.public, s.user, hostOf(s.address))

@@ -2,6 +2,9 @@ package ssh
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -55,9 +58,33 @@ func TestAHostKeyThatHasChangedIsLoud(t *testing.T) {
 		t.Errorf("somebody tried to sign in:\n%s", log)
 	}
 	// A key of another kind is not taken in its place.
-	c.Properties = config(m, map[string]any{"hostKeys": []string{"ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBJNyOBjKo63GFgxxa/n6fEaRclUpvnHzr18AkptUKRBnnuGcB8g9LH/RWnZgYmlj2HrbnqPnBYiAXiUTeEIFjuM="}}).Properties
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(t, err)
+	other, err := ssh.NewPublicKey(private.Public())
+	must(t, err)
+	c.Properties = config(m, map[string]any{"hostKeys": []string{string(ssh.MarshalAuthorizedKey(other))}}).Properties
 	_, err = open(t, c).ReadFile(t.Context(), "/etc/hosts", 1000)
 	refusal(t, err, patchbay.CertificateInvalid, "ecdsa-sha2-nistp256")
+}
+
+// What accepts the key is in the refusal, so that nobody needs a terminal, and nobody
+// accepts one that was not shown to them.
+func TestAHostWhoseKeyNobodyNamedIsRefusedWithWhatAcceptsIt(t *testing.T) {
+	m := sshd.Start(t, sshd.Options{})
+	fingerprint := ssh.FingerprintSHA256(m.HostKey.Signer.PublicKey())
+	_, err := open(t, config(m, map[string]any{"hostKeys": nil})).Check(t.Context())
+	refusal(t, err, patchbay.CertificateInvalid, "nobody has said yet", fingerprint, "ssh-keygen -lf")
+	if log := m.Log(); strings.Contains(log, "for "+sshd.User) {
+		t.Errorf("somebody tried to sign in:\n%s", log)
+	}
+	_, accepted, _ := strings.Cut(patchbay.AsError(err).Fix, "--host-key '")
+	accepted, _, _ = strings.Cut(accepted, "'")
+	if _, err := open(t, config(m, map[string]any{"hostKeys": []string{accepted}})).Check(t.Context()); err != nil {
+		t.Errorf("with %q: %v", accepted, err)
+	}
+	// Each jump host is as much a stranger.
+	_, err = open(t, config(m, map[string]any{"jump": []string{"root@" + m.Address}, "hostKeys": nil})).Check(t.Context())
+	refusal(t, err, patchbay.CertificateInvalid, "nobody has said yet", m.Address)
 }
 
 func TestWhatAHostShowsIsScanned(t *testing.T) {
@@ -182,11 +209,9 @@ func TestRegistrationsAreCheckedStrictly(t *testing.T) {
 		"an option":        {"h", map[string]any{"user": "-l"}},
 		"a word too many":  {"h", map[string]any{"user": "a b"}},
 		"become an option": {"h", map[string]any{"become": "-s"}},
-		"no host key":      {"h", map[string]any{"hostKeys": []string{}}},
 		"no key":           {"h", map[string]any{"hostKeys": []string{"SHA256:abc"}}},
 		"another's key":    {"h", map[string]any{"hostKeys": []string{"other " + key}}},
 		"a revoked key":    {"h", map[string]any{"hostKeys": []string{"@revoked h " + key}}},
-		"jump without key": {"h", map[string]any{"jump": []string{"u@j"}}},
 		"jump without who": {"h", map[string]any{"jump": []string{"j:22"}}},
 		"several hosts":    {"h,i", nil},
 		"a login":          {"u@h", nil},

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"patchbay.dev/patchbay"
@@ -68,7 +69,7 @@ func own(t testing.TB) string {
 const everything = sshd.User + " ALL=(root) NOPASSWD: ALL"
 
 // busybox has the machine's programs be busybox's.
-const busybox = `for p in cp flock timeout cat id ls test kill; do mount --bind "$(command -v busybox)" "$(command -v $p)"; done`
+const busybox = `for p in cp timeout cat id ls test kill; do mount --bind "$(command -v busybox)" /usr/bin/$p; done`
 
 func TestSuite(t *testing.T) {
 	for name, tt := range map[string]struct {
@@ -136,4 +137,9 @@ func sum(content string) string {
 		return ""
 	}
 	return hosts.Sum([]byte(content))
+}
+
+func uidOf(info os.FileInfo) uint32 {
+	st, _ := info.Sys().(*syscall.Stat_t)
+	return st.Uid
 }

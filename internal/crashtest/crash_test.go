@@ -56,6 +56,8 @@ type ground struct {
 	start func(*testing.T) target
 	// source makes a source for one scenario; nil: a settings file.
 	source func(t *testing.T, dir string) source
+	// site starts what all sources are on, and makes them, in place of that.
+	site func(*testing.T) site
 	// on names it.
 	on string
 	// local is a connection of a developer's own machine: no source gets its
@@ -68,9 +70,21 @@ type ground struct {
 var grounds = []ground{
 	{start: startPostgres, fails: []string{"verify/before-do", "settings/after-do", "principal/after-do"}},
 	{start: startNATS, fails: []string{"verify/before-do", "settings/after-do", "principal/after-do"}},
+	{start: startPostgres, source: newUnit, on: "systemd", fails: []string{"verify/before-do", "settings/after-do", "restart/after-do"}},
 	{start: startPostgres, local: true, fails: []string{"verify/before-do", "principal/after-do"}},
 	{start: startRedis, fails: []string{"verify/before-do", "settings/after-do"}},
 	{start: startGivenRedis, fails: []string{"verify/before-do", "settings/after-do"}},
+}
+
+// site is where sources are: a service manager, a container engine, a cluster.
+type site struct {
+	// network is the one that they are in, where it is not this process's; what
+	// listens here is reached there at gateway.
+	network network
+	gateway string
+	expose  func(t testing.TB, host, address string) int
+	// source makes one for a scenario.
+	source func(t *testing.T, dir string) source
 }
 
 // world is one scenario's data directory and source.
@@ -78,6 +92,7 @@ type world struct {
 	t      *testing.T
 	target target
 	source source
+	at     network
 	local  bool
 	dir    string
 	group  string
@@ -90,15 +105,34 @@ func newWorld(t *testing.T, tg target) *world {
 	return w
 }
 
-func (g ground) world(t *testing.T, tg target) *world {
-	if g.source == nil {
+// world is a scenario's.
+func (g ground) world(t *testing.T, at site, tg target) *world {
+	if at.source == nil {
 		w := newWorld(t, tg)
 		w.local = g.local
 		return w
 	}
-	w := &world{t: t, target: tg, dir: t.TempDir()}
-	w.source = g.source(t, w.dir)
+	w := &world{t: t, target: tg, dir: t.TempDir(), at: at.network}
+	w.source = at.source(t, w.dir)
 	return w
+}
+
+// open starts what a ground's scenarios share.
+func (g ground) open(t *testing.T) (site, target) {
+	if g.site == nil {
+		return site{source: g.source}, g.start(t)
+	}
+	at := g.site(t)
+	tg := g.start(t)
+	if at.network != nil {
+		tg.(*postgresTarget).isReachedIn(at)
+	}
+	return at, tg
+}
+
+func (w *world) boot(failpoints, record string, flags ...string) *server {
+	w.t.Helper()
+	return bootIn(w.t, w.at, w.dir, failpoints, record, flags...)
 }
 
 // register tells the server of both ends.
@@ -196,19 +230,19 @@ func (w *world) prepare(s *server, op operation) (settings map[string]string) {
 
 // instants runs the operation without dying and lists the failpoints that it
 // comes by.
-func (g ground) instants(t *testing.T, tg target, op operation, fail string) []string {
+func (g ground) instants(t *testing.T, at site, tg target, op operation, fail string) []string {
 	t.Helper()
-	w := g.world(t, tg)
+	w := g.world(t, at, tg)
 	record := filepath.Join(w.dir, "instants")
 	points := ""
 	if fail != "" {
 		points = fail + "=error"
 	}
-	s := boot(t, w.dir, points, record)
+	s := w.boot(points, record)
 	w.prepare(s, op)
 	if op.exists { // the create may still be on its way past its last instant
 		s.kill()
-		s = boot(t, w.dir, points, record)
+		s = w.boot(points, record)
 	}
 	if err := os.RemoveAll(record); err != nil { // those of the preparation
 		t.Fatal(err)
@@ -261,77 +295,94 @@ func TestAKillAtEveryInstantLosesNothing(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short: it starts the program hundreds of times")
 	}
-	counts := map[string][2]int{} // ran, failed
-	n, failing := 0, 0
-	for _, g := range grounds {
-		tg := g.start(t)
-		name := tg.name()
-		if g.local {
-			name += ", local"
-		}
-		if g.on != "" {
-			name += ", " + g.on
-		}
-		for _, op := range operations {
-			if op.name == rotate && !tg.administered() {
-				continue
-			}
-			fails := []string{""}
-			if op.name != "delete" {
-				for _, step := range g.fails {
-					fails = append(fails, op.name+"/"+step)
-				}
-			}
-			for _, fail := range fails {
-				// To find its instants already costs a run.
-				if fail != "" {
-					if failing++; *every >= 20 && failing%4 != 1 {
-						continue
-					}
-				}
-				for _, at := range g.instants(t, tg, op, fail) {
-					n++
-					if n%*every != 0 {
-						continue
-					}
-					c := scenario{name, op, fail, at}
-					ok := t.Run(strings.ReplaceAll(c.String(), "/", "."), func(t *testing.T) { g.interrupted(t, tg, c) })
-					key := name + "\t" + op.name
-					count := counts[key]
-					count[0]++
-					if !ok {
-						count[1]++
-					}
-					counts[key] = count
-				}
-			}
-		}
+	killed(t, slices.Concat(grounds, sites()))
+}
+
+// killed kills at every instant on these grounds, and logs a table.
+func killed(t *testing.T, grounds []ground) {
+	t.Helper()
+	tally := &tally{counts: map[string][2]int{}}
+	for i, g := range grounds {
+		// What can't run here skips its own ground alone.
+		t.Run(fmt.Sprintf("ground %d %s", i, g.on), func(t *testing.T) { g.tried(t, tally) })
 	}
 	var table bytes.Buffer
 	tw := tabwriter.NewWriter(&table, 0, 4, 2, ' ', 0)
 	_, _ = fmt.Fprintln(tw, "target\toperation\tkilled\twrong afterwards")
-	for _, key := range slices.Sorted(maps.Keys(counts)) {
-		_, _ = fmt.Fprintf(tw, "%s\t%d\t%d\n", key, counts[key][0], counts[key][1])
+	for _, key := range slices.Sorted(maps.Keys(tally.counts)) {
+		_, _ = fmt.Fprintf(tw, "%s\t%d\t%d\n", key, tally.counts[key][0], tally.counts[key][1])
 	}
 	_ = tw.Flush()
-	t.Logf("%d instants found; every %d. was tried\n%s", n, *every, table.String())
+	t.Logf("%d instants found; every %d. was tried\n%s", tally.found, *every, table.String())
+}
+
+// tally is what has been tried so far.
+type tally struct {
+	counts         map[string][2]int // by ground and operation: ran, failed
+	found, failing int
+}
+
+// tried tries a share of the instants of all operations on a ground.
+func (g ground) tried(t *testing.T, all *tally) {
+	place, tg := g.open(t)
+	name := tg.name()
+	if g.local {
+		name += ", local"
+	}
+	if g.on != "" {
+		name += ", " + g.on
+	}
+	for _, op := range operations {
+		if op.name == rotate && !tg.administered() {
+			continue
+		}
+		fails := []string{""}
+		if op.name != "delete" {
+			for _, step := range g.fails {
+				fails = append(fails, op.name+"/"+step)
+			}
+		}
+		for _, fail := range fails {
+			// To find its instants already costs a run.
+			if fail != "" {
+				if all.failing++; *every >= 20 && all.failing%4 != 1 {
+					continue
+				}
+			}
+			for _, at := range g.instants(t, place, tg, op, fail) {
+				all.found++
+				if all.found%*every != 0 {
+					continue
+				}
+				c := scenario{name, op, fail, at}
+				ok := t.Run(strings.ReplaceAll(c.String(), "/", "."), func(t *testing.T) { g.interrupted(t, place, tg, c) })
+				key := name + "\t" + op.name
+				count := all.counts[key]
+				count[0]++
+				if !ok {
+					count[1]++
+				}
+				all.counts[key] = count
+			}
+		}
+	}
 }
 
 // interrupted kills the program at one instant of one operation, starts it
 // again, and checks what is there.
-func (g ground) interrupted(t *testing.T, tg target, c scenario) {
+func (g ground) interrupted(t *testing.T, at site, tg target, c scenario) {
 	tg = tg.in(t)
-	w := g.world(t, tg)
-	s := boot(t, w.dir, "", "")
+	w := g.world(t, at, tg)
+	s := w.boot("", "")
 	old := w.prepare(s, c.op)
 	s.kill()
 	before := w.source.content()
 
-	s = boot(t, w.dir, c.failpoints(), "")
+	s = w.boot(c.failpoints(), "")
 	status := c.op.begin(s, w)
 	s.eventually("the program dies at "+c.at, s.dead)
 
-	s = boot(t, w.dir, "", "")
+	s = w.boot("", "")
 	last := s.settle()
 	now := w.given(s)
 	w.check(s, c, status, last, before, old, now)

@@ -3,6 +3,8 @@ package crashtest
 import (
 	"context"
 	"flag"
+	"fmt"
+	"slices"
 	"sync"
 	"testing"
 )
@@ -15,12 +17,11 @@ func TestRotationHasNoGap(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short: it starts the program")
 	}
-	for _, start := range []func(*testing.T) target{startPostgres, startNATS} {
-		tg := start(t)
-		t.Run(tg.name(), func(t *testing.T) {
-			tg := tg.in(t)
-			w := newWorld(t, tg)
-			s := boot(t, w.dir, "", "", "--rotation-overlap", "1s")
+	for i, g := range slices.Concat([]ground{{start: startPostgres}, {start: startNATS}, {start: startPostgres, source: newUnit, on: "systemd"}}, sites()) {
+		t.Run(fmt.Sprintf("ground %d %s", i, g.on), func(t *testing.T) {
+			place, tg := g.open(t)
+			w := g.world(t, place, tg)
+			s := w.boot("", "", "--rotation-overlap", "1s")
 			w.register(s)
 			if status := s.put(w, "writer"); status != 201 {
 				t.Fatalf("PUT = %d", status)

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -50,6 +51,7 @@ var binary = sync.OnceValues(func() (string, error) {
 type server struct {
 	t      *testing.T
 	dir    string
+	at     network
 	cmd    *exec.Cmd
 	exited chan struct{}
 	client *http.Client
@@ -60,6 +62,18 @@ type server struct {
 // boot starts the program on dir, with failpoints, and waits until it answers
 // or has died. What it prints is appended to dir/log.
 func boot(t *testing.T, dir, failpoints, record string, flags ...string) *server {
+	t.Helper()
+	return bootIn(t, nil, dir, failpoints, record, flags...)
+}
+
+// network is where a program runs and is reached.
+type network interface {
+	Inside(argv ...string) *exec.Cmd
+	DialContext(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// bootIn is boot in a network; nil is this process's.
+func bootIn(t *testing.T, at network, dir, failpoints, record string, flags ...string) *server {
 	t.Helper()
 	path, err := binary()
 	if err != nil {
@@ -73,13 +87,16 @@ func boot(t *testing.T, dir, failpoints, record string, flags ...string) *server
 	_ = os.Remove(filepath.Join(data, "server.json")) // of a life that was killed
 	args := append([]string{"serve", "--data", data, "--listen", "127.0.0.1:0", "--rotation-overlap", "50ms", "--log-level", "debug"}, flags...)
 	cmd := exec.Command(path, args...)
+	if at != nil {
+		cmd = at.Inside(append([]string{path}, args...)...)
+	}
 	cmd.Env = append(os.Environ(), "PATCHBAY_FAILPOINT="+failpoints, "PATCHBAY_FAILPOINT_LOG="+record)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = dieWithParent()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	s := &server{t: t, dir: dir, cmd: cmd, exited: make(chan struct{})}
+	s := &server{t: t, dir: dir, at: at, cmd: cmd, exited: make(chan struct{})}
 	go func() {
 		_ = cmd.Wait() // that it died is what is tested
 		_ = log.Close()
@@ -113,6 +130,9 @@ func (s *server) connect(data string) {
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(ca)
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, DisableKeepAlives: true}
+	if s.at != nil {
+		transport.DialContext = s.at.DialContext
+	}
 	s.client = &http.Client{Transport: transport, Timeout: 40 * time.Second}
 	s.url, s.token = found.URL, strings.TrimSpace(string(token))
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -52,10 +54,13 @@ type postgresTarget struct {
 	t      *testing.T
 	server *testenv.PostgresServer
 	conn   *pgx.Conn
+	addr   string  // where applications reach it
+	at     network // where they do
 }
 
 func startPostgres(t *testing.T) target {
 	p := &postgresTarget{t: t, server: testenv.Postgres(t, testenv.PostgresOptions{})}
+	p.addr = p.server.Addr()
 	admin, err := p.server.Connect(t.Context(), "postgres")
 	if err != nil {
 		t.Fatal(err)
@@ -105,7 +110,7 @@ func (p *postgresTarget) in(t *testing.T) target {
 
 func (p *postgresTarget) resource() (string, map[string]any) {
 	return "Microsoft.DBforPostgreSQL/flexibleServers/db", map[string]any{"properties": map[string]any{
-		"driver": "postgres", "endpoint": p.server.Addr(), "sslmode": "disable",
+		"driver": "postgres", "endpoint": p.addr, "sslmode": "disable",
 		"admin": map[string]string{"username": p.server.User, "password": p.server.Password},
 	}}
 }
@@ -138,7 +143,20 @@ func (p *postgresTarget) remains() []string {
 func (p *postgresTarget) open(env map[string]string) (*pgx.Conn, error) {
 	ctx, cancel := context.WithTimeout(p.t.Context(), 10*time.Second)
 	defer cancel()
-	return pgx.Connect(ctx, env["AZURE_POSTGRESQL_CONNECTIONSTRING"])
+	config, err := pgx.ParseConfig(env["AZURE_POSTGRESQL_CONNECTIONSTRING"])
+	if err != nil {
+		return nil, err
+	}
+	if p.at != nil {
+		config.DialFunc = p.at.DialContext
+	}
+	return pgx.ConnectConfig(ctx, config)
+}
+
+// isReachedIn makes it be there for what is in another network.
+func (p *postgresTarget) isReachedIn(at site) {
+	p.at = at.network
+	p.addr = net.JoinHostPort(at.gateway, strconv.Itoa(at.expose(p.t, at.gateway, p.server.Addr())))
 }
 
 func (p *postgresTarget) signsIn(env map[string]string) (string, error) {

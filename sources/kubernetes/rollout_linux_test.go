@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
@@ -413,4 +412,50 @@ func TestRotationUnderAClient(t *testing.T) {
 	a.reads(2, "PB_A", "4")
 }
 
-var _ = time.Second
+// TestByHand: what docs/sources.md says takes a connection out without Patchbay.
+func TestByHand(t *testing.T) {
+	a := deploy(t, 0, nil)
+	before, _ := a.content()
+	a.write(a.change("aaaa", 1, "PB_A", "1"))
+	in := fmt.Sprintf(`{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"web","namespace":%q}}`, a.namespace)
+	if out, err := a.cluster.KubectlIn(in, "apply", "--server-side", "--field-manager=patchbay.dev/aaaa", "-f", "-"); err != nil {
+		t.Fatal(out, err)
+	}
+	if out, err := a.cluster.Kubectl("-n", a.namespace, "delete", "secret", "-l", "patchbay.dev/connection=aaaa"); err != nil {
+		t.Fatal(out, err)
+	}
+	a.same(before, "after it is taken out by hand")
+}
+
+// TestWhatOthersScaleStaysScaled, whatever is written and taken back meanwhile.
+func TestWhatOthersScaleStaysScaled(t *testing.T) {
+	a := deploy(t, 1, nil)
+	c := a.change("aaaa", 1, "PB_A", "1")
+	a.write(c)
+	a.must("PATCH", a.apps("deployments")+"/web/scale?fieldManager=autoscaler", merging, object{"spec": object{"replicas": 2}})
+	a.up()
+	a.reads(2, "PB_A", "1")
+	a.restore(c)
+	a.up()
+	a.reads(2, "PB_A", "")
+}
+
+// TestARemovedSecretIsMadeAgain: somebody who cleans up does not end the connection.
+func TestARemovedSecretIsMadeAgain(t *testing.T) {
+	a := deploy(t, 0, nil)
+	c := a.change("aaaa", 1, "PB_A", "1")
+	a.write(c)
+	before, _ := a.content()
+	a.must("DELETE", a.core("secrets")+"/patchbay-aaaa-g1", "", nil)
+	if now, err := a.s.ReadSettings(bounded(t)); err != nil || len(now.Settings) != 1 {
+		t.Errorf("without its Secret a workload has %v, %v", now.Settings, err)
+	}
+	a.write(c)
+	a.same(before, "after it is written again")
+	// One that is there under the name of the next generation is nobody's to take.
+	a.must("POST", a.core("secrets"), "", object{"metadata": object{"name": "patchbay-aaaa-g2"}})
+	next := a.change("aaaa", 2, "PB_A", "2")
+	if err := a.s.CheckChange(bounded(t), next); patchbay.CodeOf(err) != patchbay.NotOurs {
+		t.Errorf("CheckChange with a Secret of somebody else's = %v", err)
+	}
+}

@@ -236,7 +236,8 @@ func (s *secretSource) applySecret(ctx context.Context, name, uid string, now *c
 	if now != nil {
 		a.WithUID(now.UID).WithResourceVersion(now.ResourceVersion)
 	}
-	o := metav1.ApplyOptions{FieldManager: manager(uid), Force: true} // what is applied is the connection's
+	// What is there is the connection's; what comes to be there meanwhile is not.
+	o := metav1.ApplyOptions{FieldManager: manager(uid), Force: now != nil}
 	if dry {
 		o.DryRun = []string{metav1.DryRunAll}
 	}
@@ -349,6 +350,15 @@ func (s *secretSource) RestoreSettings(ctx context.Context, c driver.Change, bef
 	if err := json.Unmarshal([]byte(before.Content.Reveal()), &was); err != nil {
 		return patchbay.Errorf(patchbay.SettingsUnreadable, "what was kept of %s from before the change can't be read", s.id.Name())
 	}
+	for try := 0; ; try++ {
+		err := s.restore(ctx, c, was)
+		if patchbay.CodeOf(err) != patchbay.SettingsChanged || try == tries {
+			return err
+		}
+	}
+}
+
+func (s *secretSource) restore(ctx context.Context, c driver.Change, was map[string]keptSecret) error {
 	secret, err := s.get(ctx, c)
 	switch patchbay.CodeOf(err) {
 	case "":

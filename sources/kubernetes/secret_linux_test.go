@@ -40,15 +40,22 @@ func TestSecretSuite(t *testing.T) {
 				Content: e.content,
 				Set: func(name, value string) error {
 					data := object{"data": object{name: base64.StdEncoding.EncodeToString([]byte(value))}}
-					_, found, err := e.do("GET", e.core("secrets")+"?labelSelector="+connectionLabel, "", nil)
+					_, found, err := e.do("GET", e.core("secrets"), "", nil)
 					if err != nil {
 						return err
 					}
-					for _, one := range list(found, "items") {
-						if at(one, "data", name) != nil {
-							_, _, err := e.do("PATCH", e.core("secrets")+"/"+text(one, "metadata", "name")+"?fieldManager=kubectl-edit", merging, data)
+					edited := false
+					for _, one := range list(found, "items") { // wherever it is
+						if at(one, "data", name) == nil {
+							continue
+						}
+						edited = true
+						if _, _, err := e.do("PATCH", e.core("secrets")+"/"+text(one, "metadata", "name")+"?fieldManager=kubectl-edit", merging, data); err != nil {
 							return err
 						}
+					}
+					if edited {
+						return nil
 					}
 					data["metadata"] = object{"name": "sc-theirs-secret"}
 					if _, _, err = e.do("POST", e.core("secrets"), "", data); err != nil {

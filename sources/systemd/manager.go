@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
@@ -21,6 +23,8 @@ type manager struct {
 	host  hosts.Host
 	user  bool   // the one of a login, not the system's
 	login string // "" for that of whoever runs the commands
+	// before is what makes a command the login's, once it is found out.
+	before atomic.Pointer[[]string]
 }
 
 // failure is a command that ran and said no.
@@ -64,6 +68,9 @@ func (m *manager) prefix(ctx context.Context) ([]string, error) {
 	if m.login == "" {
 		return nil, nil
 	}
+	if known := m.before.Load(); known != nil {
+		return slices.Clone(*known), nil
+	}
 	uid, err := m.plainRun(ctx, "id", "-u", "--", m.login)
 	if err != nil {
 		if f := (*failure)(nil); errors.As(err, &f) {
@@ -80,11 +87,12 @@ func (m *manager) prefix(ctx context.Context) ([]string, error) {
 	if _, err := strconv.ParseUint(uid, 10, 32); err != nil {
 		return nil, patchbay.Errorf(patchbay.SettingsUnreadable, "the host does not say which user %s is", m.login)
 	}
-	runtime := []string{"env", "XDG_RUNTIME_DIR=/run/user/" + uid}
-	if uid == me {
-		return runtime, nil
+	before := []string{"env", "XDG_RUNTIME_DIR=/run/user/" + uid}
+	if uid != me {
+		before = append([]string{"runuser", "-u", m.login, "--"}, before...)
 	}
-	return append([]string{"runuser", "-u", m.login, "--"}, runtime...), nil
+	m.before.Store(&before)
+	return slices.Clone(before), nil
 }
 
 func (m *manager) systemctl(ctx context.Context, args ...string) (string, error) {

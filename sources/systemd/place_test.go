@@ -159,7 +159,7 @@ func vantage(t *testing.T, w *world) {
 				return
 			}
 			must(t, err)
-			defer d.Close()
+			defer func() { must(t, d.Close()) }()
 			c, err := d.DialContext(t.Context(), "tcp", l.Addr().String())
 			if tt.dials != "" {
 				refused(t, err, tt.dials, tt.word)
@@ -174,7 +174,7 @@ func vantage(t *testing.T, w *world) {
 		a.does(t, "start", a.name)
 		d, err := a.source(t, nil).Dialer(t.Context())
 		must(t, err)
-		defer d.Close()
+		defer func() { must(t, d.Close()) }()
 		if c, err := d.DialContext(t.Context(), "tcp", l.Addr().String()); !errors.Is(err, syscall.ECONNREFUSED) {
 			t.Errorf("from there, what listens here answers: %v, %v", c, err)
 		}

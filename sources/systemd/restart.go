@@ -36,15 +36,18 @@ func (s *source) Restart(ctx context.Context) error {
 	case !u.running():
 		return nil // whoever starts it, starts it with the new settings
 	}
-	// A restart of ours is none of those that systemd counts against the unit.
-	if _, err := s.systemctl(within, "reset-failed", "--", s.unit); err != nil && !isFailure(err) {
-		return fault(patchbay.RestartFailed, s.unit, err)
-	}
 	verb := "restart"
 	if s.reload {
 		verb = "reload"
 	}
 	_, err = s.systemctl(within, verb, "--", s.unit)
+	if isFailure(err) {
+		// A restart of ours is none of those that systemd counts against the unit.
+		if u, showErr := s.show(within, s.unit); showErr == nil && u.is("Result", "start-limit-hit") {
+			_, _ = s.systemctl(within, "reset-failed", "--", s.unit)
+			_, err = s.systemctl(within, verb, "--", s.unit)
+		}
+	}
 	if err != nil && !isFailure(err) && within.Err() == nil {
 		return fault(patchbay.RestartFailed, s.unit, err)
 	}
@@ -110,11 +113,8 @@ func (s *source) stays(ctx context.Context, began unit, seen []string) error {
 	defer end.Stop()
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
-	for last := false; ; {
-		u, err := s.show(ctx, s.unit)
-		if err != nil {
-			return err
-		}
+	u := began
+	for last := s.steady == 0; ; {
 		if id := u.facts["InvocationID"]; !slices.Contains(seen, id) {
 			seen = append(seen, id)
 		}
@@ -136,6 +136,10 @@ func (s *source) stays(ctx context.Context, began unit, seen []string) error {
 			last = true
 		case <-ctx.Done():
 			return interrupted(ctx.Err())
+		}
+		var err error
+		if u, err = s.show(ctx, s.unit); err != nil {
+			return err
 		}
 	}
 }

@@ -477,14 +477,11 @@ func (s *source) WriteSettings(ctx context.Context, c driver.Change, ifVersion s
 
 // locked reads, while nobody of Patchbay writes beside the same manager's units.
 func (s *source) locked(ctx context.Context) (state, func(), error) {
-	units := systemUnits
-	if s.manager.user {
-		o, err := s.own(ctx)
-		if err != nil {
-			return state{}, nil, err
-		}
-		units = o.units
+	v, err := s.look(ctx)
+	if err != nil {
+		return state{}, nil, err
 	}
+	units := v.own.units
 	unlock, err := s.host.Lock(ctx, filepath.Join(units, lockedName))
 	if absent(err) {
 		unlock, err = func() {}, nil // there is nothing yet that another could write to
@@ -492,7 +489,11 @@ func (s *source) locked(ctx context.Context) (state, func(), error) {
 	if err != nil {
 		return state{}, nil, fault(patchbay.SettingsUnwritable, units, err)
 	}
-	now, err := s.read(ctx)
+	u, err := s.show(ctx, s.unit) // once more, now that nobody changes it
+	var now state
+	if err == nil {
+		now, err = s.readWith(ctx, s.viewOf(u, v.own))
+	}
 	if err == nil && now.missing == 0 {
 		if err = s.host.Sweep(ctx, now.place.env(""), "."+prefix+"*.tmp"); err != nil {
 			err = fault(patchbay.SettingsUnwritable, now.place.dir, err)

@@ -134,8 +134,7 @@ type app struct {
 	*world
 	name        string // with its suffix
 	seen, count string // what the application wrote
-	flags       string
-	reads       int // how often we started it ourselves
+	reads       int    // how often we started it ourselves
 	base        map[string]bool
 }
 

@@ -484,24 +484,7 @@ func (c *Cluster) Expose(t testing.TB, address string) int {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			in, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer func() { _ = in.Close() }()
-				out, err := net.Dial("tcp", address)
-				if err != nil {
-					return
-				}
-				defer func() { _ = out.Close() }()
-				go func() { _, _ = io.Copy(out, in); _ = out.(*net.TCPConn).CloseWrite() }()
-				_, _ = io.Copy(in, out)
-			}()
-		}
-	}()
+	go forward(l, func() (net.Conn, error) { return net.Dial("tcp", address) })
 	return l.Addr().(*net.TCPAddr).Port
 }
 
@@ -609,4 +592,42 @@ func (c *Cluster) endpoints(ctx context.Context, api *http.Client, namespace, na
 		}
 	}
 	return ready, nil
+}
+
+// Forward makes the API server be reached from this machine, for a process that
+// knows of no other network, and gives its URL there. It ends with the test.
+func (c *Cluster) Forward(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go forward(l, func() (net.Conn, error) { return c.DialContext(context.Background(), "tcp", "127.0.0.1:6443") })
+	return "https://" + l.Addr().String()
+}
+
+// forward connects whoever comes to what dial connects to, until l is closed.
+func forward(l net.Listener, dial func() (net.Conn, error)) {
+	for {
+		in, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer func() { _ = in.Close() }()
+			out, err := dial()
+			if err != nil {
+				return
+			}
+			defer func() { _ = out.Close() }()
+			go func() {
+				_, _ = io.Copy(out, in)
+				if half, ok := out.(*net.TCPConn); ok {
+					_ = half.CloseWrite()
+				}
+			}()
+			_, _ = io.Copy(in, out)
+		}()
+	}
 }

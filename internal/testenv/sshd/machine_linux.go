@@ -127,7 +127,7 @@ eval "$2"
 echo ready
 read end
 `
-	m.holder = exec.Command("sh", "-c", holder, "sh", m.dir, m.options.Setup) //nolint:noctx // it lives as long as the machine
+	m.holder = exec.Command("sh", "-c", holder, "sh", m.dir, m.options.Setup)
 	m.holder.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	var said strings.Builder
 	m.holder.Stderr = &said
@@ -146,6 +146,11 @@ read end
 		_ = m.holder.Wait()
 	})
 	if line, err := bufio.NewReader(stdout).ReadString('\n'); err != nil || line != "ready\n" {
+		_ = m.holder.Process.Kill()
+		_ = m.holder.Wait() // it says nothing more
+		if m.options.Setup != "" {
+			m.t.Fatalf("the machine does not come up: %v %s", err, said.String())
+		}
 		m.t.Skipf("the machine does not come up: %v %s", err, said.String())
 	}
 	id := make([]byte, 4)

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"go/build"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,8 +20,7 @@ import (
 const limit = 30 * time.Second
 
 // Application builds the program that test units run, and gives its path. It is
-// static: it runs in every root. Call it before [User], which takes the home that
-// Go's cache is in.
+// static: it runs in every root.
 func Application(t testing.TB) string {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "application")
@@ -43,7 +43,8 @@ func manager() (string, error) {
 }
 
 // User starts a user's manager, and makes it the one of this process until the test
-// ends. It gives the directory of the user's units.
+// ends. It gives the directory of the user's units. Two managers share their control
+// groups: units that run in both at once need different names.
 func User(t testing.TB) string {
 	t.Helper()
 	program, err := manager()
@@ -98,6 +99,10 @@ func User(t testing.TB) string {
 		_ = cmd.Wait()
 		close(ended)
 	}()
+	if cache, err := os.UserCacheDir(); err == nil && os.Getenv("GOCACHE") == "" { // it is in the home that a test takes away
+		t.Setenv("GOCACHE", filepath.Join(cache, "go-build"))
+	}
+	t.Setenv("GOPATH", build.Default.GOPATH)
 	t.Setenv("XDG_RUNTIME_DIR", runtime)
 	t.Setenv("HOME", home)
 	t.Setenv("DBUS_SESSION_BUS_ADDRESS", "")

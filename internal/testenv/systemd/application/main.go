@@ -33,8 +33,8 @@ func main() {
 	must(look(*out))
 	must(note(*starts, "start"))
 	if told(*crash) {
-		fmt.Println("refused: password=" + os.Getenv(strings.Split(*crash, "=")[0]))
-		fmt.Println("no database, no application")
+		fmt.Fprintln(os.Stdout, "refused: password="+os.Getenv(strings.Split(*crash, "=")[0]))
+		fmt.Fprintln(os.Stdout, "no database, no application")
 		os.Exit(3)
 	}
 	if told(*mute) {
@@ -46,7 +46,7 @@ func main() {
 	must(ready())
 	if told(*later) {
 		<-time.NewTimer(50 * time.Millisecond).C
-		fmt.Println("it was not to last")
+		fmt.Fprintln(os.Stdout, "it was not to last")
 		os.Exit(4)
 	}
 	if *once {

@@ -1,0 +1,97 @@
+package netns
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// Network is one.
+type Network struct{ file *os.File }
+
+// Of is the network that a process is in. It ends with the test.
+func Of(t testing.TB, pid int) *Network {
+	t.Helper()
+	file, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = file.Close() })
+	return &Network{file}
+}
+
+// Inside is a command that runs there.
+func (n *Network) Inside(argv ...string) *exec.Cmd {
+	// Children find what their parent has open by its number.
+	at := fmt.Sprintf("--net=/proc/%d/fd/%d", os.Getpid(), n.file.Fd())
+	return exec.Command("nsenter", append([]string{at, "--"}, argv...)...)
+}
+
+// in does f on a thread that is there, and ends with f.
+func (n *Network) in(f func() error) error {
+	result := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked
+		if err := unix.Setns(int(n.file.Fd()), unix.CLONE_NEWNET); err != nil {
+			result <- err
+			return
+		}
+		result <- f()
+	}()
+	return <-result
+}
+
+// DialContext makes a connection from there, to an address.
+func (n *Network) DialContext(ctx context.Context, network, address string) (conn net.Conn, err error) {
+	err = n.in(func() (err error) {
+		conn, err = new(net.Dialer).DialContext(ctx, network, address)
+		return err
+	})
+	return conn, err
+}
+
+// Expose makes what listens on an address of this process's own network be reached
+// there, at host and the port that it gives. It ends with the test.
+func (n *Network) Expose(t testing.TB, host, address string) (port int) {
+	t.Helper()
+	var l net.Listener
+	err := n.in(func() (err error) {
+		l, err = net.Listen("tcp", net.JoinHostPort(host, "0"))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go forward(in, address)
+		}
+	}()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+func forward(in net.Conn, address string) {
+	defer func() { _ = in.Close() }()
+	out, err := net.Dial("tcp", address)
+	if err != nil {
+		return
+	}
+	defer func() { _ = out.Close() }()
+	go func() {
+		_, _ = io.Copy(out, in)
+		_ = out.(*net.TCPConn).CloseWrite()
+	}()
+	_, _ = io.Copy(in, out)
+}
