@@ -100,6 +100,7 @@ test-containers: deps ## the driver of containers on Docker and Podman: all suit
 .PHONY: test-ssh
 test-ssh: deps ## hosts by SSH, cut at every single instant of every change
 	PATCHBAY_EXHAUSTIVE=1 $(GO) test -count=1 -timeout 30m ./hosts/ssh
+
 # make test takes what is quick, where Compose is built already.
 .PHONY: test-compose
 test-compose: deps ## sources in Compose projects, with Compose itself, which is built first

@@ -70,7 +70,6 @@ type OpenSource = func(ctx context.Context, c driver.Config) (driver.Source, err
 func Driver(containers OpenSource) driver.SourceDriver {
 	return driver.SourceDriver{
 		Driver: description,
-		Part:   "service",
 		Open: func(ctx context.Context, c driver.Config) (driver.Source, error) {
 			s, err := open(ctx, c)
 			if err != nil {

@@ -16,7 +16,7 @@ const (
 )
 
 var description = patchbay.Driver{
-	Name: "compose", Title: "Compose service", Noun: "service of a Compose project",
+	Name: "compose", Title: "Compose service", Noun: "service of a Compose project", Part: "service",
 	About: `A service of a Compose project. Its settings go into a file of Patchbay's beside the
 project's own files, which are never edited, and Compose itself makes the service anew:
 a later docker compose up finds nothing to do.

@@ -363,9 +363,9 @@ func (s *source) checkReady(ctx context.Context, p *project) error {
 
 // unreadable says what is wrong with a file of the project that can't be read.
 func (s *source) unreadable(name string, err error) error {
-	missing := (*hosts.MissingError)(nil)
+	missing, known := (*hosts.MissingError)(nil), (*patchbay.Error)(nil)
 	switch {
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	case errors.As(err, &known), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	case errors.As(err, &missing), errors.Is(err, fs.ErrNotExist):
 		return patchbay.Errorf(patchbay.SourceNotFound, "there is no project at %s: %w", name, err).

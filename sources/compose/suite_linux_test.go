@@ -225,8 +225,8 @@ func (w *world) place(t testing.TB) drivertest.SourcePlace {
 			return os.RemoveAll(s.dir)
 		},
 		Restarts: func() (int, error) {
-			log, err := s.compose("logs", "--no-log-prefix", "web")
-			return strings.Count(log, "serving on") - 1, err
+			log, err := s.Docker("events", "--since", "1h", "--until", "0s", "--filter", "event=start", "--filter", "label=com.docker.compose.project="+s.name, "--format", "{{.ID}}")
+			return len(strings.Fields(log)) - 1, err
 		},
 	}
 }
