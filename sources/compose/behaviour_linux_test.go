@@ -289,7 +289,7 @@ func TestWhatIsRefused(t *testing.T) {
 		put(t, s, ".env", "X=1\nexport COMPOSE_FILE='compose.yaml'\n")
 		return nil
 	})
-	try("named files", patchbay.NotSupported, "deliver env-file", func(t *testing.T, s *shop) map[string]any {
+	try("named files", patchbay.NotSupported, "--deliver env-file", func(t *testing.T, s *shop) map[string]any {
 		put(t, s, "more.yaml", "services: {web: {labels: {x: y}}}\n")
 		return map[string]any{"files": []string{"compose.yaml", "more.yaml"}}
 	})

@@ -236,7 +236,7 @@ func (s *source) adviceEnvFile(l layout) string {
 	if name == "" {
 		name = "NAME"
 	}
-	return fmt.Sprintf("add to the service %s in the project's file: env_file: [{path: ./%s%s, required: false}]   and then: patchbay resource update compose %s --deliver env-file", name, name, envFileSuffix, s.id.Name())
+	return fmt.Sprintf("add to the service %s in the project's file: env_file: [{path: ./%s%s, required: false}]   start it, and register %s with --deliver env-file", name, name, envFileSuffix, s.id.Name())
 }
 
 // envFileSuffix ends the names of env files that are ours to write.
