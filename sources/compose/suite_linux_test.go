@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
@@ -225,7 +226,7 @@ func (w *world) place(t testing.TB) drivertest.SourcePlace {
 			return os.RemoveAll(s.dir)
 		},
 		Restarts: func() (int, error) {
-			log, err := s.Docker("events", "--since", "1h", "--until", "0s", "--filter", "event=start", "--filter", "label=com.docker.compose.project="+s.name, "--format", "{{.ID}}")
+			log, err := s.Docker("events", "--since", "1h", "--until", strconv.FormatInt(time.Now().Unix()+1, 10), "--filter", "event=start", "--filter", "label=com.docker.compose.project="+s.name, "--format", "{{.ID}}")
 			return len(strings.Fields(log)) - 1, err
 		},
 	}
