@@ -111,17 +111,22 @@ func (s *source) look(ctx context.Context) (*project, error) {
 	if err != nil {
 		return nil, err
 	}
+	return p, s.lookAround(ctx, p)
+}
+
+// lookAround asks Compose and the engine about a project whose file of ours is known.
+func (s *source) lookAround(ctx context.Context, p *project) (err error) {
 	if err := s.checkFound(ctx, p.layout); err != nil {
-		return nil, err
+		return err
 	}
 	if p.model, err = s.read(ctx, p.layout, nil); err != nil {
-		return nil, err
+		return err
 	}
 	if p.service, err = s.serviceOf(p.layout, p.model); err != nil {
-		return nil, err
+		return err
 	}
 	p.name = p.model.Name
-	return p, s.lookAtEngine(ctx, p)
+	return s.lookAtEngine(ctx, p)
 }
 
 // place finds our file. Where that is an override, and the service is named, Compose
@@ -152,14 +157,19 @@ func (s *source) place(ctx context.Context) (*project, error) {
 		return nil, patchbay.Errorf(patchbay.NotSupported, "Compose merges an override of its own accord only into the file that it finds itself, and this project's files are named").
 			WithFix("%s", s.adviceEnvFile(l))
 	}
+	return p, s.readOurs(ctx, p)
+}
+
+// readOurs reads our file, which is nobody else's.
+func (s *source) readOurs(ctx context.Context, p *project) (err error) {
 	if p.file, err = s.readFile(ctx, p.path); err != nil {
-		return nil, err
+		return err
 	}
 	if p.file.exists && !p.file.ours() && p.file.text != "" {
-		return nil, patchbay.Errorf(patchbay.NotSupported, "the file %s is the project's own, which Patchbay never edits", p.path).
-			WithFix("%s", s.adviceEnvFile(l))
+		return patchbay.Errorf(patchbay.NotSupported, "the file %s is the project's own, which Patchbay never edits", p.path).
+			WithFix("%s", s.adviceEnvFile(p.layout))
 	}
-	return p, nil
+	return nil
 }
 
 func (s *source) lookAtEngine(ctx context.Context, p *project) (err error) {

@@ -1,6 +1,7 @@
 package compose
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -23,11 +24,17 @@ import (
 // version is of our file, and of all that the project gives the service.
 func version(f file, values map[string]string) string {
 	h := sha256.New()
-	_, _ = fmt.Fprintf(h, "%t %q\n", f.exists, f.text)
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		_, _ = fmt.Fprintf(h, "%q=%q\n", name, values[name])
 	}
-	return hex.EncodeToString(h.Sum(nil)[:16])
+	return f.version() + "." + hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+func (f file) version() string {
+	if !f.exists {
+		return "none"
+	}
+	return f.sum()
 }
 
 func secrets(values map[string]string) map[string]patchbay.Secret {
@@ -88,14 +95,14 @@ func (s *source) CheckChange(ctx context.Context, c driver.Change) error {
 	if err := s.check(ctx, p); err != nil {
 		return err
 	}
-	if err := s.checkReady(ctx, p); err != nil {
-		return err
-	}
 	next, err := s.after(p, c)
 	if err != nil {
 		return err
 	}
-	if _, err := s.would(ctx, p, c, next); err != nil {
+	ready := make(chan error, 1)
+	go func() { ready <- s.checkReady(ctx, p) }() // beside the other question to Compose
+	_, err = s.would(ctx, p, c, next)
+	if err := cmp.Or(<-ready, err); err != nil {
 		return err
 	}
 	if err := s.host.CheckReplace(ctx, p.path); err != nil {
@@ -232,13 +239,20 @@ func (s *source) WriteSettings(ctx context.Context, c driver.Change, ifVersion s
 	if err := s.checkChange(c); err != nil {
 		return "", err
 	}
-	p, unlock, err := s.lock(ctx, s.look)
+	p, unlock, err := s.lock(ctx)
 	if err != nil {
 		return "", err
 	}
 	defer unlock()
 	next, err := s.after(p, c)
 	if err != nil {
+		return "", err
+	}
+	of, _, _ := strings.Cut(ifVersion, ".")
+	if next != p.file && p.file.version() != of {
+		return "", s.changed(p.path) // without asking Compose, which takes longer
+	}
+	if err := s.lookAround(ctx, p); err != nil {
 		return "", err
 	}
 	have := version(p.file, p.service.values())
@@ -271,9 +285,9 @@ func (s *source) WriteSettings(ctx context.Context, c driver.Change, ifVersion s
 	return version(next, sv.values()), nil
 }
 
-// lock waits for the project's directory, and looks at what is in it.
-func (s *source) lock(ctx context.Context, look func(context.Context) (*project, error)) (*project, func(), error) {
-	p, err := look(ctx)
+// lock waits for the project's directory, and reads our file in it.
+func (s *source) lock(ctx context.Context) (*project, func(), error) {
+	p, err := s.place(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -285,11 +299,7 @@ func (s *source) lock(ctx context.Context, look func(context.Context) (*project,
 		unlock()
 		return nil, nil, s.unwritable(p.path, err)
 	}
-	now, err := s.readFile(ctx, p.path)
-	if err == nil && now != p.file {
-		p, err = look(ctx) // somebody was faster
-	}
-	if err != nil {
+	if err := s.readOurs(ctx, p); err != nil { // once more: somebody may have been faster
 		unlock()
 		return nil, nil, err
 	}
@@ -323,7 +333,7 @@ func (s *source) RestoreSettings(ctx context.Context, c driver.Change, before dr
 	if err := json.Unmarshal([]byte(before.Content.Reveal()), &was); err != nil {
 		return patchbay.Errorf(patchbay.Internal, "the settings as they were before are none of this driver's")
 	}
-	p, unlock, err := s.lock(ctx, s.place)
+	p, unlock, err := s.lock(ctx)
 	if patchbay.CodeOf(err) == patchbay.SourceNotFound {
 		return nil
 	}
