@@ -111,7 +111,7 @@ var _ interface {
 const defaultGrace = 10 * time.Second
 
 var (
-	serviceForm = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,128}$`)
+	serviceForm = regexp.MustCompile(`^[a-zA-Z0-9._][a-zA-Z0-9._-]{0,127}$`) // none that begins as an option does
 	projectForm = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,127}$`)
 )
 

@@ -192,7 +192,7 @@ func (s *source) ask(ctx context.Context, l layout, into any, stdin []byte, args
 // refusedProject is Compose's own error about a project.
 func (s *source) refusedProject(ctx context.Context, l layout, said []byte) error {
 	return patchbay.Errorf(patchbay.SettingsUnreadable, "Compose does not read the project in %s: %s", l.dir, words(said, s.suspects(ctx, l))).
-		WithFix("cd %s && docker compose config --quiet   (and mend what it says)", l.dir)
+		WithFix("cd %s && docker compose config --quiet   (and mend what it says)", quoted(l.dir))
 }
 
 // suspects are what stands for a value in the project's files: an error may quote it,
@@ -265,18 +265,28 @@ func (s *source) common(l layout) []string {
 
 // invocation is how a person runs Compose on the project.
 func (s *source) invocation(l layout, rest string) string {
-	text := fmt.Sprintf("cd %s && docker compose", l.dir)
+	text := fmt.Sprintf("cd %s && docker compose", quoted(l.dir))
 	for _, f := range l.files {
-		text += " --file " + f
+		text += " --file " + quoted(f)
 	}
 	if s.p.Project != "" {
 		text += " --project-name " + s.p.Project
 	}
 	for _, f := range s.p.EnvFiles {
-		text += " --env-file " + f
+		text += " --env-file " + quoted(f)
 	}
 	for _, name := range s.p.Profiles {
-		text += " --profile " + name
+		text += " --profile " + quoted(name)
 	}
 	return text + " " + rest
 }
+
+// quoted is a word for a shell that a person copies it into.
+func quoted(word string) string {
+	if plainWord.MatchString(word) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
+
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./:@%+=-]+$`)

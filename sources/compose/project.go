@@ -197,7 +197,7 @@ func (s *source) lookAtEngine(ctx context.Context, p *project) (err error) {
 func (s *source) choose(l layout, names []string) (string, error) {
 	has := driver.Quoted(strings.Join(names, ", "))
 	switch {
-	case s.service == "" && len(names) == 1:
+	case s.service == "" && len(names) == 1 && serviceForm.MatchString(names[0]):
 		return names[0], nil
 	case s.service == "":
 		return "", patchbay.Errorf(patchbay.InvalidArgument, "the project in %s has several services: %s", l.dir, has).
@@ -334,7 +334,7 @@ func (s *source) check(ctx context.Context, p *project) error {
 		}
 		if other != "" && other != p.name {
 			return patchbay.Errorf(patchbay.NotSupported, "the project in %s is called %s, and its containers are of a project %s", p.dir, p.name, driver.Quoted(other)).
-				WithFix("docker compose --project-name %s down   and then: %s   (or register it with --project %s)", other, s.invocation(p.layout, "up --detach"), other)
+				WithFix("docker compose --project-name %s down   and then: %s   (or register it with --project %s)", driver.Quoted(other), s.invocation(p.layout, "up --detach"), driver.Quoted(other))
 		}
 	}
 	return nil

@@ -23,8 +23,6 @@ import (
 	"patchbay.dev/patchbay/sources/docker"
 )
 
-const testID patchbay.ID = "/subscriptions/s/resourceGroups/g/providers/Microsoft.App/containerApps/web"
-
 var hard = []string{
 	"one\ntwo\n", "\n", "\n\n", "it's\n\"two\"\n", "-----BEGIN KEY-----\nAAAA\n-----END KEY-----\n",
 	"cr\rlf\r\n", "\r", "a\\\nb", "#\n#", "K=1\nPB_AFTER=stolen", "\x01\x7f", "\u0085\u2028\u202e\ufeff", "null", "true", "1e3", "- a", "{{.X}}", "${A:?no}", "\\$", "$$$",
