@@ -89,7 +89,6 @@ type lived struct {
 	t      *testing.T
 	name   string
 	id     string // of the application's first container
-	first  driver.Change
 	change driver.Change
 	before driver.Snapshot
 }
@@ -152,7 +151,7 @@ func TestWhereverItDiesTheNextCallGoesOn(t *testing.T) {
 }
 
 // maxCalls is more than any life has.
-const maxCalls = 15
+const maxCalls = 14
 
 // TestTheEngineDies is the same, with an engine that is killed along with us, and
 // starts what its restart policies say when it is back.
