@@ -132,6 +132,7 @@ test-kubernetes: ## the sources in a Kubernetes cluster, which is built first: t
 	@tools/deps.sh kubernetes
 	@tools/kubernetes.sh build >/dev/null
 	PATCHBAY_TESTENV=required $(GO) test -p 1 -count=1 -timeout 30m ./internal/testenv/kubernetes ./sources/kubernetes -cluster
+	PATCHBAY_TESTENV=required $(GO) test -count=1 -timeout 30m ./internal/crashtest -run TestAKillLosesNothingInKubernetes -cluster
 
 .PHONY: test-kubernetes-cached
 test-kubernetes-cached: ## the same where the cluster's programs are in the cache, for CI

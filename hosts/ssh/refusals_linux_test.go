@@ -684,3 +684,33 @@ func TestCheckSaysWhatThereIs(t *testing.T) {
 		t.Errorf("the check says %+v", f)
 	}
 }
+
+// Who is become is somebody who may do little, too.
+func TestFilesAreThoseOfWhomIsBecome(t *testing.T) {
+	m := sshd.Start(t, sshd.Options{Sudoers: []string{sshd.User + " ALL=(nobody) NOPASSWD: ALL"}})
+	h := open(t, config(m, map[string]any{"become": "nobody"}))
+	const nobody = 65534
+	dir := shared(t)
+	must(t, os.Chmod(dir, 0o700))
+	must(t, os.Chown(dir, nobody, nobody))
+	path := filepath.Join(dir, "f")
+	must(t, replace(t.Context(), h, path, "", "one"))
+	must(t, replace(t.Context(), h, path, "one", "two"))
+	must(t, h.CheckReplace(t.Context(), path))
+	info, err := os.Stat(path)
+	must(t, err)
+	if got := read(t, path); got != "two" || uidOf(info) != nobody || info.Mode() != 0o640 {
+		t.Errorf("it is %v of %d, and holds %q", info.Mode(), uidOf(info), got)
+	}
+	must(t, h.PublishDir(t.Context(), filepath.Join(dir, "orders"), one))
+	if got, err := h.Run(t.Context(), hosts.Command{Argv: []string{"id", "-un"}}); err != nil || string(got.Output) != "nobody\n" {
+		t.Errorf("programs run as %q, %v", got.Output, err)
+	}
+	if f := findingOf(t, h, "sudo"); !f.OK {
+		t.Errorf("the check says %+v", f)
+	}
+	theirs := filepath.Join(own(t), "f") // of who signs in
+	if err := replace(t.Context(), h, theirs, "", "x"); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("in the login's directory: %v", err)
+	}
+}
