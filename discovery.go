@@ -25,6 +25,8 @@ type Discovered struct {
 
 	// Registered is the resource that it is already.
 	Registered ID `json:"registered,omitempty"`
+	// Taken says that ID is that of another resource: it needs another name.
+	Taken bool `json:"taken,omitempty"`
 	// Connections are those that the registered resource has, as its source or target.
 	Connections []DiscoveredConnection `json:"connections,omitempty"`
 	// Refused says why it can't be registered as it was found, and Fix what to do.
