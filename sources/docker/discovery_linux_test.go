@@ -71,7 +71,8 @@ func discovery(t *testing.T, w *world) {
 		f.Reach[0].Address != "10.89.77.1:15432" || f.Reach[0].Note != "" || !strings.HasSuffix(f.Reach[1].Address, ":5432") || f.Reach[1].Note == "" {
 		t.Errorf("open: %+v", f)
 	}
-	if f := all["still"]; len(f.Reach) != 2 || f.Reach[0] != (driver.Reach{Port: 5432, Address: "10.89.77.77:5432"}) || f.Reach[1].Address != ":25432" || f.Reach[1].Note == "" {
+	// Podman does not say that it was asked for the address.
+	if f := all["still"]; len(f.Reach) != 2 || f.Reach[0].Address != "10.89.77.77:5432" || (f.Reach[0].Note == "") != (w.Name == testdocker.Docker) || f.Reach[1].Address != ":25432" || f.Reach[1].Note == "" {
 		t.Errorf("still: %+v", f.Reach)
 	}
 	if f := all["inside"]; len(f.Reach) != 1 || f.Reach[0].Note == "" {
