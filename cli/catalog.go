@@ -181,9 +181,9 @@ func (a *app) isFor(driver, end string) bool {
 	return ok && d.end == end
 }
 
-// noSuchDriver is the error of a driver that is not in the catalogue.
-func (a *app) noSuchDriver(cmd *cobra.Command, name string) error {
-	names := driverNames(drivers(a.shown()))
+// noSuchDriver is the error of a driver that is none of all.
+func (a *app) noSuchDriver(cmd *cobra.Command, name string, all []knownDriver) error {
+	names := driverNames(all)
 	if _, ok := driverOf(a.own(), name); ok && a.asked {
 		return usagef(cmd, "this server has no driver %q, though this command line knows it: the server is of another release or build. It has %s",
 			clean(name), strings.Join(names, ", "))

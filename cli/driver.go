@@ -91,7 +91,7 @@ func (a *app) driverShow() *cobra.Command {
 			}
 			d, ok := driverOf(a.shown(), args[0])
 			if !ok {
-				return a.noSuchDriver(cmd, args[0])
+				return a.noSuchDriver(cmd, args[0], drivers(a.shown()))
 			}
 			a.sayWhoseCatalog()
 			return a.print(d.Driver, func() rows { return a.driverRows(d.Driver) })

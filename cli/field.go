@@ -34,13 +34,13 @@ type fieldFlag struct {
 }
 
 // addFlags are what no field of a driver is called on the command line.
-var addFlags = []string{"resource-group", "location", "tag", "no-check", "property", "kind", "type", "url", "admin", "admin-env", "help"}
+var addFlags = []string{"resource-group", "location", "tag", "no-check", "property", "type", "url", "admin", "admin-env", "help"}
 
 // flagOf is the flag that a field can have; "" for none.
 func (a *app) flagOf(f patchbay.Field) string {
 	known := []patchbay.FieldType{patchbay.TextField, patchbay.BoolField, patchbay.ListField, patchbay.MapField, patchbay.FileField, patchbay.PathField, patchbay.HostField}
 	name := f.Word()
-	if !slices.Contains(known, f.Type) || !wordForm.MatchString(name) || slices.Contains(addFlags, name) || a.globals.Lookup(name) != nil {
+	if !slices.Contains(known, f.Type) || !wordForm.MatchString(name) || slices.Contains(addFlags, name) || a.globals.Lookup(name) != nil || f.Secret && a.globals.Lookup(name+"-file") != nil {
 		return ""
 	}
 	return name

@@ -34,7 +34,7 @@ secret value on a command line can be seen by others.`,
 			if d, ok := driverOf(a.shown(), args[0]); ok { // it is no resource's
 				return usagef(cmd, "%s is a host: %s", article(d.Noun), "patchbay "+a.adding(d.Driver)+" NAME")
 			}
-			return a.noSuchDriver(cmd, args[0])
+			return a.noSuchDriver(cmd, args[0], resourceDrivers(a.shown()))
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

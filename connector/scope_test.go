@@ -83,3 +83,21 @@ func TestAConnectionThatHasAScopeKeepsIt(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 }
+
+func TestAPreviewNamesThePartThatItIsOf(t *testing.T) {
+	w := newWorld(t)
+	w.part = "container"
+	w.restart()
+	spec := w.spec()
+	spec.Scope = "sidecar"
+	p, err := w.Preview(t.Context(), PutRequest{ID: w.linker, Spec: spec, Caller: w.caller})
+	if err != nil || len(p.Problems) > 0 {
+		t.Fatalf("%+v, %v", p.Problems, err)
+	}
+	for _, s := range p.Steps {
+		if s.Name == stepSettings && strings.HasSuffix(s.Text, "to the container sidecar of web") {
+			return
+		}
+	}
+	t.Errorf("%+v", p.Steps)
+}

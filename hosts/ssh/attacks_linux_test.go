@@ -27,7 +27,7 @@ func TestNoLinkOfTheApplicationsIsWrittenThrough(t *testing.T) {
 			return h.PublishDir(t.Context(), filepath.Join(dir, "orders"), one)
 		}},
 	} {
-		for at := 1; ; at++ {
+		for at := first(); ; at += stride() {
 			dir, theirs := own(t), shared(t)
 			putFile(t, nil, dir)
 			victim, victims := filepath.Join(theirs, "victim"), filepath.Join(theirs, "victims")

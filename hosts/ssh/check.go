@@ -41,8 +41,9 @@ func (p *pool) rule(command string) string {
 	return sudoersWord(p.user(), true) + " ALL=(" + sudoersWord(p.become, true) + ") NOPASSWD: " + sudoersWord(path, false) + arguments
 }
 
-// sudoersWord is a word as sudoers(5) takes it: characters that mean something there
-// have a backslash before them, and a user whose name has others is quoted.
+// sudoersWord is a word as sudoers(5) takes it: a user whose name has characters that
+// mean something there is quoted, and those in a path have a backslash before them.
+// What it could not write, no path here has.
 func sudoersWord(word string, user bool) string {
 	const special = `@!=:,()\ "#%+*?[]{}'<>&|;$` + "`"
 	if user && (strings.ContainsAny(word, special) || strings.ContainsFunc(word, func(r rune) bool { return r > '~' })) {
@@ -50,7 +51,7 @@ func sudoersWord(word string, user bool) string {
 	}
 	var b strings.Builder
 	for _, r := range word {
-		if strings.ContainsRune(`:,=\ *?[]!"#`, r) {
+		if strings.ContainsRune(":,= #", r) {
 			b.WriteByte('\\')
 		}
 		b.WriteRune(r)
@@ -60,18 +61,19 @@ func sudoersWord(word string, user bool) string {
 
 // service is something that a kind of source needs, and other hosts do not have.
 type service struct {
-	program string // that the kind runs; "" for none
-	socket  string // that it speaks to
-	what    string
-	fix     string
+	what     string
+	program  string   // that the kind runs, and
+	question []string // what it is asked, without an effect
+	socket   string   // or that it speaks to
+	fix      string   // where it is there, and not for us
 }
 
 var services = []service{
-	{program: "systemctl", what: "units of systemd", fix: "it is no machine with systemd"},
-	{program: "journalctl", what: "the journal of units", fix: "usermod -aG systemd-journal %s"},
-	{socket: "/run/docker.sock", what: "containers of Docker", fix: "usermod -aG docker %s   (which makes it root there)"},
-	{socket: "/run/podman/podman.sock", what: "containers of Podman", fix: "systemctl enable --now podman.socket"},
-	{program: "docker", what: "projects of Compose", fix: "apt-get install docker-compose-plugin"},
+	{what: "units of systemd", program: "systemctl", question: []string{"systemctl", "list-units", "--no-pager", "--no-legend", "--type=target"}},
+	{what: "the journal of units", program: "journalctl", question: []string{"journalctl", "--no-pager", "-n", "0", "--quiet"}},
+	{what: "containers of Docker", socket: "/run/docker.sock", fix: "usermod -aG docker %s   (which makes it root there)"},
+	{what: "containers of Podman", socket: "/run/podman/podman.sock", fix: "systemctl enable --now podman.socket   (and let %s speak to it, which makes it root there)"},
+	{what: "projects of Compose", program: "docker", question: []string{"docker", "compose", "version"}},
 }
 
 // check is [hosts.Remote].Check.
@@ -118,45 +120,39 @@ func finding(what string, err error) hosts.Finding {
 // needed are what is run as whom is become, for every kind of source.
 var needed = []string{"flock", "cp", "kill", "test"}
 
-// Rules are the lines of sudoers that let who signs in do as whom is become what
-// every kind of source needs there; none where nobody else is become.
-func (h *Host) Rules(ctx context.Context) ([]string, error) {
-	if h.files.pool.become == "" {
-		return nil, nil
-	}
-	rules, _, err := h.files.rules(ctx)
-	return rules, err
-}
-
-// rules are those that are needed, and of them those that lack.
-func (f *files) rules(ctx context.Context) (all, missing []string, err error) {
+// missingRules are lines of sudoers that let who signs in do as whom is become what
+// every kind of source needs there, and are not there yet.
+func (f *files) missingRules(ctx context.Context) ([]string, error) {
 	server, err := f.serverPath(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	commands := []string{server + ` ""`}
-	for _, name := range slices.Concat(needed, []string{"systemctl", "journalctl"}) {
+	names := slices.Clone(needed)
+	if f.pool.become == "root" { // whose units they are
+		names = append(names, "systemctl", "journalctl")
+	}
+	for _, name := range names {
 		path, err := f.program(ctx, name)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if path != "" {
 			commands = append(commands, path)
 		}
 	}
+	var missing []string
 	for _, command := range commands {
-		rule := f.pool.rule(command)
-		all = append(all, rule)
 		path, _, _ := strings.Cut(command, " ")
 		allowed, err := f.allowed(ctx, []string{path})
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if !allowed {
-			missing = append(missing, rule)
+			missing = append(missing, f.pool.rule(command))
 		}
 	}
-	return all, missing, nil
+	return missing, nil
 }
 
 func (f *files) checkSudo(ctx context.Context) error {
@@ -167,7 +163,7 @@ func (f *files) checkSudo(ctx context.Context) error {
 	if path == "" {
 		return f.without("sudo")
 	}
-	_, missing, err := f.rules(ctx)
+	missing, err := f.missingRules(ctx)
 	if err != nil || len(missing) == 0 {
 		return err
 	}
@@ -203,7 +199,7 @@ func (f *files) checkCopy(ctx context.Context) error {
 		return errors.Join(err, f.without("cp"))
 	}
 	argv := []string{"cp", "--help"}
-	got, err := f.pool.exec(ctx, quote(argv), hosts.Command{Argv: argv})
+	got, err := f.pool.says(ctx, argv...)
 	if err != nil {
 		return err
 	}
@@ -261,51 +257,55 @@ func tried(conn interface{ Close() error }, err error) error {
 	return nil
 }
 
+// checkService says whether sources of a kind can be there. A machine that has no
+// such thing lacks nothing; one that does not let us have it does.
 func (f *files) checkService(ctx context.Context, s service) hosts.Finding {
-	what := s.what + " (needed for such sources only)"
+	absent := func(format string, args ...any) hosts.Finding {
+		return hosts.Finding{What: s.what, OK: true, Problem: fmt.Sprintf(format, args...) + ": no sources of that kind can be there"}
+	}
 	fix := s.fix
 	if strings.Contains(fix, "%s") {
 		fix = fmt.Sprintf(fix, f.pool.user())
 	}
+	refused := func(format string, args ...any) hosts.Finding {
+		return hosts.Finding{What: s.what, Problem: fmt.Sprintf(format, args...), Fix: fix}
+	}
 	if s.program != "" {
-		path, err := f.program(ctx, s.program)
+		switch path, err := f.program(ctx, s.program); {
+		case err != nil:
+			return finding(s.what, err)
+		case path == "":
+			return absent("there is no program %s", s.program)
+		}
+		got, err := f.question(ctx, s.question)
 		switch {
 		case err != nil:
-			return finding(what, err)
-		case path == "":
-			return hosts.Finding{What: what, Problem: "there is no program " + s.program, Fix: fix}
+			return finding(s.what, err)
+		case got.Exit != 0:
+			return absent("%s fails (%s)", strings.Join(s.question, " "), driver.Quoted(strings.TrimSpace(string(got.Output))))
 		}
-		return f.asks(ctx, what, s, fix)
+		return hosts.Finding{What: s.what, OK: true}
 	}
 	conn, err := f.dialSocket(ctx, s.socket)
 	switch {
 	case err == nil:
 		_ = conn.Close()
-		return hosts.Finding{What: what, OK: true}
+		return hosts.Finding{What: s.what, OK: true}
 	case errors.Is(err, fs.ErrNotExist):
-		return hosts.Finding{What: what, Problem: "there is no socket " + s.socket, Fix: fix}
+		return absent("there is no socket %s", s.socket)
 	case errors.Is(err, fs.ErrPermission):
-		return hosts.Finding{What: what, Problem: f.pool.user() + " may not speak to " + s.socket, Fix: fix}
+		return refused("%s may not speak to %s", f.pool.user(), s.socket)
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return hosts.Finding{What: what, Problem: "nobody answers at " + s.socket, Fix: fix}
+		return refused("nobody answers at %s", s.socket)
 	}
-	return finding(what, err)
+	return finding(s.what, err)
 }
 
-// asks runs the harmless question of a program.
-func (f *files) asks(ctx context.Context, what string, s service, fix string) hosts.Finding {
-	question := map[string][]string{
-		"systemctl":  {"systemctl", "list-units", "--no-pager", "--no-legend", "--type=target"},
-		"journalctl": {"journalctl", "--no-pager", "-n", "0", "--quiet"},
-		"docker":     {"docker", "compose", "version"},
-	}[s.program]
-	got, err := f.run(ctx, hosts.Command{Argv: question})
-	if err != nil {
-		return finding(what, err)
+// question runs a program as root where that is become, and as who signs in otherwise:
+// an application's user has no units.
+func (f *files) question(ctx context.Context, argv []string) (hosts.Result, error) {
+	if f.pool.become == "root" {
+		return f.run(ctx, hosts.Command{Argv: argv})
 	}
-	if got.Exit == 0 {
-		return hosts.Finding{What: what, OK: true}
-	}
-	said := strings.TrimSpace(string(got.Output))
-	return hosts.Finding{What: what, Problem: strings.Join(question, " ") + " fails: " + driver.Quoted(said), Fix: fix}
+	return f.pool.exec(ctx, quote(argv), hosts.Command{Argv: argv})
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -350,5 +351,27 @@ func TestAPeerThatSaysNothingIsGivenUp(t *testing.T) {
 		t.Errorf("Run = %v", err)
 	}
 	restore()
+	must(t, replace(t.Context(), h, path, "old", "new"))
+}
+
+// Several who work in a directory whose lock was lost take it again once.
+func TestALockIsTakenAgainByOneForAll(t *testing.T) {
+	m := sshd.Start(t, sshd.Options{})
+	h, dir := open(t, config(m, nil)), own(t)
+	path := filepath.Join(dir, "f")
+	must(t, replace(t.Context(), h, path, "", "old"))
+	unlock, err := h.Lock(t.Context(), path)
+	must(t, err)
+	m.KillSessions()
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			if got, err := h.ReadFile(t.Context(), path, 10); err != nil || string(got.Content) != "old" {
+				t.Errorf("ReadFile = %q, %v", got.Content, err)
+			}
+		})
+	}
+	group.Wait()
+	unlock()
 	must(t, replace(t.Context(), h, path, "old", "new"))
 }

@@ -82,7 +82,7 @@ func (f *files) resolve(ctx context.Context, network, host string) ([]netip.Addr
 		return nil, err
 	}
 	argv := []string{"getent", "ahosts", host}
-	got, err := f.pool.exec(ctx, quote(argv), hosts.Command{Argv: argv})
+	got, err := f.pool.says(ctx, argv...)
 	if err != nil {
 		return nil, err
 	}

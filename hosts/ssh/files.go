@@ -24,7 +24,9 @@ type files struct {
 	step func(what string) // before each thing that is asked for; tests cut there
 	lost func() bool       // with each answer, whether it is lost
 
-	opening sync.Mutex // a place for who opens the session
+	opening   chan struct{} // a place for who opens the session
+	relocking chan struct{} // and for who takes a lock again
+
 	mu      sync.Mutex
 	current *session
 	who     *identity
@@ -54,8 +56,11 @@ var fileServers = []string{
 
 // session is the one that is open, or a new one.
 func (f *files) session(ctx context.Context) (*session, error) {
-	f.opening.Lock()
-	defer f.opening.Unlock()
+	leave, err := take(ctx, f.opening)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	f.mu.Lock()
 	s := f.current
 	f.mu.Unlock()
@@ -116,7 +121,7 @@ func (f *files) serverPath(ctx context.Context) (string, error) {
 		return f.pool.server, nil
 	}
 	argv := append([]string{"ls", "-d", "--"}, fileServers...)
-	got, err := f.pool.exec(ctx, quote(argv), hosts.Command{Argv: argv})
+	got, err := f.pool.says(ctx, argv...)
 	if err != nil {
 		return "", err
 	}
@@ -438,7 +443,7 @@ func (f *files) identity(ctx context.Context) (*identity, error) {
 	who = &identity{}
 	for _, option := range []string{"-u", "-G"} {
 		argv := []string{"id", option, f.pool.whom()}
-		got, err := f.pool.exec(ctx, quote(argv), hosts.Command{Argv: argv})
+		got, err := f.pool.says(ctx, argv...)
 		if err != nil {
 			return nil, err
 		}
@@ -590,7 +595,7 @@ func (d *dir) copyOf(ctx context.Context, from, to string) (bool, error) {
 		return false, err
 	}
 	argv = []string{"cp", "--help"}
-	help, err := d.pool.exec(ctx, quote(argv), hosts.Command{Argv: argv})
+	help, err := d.pool.says(ctx, argv...)
 	if err != nil {
 		return false, err
 	}

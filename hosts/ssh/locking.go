@@ -68,9 +68,6 @@ func (h *heldLock) release() {
 func (f *files) turn(dir string) chan struct{} {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.turns == nil {
-		f.turns = map[string]chan struct{}{}
-	}
 	if f.turns[dir] == nil {
 		f.turns[dir] = make(chan struct{}, 1)
 	}
@@ -141,6 +138,36 @@ func (f *files) lock(ctx context.Context, dir string) (*heldLock, error) {
 // relock takes a lock again that somebody here has, and whose holder is gone: before
 // anything is done in the directory.
 func (f *files) relock(ctx context.Context, dir string) error {
+	if f.lostLock(dir) == nil {
+		return nil
+	}
+	leave, err := take(ctx, f.relocking)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	h := f.lostLock(dir)
+	if h == nil {
+		return nil // somebody else was faster
+	}
+	again, err := f.lock(ctx, dir)
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.held[dir] != h { // it was let go meanwhile
+		again.release()
+		return nil
+	}
+	f.held[dir] = again
+	h.release()
+	return nil
+}
+
+// lostLock is the lock that somebody here has of a directory, and whose holder is
+// gone; nil for none.
+func (f *files) lostLock(dir string) *heldLock {
 	f.mu.Lock()
 	h := f.held[dir]
 	f.mu.Unlock()
@@ -153,17 +180,5 @@ func (f *files) relock(ctx context.Context, dir string) error {
 	default:
 		return nil
 	}
-	again, err := f.lock(ctx, dir)
-	if err != nil {
-		return err
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.held[dir] != h { // it was let go meanwhile, or somebody else was faster
-		again.release()
-		return nil
-	}
-	f.held[dir] = again
-	h.release()
-	return nil
+	return h
 }

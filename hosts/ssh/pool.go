@@ -102,25 +102,22 @@ func (p *pool) living() ([]*conn, error) {
 // get is a connection, made when there is none. with takes what is wanted of one,
 // or says that it can't be had; a new one always has it.
 func (p *pool) get(ctx context.Context, with func(*conn) bool) (*conn, error) {
+	if c, _, err := p.have(with); c != nil || err != nil {
+		return c, err
+	}
 	leave, err := take(ctx, p.dialing)
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
-	alive, err := p.living()
-	if err != nil {
-		return nil, err
+	c, alive, err := p.have(with) // by now
+	if c != nil || err != nil {
+		return c, err
 	}
-	for _, c := range alive {
-		if with == nil || with(c) {
-			return c, nil
-		}
-	}
-	if len(alive) >= maxConns {
+	if alive >= maxConns {
 		return nil, p.tooFew()
 	}
-	c, err := p.connect(ctx)
-	if err != nil {
+	if c, err = p.connect(ctx); err != nil {
 		return nil, err
 	}
 	if with != nil {
@@ -134,6 +131,20 @@ func (p *pool) get(ctx context.Context, with func(*conn) bool) (*conn, error) {
 	}
 	p.conns = append(p.conns, c)
 	return c, nil
+}
+
+// have is a connection that is there and will do, and how many there are.
+func (p *pool) have(with func(*conn) bool) (*conn, int, error) {
+	alive, err := p.living()
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, c := range alive {
+		if with == nil || with(c) {
+			return c, len(alive), nil
+		}
+	}
+	return nil, len(alive), nil
 }
 
 func (p *pool) close() {

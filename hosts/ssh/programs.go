@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -47,12 +48,12 @@ func (p *pool) start(ctx context.Context, line string) (r *program, asked bool, 
 var errNoPrograms = errors.New("refused")
 
 // ask opens a session for a program or a file server.
-func (p *pool) ask(ctx context.Context, kind, what string) (r *program, asked bool, err error) {
+func (p *pool) ask(ctx context.Context, kind, what string) (_ *program, asked bool, err error) {
 	c, ch, requests, err := p.channel(ctx)
 	if err != nil {
 		return nil, false, err
 	}
-	r = &program{Channel: ch, conn: c, exited: make(chan struct{}), gone: make(chan struct{})}
+	r := &program{Channel: ch, conn: c, exited: make(chan struct{}), gone: make(chan struct{})}
 	go func() {
 		exited := sync.OnceFunc(func() { close(r.exited) })
 		for request := range requests {
@@ -133,8 +134,17 @@ func (o *output) Write(b []byte) (int, error) {
 // daemon that it started may keep them open for ever.
 const lingering = time.Second
 
-// exec runs a line of the login's shell.
+// exec runs a line of the login's shell, and keeps what it says on both outputs.
 func (p *pool) exec(ctx context.Context, line string, c hosts.Command) (hosts.Result, error) {
+	return p.execute(ctx, line, c, true)
+}
+
+// says runs a program as who signs in, and keeps what it says on its standard output.
+func (p *pool) says(ctx context.Context, argv ...string) (hosts.Result, error) {
+	return p.execute(ctx, quote(argv), hosts.Command{Argv: argv}, false)
+}
+
+func (p *pool) execute(ctx context.Context, line string, c hosts.Command, complaints bool) (hosts.Result, error) {
 	leave, err := take(ctx, p.programs)
 	if err != nil {
 		return hosts.Result{}, err
@@ -150,7 +160,13 @@ func (p *pool) exec(ctx context.Context, line string, c hosts.Command) (hosts.Re
 	out := &output{tail: hosts.NewTail(c.MaxOutput)}
 	var reading sync.WaitGroup
 	reading.Go(func() { _, _ = io.Copy(out, r) })
-	reading.Go(func() { _, _ = io.Copy(out, r.Stderr()) })
+	reading.Go(func() {
+		to := io.Discard
+		if complaints {
+			to = out
+		}
+		_, _ = io.Copy(to, r.Stderr())
+	})
 	go func() {
 		_, _ = r.Write(c.Stdin)
 		_ = r.CloseWrite()
@@ -201,7 +217,7 @@ func (f *files) shell(ctx context.Context) error {
 		return nil
 	}
 	argv := append([]string{"printf", `%s\0`}, told...)
-	got, err := f.pool.exec(ctx, quote(argv), hosts.Command{Argv: argv})
+	got, err := f.pool.says(ctx, argv...)
 	if err != nil {
 		return err
 	}
@@ -276,15 +292,30 @@ func (f *files) allowed(ctx context.Context, argv []string) (bool, error) {
 	return got.Exit == 0, err
 }
 
-// program is the path of a program, "" when there is none that could be run.
+// paths are where programs are, as sudo and sshd look for them.
+var paths = []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/snap/bin"}
+
+// program is the path of a program, "" when there is none. The shell's own word for
+// it would be that of a builtin.
 func (f *files) program(ctx context.Context, name string) (string, error) {
-	argv := []string{"sh", "-c", `PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin; command -v -- "$1" && test -f "$(command -v -- "$1")"`, "sh", name}
-	got, err := f.pool.exec(ctx, quote(argv), hosts.Command{Argv: argv})
-	path := strings.TrimSuffix(string(got.Output), "\n")
-	if err != nil || got.Exit != 0 || !strings.HasPrefix(path, "/") {
+	candidates := []string{name}
+	if !strings.Contains(name, "/") {
+		candidates = nil
+		for _, dir := range paths {
+			candidates = append(candidates, dir+"/"+name)
+		}
+	}
+	got, err := f.pool.says(ctx, append([]string{"ls", "-d", "-p", "--"}, candidates...)...) // a directory ends with a slash
+	if err != nil {
 		return "", err
 	}
-	return path, nil
+	there := strings.Split(string(got.Output), "\n")
+	for _, path := range candidates {
+		if slices.Contains(there, path) {
+			return path, nil
+		}
+	}
+	return "", nil
 }
 
 // sudoRefused says which rule lacks.

@@ -216,6 +216,7 @@ func TestRegistrationsAreCheckedStrictly(t *testing.T) {
 		"several hosts":    {"h,i", nil},
 		"a login":          {"u@h", nil},
 		"another scheme":   {"telnet://h", nil},
+		"a pattern":        {"h", map[string]any{"sftpServer": "/usr/lib/*"}},
 		"a prefix":         {"h", map[string]any{"allow": []string{"everything"}}},
 	} {
 		all := map[string]any{}
@@ -259,7 +260,7 @@ func TestSudoThatIsRefusedSaysTheRule(t *testing.T) {
 		t.Errorf("Run of nothing = %v", err)
 	}
 	_, err = h.Lock(t.Context(), path)
-	refusal(t, err, patchbay.AdminRights, "NOPASSWD: /usr/bin/flock")
+	refusal(t, err, patchbay.AdminRights, "sftp-server")
 	rules := findingOf(t, h, "sudo")
 	if rules.OK || !strings.Contains(rules.Fix, "sftp-server") || !strings.Contains(rules.Fix, "/flock") {
 		t.Fatalf("the check says %+v", rules)
@@ -306,7 +307,7 @@ func TestRulesAreReadBySudo(t *testing.T) {
 	m := sshd.Start(t, sshd.Options{})
 	for _, user := range []string{"pbtest", "web-app", "a.b", "o'x", `dom\user`, "x@example.org", "a,b", "a=b", "%x", "+x", "!x", "ä", "a\"b", "ALL"} {
 		p := &pool{settings: settings{stops: []stop{{user: user}}, become: user}}
-		for _, command := range []string{`/usr/lib/openssh/sftp-server ""`, "/usr/bin/flock", "/opt/a,b:c=d/x[1]*?"} {
+		for _, command := range []string{`/usr/lib/openssh/sftp-server ""`, "/usr/bin/flock", "/opt/a,b:c=d/x y#"} {
 			file := filepath.Join(t.TempDir(), "rule")
 			must(t, os.WriteFile(file, []byte(p.rule(command)+"\n"), 0o440))
 			if out, err := m.Command(t.Context(), "visudo", "-cf", file).CombinedOutput(); err != nil {
@@ -668,8 +669,18 @@ func TestCheckSaysWhatThereIs(t *testing.T) {
 	must(t, err)
 	for _, f := range all {
 		t.Logf("%+v", f)
-		if needed := !strings.Contains(f.What, "such sources only"); needed && !f.OK || !f.OK && (f.Problem == "" || f.Fix == "") {
+		if !f.OK { // what is not there at all lacks nobody
 			t.Errorf("the check says %+v", f)
 		}
+	}
+	// An engine whose socket is there, and not for us.
+	engine := filepath.Join(shared(t), "engine")
+	l, err := net.Listen("unix", engine)
+	must(t, err)
+	defer l.Close()
+	must(t, os.Chmod(engine, 0o600))
+	m = sshd.Start(t, sshd.Options{Setup: "ln -s " + engine + " /run/docker.sock"})
+	if f := findingOf(t, open(t, config(m, nil)), "containers of Docker"); f.OK || !strings.Contains(f.Fix, "usermod -aG docker pbtest") {
+		t.Errorf("the check says %+v", f)
 	}
 }

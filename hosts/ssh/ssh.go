@@ -24,8 +24,10 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -94,7 +96,7 @@ func Open(_ context.Context, c driver.Config) (hosts.Remote, error) {
 
 func newHost(s settings) *Host {
 	p := newPool(s)
-	f := &files{pool: p, held: map[string]*heldLock{}}
+	f := &files{pool: p, opening: make(chan struct{}, 1), relocking: make(chan struct{}, 1), held: map[string]*heldLock{}, turns: map[string]chan struct{}{}}
 	return &Host{Files: hosts.Files{System: f}, files: f}
 }
 
@@ -113,6 +115,13 @@ func (h *Host) Signal(ctx context.Context, pid int, name string) error {
 // DialContext implements [hosts.Host].
 func (h *Host) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	return h.files.dial(ctx, network, address)
+}
+
+// Control says whether there may be a connection to an address from this host, for
+// whoever dials there by another way than [Host.DialContext]: from inside of a
+// container's network, say.
+func (h *Host) Control(network, address string, c syscall.RawConn) error {
+	return h.files.pool.rules.Control(network, address, c)
 }
 
 // Check implements [hosts.Remote].
@@ -146,8 +155,8 @@ func parse(c driver.Config) (settings, error) {
 		s.become = p.Become
 	}
 	s.server = p.SFTPServer
-	if s.server != "" && !strings.HasPrefix(s.server, "/") {
-		return s, invalid("sftpServer is the path of a program, and begins with a slash")
+	if s.server != "" && !plainPath.MatchString(s.server) {
+		return s, invalid("sftpServer is the path of a program, of letters, digits and ._+-")
 	}
 	for _, text := range p.Jump {
 		user, address, ok := strings.Cut(text, "@")
@@ -169,6 +178,9 @@ func parse(c driver.Config) (settings, error) {
 	}
 	return s, s.credentials(p, c.Admin)
 }
+
+// plainPath is a path that a rule of sudo can name.
+var plainPath = regexp.MustCompile(`^(/[A-Za-z0-9._+-]+)+$`)
 
 // checkUser refuses what is no name of a user, and could be an option of a program.
 func checkUser(what, user string, optional bool) error {

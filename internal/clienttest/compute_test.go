@@ -1,7 +1,6 @@
 package clienttest
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -10,11 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"patchbay.dev/patchbay"
-	"patchbay.dev/patchbay/cli"
-	"patchbay.dev/patchbay/internal/controlplane"
 	"patchbay.dev/patchbay/internal/testenv"
-	"patchbay.dev/patchbay/settings"
 )
 
 // compute is what Azure's clients have connections of, none with a parent that is
@@ -99,20 +94,13 @@ func (cp *controlPlane) byTheFix(said string) settingsFile {
 		cp.t.Fatalf("there is no fix in %s", said)
 	}
 	command, _, _ := strings.Cut(said[at:], "\n")
+	command = strings.ReplaceAll(command, `\u2026`, "…") // as az writes it where there is no UTF-8
 	// Where several drivers would do, the choice is left; so is what only the user knows.
 	command, _, _ = strings.Cut(strings.TrimRight(command, `",`), "   (")
 	command = strings.Replace(command, " DRIVER ", " envfile ", 1)
 	command = strings.TrimSuffix(strings.TrimSuffix(command, " …"), " --path FILE")
 	args := append(strings.Fields(command)[1:], "--path", file.path)
-	env := map[string]string{"PATCHBAY_URL": cp.url, "PATCHBAY_CA": cp.ca, "PATCHBAY_TOKEN": cp.token}
-	var out, errs bytes.Buffer
-	status := cli.Main(cp.t.Context(), cli.Deps{
-		Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Getenv: func(name string) string { return env[name] },
-		Catalog: func() patchbay.Catalog { return controlplane.Catalog().Describe(settings.Kinds()) },
-	}, args)
-	if status != 0 {
-		cp.t.Fatalf("%s: status %d: %s", strings.Join(args, " "), status, errs.String())
-	}
+	cp.mustPatchbay(args...)
 	cp.t.Log(fmt.Sprint("did ", strings.Join(args, " ")))
 	return file
 }

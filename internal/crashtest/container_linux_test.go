@@ -25,12 +25,13 @@ func startEngine(name string) func(*testing.T) site {
 		e := docker.Start(t, name)
 		n := netns.Of(t, e.Pid())
 		image := e.Image(t, docker.App)
-		e.Must(t, "network", "create", "--subnet", "10.61.0.0/24", "--gateway", "10.61.0.1", "shop")
+		e.Must(t, "network", "create", "--subnet", "10.61.0.0/16", "--gateway", "10.61.0.1", "shop")
 		// A bridge is there for as long as something is on it.
 		e.Must(t, "run", "--detach", "--name", "theirs", "--network", "shop", image)
 		var names atomic.Int64
 		return site{network: n, gateway: "10.61.0.1", expose: n.Expose, source: func(t *testing.T, _ string) source {
-			return newContainer(t, e, n, fmt.Sprintf("web%d", names.Add(1)), image)
+			one := names.Add(1) // those that find the instants are there until the end
+			return newContainer(t, e, n, fmt.Sprintf("web%d", one), fmt.Sprintf("10.61.%d.%d", 1+one/200, 10+one%200), image)
 		}}
 	}
 }
@@ -44,8 +45,8 @@ type container struct {
 	before  string
 }
 
-func newContainer(t *testing.T, e *docker.Engine, n *netns.Network, name, image string) *container {
-	c := &container{engine: e, name: name, address: "10.61.0.77"}
+func newContainer(t *testing.T, e *docker.Engine, n *netns.Network, name, address, image string) *container {
+	c := &container{engine: e, name: name, address: address}
 	c.client = &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DialContext: n.DialContext, DisableKeepAlives: true}}
 	e.Must(t, "run", "--detach", "--name", name, "--network", "shop", "--ip", c.address, "--env", "A=1", "--env", "B=x y", "--label", "theirs=1",
 		"--volume", "/anonymous", "--memory", "64m", "--cap-drop", "MKNOD", "--restart", "unless-stopped", "--log-opt", "max-size=1m", image)

@@ -160,6 +160,12 @@ func (e *statusError) Is(target error) bool {
 	return false
 }
 
+// isMissing reports whether the engine has no such thing. Podman says so of a container
+// that goes meanwhile as if something in it had failed.
+func isMissing(err error) bool {
+	return errdefs.IsNotFound(err) || err != nil && strings.Contains(err.Error(), "no such container")
+}
+
 // fault is what a failed call means. What the engine said is in Said, and as the
 // cause for those who look for its kind.
 func (e *engine) fault(err error) error {
@@ -178,7 +184,7 @@ func (e *engine) fault(err error) error {
 	case errors.As(err, &op) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || client.IsErrConnectionFailed(err):
 		return patchbay.Errorf(patchbay.SettingsUnreadable, "the engine does not answer at %s: %w", e.url, err).
 			WithFix("docker --host %s version   (on that machine; does the engine run, and may Patchbay's user use its socket?)", e.url).AsTransient()
-	case errdefs.IsNotFound(err):
+	case isMissing(err):
 		return patchbay.Errorf(patchbay.SourceNotFound, "the engine at %s has no such thing: %w", e.url, err)
 	}
 	failed := patchbay.Errorf(patchbay.SettingsUnwritable, "the engine at %s refuses: %w", e.url, &quoted{err})
@@ -213,7 +219,7 @@ func (e *engine) inspect(ctx context.Context, id string) (*container, error) {
 	c := &container{}
 	err := e.call(ctx, http.MethodGet, "/containers/"+url.PathEscape(id)+"/json", nil, nil, c)
 	switch {
-	case errdefs.IsNotFound(err):
+	case isMissing(err):
 		return nil, nil
 	case err != nil:
 		return nil, err
@@ -230,7 +236,7 @@ func (e *engine) inspect(ctx context.Context, id string) (*container, error) {
 func (e *engine) image(ctx context.Context, id string) (*image, error) {
 	i := &image{}
 	err := e.call(ctx, http.MethodGet, "/images/"+id+"/json", nil, nil, i)
-	if errdefs.IsNotFound(err) {
+	if isMissing(err) {
 		return nil, nil
 	}
 	return i, err
@@ -265,7 +271,7 @@ func (e *engine) remove(ctx context.Context, id string) error {
 		return err
 	}
 	_, err := e.ContainerRemove(ctx, id, client.ContainerRemoveOptions{Force: true})
-	if errdefs.IsNotFound(err) || errdefs.IsConflict(err) && strings.Contains(err.Error(), "already in progress") {
+	if isMissing(err) || errdefs.IsConflict(err) && strings.Contains(err.Error(), "already in progress") {
 		return nil
 	}
 	return e.fault(err)

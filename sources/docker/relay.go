@@ -202,9 +202,7 @@ func (s *source) relay(ctx context.Context, c *container) (inside, error) {
 	}
 	r := &relayed{end: func() error {
 		attached.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		return s.engine.remove(ctx, id)
+		return s.ended(id)
 	}}
 	r.session, err = yamux.Client(&duplex{Reader: &unframed{r: attached.Reader}, Writer: attached.Conn, close: func() error { attached.Close(); return nil }}, quietYamux())
 	if err != nil {
@@ -217,6 +215,22 @@ func (s *source) relay(ctx context.Context, c *container) (inside, error) {
 		return failed(errors.New("it ends at once"))
 	}
 	return r, nil
+}
+
+// ended waits until a helper has ended and is removed, as it does by itself when
+// nobody speaks to it; one that does not is removed.
+func (s *source) ended(id string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for range 100 {
+		if c, err := s.engine.inspect(ctx, id); err != nil || c == nil {
+			return err
+		}
+		<-tick.C
+	}
+	return s.engine.remove(ctx, id)
 }
 
 // unframed is what a program says, out of the frames that the engine puts it into.

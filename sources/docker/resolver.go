@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -61,18 +62,21 @@ func (r *resolver) lookup(ctx context.Context, name string) ([]netip.Addr, error
 	if len(r.servers) == 0 {
 		return nil, notFound
 	}
-	var failed error = notFound
+	var failed error
 	for _, full := range r.candidates(name) {
 		all, err := r.ask(ctx, full)
 		if err == nil && len(all) > 0 {
 			return all, nil
 		}
-		if err != nil && failed == error(notFound) {
+		if err != nil && failed == nil {
 			failed = &net.DNSError{Err: err.Error(), Name: name, IsTemporary: true}
 		}
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
+	}
+	if failed == nil {
+		failed = notFound
 	}
 	return nil, failed
 }
@@ -151,7 +155,7 @@ func (r *resolver) query(ctx context.Context, network string, server netip.AddrP
 	if network == "tcp" {
 		size := make([]byte, 2)
 		binary.BigEndian.PutUint16(size, uint16(len(packet))) // #nosec G115 -- a question is short
-		if _, err = conn.Write(append(size, packet...)); err == nil {
+		if _, err = conn.Write(slices.Concat(size, packet)); err == nil {
 			_, err = io.ReadFull(conn, size)
 		}
 		n = int(binary.BigEndian.Uint16(size))

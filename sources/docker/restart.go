@@ -187,7 +187,7 @@ func (s *source) notStarted(ctx context.Context, p *place, err error) error {
 func (s *source) await(ctx context.Context, p *place) error {
 	deadline := time.NewTimer(s.limit + s.steady)
 	defer deadline.Stop()
-	tick := time.NewTicker(100 * time.Millisecond)
+	tick := time.NewTicker(min(max(s.steady/4, 20*time.Millisecond), 200*time.Millisecond))
 	defer tick.Stop()
 	var since time.Time // when it was first seen to run as it does
 	var seen container

@@ -29,8 +29,8 @@ var multiLine = []string{
 	strings.Repeat("x", 100_000),
 }
 
-// whole has the suites run on Podman too, where they take minutes.
-var whole = flag.Bool("whole", false, "run the source suite on Podman too")
+// whole has all run on Podman too, where it takes minutes.
+var whole = flag.Bool("whole", false, "run everything on Podman too")
 
 func TestSourceSuite(t *testing.T) {
 	for _, name := range testdocker.Engines {
@@ -85,7 +85,7 @@ func (w *world) place(t testing.TB) drivertest.SourcePlace {
 	})
 	s := w.open(t, name)
 	apply := func() error {
-		if _, err := w.Docker("inspect", name); err != nil {
+		if !slices.Contains(w.ours(t, name), name) {
 			return nil // it is gone
 		}
 		return s.Restart(context.WithoutCancel(t.Context())) // also in a cleanup

@@ -73,7 +73,7 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (net.
 	if err != nil {
 		return nil, err
 	}
-	number, err := net.LookupPort(network, port)
+	number, err := net.DefaultResolver.LookupPort(ctx, network, port)
 	if err != nil {
 		return nil, err
 	}

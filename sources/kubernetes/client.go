@@ -61,7 +61,7 @@ func configure(c driver.Config, a access) (config *rest.Config, namespace string
 		}
 	case !given:
 		return nil, "", patchbay.Errorf(patchbay.InvalidArgument, "nothing says who Patchbay is to the API server").
-			WithFix("give --kubeconfig-file, --token-file, or --certificate-file and --key-file")
+			WithFix("give --kubeconfig-file, --bearer-token-file, or --certificate-file and --key-file")
 	default:
 		if err := checkServer(c.Endpoint); err != nil {
 			return nil, "", err

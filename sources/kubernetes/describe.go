@@ -15,13 +15,13 @@ const (
 )
 
 var endpoint = patchbay.Endpoint{Field: patchbay.Field{
-	Flag: "cluster", Type: patchbay.TextField, Form: "URL|CONTEXT", Required: true, Example: "https://10.0.0.2:6443",
-	About: "the API server, the name of a context in the kubeconfig, or in-cluster where Patchbay runs in it",
+	Flag: "cluster", Type: patchbay.TextField, Form: "CONTEXT|URL", Required: true, Example: "prod",
+	About: "a context in the kubeconfig, the URL of the API server, or in-cluster where Patchbay runs in it",
 }, Port: "443", Schemes: []string{"https"}}
 
 var admin = []patchbay.Field{
-	{Name: "kubeconfig", Type: patchbay.FileField, Secret: true, About: "a kubeconfig that names no files and no programs: kubectl config view --raw --flatten --minify"},
-	{Name: "token", Type: patchbay.TextField, Secret: true, About: "a bearer token, of a service account say"},
+	{Name: "kubeconfig", Type: patchbay.FileField, Secret: true, About: "a kubeconfig without files and programs (kubectl config view --raw --flatten --minify)"},
+	{Name: "token", Flag: "bearer-token", Type: patchbay.TextField, Secret: true, About: "a bearer token, of a service account say"},
 	{Name: "certificate", Type: patchbay.FileField, Secret: true, About: "a client certificate, in PEM"},
 	{Name: "key", Type: patchbay.FileField, Secret: true, About: "its key, in PEM"},
 }
@@ -46,7 +46,7 @@ first check that finds a right missing prints the whole Role that it needs.`,
 		{Name: "namespace", Type: patchbay.TextField, About: "its namespace", Default: "the context's, or default"},
 		{Name: "kind", Type: patchbay.TextField, About: "what it is", Words: kindNames(), Default: "Deployment"},
 		{Name: "name", Type: patchbay.TextField, About: "its name", Example: "web"},
-		{Name: "selector", Type: patchbay.TextField, About: "labels, in place of the name: all that have them", Example: "app=web,tier!=test"},
+		{Name: "selector", Type: patchbay.TextField, About: "labels, in place of the name: all that have them, such as app=web,tier!=test"},
 		{Name: "containers", Type: patchbay.ListField, Commas: true, About: "the containers that get the settings", Default: "the only one, or kubectl's default"},
 		{Name: "deliver", Type: patchbay.TextField, About: "how the settings come to a container", Words: []string{deliverEnv, deliverEnvFrom, deliverFiles}, Default: deliverEnv},
 		{Name: "bindingRoot", Type: patchbay.TextField, Form: "DIR", About: "where a container finds its service bindings", Default: "what its SERVICE_BINDING_ROOT says, or /bindings"},

@@ -163,14 +163,15 @@ func (s *source) Owned(ctx context.Context) ([]driver.Owned, error) {
 	return owned, nil
 }
 
-// Release implements [driver.Keeper]: what no workload refers to and c does not
-// set goes.
+// Release implements [driver.Keeper]: what no workload refers to goes. Where somebody
+// has taken the connection out of a workload, that is all of it: whoever repairs
+// the connection makes it again.
 func (s *source) Release(ctx context.Context, c driver.Change) error {
-	referred := map[string]bool{}
 	workloads, err := s.find(ctx)
 	if err != nil && patchbay.CodeOf(err) != patchbay.SourceNotFound {
 		return err
 	}
+	referred := map[string]bool{}
 	for _, w := range workloads {
 		maps.Copy(referred, w.claimOf(c.Mark.UID).secrets())
 	}
@@ -178,8 +179,5 @@ func (s *source) Release(ctx context.Context, c driver.Change) error {
 	if err != nil {
 		return err
 	}
-	now := []string{written(c, all, false), written(c, all, true)}
-	return s.remove(ctx, all, func(secret *corev1.Secret) bool {
-		return referred[secret.Name] || len(c.Set) > 0 && len(secret.Data) > 0 && slices.Contains(now, secret.Name)
-	})
+	return s.remove(ctx, all, func(secret *corev1.Secret) bool { return referred[secret.Name] })
 }

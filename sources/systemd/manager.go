@@ -113,11 +113,11 @@ func (m *manager) journalctl(ctx context.Context, args ...string) (string, error
 
 // facts are what is asked of a unit.
 var facts = []string{
-	"Id", "LoadState", "ActiveState", "SubState", "Type", "RemainAfterExit", "Result", "ExecMainCode", "ExecMainStatus",
+	"Id", "LoadState", "ActiveState", "SubState", "Type", "RemainAfterExit", "Result", "ExecMainCode", "ExecMainStatus", "ExecMainStartTimestamp",
 	"InvocationID", "NRestarts", "NeedDaemonReload", "Transient", "UnitFileState", "FragmentPath", "DropInPaths",
-	"CanReload", "ExecReload", "RefuseManualStart", "RefuseManualStop", "TriggeredBy",
+	"CanReload", "ExecReload", "RefuseManualStart", "RefuseManualStop",
 	"Environment", "EnvironmentFiles", "PassEnvironment", "UnsetEnvironment", "LimitSTACKSoft",
-	"PrivateNetwork", "NetworkNamespacePath", "JoinsNamespaceOf", "IPAddressAllow", "IPAddressDeny", "RestrictAddressFamilies", "MainPID",
+	"PrivateNetwork", "NetworkNamespacePath", "IPAddressAllow", "IPAddressDeny", "RestrictAddressFamilies", "MainPID",
 }
 
 // unit is what a manager says of one.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"patchbay.dev/patchbay"
@@ -28,7 +27,7 @@ func (s *source) Restart(ctx context.Context) error {
 	u, err := s.settled(within)
 	switch {
 	case err != nil && ctx.Err() == nil && errors.Is(within.Err(), context.DeadlineExceeded):
-		return s.failed(ctx, u, nil, "it is %s (%s) for longer than %s, with the settings that it was started with", u.facts["ActiveState"], u.facts["SubState"], s.limit)
+		return s.failed(ctx, "", "it is %s (%s) for longer than %s, with the settings that it was started with", u.facts["ActiveState"], u.facts["SubState"], s.limit)
 	case err != nil:
 		return err
 	case u.missing() && !u.running():
@@ -58,17 +57,17 @@ func (s *source) Restart(ctx context.Context) error {
 	if showErr != nil {
 		return showErr
 	}
-	seen := []string{began.facts["InvocationID"]}
+	since := began.facts["ExecMainStartTimestamp"]
 	f := (*failure)(nil)
 	switch {
 	case within.Err() != nil:
-		return s.failed(ctx, began, seen, "it did not come up in %s: it is %s (%s)", s.limit, began.facts["ActiveState"], began.facts["SubState"])
+		return s.failed(ctx, since, "it did not come up in %s: it is %s (%s)", s.limit, began.facts["ActiveState"], began.facts["SubState"])
 	case errors.As(err, &f) && !s.answers(began):
-		return s.failed(ctx, began, seen, "systemctl %s failed: %s", verb, driver.LastWords([]byte(f.output), nil))
+		return s.failed(ctx, since, "systemctl %s failed: %s", verb, driver.LastWords([]byte(f.output), nil))
 	case err != nil:
-		return s.failed(ctx, began, seen, "it did not come up: %s", result(began))
+		return s.failed(ctx, since, "it did not come up: %s", result(began))
 	}
-	return s.stays(ctx, began, seen)
+	return s.stays(ctx, began, since)
 }
 
 // answers reports whether the unit's own result says why a command failed; otherwise
@@ -108,24 +107,21 @@ func (s *source) settled(ctx context.Context) (unit, error) {
 
 // stays waits until the unit has been up for long enough, in the life that it was
 // started for.
-func (s *source) stays(ctx context.Context, began unit, seen []string) error {
+func (s *source) stays(ctx context.Context, began unit, since string) error {
 	end := time.NewTimer(s.steady)
 	defer end.Stop()
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	u := began
 	for last := s.steady == 0; ; {
-		if id := u.facts["InvocationID"]; !slices.Contains(seen, id) {
-			seen = append(seen, id)
-		}
 		switch {
 		case !u.is("InvocationID", began.facts["InvocationID"]), !u.is("NRestarts", began.facts["NRestarts"]), u.is("SubState", "auto-restart"):
-			return s.endedAgain(ctx, u, seen)
+			return s.endedAgain(ctx, u, since)
 		case !u.is("ActiveState", "active") && !u.is("ActiveState", "reloading") && !u.is("ActiveState", "refreshing"):
 			if oneshot := u.is("Type", "oneshot") && u.is("Result", "success"); oneshot {
 				return nil // it did its work
 			}
-			return s.endedAgain(ctx, u, seen)
+			return s.endedAgain(ctx, u, since)
 		}
 		if last {
 			return nil
@@ -146,7 +142,7 @@ func (s *source) stays(ctx context.Context, began unit, seen []string) error {
 
 // endedAgain looks for how the unit ends: one that is started again and again has
 // most of the time nothing to tell.
-func (s *source) endedAgain(ctx context.Context, u unit, seen []string) error {
+func (s *source) endedAgain(ctx context.Context, u unit, since string) error {
 	tick := time.NewTicker(lookEvery / 5)
 	defer tick.Stop()
 	for range 20 {
@@ -163,13 +159,12 @@ func (s *source) endedAgain(ctx context.Context, u unit, seen []string) error {
 			return err
 		}
 		u = next
-		seen = append(seen, u.facts["InvocationID"])
 	}
 	how := result(u)
 	if u.is("ExecMainCode", "0") {
 		how = "it is started again and again"
 	}
-	return s.failed(ctx, u, seen[max(0, len(seen)-3):], "it came up, and ended again: %s", how)
+	return s.failed(ctx, since, "it came up, and ended again: %s", how)
 }
 
 // result is what the manager says of how a unit ended, for people.
@@ -202,27 +197,47 @@ func result(u unit) string {
 	return fmt.Sprintf("%s (%s)", status, u.facts["Result"])
 }
 
-// failed is RestartFailed with what the unit last said in those lives of it.
-func (s *source) failed(ctx context.Context, u unit, lives []string, format string, args ...any) error {
+// failed is RestartFailed with what the unit last said since then, a time as systemd
+// writes it.
+func (s *source) failed(ctx context.Context, since string, format string, args ...any) error {
 	message := s.unit + ": " + fmt.Sprintf(format, args...)
-	var match []string
-	for _, id := range lives {
-		if id != "" {
-			match = append(match, "_SYSTEMD_INVOCATION_ID="+id)
-		}
-	}
-	if len(match) > 0 {
-		if out, err := s.journalctl(ctx, append([]string{"--output=cat", "--lines=20"}, match...)...); err == nil {
-			// Without the settings there is nothing to compare with, and nothing to show.
-			if now, err := s.read(ctx); err == nil {
-				if said := driver.LastWords([]byte(out), now.settings()); said != "" {
-					message += "; it last said: " + said
-				}
-			}
-		}
+	if said := s.said(ctx, since); said != "" {
+		message += "; it last said: " + said
 	}
 	return patchbay.Errorf(patchbay.RestartFailed, "%s", message).
 		WithFix("systemctl %sstatus %s   (on the host)", s.flag(), quoted(s.unit))
+}
+
+// said is what the journal has of the unit. It may have it a moment later than the
+// manager has noticed the end, and of a process that ended at once it knows the unit and
+// not which life of it that was.
+func (s *source) said(ctx context.Context, since string) string {
+	// Without the settings there is nothing to compare with, and nothing to show.
+	now, err := s.read(ctx)
+	if err != nil || since == "" {
+		return ""
+	}
+	field := "_SYSTEMD_UNIT="
+	if s.manager.user {
+		field = "_SYSTEMD_USER_UNIT="
+	}
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for range 4 {
+		out, err := s.journalctl(ctx, "--output=cat", "--lines=20", "--since="+since, field+now.facts["Id"])
+		if err != nil {
+			return ""
+		}
+		if said := driver.LastWords([]byte(out), now.settings()); said != "" {
+			return said
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ""
+		}
+	}
+	return ""
 }
 
 // startAgain starts a unit that was running, and went down with what is taken back.

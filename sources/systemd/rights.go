@@ -24,7 +24,7 @@ func Rights(unit string) []string {
 		systemctl("restart", "--", unit),
 		systemctl("reload", "--", unit),
 		systemctl("start", "--no-block", "--", unit),
-		{"/usr/bin/journalctl", "--no-pager", "--quiet", "--output=cat", "--lines=20", "_SYSTEMD_INVOCATION_ID=*"},
+		{"/usr/bin/journalctl", "--no-pager", "--quiet", "--output=cat", "--lines=20", "--since=*", "_SYSTEMD_UNIT=" + unit},
 		{"/usr/bin/mkdir", "-p", "-m", "0755", "--", dir},
 		{"/usr/bin/rmdir", "--ignore-fail-on-non-empty", "--", dir},
 		// With --deliver files:

@@ -28,7 +28,7 @@ type layout struct {
 
 var layouts = []layout{
 	{of: "user"},
-	{of: "system", file: true, files: true, empty: true, name: `we\x2db@1`},
+	{of: "system", file: true, files: true, empty: true, name: `we\x2db%d@1`},
 }
 
 func suite(t *testing.T, w *world) {
@@ -59,7 +59,10 @@ func suite(t *testing.T, w *world) {
 }
 
 func (w *world) place(t testing.TB, l layout) drivertest.SourcePlace {
-	u := unitText{name: l.name}
+	u := unitText{}
+	if l.name != "" {
+		u.name = fmt.Sprintf(l.name, number.Add(1))
+	}
 	theirs := filepath.Join(t.TempDir(), "theirs 1.env")
 	if l.file {
 		u.service = "EnvironmentFile=-" + strings.ReplaceAll(theirs, "1", "?")

@@ -87,6 +87,7 @@ func (w *world) run(t *testing.T) {
 		"RefusedUnits": refusedUnits,
 		"Reload":       reload,
 		"Rights":       rights,
+		"SSH":          overSSH,
 		"Login":        anotherLogin,
 		"Generated":    generated,
 	}

@@ -103,6 +103,17 @@ func missing(engine string) string {
 	return ""
 }
 
+// own is what makes the namespaces an engine's own: Podman keeps addresses, networks
+// and locks at places that can't be chosen.
+const own = `set -e
+for dir in /run/containers /run/netns /run/libpod /dev/shm; do
+	mkdir -p $dir
+	mount -t tmpfs tmpfs $dir
+done
+ip link set lo up
+echo ready
+exec sleep infinity`
+
 func start(name string) (*Engine, error) {
 	sweep()
 	dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", prefix, os.Getpid()))
@@ -116,7 +127,7 @@ func start(name string) (*Engine, error) {
 		return e, err
 	}
 	defer func() { _ = ready.Close() }()
-	cmd := exec.Command("unshare", "--net", "--mount", "--propagation", "private", "sh", "-c", "ip link set lo up && echo ready && exec sleep infinity")
+	cmd := exec.Command("unshare", "--net", "--mount", "--propagation", "private", "sh", "-c", own)
 	cmd.Stdout, cmd.Stderr = hold, hold
 	e.holder, err = startChild(cmd)
 	_ = hold.Close()
@@ -412,6 +423,14 @@ func killAll(belongs func(pid int) bool) {
 }
 
 func removeAll(dir string) error {
+	// Podman's groups are not below one of the engine's.
+	containers, _ := filepath.Glob(filepath.Join(dir, "data/overlay-containers/*"))
+	for _, c := range containers {
+		groups, _ := filepath.Glob("/sys/fs/cgroup/*/libpod_parent/libpod-*" + filepath.Base(c))
+		for _, group := range groups {
+			removeGroup(group)
+		}
+	}
 	for _, controller := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/*"} {
 		groups, _ := filepath.Glob(filepath.Join(controller, filepath.Base(dir)))
 		for _, group := range groups {
@@ -440,11 +459,23 @@ func removeGroup(dir string) {
 
 // sweep removes what tests left that were killed.
 func sweep() {
+	stale := func(path string) bool {
+		text, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(path), prefix), "-")
+		pid, err := strconv.Atoi(text)
+		return err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
+	}
+	// A group outlives its directory when a process was still ending.
+	for _, pattern := range []string{"/sys/fs/cgroup/", "/sys/fs/cgroup/*/"} {
+		groups, _ := filepath.Glob(pattern + prefix + "*")
+		for _, group := range groups {
+			if stale(group) {
+				removeGroup(group)
+			}
+		}
+	}
 	dirs, _ := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*"))
 	for _, dir := range dirs {
-		text, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), prefix), "-")
-		pid, err := strconv.Atoi(text)
-		if err != nil || !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+		if !stale(dir) {
 			continue
 		}
 		killAll(func(pid int) bool {

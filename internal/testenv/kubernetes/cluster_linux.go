@@ -488,18 +488,26 @@ func (c *Cluster) Expose(t testing.TB, address string) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// inside runs f on a thread that is in the cluster's network.
+// inside runs f on a thread that is in the cluster's network meanwhile. The thread
+// goes back where it was, and on: a process that is told to end with its parent ends
+// with the thread that started it, which may be this one.
 func (c *Cluster) inside(f func() error) error {
-	result := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with this goroutine
-		if err := unix.Setns(int(c.netns.Fd()), unix.CLONE_NEWNET); err != nil {
-			result <- err
-			return
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	home, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = home.Close() }()
+	if err := unix.Setns(int(c.netns.Fd()), unix.CLONE_NEWNET); err != nil {
+		return err
+	}
+	defer func() {
+		if err := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); err != nil {
+			panic(err) // nothing else may run on this thread
 		}
-		result <- f()
 	}()
-	return <-result
+	return f()
 }
 
 // Client speaks HTTP from the node, and trusts the cluster's authority.

@@ -26,7 +26,7 @@ func main() {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
 		case "once":
-			fmt.Println(strings.Join(os.Environ(), "\n"))
+			_, _ = fmt.Fprintln(os.Stdout, strings.Join(os.Environ(), "\n"))
 			return
 		case "health":
 			health()
@@ -59,10 +59,10 @@ func main() {
 func health() {
 	_, err := os.Stat("/tmp/unhealthy")
 	if os.Getenv("UNHEALTHY") != "" || err == nil {
-		fmt.Println("the database does not answer")
+		_, _ = fmt.Fprintln(os.Stdout, "the database does not answer")
 		os.Exit(1)
 	}
-	fmt.Println("fine")
+	_, _ = fmt.Fprintln(os.Stdout, "fine")
 }
 
 func serve(ctx context.Context) error {
@@ -77,7 +77,7 @@ func serve(ctx context.Context) error {
 			_, _ = fmt.Fprintf(w, "%s\n%s\n", host, strings.Join(os.Environ(), "\n"))
 		}),
 	}
-	fmt.Println("serving on", server.Addr)
+	_, _ = fmt.Fprintln(os.Stdout, "serving on", server.Addr)
 	stopped := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stopped()
 	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
