@@ -101,6 +101,12 @@ test-containers: deps ## the driver of containers on Docker and Podman: all suit
 test-ssh: deps ## hosts by SSH, cut at every single instant of every change
 	PATCHBAY_EXHAUSTIVE=1 $(GO) test -count=1 -timeout 30m ./hosts/ssh
 
+# make test takes what is quick, where Compose is built already.
+.PHONY: test-compose
+test-compose: deps ## sources in Compose projects, with Compose itself, which is built first
+	@compose=$$(tools/compose.sh build); \
+		PATCHBAY_COMPOSE=$$compose $(GO) test -count=1 -timeout 30m ./sources/compose -whole
+
 .PHONY: test-az
 test-az: deps ## az itself, against fifteen kinds of target; installs it
 	@tools/deps.sh az

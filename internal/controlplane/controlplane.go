@@ -36,6 +36,7 @@ import (
 	"patchbay.dev/patchbay/saga"
 	"patchbay.dev/patchbay/server"
 	"patchbay.dev/patchbay/settings"
+	"patchbay.dev/patchbay/sources/compose"
 	"patchbay.dev/patchbay/sources/docker"
 	"patchbay.dev/patchbay/sources/envfile"
 	"patchbay.dev/patchbay/sources/kubernetes"
@@ -79,6 +80,7 @@ func Catalog() driver.Catalog {
 		envfile.Driver(),
 		systemd.Driver(),
 		docker.Driver(),
+		compose.Driver(docker.Driver().Open),
 		kubernetes.Driver(),
 		kubernetes.SecretDriver(),
 	}, []driver.HostDriver{

@@ -280,7 +280,7 @@ func TestTheDomainImportsTheStandardLibraryOnly(t *testing.T) {
 var clients = []string{"targets/…", "sources/…", "networks/…", "store/sqlite", "store/postgres"}
 
 // common are modules that are no product's.
-var common = []string{"golang.org/x/…", "go.opentelemetry.io/…", "github.com/google/uuid", "github.com/gofrs/flock", "github.com/hashicorp/yamux"}
+var common = []string{"go.yaml.in/yaml/v4", "golang.org/x/…", "go.opentelemetry.io/…", "github.com/google/uuid", "github.com/gofrs/flock", "github.com/hashicorp/yamux"}
 
 // A product's library is known to what speaks to the product: what a driver or a
 // store imports, the rest of the product does not.
