@@ -354,34 +354,43 @@ func (s *Service) asSource(r DiscoverRequest, f driver.Found, d *patchbay.Discov
 	if d.Properties, err = json.Marshal(properties); err != nil {
 		return nil, err
 	}
-	told := slices.Concat(s.catalog.Sources[r.Driver].Search, slices.Sorted(maps.Keys(f.Properties)))
-	value := func(of map[string]any, name string) string {
-		outer, inner, nested := strings.Cut(name, ".")
-		v := of[outer]
-		if nested {
-			below, _ := v.(map[string]any)
-			v = below[inner]
+	return func(known patchbay.Resource) bool {
+		said := map[string]any{}
+		if known.Driver != r.Driver || known.Endpoint != d.Endpoint || len(known.Properties) > 0 && json.Unmarshal(known.Properties, &said) != nil {
+			return false
 		}
-		text, _ := v.(string)
-		if text == "" { // what is not said is the default
-			for _, f := range s.catalog.Sources[r.Driver].Properties {
-				if f.Name == name {
-					return strings.ToLower(f.Default)
-				}
+		for _, name := range s.catalog.Sources[r.Driver].Search {
+			if name != "endpoint" && s.saidOf(r.Driver, said, name) != s.saidOf(r.Driver, properties, name) {
+				return false
 			}
 		}
-		return strings.ToLower(text)
-	}
-	return func(known patchbay.Resource) bool {
-		if known.Driver != r.Driver || known.Endpoint != d.Endpoint {
-			return false
+		for name := range f.Properties { // what it leaves open may be this
+			if v := s.saidOf(r.Driver, said, name); v != "" && v != s.saidOf(r.Driver, properties, name) {
+				return false
+			}
 		}
-		said := map[string]any{}
-		if len(known.Properties) > 0 && json.Unmarshal(known.Properties, &said) != nil {
-			return false
-		}
-		return !slices.ContainsFunc(told, func(name string) bool { return name != "endpoint" && value(said, name) != value(properties, name) })
+		return true
 	}, nil
+}
+
+// saidOf is what properties say of one, to be compared: its default where they say
+// nothing.
+func (s *Service) saidOf(source string, properties map[string]any, name string) string {
+	outer, inner, nested := strings.Cut(name, ".")
+	v := properties[outer]
+	if nested {
+		below, _ := v.(map[string]any)
+		v = below[inner]
+	}
+	if v == nil || v == "" {
+		of := s.catalog.Sources[source]
+		at := slices.IndexFunc(of.Properties, func(f patchbay.Field) bool { return f.Name == name })
+		if at < 0 || !slices.Contains(of.Search, name) {
+			return ""
+		}
+		v = of.Properties[at].Default
+	}
+	return strings.ToLower(fmt.Sprint(v))
 }
 
 // asTarget says what registers a service.

@@ -67,8 +67,8 @@ var database = driver.Found{
 
 func TestApplicationsAndServicesAreFound(t *testing.T) {
 	w, asked := newFoundWorld(t,
-		driver.Found{Name: "web", Within: "shop", Instance: "2", Image: "shop/web:1", State: "running", Endpoint: "/srv/shop", Properties: map[string]string{"service": "web"}},
-		driver.Found{Name: "web", Within: "blog", Instance: "3", Image: "blog", State: "exited", Endpoint: "/srv/blog", Properties: map[string]string{"service": "web"}, Refused: "it shares its network", Fix: "give it its own"},
+		driver.Found{Name: "web", Within: "shop", Instance: "2", Image: "shop/web:1", State: "running", Endpoint: "/srv/shop", Properties: map[string]any{"service": "web"}},
+		driver.Found{Name: "web", Within: "blog", Instance: "3", Image: "blog", State: "exited", Endpoint: "/srv/blog", Properties: map[string]any{"service": "web"}, Refused: "it shares its network", Fix: "give it its own"},
 		driver.Found{Name: "a b/c", Instance: "4", Endpoint: "abc"},
 		driver.Found{Name: "cron", Plumbing: true},
 		driver.Found{Name: "queue", Image: "rabbitmq:4", Ports: []uint16{5672}, Reach: []driver.Reach{{Port: 5672, Address: ":5672"}}},

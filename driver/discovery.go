@@ -22,7 +22,7 @@ type Found struct {
 
 	// Endpoint and Properties are what registers it, besides what the search was told.
 	Endpoint   string
-	Properties map[string]string
+	Properties map[string]any
 	// Refused says why it can't be a source; Fix what to do, "" for nothing. Of
 	// plumbing, which nobody would connect, it is only looked at whether it is a service.
 	Refused, Fix string
@@ -31,6 +31,8 @@ type Found struct {
 	Image string   // what it is made of; "" where that is no word
 	Unit  string   // what runs it
 	Ports []uint16 // what it says that it listens on
+	// Labels are what its platform's other tools have noted on it.
+	Labels map[string]string
 	// Reach is where its ports answer, those first that most can speak to.
 	Reach []Reach
 	// Variables are the names of its environment, sorted; Revealed the values that

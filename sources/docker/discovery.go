@@ -88,7 +88,7 @@ func machineOf(engine string) string {
 // found describes one container.
 func (s *source) found(ctx context.Context, c *container, v seat, reveal func(driver.Found) driver.Reveal) (driver.Found, error) {
 	f := driver.Found{
-		Name: c.Name, Instance: c.ID, Endpoint: c.Name, Image: text(c.Config, "Image"),
+		Name: c.Name, Instance: c.ID, Endpoint: c.Name, Image: text(c.Config, "Image"), Labels: c.settings.Labels,
 		State: c.State.Status, Running: c.running(),
 	}
 	f.What = "container of the image " + f.Image

@@ -124,7 +124,7 @@ func (s *survey) namespace(ctx context.Context) error {
 func (s *survey) describe(ctx context.Context, w *workload, services []corev1.Service) (driver.Found, error) {
 	f := driver.Found{
 		Name: w.Name, Within: w.Namespace, Instance: string(w.UID), What: fmt.Sprintf("%s in the namespace %s", w.kind.name, w.Namespace),
-		State: "scheduled", Running: true, Properties: map[string]string{"namespace": w.Namespace, "kind": w.kind.name, "name": w.Name},
+		State: "scheduled", Running: true, Properties: map[string]any{"namespace": w.Namespace, "kind": w.kind.name, "name": w.Name},
 		Plumbing: strings.HasPrefix(w.Namespace, "kube-") || len(w.template.Spec.Containers) == 0,
 	}
 	if w.selector != nil {
