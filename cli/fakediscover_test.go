@@ -65,7 +65,10 @@ func (f *fake) discover(w http.ResponseWriter, r *http.Request, body []byte) {
 		}
 		name := first(asked.As, d.Name)
 		id := fakeGroup + "/providers/Microsoft.DBforPostgreSQL/flexibleServers/" + name
-		f.register(id, d.Driver, d.Endpoint)
+		f.resources[patchbay.ID(id).Key()] = map[string]any{
+			"id": id, "name": name, "type": d.ID.Type(), "location": "local", "tags": nil,
+			"properties": map[string]any{"driver": d.Driver, "endpoint": d.Endpoint, "provisioningState": "Succeeded"},
+		}
 		f.ok(w, 201, f.resources[patchbay.ID(id).Key()])
 		return
 	}
