@@ -80,7 +80,7 @@ crash: deps ## kill -9 at every step and instant, with real servers; prints a ta
 # takes others.
 .PHONY: crash-short
 crash-short: deps ## a share of the same, for CI
-	$(GO) test -count=1 -v -timeout 20m ./internal/crashtest -every=9 -rotations=10
+	$(GO) test -count=1 -v -timeout 30m ./internal/crashtest -every=9 -rotations=10
 
 .PHONY: attack
 attack: deps ## all that attacks: hostile servers against every client, tenants, floods; prints a table
@@ -132,6 +132,7 @@ test-kubernetes: ## the sources in a Kubernetes cluster, which is built first: t
 	@tools/deps.sh kubernetes
 	@tools/kubernetes.sh build >/dev/null
 	PATCHBAY_TESTENV=required $(GO) test -p 1 -count=1 -timeout 30m ./internal/testenv/kubernetes ./sources/kubernetes -cluster
+	PATCHBAY_TESTENV=required $(GO) test -count=1 -timeout 30m ./internal/crashtest -run TestAKillLosesNothingInKubernetes -cluster
 
 .PHONY: test-kubernetes-cached
 test-kubernetes-cached: ## the same where the cluster's programs are in the cache, for CI

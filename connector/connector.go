@@ -50,6 +50,8 @@ type Options struct {
 	Limits  Limits
 	// Dialer is how this process reaches targets; nil means a net.Dialer.
 	Dialer driver.Dialer
+	// Dials is what the operator lets a source's host connect to.
+	Dials hosts.DialRules
 	// Local is the machine that this process runs on, which a source is on that
 	// names no other; nil means one that connects to everywhere.
 	Local hosts.Host
@@ -80,6 +82,7 @@ type Service struct {
 	observe func(driver, method string, took time.Duration, code patchbay.Code)
 	isolate driver.Isolator
 	local   hosts.Host
+	dials   hosts.DialRules
 	targets pool[*driver.GuardedTarget]
 	sources pool[*driver.GuardedSource]
 	hosts   pool[hosts.Remote]
@@ -96,7 +99,7 @@ var _ API = (*Service)(nil)
 func New(o Options) *Service {
 	s := &Service{
 		records: o.Records, keys: o.Keys, catalog: o.Catalog,
-		overlap: o.Overlap, limits: o.Limits.withDefaults(), dialer: o.Dialer, local: o.Local, now: o.Clock, log: o.Log, rights: o.Rights, observe: o.Observe,
+		overlap: o.Overlap, limits: o.Limits.withDefaults(), dialer: o.Dialer, local: o.Local, dials: o.Dials, now: o.Clock, log: o.Log, rights: o.Rights, observe: o.Observe,
 		isolate: o.Isolate, life: uuid.NewString(), places: fairshare.New(sweepers, 0), suspects: fairshare.New(1, 0),
 	}
 	if s.overlap == 0 {

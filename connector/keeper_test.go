@@ -18,6 +18,7 @@ type keeper struct {
 
 	mu       sync.Mutex
 	released []driver.Mark
+	sets     int // of the last one
 	fails    error
 }
 
@@ -28,6 +29,7 @@ func (k *keeper) Release(_ context.Context, c driver.Change) error {
 		return k.fails
 	}
 	k.released = append(k.released, c.Mark)
+	k.sets = len(c.Set)
 	return nil
 }
 
@@ -90,6 +92,9 @@ func TestWhatWasReplacedGoesAtTheEnd(t *testing.T) {
 	w.want(w.end(w.Delete(t.Context(), w.linker, w.caller, "")), patchbay.Done, "")
 	if got := k.generations(); !slices.Equal(got, []int64{2}) {
 		t.Errorf("a delete releases %v", got)
+	}
+	if k.sets != 0 {
+		t.Errorf("what a delete releases sets %d settings", k.sets)
 	}
 }
 

@@ -113,7 +113,7 @@ func (s *Service) parkRelease(op *saga.Op, cause error) (patchbay.Leftover, erro
 		return patchbay.Leftover{}, err
 	}
 	return s.newLeftover(op, stepRelease, op.Source, whatKept, cause, work{
-		Written: &written{Change: wrote.Change}, Release: true, UID: wrote.Change.Mark.UID,
+		Written: &written{Change: hideChange(releasedBy(op, *wrote))}, Release: true, UID: wrote.Change.Mark.UID,
 	})
 }
 
@@ -200,7 +200,7 @@ func (s *Service) tryLeftover(ctx context.Context, l patchbay.Leftover) error {
 		}
 		return s.removeLogin(ctx, l.Resource, *w.Login)
 	case w.Release:
-		return s.releaseKept(ctx, sourceRef{l.Resource, w.Scope}, *w.Written)
+		return s.releaseKept(ctx, sourceRef{l.Resource, w.Scope}, w.Written.open())
 	case w.Written != nil:
 		left, err := s.leftBehind(ctx, l, *w.Written, w.Scope)
 		if err == nil {

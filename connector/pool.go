@@ -130,7 +130,7 @@ func (s *Service) config(r patchbay.Resource) (driver.Config, error) {
 		return driver.Config{}, err
 	}
 	c := placeOf(r)
-	c.Admin, c.Dialer = admin, s.dialer
+	c.Admin, c.Dialer, c.Dials = admin, s.dialer, s.dials
 	return c, nil
 }
 

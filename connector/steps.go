@@ -593,16 +593,24 @@ func (s *Service) release(ctx context.Context, op *saga.Op) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, s.releaseKept(ctx, at, *wrote)
+	return nil, s.releaseKept(ctx, at, releasedBy(op, *wrote))
 }
 
-func (s *Service) releaseKept(ctx context.Context, at sourceRef, w written) error {
+// releasedBy is the change that op has made: a delete's is that of what went.
+func releasedBy(op *saga.Op, w written) driver.Change {
+	if op.Kind == patchbay.OpDelete {
+		return w.removal()
+	}
+	return w.open()
+}
+
+func (s *Service) releaseKept(ctx context.Context, at sourceRef, c driver.Change) error {
 	source, done, err := s.source(ctx, at)
 	if err != nil {
 		return absentIsSuccess(err)
 	}
 	defer done()
-	return absentIsSuccess(source.Release(ctx, w.open()))
+	return absentIsSuccess(source.Release(ctx, c))
 }
 
 // passedPivot reports whether op's new state holds although it was given up

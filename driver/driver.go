@@ -48,6 +48,9 @@ type Config struct {
 	// one that its [HostField] names, or the server's own. Never nil when a source is
 	// opened; a target has none.
 	Host hosts.Host
+	// Dials is what the operator of this server lets anybody connect to, from
+	// wherever it is.
+	Dials hosts.DialRules
 	// Scope is the part of a source that is meant ([patchbay.Driver].Part), as a
 	// connection names it; "" where it names none, and then Owned is of all parts.
 	Scope string

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"patchbay.dev/patchbay/hosts"
 )
@@ -89,6 +90,24 @@ func (s suite) pipes(t *testing.T) (in, out string) {
 	return in, out
 }
 
+// writer opens a named pipe when somebody reads it. Waiting in open would miss a
+// reader that comes while the runtime signals this thread.
+func writer(t *testing.T, pipe string) *os.File {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		f, err := os.OpenFile(pipe, os.O_WRONLY|syscall.O_NONBLOCK, 0)
+		if err == nil {
+			return f
+		}
+		if !errors.Is(err, syscall.ENXIO) {
+			t.Fatal(err)
+		}
+		<-tick.C
+	}
+}
+
 func (s suite) aCommandEndsWithAllThatItStarted(t *testing.T) {
 	if !s.Kills {
 		t.Skip("this machine lets nobody kill what runs there")
@@ -100,9 +119,8 @@ func (s suite) aCommandEndsWithAllThatItStarted(t *testing.T) {
 		_, err := s.New(t).Run(ctx, hosts.Command{Argv: []string{"sh", "-c", "cat <" + in + " >" + out + " & wait"}})
 		ended <- err
 	}()
-	to, err := os.OpenFile(in, os.O_WRONLY, 0) // when cat is there
-	must(t, err)
-	from, err := os.Open(out)
+	to := writer(t, in) // when cat is there
+	from, err := os.OpenFile(out, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	must(t, err)
 	defer from.Close()
 	cancel()
@@ -118,11 +136,9 @@ func (s suite) aDaemonThatKeepsTheOutputIsNotWaitedFor(t *testing.T) {
 	in, _ := s.pipes(t)
 	got, err := s.New(t).Run(t.Context(), hosts.Command{Argv: []string{"sh", "-c", "cat <" + in + " & echo started"}})
 	if err != nil || got.Exit != 0 || string(got.Output) != "started\n" {
-		t.Errorf("%d, %q, %v", got.Exit, got.Output, err)
+		t.Fatalf("%d, %q, %v", got.Exit, got.Output, err)
 	}
-	to, err := os.OpenFile(in, os.O_WRONLY, 0) // it ends with this
-	must(t, err)
-	must(t, to.Close())
+	must(t, writer(t, in).Close()) // it ends with this
 }
 
 func (s suite) commandsReadWhatTheyAreGiven(t *testing.T) {

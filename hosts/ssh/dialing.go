@@ -46,7 +46,7 @@ func (f *files) dial(ctx context.Context, network, address string) (net.Conn, er
 	var first error
 	for _, at := range addresses {
 		to := netip.AddrPortFrom(at, uint16(port))
-		err := f.pool.rules.Control(network, to.String(), nil)
+		err := f.pool.rules.control(network, to.String(), nil)
 		if err == nil {
 			var conn net.Conn
 			if conn, err = f.forward(ctx, to); err == nil {

@@ -58,6 +58,7 @@ type conn struct {
 
 	// Of the pool's mu:
 	sessions, limit int
+	served          bool // it has had a session
 }
 
 func (c *conn) alive() bool {
@@ -330,13 +331,17 @@ func (p *pool) tooFew() error {
 // channel opens a channel for a session on a connection that has room for one more.
 // What comes back with it says that the channel is gone.
 func (p *pool) channel(ctx context.Context) (*conn, ssh.Channel, <-chan *ssh.Request, error) {
+	full := map[*conn]bool{}
 	for tries := 0; ; tries++ {
-		c, err := p.get(ctx, func(c *conn) bool { return p.reserve(c) })
+		c, err := p.get(ctx, func(c *conn) bool { return !full[c] && p.reserve(c) })
 		if err != nil {
 			return nil, nil, nil, err
 		}
 		ch, requests, err := openChannel(ctx, c, "session", nil)
 		if err == nil {
+			p.mu.Lock()
+			c.served = true
+			p.mu.Unlock()
 			return c, ch, requests, nil
 		}
 		p.release(c)
@@ -345,9 +350,10 @@ func (p *pool) channel(ctx context.Context) (*conn, ssh.Channel, <-chan *ssh.Req
 		case ctx.Err() != nil:
 			return nil, nil, nil, ctx.Err()
 		case errors.As(err, &no): // no more of them on this connection
+			full[c] = true
 			p.mu.Lock()
-			c.limit = c.sessions
-			none := c.limit == 0
+			c.limit = max(c.sessions, 1) // one that was closed counts a moment longer there
+			none := !c.served
 			p.mu.Unlock()
 			if none {
 				return nil, nil, nil, p.tooFew()

@@ -583,6 +583,14 @@ func TestConnectionsStartOnTheHost(t *testing.T) {
 	if _, err := closed.DialContext(t.Context(), "tcp", "localhost:22"); patchbay.CodeOf(err) != patchbay.InvalidArgument {
 		t.Errorf("loopback is open: %v", err)
 	}
+	// And the operator's, which no registration opens.
+	everywhere := config(m, map[string]any{"allow": []string{"loopback"}})
+	rules, err := hosts.NewDialRules([]string{"loopback"}, nil)
+	must(t, err)
+	everywhere.Dials = rules
+	if _, err := open(t, everywhere).DialContext(t.Context(), "tcp", "localhost:22"); patchbay.CodeOf(err) != patchbay.InvalidArgument {
+		t.Errorf("what the operator closed is open: %v", err)
+	}
 	// Deadlines, which a channel of SSH has not.
 	conn, err := h.DialContext(t.Context(), "tcp", "127.0.0.1:22")
 	must(t, err)
@@ -682,5 +690,35 @@ func TestCheckSaysWhatThereIs(t *testing.T) {
 	m = sshd.Start(t, sshd.Options{Setup: "ln -s " + engine + " /run/docker.sock"})
 	if f := findingOf(t, open(t, config(m, nil)), "containers of Docker"); f.OK || !strings.Contains(f.Fix, "usermod -aG docker pbtest") {
 		t.Errorf("the check says %+v", f)
+	}
+}
+
+// Who is become is somebody who may do little, too.
+func TestFilesAreThoseOfWhomIsBecome(t *testing.T) {
+	m := sshd.Start(t, sshd.Options{Sudoers: []string{sshd.User + " ALL=(nobody) NOPASSWD: ALL"}})
+	h := open(t, config(m, map[string]any{"become": "nobody"}))
+	const nobody = 65534
+	dir := shared(t)
+	must(t, os.Chmod(dir, 0o700))
+	must(t, os.Chown(dir, nobody, nobody))
+	path := filepath.Join(dir, "f")
+	must(t, replace(t.Context(), h, path, "", "one"))
+	must(t, replace(t.Context(), h, path, "one", "two"))
+	must(t, h.CheckReplace(t.Context(), path))
+	info, err := os.Stat(path)
+	must(t, err)
+	if got := read(t, path); got != "two" || uidOf(info) != nobody || info.Mode() != 0o640 {
+		t.Errorf("it is %v of %d, and holds %q", info.Mode(), uidOf(info), got)
+	}
+	must(t, h.PublishDir(t.Context(), filepath.Join(dir, "orders"), one))
+	if got, err := h.Run(t.Context(), hosts.Command{Argv: []string{"id", "-un"}}); err != nil || string(got.Output) != "nobody\n" {
+		t.Errorf("programs run as %q, %v", got.Output, err)
+	}
+	if f := findingOf(t, h, "sudo"); !f.OK {
+		t.Errorf("the check says %+v", f)
+	}
+	theirs := filepath.Join(own(t), "f") // of who signs in
+	if err := replace(t.Context(), h, theirs, "", "x"); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("in the login's directory: %v", err)
 	}
 }

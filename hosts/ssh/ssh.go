@@ -70,11 +70,23 @@ type settings struct {
 	stops    []stop
 	become   string // "" for nobody else
 	server   string // path of the file server, "" to look for it
-	rules    hosts.DialRules
+	rules    rules
 	signers  func() ([]ssh.Signer, func(), error) // and what ends them
 	password string
 	public   string // the key's, as authorized_keys has it; "" when there is none
 	dialer   driver.Dialer
+}
+
+// rules are the operator's, and the registration's: what either closes is closed.
+type rules []hosts.DialRules
+
+func (r rules) control(network, address string, c syscall.RawConn) error {
+	for _, one := range r {
+		if err := one.Control(network, address, c); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Host is a machine by SSH.
@@ -121,7 +133,7 @@ func (h *Host) DialContext(ctx context.Context, network, address string) (net.Co
 // whoever dials there by another way than [Host.DialContext]: from inside of a
 // container's network, say.
 func (h *Host) Control(network, address string, c syscall.RawConn) error {
-	return h.files.pool.rules.Control(network, address, c)
+	return h.files.pool.rules.control(network, address, c)
 }
 
 // Check implements [hosts.Remote].
@@ -173,9 +185,11 @@ func parse(c driver.Config) (settings, error) {
 	if err := assignKeys(s.stops, p.HostKeys); err != nil {
 		return s, err
 	}
-	if s.rules, err = hosts.NewDialRules(p.Deny, p.Allow); err != nil {
+	own, err := hosts.NewDialRules(p.Deny, p.Allow)
+	if err != nil {
 		return s, err
 	}
+	s.rules = rules{c.Dials, own}
 	return s, s.credentials(p, c.Admin)
 }
 

@@ -153,7 +153,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	service := connector.New(connector.Options{
 		Records: records, Keys: keys, Catalog: catalog, Overlap: o.Overlap, Log: o.Log,
 		Rights: roles, Observe: watch.driverCalled, Isolate: probes,
-		Dialer: &net.Dialer{Timeout: dialTimeout, Control: rules.Control}, Local: hosts.NewLocal(rules, dir),
+		Dialer: &net.Dialer{Timeout: dialTimeout, Control: rules.Control}, Local: hosts.NewLocal(rules, dir), Dials: rules,
 	})
 	defer service.Close()
 	if err := service.Init(ctx); err != nil {

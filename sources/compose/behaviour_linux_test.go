@@ -336,7 +336,7 @@ func TestWhatIsRefused(t *testing.T) {
 		return nil
 	})
 	try("a project that is broken", patchbay.SettingsUnreadable, "config --quiet", func(t *testing.T, s *shop) map[string]any {
-		put(t, s, "compose.yaml", "services: {web: {image: app, enviroment: {A: b}}}\n")
+		put(t, s, "compose.yaml", "services: {web: {image: app, imago: b}}\n")
 		return nil
 	})
 	try("Compose of before", patchbay.NotSupported, "1.29.2", func(t *testing.T, s *shop) map[string]any {

@@ -83,6 +83,7 @@ func (w *world) place(t testing.TB) drivertest.SourcePlace {
 			_, _ = w.Docker("rm", "--force", "--volumes", name)
 		}
 	})
+	started, restarts := w.Must(t, "inspect", "--format", "{{.State.StartedAt}}", name), 0
 	s := w.open(t, name)
 	apply := func() error {
 		if !slices.Contains(w.ours(t, name), name) {
@@ -119,8 +120,11 @@ func (w *world) place(t testing.TB) drivertest.SourcePlace {
 			return err
 		},
 		Restarts: func() (int, error) {
-			log, err := w.Docker("logs", name)
-			return strings.Count(log, "serving on") - 1, err
+			at, err := w.Docker("inspect", "--format", "{{.State.StartedAt}}", name)
+			if at != started {
+				started, restarts = at, restarts+1
+			}
+			return restarts, err
 		},
 	}
 }
