@@ -36,6 +36,9 @@ type Driver struct {
 	// Part is what a connection's scope names of a source: a container, a namespace.
 	// "": a source has no parts, and its settings are those of all of it.
 	Part string `json:"part,omitempty"`
+	// Search are the names of what a search for such sources is told of where to look,
+	// among Properties and "endpoint"; none: they can't be searched for.
+	Search []string `json:"search,omitempty"`
 	// Logins is what the logins that it makes may be; nil when it makes none.
 	Logins *Logins `json:"logins,omitempty"`
 	// Lacks is what it can't do, each with the reason.

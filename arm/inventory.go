@@ -290,6 +290,33 @@ func Subscription(s patchbay.Subscription) any {
 	return m
 }
 
+// Discover is the body of a search: a source's driver and what it is told of where to
+// look, as a registration's properties say it; and of what is found, the one whose
+// credential is taken.
+type Discover struct {
+	Where    patchbay.Resource
+	Admin    map[string]patchbay.Secret
+	Name, As string
+}
+
+// DecodeDiscover reads the body of a search; of one that takes, too.
+func DecodeDiscover(body []byte, takes bool) (d Discover, err error) {
+	err = decodeBody(body, func(o *object) {
+		if takes {
+			o.str("", "name", &d.Name)
+			o.str("", "as", &d.As)
+			if d.Name == "" {
+				o.fail(invalid("name is missing: whose credential is taken"))
+			}
+		}
+		d.Admin = readResource(o, &d.Where)
+		if d.Where.Driver == "" {
+			o.fail(invalid("properties.driver is missing: who looks"))
+		}
+	})
+	return d, err
+}
+
 // Rotate is the body of a rotation: the new login of a connection whose login
 // was given, and whether the old one ends at once.
 type Rotate struct {

@@ -20,6 +20,8 @@ import (
 type asker interface {
 	// choose gives the value of one of the choices.
 	choose(ctx context.Context, title string, choices []choice) (string, error)
+	// pick gives the values of any of the choices, none too.
+	pick(ctx context.Context, title string, choices []choice) ([]string, error)
 	// ask gives a text that check accepts; an empty answer is the suggestion.
 	ask(ctx context.Context, title, suggestion string, check func(string) error) (string, error)
 	confirm(ctx context.Context, title string) (bool, error)
@@ -73,6 +75,16 @@ func (f *formAsker) choose(ctx context.Context, title string, choices []choice) 
 	return value, err
 }
 
+func (f *formAsker) pick(ctx context.Context, title string, choices []choice) ([]string, error) {
+	options := make([]huh.Option[string], len(choices))
+	for i, c := range choices {
+		options[i] = huh.NewOption(clean(c.label), c.value)
+	}
+	var values []string
+	err := f.run(ctx, huh.NewMultiSelect[string]().Title(clean(title)).Description("x or space picks, enter ends").Options(options...).Value(&values))
+	return values, err
+}
+
 func (f *formAsker) ask(ctx context.Context, title, suggestion string, check func(string) error) (string, error) {
 	// Shown and not filled in: who types something else means just that.
 	var value string
@@ -108,6 +120,31 @@ func (l *lineAsker) choose(ctx context.Context, title string, choices []choice) 
 		}
 		if n, err := strconv.Atoi(answer); err == nil && n >= 1 && n <= len(choices) {
 			return choices[n-1].value, nil
+		}
+	}
+}
+
+func (l *lineAsker) pick(ctx context.Context, title string, choices []choice) ([]string, error) {
+	l.say("%s\n", clean(title))
+	for i, c := range choices {
+		l.say("  %d. %s\n", i+1, clean(c.label))
+	}
+	for {
+		l.say("Their numbers, with spaces between them; nothing for none: ")
+		answer, err := l.line(ctx)
+		if err != nil {
+			return nil, err
+		}
+		var values []string
+		good := true
+		for _, word := range strings.FieldsFunc(answer, func(r rune) bool { return r == ' ' || r == ',' }) {
+			n, err := strconv.Atoi(word)
+			if good = good && err == nil && n >= 1 && n <= len(choices); good {
+				values = append(values, choices[n-1].value)
+			}
+		}
+		if good {
+			return values, nil
 		}
 	}
 }

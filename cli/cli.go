@@ -233,7 +233,7 @@ Results go to standard output, everything for people to standard error.`,
 
 	root.AddCommand(
 		a.serveCommand(), a.demoCommand(),
-		a.driverCommand(), a.hostCommand(), a.resourceCommand(), a.connectionCommand(), a.operationCommand(), a.leftoversCommand(),
+		a.driverCommand(), a.hostCommand(), a.discoverCommand(), a.resourceCommand(), a.connectionCommand(), a.operationCommand(), a.leftoversCommand(),
 		a.roleCommand(), a.runCommand(), a.versionCommand(),
 		a.loginCommand(), a.logoutCommand(), a.whoamiCommand(),
 		a.principalCommand(), a.tenantCommand(), a.subscriptionCommand(), a.auditCommand(),

@@ -195,6 +195,12 @@ type API interface {
 	// CheckHost says what a registered machine lets us do; each with what is missing,
 	// and the fix.
 	CheckHost(ctx context.Context, id patchbay.ID, caller Caller) ([]patchbay.Finding, error)
+	// Discover finds applications and the services beside them where a source driver
+	// looks, and says of each what registers it, and what is there already.
+	Discover(ctx context.Context, r DiscoverRequest) ([]patchbay.Discovered, error)
+	// Take registers a service that Discover finds with the credential that its image
+	// keeps, which goes from there into the record and nowhere else.
+	Take(ctx context.Context, r TakeRequest) (res patchbay.Resource, created bool, warnings []string, err error)
 	Tenants(ctx context.Context) ([]patchbay.Tenant, error)
 	// PutTenant makes a tenant or renames it. Its id is a GUID.
 	PutTenant(ctx context.Context, t patchbay.Tenant) error

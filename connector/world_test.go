@@ -370,7 +370,8 @@ type world struct {
 	away   *away
 	app    *app // nil in a world over other sources
 	open   func(context.Context, driver.Config) (driver.Source, error)
-	keeps  bool   // sources keep what they replace
+	keeps  bool // sources keep what they replace
+	look   driver.Search
 	part   string // what they have parts of
 	// machines are the hosts that can be opened.
 	machines map[string]driver.HostDriver
@@ -492,9 +493,13 @@ func (w *world) start(records recorder, keys *keyring.Keyring) (stop func()) {
 				"away": w.away.driver(),
 			},
 			Sources: map[string]driver.SourceDriver{"memoryApp": {
-				Driver: patchbay.Driver{Name: "memoryApp", Types: driver.ComputeTypes(), Properties: []patchbay.Field{driver.HostField()}, Part: w.part},
-				Open:   w.open,
-				Keeps:  w.keeps,
+				Driver: patchbay.Driver{
+					Name: "memoryApp", Types: driver.ComputeTypes(), Part: w.part, Search: []string{"host", "engine"},
+					Properties: []patchbay.Field{driver.HostField(), {Name: "engine", Type: patchbay.TextField, Default: "usual"}, {Name: "service", Type: patchbay.TextField}},
+				},
+				Open:     w.open,
+				Keeps:    w.keeps,
+				Discover: w.look,
 			}},
 			Hosts: w.machines,
 		},

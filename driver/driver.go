@@ -334,6 +334,9 @@ type SourceDriver struct {
 	Open func(ctx context.Context, c Config) (Source, error)
 	// Keeps says that what it opens is a [Keeper].
 	Keeps bool
+	// Discover finds what could be such a source, and the services beside it; nil
+	// when the description has no Search.
+	Discover Search
 }
 
 // HostDriver makes a [hosts.Remote] of a registered machine, which sources name by

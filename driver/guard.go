@@ -82,6 +82,17 @@ func (g Guard) OpenSource(ctx context.Context, d SourceDriver, c Config) (*Guard
 	return g.Source(s), nil
 }
 
+// Discover searches with d. What it finds is nobody's secret but Revealed, which no
+// error shows.
+func (g Guard) Discover(ctx context.Context, d SourceDriver, c Config, reveal func(Found) Reveal) ([]Found, error) {
+	var found []Found
+	err := g.call(ctx, "Discover", nil, func(ctx context.Context) (err error) {
+		found, err = d.Discover(ctx, c, reveal)
+		return err
+	})
+	return found, err
+}
+
 // OpenHost opens d. A host is used by drivers, whose calls are bounded and redacted.
 func (g Guard) OpenHost(ctx context.Context, d HostDriver, c Config) (hosts.Remote, error) {
 	var h hosts.Remote

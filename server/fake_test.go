@@ -531,6 +531,36 @@ func (f *fake) CheckHost(ctx context.Context, id patchbay.ID, _ connector.Caller
 	}, nil
 }
 
+func (f *fake) Discover(_ context.Context, r connector.DiscoverRequest) ([]patchbay.Discovered, error) {
+	if r.Driver != "containers" {
+		return nil, patchbay.Errorf(patchbay.InvalidArgument, "there is no driver %q that looks for what runs", r.Driver)
+	}
+	return []patchbay.Discovered{
+		{Name: "web", What: "container of the image shop/web:1", State: "running", ID: r.Group.Child("providers/Microsoft.App/containerApps", "web"), Driver: r.Driver, Endpoint: "web", Properties: r.Properties},
+		{
+			Name: "db", What: "container of the image postgres:16", State: "running", ID: r.Group.Child("providers/Microsoft.DBforPostgreSQL/flexibleServers", "db"), Driver: "postgres", Endpoint: "172.18.0.1:5432",
+			Service: &patchbay.DiscoveredService{Kind: "postgresql", Title: "PostgreSQL", By: "image postgres", Addresses: []string{"172.18.0.1:5432"}, Credential: []string{"POSTGRES_PASSWORD"}, Needed: true},
+		},
+	}, nil
+}
+
+func (f *fake) Take(ctx context.Context, r connector.TakeRequest) (patchbay.Resource, bool, []string, error) {
+	found, err := f.Discover(ctx, r.DiscoverRequest)
+	if err != nil {
+		return patchbay.Resource{}, false, nil, err
+	}
+	for _, d := range found {
+		if d.Name == r.Name {
+			id := d.ID
+			if r.As != "" {
+				id = r.Group.Child("providers/"+id.Type(), r.As)
+			}
+			return f.PutResource(ctx, connector.ResourceRequest{Resource: patchbay.Resource{ID: id, Driver: d.Driver, Endpoint: d.Endpoint}, Caller: r.Caller})
+		}
+	}
+	return patchbay.Resource{}, false, nil, notFound("nothing that was found is called " + r.Name)
+}
+
 func (f *fake) DeleteResource(_ context.Context, id patchbay.ID, ifMatch string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -365,3 +365,47 @@ func (s *Server) checkHost(x *exchange) error {
 	}
 	return x.json(http.StatusOK, map[string]any{"value": items})
 }
+
+// search is the body of a search in a resource group.
+func (x *exchange) search(takes bool) (arm.Discover, connector.DiscoverRequest, error) {
+	body, err := x.body()
+	if err != nil {
+		return arm.Discover{}, connector.DiscoverRequest{}, err
+	}
+	want, err := arm.DecodeDiscover(body, takes)
+	return want, connector.DiscoverRequest{
+		Group: x.path.Scope, Driver: want.Where.Driver, Endpoint: want.Where.Endpoint, Properties: want.Where.Properties, Admin: want.Admin, Caller: x.caller.Caller,
+	}, err
+}
+
+// discover answers what runs where a source driver looks. Nothing is changed.
+func (s *Server) discover(x *exchange) error {
+	_, r, err := x.search(false)
+	if err != nil {
+		return err
+	}
+	found, err := s.api.Discover(x.ctx, r)
+	if err != nil {
+		return err
+	}
+	items := make([]any, len(found))
+	for i, d := range found {
+		items[i] = d
+	}
+	return x.json(http.StatusOK, map[string]any{"value": items})
+}
+
+// takeCredential registers a service that is found with the credential that its image
+// keeps. The answer has none of it.
+func (s *Server) takeCredential(x *exchange) error {
+	want, r, err := x.search(true)
+	if err != nil {
+		return err
+	}
+	kept, created, warnings, err := s.api.Take(x.ctx, connector.TakeRequest{DiscoverRequest: r, Name: want.Name, As: want.As})
+	if err != nil {
+		return err
+	}
+	x.etag(kept.ETag)
+	return x.json(createdOr200(created), arm.Resource(kept, warnings))
+}

@@ -137,6 +137,12 @@ var table = []entry{
 	{"Patchbay.Connector/check", "{resource}/providers/Patchbay.Connector/check", readResource, methods{
 		"POST": {connector.ActionHost, atScope, dials, ours, (*Server).checkHost},
 	}},
+	{"Patchbay.Connector/discover", "{group}/providers/Patchbay.Connector/discover", readResource, methods{
+		"POST": {own + "resources/write", atScope, dials, ours, (*Server).discover},
+	}},
+	{"Patchbay.Connector/takeCredential", "{group}/providers/Patchbay.Connector/takeCredential", readResource, methods{
+		"POST": {own + "resources/write", atScope, dials, ours, (*Server).takeCredential},
+	}},
 	{"Patchbay.Connector/operations", "/providers/Patchbay.Connector/operations", asGET, methods{
 		"GET": {own + "operations/read", listed, lists, ours, (*Server).listOperations},
 	}},

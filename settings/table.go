@@ -48,6 +48,7 @@ type kind struct {
 	about    map[string]string            // setting → what it is
 	readers  []reader
 	rules    map[patchbay.Naming][]rule
+	found    *foundFile
 }
 
 // A rule says which settings some client types get with some auth types. What
@@ -312,6 +313,7 @@ type (
 		Prefix  string                       `yaml:"prefix"`
 		Auths   []patchbay.AuthType          `yaml:"auth"`
 		Values  []valueFile                  `yaml:"values"`
+		Found   *foundFile                   `yaml:"found"`
 		Need    [][]string                   `yaml:"need"`
 		Words   map[string]map[string]string `yaml:"words"`
 		Readers []readerFile                 `yaml:"readers"`
@@ -385,8 +387,9 @@ func (p *pairs) UnmarshalYAML(n *yaml.Node) error {
 
 // sharedFile is what kinds have in common.
 type sharedFile struct {
-	Values []valueFile                    `yaml:"values"`
-	Stores map[patchbay.ClientType]string `yaml:"stores"`
+	Values    []valueFile                    `yaml:"values"`
+	Stores    map[patchbay.ClientType]string `yaml:"stores"`
+	Strangers []strangerFile                 `yaml:"strangers"`
 }
 
 // stores are how a client type's libraries come to trust an authority that no
@@ -450,7 +453,7 @@ func read(name string, into any) error {
 func (f *kindFile) kind(name string, shared []valueFile) (*kind, error) {
 	k := &kind{
 		name: name, title: f.Title, variant: f.Variant + f.As, ofKind: f.Variant != "", cli: f.CLI, connstr: f.Connstr, keyed: f.Keyed, prefix: f.Prefix,
-		auths: f.Auths, need: f.Need, words: f.Words, about: f.About,
+		auths: f.Auths, need: f.Need, words: f.Words, about: f.About, found: f.Found,
 		property: make(map[string]string), rules: make(map[patchbay.Naming][]rule),
 	}
 	if k.title == "" || len(k.auths) == 0 {

@@ -67,6 +67,30 @@ func (c *Client) CheckHost(ctx context.Context, id patchbay.ID) ([]patchbay.Find
 	return answer.Value, err
 }
 
+// Search is what a search is told: the properties of a registration, the driver, the
+// endpoint and the credential among them.
+type Search map[string]any
+
+// Discover asks what runs where a source driver looks, to be registered in a group.
+func (c *Client) Discover(ctx context.Context, group patchbay.ID, s Search) ([]patchbay.Discovered, error) {
+	var answer struct {
+		Value []patchbay.Discovered `json:"value"`
+	}
+	_, _, err := c.send(ctx, request{method: http.MethodPost, path: string(group) + ownProvider + "/discover", body: map[string]any{"properties": s}}, &answer)
+	return answer.Value, err
+}
+
+// TakeCredential registers a service that a search finds with the credential that its
+// image keeps, under its own name or another.
+func (c *Client) TakeCredential(ctx context.Context, group patchbay.ID, s Search, name, as string) (v ResourceView, err error) {
+	body := map[string]any{"properties": s, "name": name}
+	if as != "" {
+		body["as"] = as
+	}
+	_, _, err = c.send(ctx, request{method: http.MethodPost, path: string(group) + ownProvider + "/takeCredential", body: body}, &v)
+	return v, err
+}
+
 // DeleteResource forgets a resource; existed is false when there was none.
 func (c *Client) DeleteResource(ctx context.Context, id patchbay.ID) (existed bool, err error) {
 	_, status, err := c.send(ctx, request{method: http.MethodDelete, path: string(id)}, nil)

@@ -80,7 +80,7 @@ func Catalog() driver.Catalog {
 		envfile.Driver(),
 		systemd.Driver(),
 		docker.Driver(),
-		compose.Driver(docker.Driver().Open),
+		compose.Driver(docker.Driver()),
 		kubernetes.Driver(),
 		kubernetes.SecretDriver(),
 	}, []driver.HostDriver{

@@ -61,24 +61,28 @@ type properties struct {
 	Wait     driver.Wait `json:"wait"`
 }
 
-// OpenSource opens a source of another driver.
-type OpenSource = func(ctx context.Context, c driver.Config) (driver.Source, error)
-
 // Driver is the driver for services of Compose projects. containers opens a container
-// of an engine as a source, for what is the same from whoever's container one speaks;
-// where it is nil nobody speaks from a service.
-func Driver(containers OpenSource) driver.SourceDriver {
-	return driver.SourceDriver{
+// of an engine as a source, for what is the same from whoever's container one speaks,
+// and searches an engine for containers; without it nobody speaks from a service, and
+// none is searched for.
+func Driver(containers driver.SourceDriver) driver.SourceDriver {
+	d := driver.SourceDriver{
 		Driver: description,
 		Open: func(ctx context.Context, c driver.Config) (driver.Source, error) {
 			s, err := open(ctx, c)
 			if err != nil {
 				return nil, err
 			}
-			s.containers, s.dialer = containers, c.Dialer
+			s.containers, s.dialer = containers.Open, c.Dialer
 			return s, nil
 		},
 	}
+	if containers.Discover != nil {
+		d.Discover = searcher(containers.Discover)
+	} else {
+		d.Search = nil
+	}
+	return d
 }
 
 type source struct {
@@ -96,7 +100,7 @@ type source struct {
 	grace   atomic.Int64  // how long a container may take to stop, as last seen
 	program atomic.Pointer[[]string]
 
-	containers OpenSource
+	containers func(ctx context.Context, c driver.Config) (driver.Source, error)
 	dialer     driver.Dialer
 }
 

@@ -27,6 +27,7 @@ use the engine's socket may do anything on the engine's machine.`,
 	Endpoint: patchbay.Endpoint{Field: patchbay.Field{
 		Flag: "path", Type: patchbay.PathField, About: "the project's directory, or its Compose file", Form: "PATH", Example: "/srv/shop", Required: true,
 	}},
+	Search: searched,
 	Properties: slices.Concat([]patchbay.Field{
 		{Name: "service", Type: patchbay.TextField, About: "the service", Form: "NAME", Default: "the one that a connection's scope names, or the only one", Example: "web"},
 		{Name: "deliver", Type: patchbay.TextField, About: "how settings come to it: override: a Compose file of ours that Compose merges into the project's; env-file: a file {name}.patchbay.env that the service's env_file lists", Words: []string{byOverride, byEnvFile}, Default: byOverride},

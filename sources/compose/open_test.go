@@ -37,7 +37,7 @@ func TestOpenRefuses(t *testing.T) {
 		if err != nil || tt.properties == nil {
 			properties = nil
 		}
-		s, err := Driver(nil).Open(t.Context(), driver.Config{ID: testID, Endpoint: tt.endpoint, Scope: tt.scope, Properties: properties, Host: hosts.NewLocal(hosts.DialRules{})})
+		s, err := Driver(driver.SourceDriver{}).Open(t.Context(), driver.Config{ID: testID, Endpoint: tt.endpoint, Scope: tt.scope, Properties: properties, Host: hosts.NewLocal(hosts.DialRules{})})
 		if tt.refused && patchbay.CodeOf(err) != patchbay.InvalidArgument || !tt.refused && err != nil {
 			t.Errorf("%s: %v", what, err)
 		}

@@ -46,7 +46,7 @@ func TestSourceSuite(t *testing.T) {
 			w := start(t)
 			w.deliver = deliver
 			drivertest.Source(t, drivertest.SourceHarness{
-				Driver: Driver(docker.Driver().Open), New: w.place, Values: hard,
+				Driver: Driver(docker.Driver()), New: w.place, Values: hard,
 				Refused: map[string]patchbay.Setting{
 					"longer than Linux takes": {Name: "A", Value: patchbay.NewSecret(strings.Repeat("canary", 30_000))},
 					"no UTF-8":                {Name: "A", Value: patchbay.NewSecret("canary\xff")},
@@ -186,7 +186,7 @@ func (s *shop) config(more map[string]any) driver.Config {
 
 func (s *shop) open(t testing.TB, more map[string]any) *source {
 	t.Helper()
-	opened, err := Driver(docker.Driver().Open).Open(t.Context(), s.config(more))
+	opened, err := Driver(docker.Driver()).Open(t.Context(), s.config(more))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,7 @@ type container struct {
 	Mounts          []mountPoint
 	NetworkSettings struct {
 		Networks map[string]endpoint
+		Ports    map[string][]binding // those that are published
 	}
 	HostsPath, ResolvConfPath string
 
@@ -70,6 +71,9 @@ type endpoint struct {
 	Gateway           string
 	MacAddress        string
 }
+
+// binding is a port of the machine that one of a container's is published on.
+type binding struct{ HostIP, HostPort string } // HostIp on the wire
 
 type policy struct {
 	Name              string

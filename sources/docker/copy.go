@@ -21,33 +21,8 @@ func (s *source) check(ctx context.Context, c *container) (*image, error) {
 	refuse := func(format string, args ...any) *patchbay.Error {
 		return patchbay.Errorf(patchbay.NotSupported, "the container %s can't be made anew: %s", s.name, fmt.Sprintf(format, args...))
 	}
-	for name, what := range map[string]string{
-		"com.docker.compose.project": "Compose's, which would make it anew without the settings",
-		"io.podman.compose.project":  "podman-compose's, which would make it anew without the settings",
-	} {
-		if project, ok := c.settings.Labels[name]; ok {
-			return nil, refuse("it is %s (project %s)", what, driver.Quoted(project)).WithFix("register it with the driver compose")
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(c.settings.Labels)) {
-		switch {
-		case strings.HasPrefix(name, "com.docker.swarm."):
-			return nil, refuse("it is a task of a Swarm service, which would replace it").WithFix("docker service inspect %s   (settings of services are not supported)", driver.Quoted(c.settings.Labels["com.docker.swarm.service.name"]))
-		case strings.HasPrefix(name, "io.kubernetes."):
-			return nil, refuse("it is of a Kubernetes pod, which would replace it").WithFix("register its workload with the driver kubernetes")
-		case name == "PODMAN_SYSTEMD_UNIT":
-			return nil, refuse("the systemd unit %s makes it anew with every start", driver.Quoted(c.settings.Labels[name])).WithFix("register that unit with the driver systemd")
-		}
-	}
-	var autoRemove bool
-	_ = json.Unmarshal(c.HostConfig["AutoRemove"], &autoRemove)
-	if autoRemove {
-		return nil, refuse("it was started with --rm, and would be gone as soon as it is stopped").WithFix("start it without --rm")
-	}
-	for _, mode := range []string{"NetworkMode", "IpcMode", "PidMode", "Cgroup"} {
-		if other, ok := strings.CutPrefix(text(c.HostConfig, mode), "container:"); ok {
-			return nil, refuse("it shares another container's namespace (%s of %s)", mode, driver.Quoted(short(other))).WithFix("start it with a namespace of its own")
-		}
+	if err := c.bound(); err != nil {
+		return nil, err
 	}
 	switch {
 	case c.State.Paused:
@@ -69,6 +44,43 @@ func (s *source) check(ctx context.Context, c *container) (*image, error) {
 			WithFix("docker pull IMAGE, and start the container from it")
 	}
 	return i, err
+}
+
+// bound says what keeps a container, as it was made, from being made anew: somebody
+// else makes it, or others are made with it.
+func (c *container) bound() *patchbay.Error {
+	refuse := func(format string, args ...any) *patchbay.Error {
+		return patchbay.Errorf(patchbay.NotSupported, "the container %s can't be made anew: %s", c.Name, fmt.Sprintf(format, args...))
+	}
+	for name, what := range map[string]string{
+		"com.docker.compose.project": "Compose's, which would make it anew without the settings",
+		"io.podman.compose.project":  "podman-compose's, which would make it anew without the settings",
+	} {
+		if project, ok := c.settings.Labels[name]; ok {
+			return refuse("it is %s (project %s)", what, driver.Quoted(project)).WithFix("register it with the driver compose")
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.settings.Labels)) {
+		switch {
+		case strings.HasPrefix(name, "com.docker.swarm."):
+			return refuse("it is a task of a Swarm service, which would replace it").WithFix("docker service inspect %s   (settings of services are not supported)", driver.Quoted(c.settings.Labels["com.docker.swarm.service.name"]))
+		case strings.HasPrefix(name, "io.kubernetes."):
+			return refuse("it is of a Kubernetes pod, which would replace it").WithFix("register its workload with the driver kubernetes")
+		case name == "PODMAN_SYSTEMD_UNIT":
+			return refuse("the systemd unit %s makes it anew with every start", driver.Quoted(c.settings.Labels[name])).WithFix("register that unit with the driver systemd")
+		}
+	}
+	var autoRemove bool
+	_ = json.Unmarshal(c.HostConfig["AutoRemove"], &autoRemove)
+	if autoRemove {
+		return refuse("it was started with --rm, and would be gone as soon as it is stopped").WithFix("start it without --rm")
+	}
+	for _, mode := range []string{"NetworkMode", "IpcMode", "PidMode", "Cgroup"} {
+		if other, ok := strings.CutPrefix(text(c.HostConfig, mode), "container:"); ok {
+			return refuse("it shares another container's namespace (%s of %s)", mode, driver.Quoted(short(other))).WithFix("start it with a namespace of its own")
+		}
+	}
+	return nil
 }
 
 // checkShared refuses a container without which others could not go on or start.

@@ -29,6 +29,7 @@ anything on the engine's machine, and can read the settings of every container.`
 		driver.HostField(),
 		driver.EgressField(),
 	}, driver.WaitFields()),
+	Search: searched,
 	Admin: []patchbay.Field{
 		{Name: adminCert, Type: patchbay.FileField, About: "certificate that an engine behind TCP knows us by, in PEM", Secret: true},
 		{Name: adminKey, Type: patchbay.FileField, About: "its private key, in PEM", Secret: true},

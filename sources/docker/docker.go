@@ -61,7 +61,7 @@ type properties struct {
 func Driver() driver.SourceDriver {
 	return driver.SourceDriver{
 		Driver: description,
-		Keeps:  true,
+		Keeps:  true, Discover: search,
 		Open: func(ctx context.Context, c driver.Config) (driver.Source, error) {
 			return open(ctx, c)
 		},

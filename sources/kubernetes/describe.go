@@ -40,6 +40,7 @@ Kubernetes then rolls out the change, which is waited for.
 What it may do in the namespace is what the API server lets its credential do. The
 first check that finds a right missing prints the whole Role that it needs.`,
 	Types:    driver.ComputeTypesFrom("Microsoft.App/containerApps"),
+	Search:   searched,
 	Endpoint: endpoint,
 	Properties: slices.Concat([]patchbay.Field{
 		{Name: "namespace", Type: patchbay.TextField, About: "its namespace", Default: "the context's, or default"},

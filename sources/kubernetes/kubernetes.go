@@ -58,8 +58,9 @@ type properties struct {
 // Driver is the driver for workloads.
 func Driver() driver.SourceDriver {
 	return driver.SourceDriver{
-		Driver: description,
-		Keeps:  true,
+		Driver:   description,
+		Keeps:    true,
+		Discover: search,
 		Open: func(_ context.Context, c driver.Config) (driver.Source, error) {
 			return open(c)
 		},

@@ -21,6 +21,7 @@ is stopped, or has failed, is not started.`,
 	Endpoint: patchbay.Endpoint{Field: patchbay.Field{
 		Flag: "unit", Type: patchbay.TextField, Form: "UNIT", About: "the unit", Example: "web.service", Required: true,
 	}},
+	Search: searched,
 	Properties: slices.Concat([]patchbay.Field{
 		driver.HostField(),
 		{Name: "manager", Type: patchbay.TextField, About: "whose unit it is", Words: []string{"system", "user"}, Default: "system"},

@@ -58,7 +58,7 @@ type registration struct {
 // Driver is the driver for units.
 func Driver() driver.SourceDriver {
 	return driver.SourceDriver{
-		Driver: description,
+		Driver: description, Discover: search,
 		Open: func(_ context.Context, c driver.Config) (driver.Source, error) {
 			return open(c)
 		},
