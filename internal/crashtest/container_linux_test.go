@@ -78,14 +78,16 @@ func (c *container) siblings() (names []string) {
 
 // settings are what the one container that runs answers with.
 func (c *container) settings() (map[string]string, error) {
-	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "http://"+c.address+":8080/", nil)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.address+":8080/", nil)
 	if err != nil {
 		return nil, err
 	}
 	answer, err := c.client.Do(request)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for tries := 0; err != nil && tries < 500; tries++ { // it may have been started just now
+	for err != nil && ctx.Err() == nil { // it may have been started just now
 		<-tick.C
 		answer, err = c.client.Do(request)
 	}

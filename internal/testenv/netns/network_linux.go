@@ -34,16 +34,29 @@ func (n *Network) Inside(argv ...string) *exec.Cmd {
 	return exec.Command("nsenter", append([]string{at, "--"}, argv...)...)
 }
 
-// in does f on a thread that is there, and ends with f.
+// in does f on a thread that is there for as long. It does not end with f: a process
+// that it has started before may be one that dies with its thread (Pdeathsig).
 func (n *Network) in(f func() error) error {
-	result := make(chan error)
+	result := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // and never unlocked
-		if err := unix.Setns(int(n.file.Fd()), unix.CLONE_NEWNET); err != nil {
-			result <- err
-			return
-		}
-		result <- f()
+		result <- func() error {
+			runtime.LockOSThread()
+			own, err := os.Open("/proc/thread-self/ns/net")
+			if err != nil {
+				runtime.UnlockOSThread()
+				return err
+			}
+			defer func() { _ = own.Close() }()
+			if err := unix.Setns(int(n.file.Fd()), unix.CLONE_NEWNET); err != nil {
+				runtime.UnlockOSThread()
+				return err
+			}
+			err = f()
+			if unix.Setns(int(own.Fd()), unix.CLONE_NEWNET) == nil {
+				runtime.UnlockOSThread()
+			}
+			return err
+		}()
 	}()
 	return <-result
 }
