@@ -265,6 +265,8 @@ func compare(t *testing.T, when, before, now, added, what string) {
 			return m.(map[string]any)["VolumeOptions"] != nil
 		})
 		host["Mounts"] = asked
+		links, _ := host["Links"].([]any) // the engine keeps them in no order
+		slices.SortFunc(links, func(a, b any) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
 		mounts, _ := c["Mounts"].([]any)
 		for _, m := range mounts {
 			if name, _ := m.(map[string]any)["Name"].(string); len(name) == 64 {

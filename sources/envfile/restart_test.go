@@ -125,11 +125,11 @@ func TestAProcessMustGoOnAfterItsSignal(t *testing.T) {
 		script string
 		fails  bool
 	}{
-		"it goes on":                {`trap : HUP; echo $$ > "$1"; echo; while :; do sleep 0.02; done`, false},
-		"it ends":                   {`trap 'exit 1' HUP; echo $$ > "$1"; echo; while :; do sleep 0.02; done`, true},
-		"it ends a little later":    {`trap 'sleep 0.1; exit 1' HUP; echo $$ > "$1"; echo; while :; do sleep 0.02; done`, true},
-		"another takes its place":   {`(trap : HUP; while :; do sleep 0.02; done) & trap "echo $! > '$1'; exit" HUP; echo $$ > "$1"; echo; while :; do sleep 0.02; done`, false},
-		"it takes its file with it": {`trap 'rm "$1"; exit' HUP; echo $$ > "$1"; echo; while :; do sleep 0.02; done`, true},
+		"it goes on":                {`trap : USR1; echo $$ > "$1"; echo; while :; do sleep 0.02; done`, false},
+		"it ends":                   {`trap 'exit 1' USR1; echo $$ > "$1"; echo; while :; do sleep 0.02; done`, true},
+		"it ends a little later":    {`trap 'sleep 0.1; exit 1' USR1; echo $$ > "$1"; echo; while :; do sleep 0.02; done`, true},
+		"another takes its place":   {`(trap : USR1; while :; do sleep 0.02; done) & trap "echo $! > '$1'; exit" USR1; echo $$ > "$1"; echo; while :; do sleep 0.02; done`, false},
+		"it takes its file with it": {`trap 'rm "$1"; exit' USR1; echo $$ > "$1"; echo; while :; do sleep 0.02; done`, true},
 	} {
 		t.Run(what, func(t *testing.T) {
 			dir := t.TempDir()
@@ -147,7 +147,7 @@ func TestAProcessMustGoOnAfterItsSignal(t *testing.T) {
 			must(t, err)
 			reaped := make(chan struct{})
 			go func() { defer close(reaped); _, _ = cmd.Process.Wait() }() // or it would be there as a zombie
-			err = restart(t, opened(t, filepath.Join(dir, "env"), `{"reload":{"pidFile":"`+pid+`"},"wait":{"steady":"400ms"}}`))
+			err = restart(t, opened(t, filepath.Join(dir, "env"), `{"reload":{"pidFile":"`+pid+`","signal":"USR1"},"wait":{"steady":"400ms"}}`))
 			if tt.fails {
 				code(t, err, patchbay.RestartFailed, what)
 				return
