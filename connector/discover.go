@@ -184,7 +184,8 @@ func byHand(d patchbay.Discovered) string {
 }
 
 func (s *Service) tellSearch(ctx context.Context, r DiscoverRequest, what string, failed error) error {
-	told := patchbay.AuditEntry{Resource: cmp.Or(s.hostID(patchbay.Resource{Driver: r.Driver, Properties: r.Properties}), r.Group), Detail: what}
+	// Not the request's own action: nothing is written by looking.
+	told := patchbay.AuditEntry{Action: ActionHost, Resource: cmp.Or(s.hostID(patchbay.Resource{Driver: r.Driver, Properties: r.Properties}), r.Group), Detail: what}
 	if failed != nil {
 		told.Result, told.Code = patchbay.AuditFailed, patchbay.CodeOf(failed)
 	}

@@ -78,6 +78,14 @@ func Source(t *testing.T, h SourceHarness) {
 			}
 			return err
 		})
+		if (h.Driver.Discover != nil) != (len(h.Driver.Search) > 0) {
+			t.Error("the driver looks for sources, or it does not: Search and Discover differ")
+		}
+		for _, name := range h.Driver.Search {
+			if name != "endpoint" && !slices.ContainsFunc(h.Driver.Properties, func(f patchbay.Field) bool { return f.Name == name }) {
+				t.Errorf("a search is told %s, which is no property", name)
+			}
+		}
 	})
 	t.Run("Inspect", s.inspect)
 	t.Run("ValuesComeThroughExactly", s.values)

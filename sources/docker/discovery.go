@@ -92,6 +92,10 @@ func (s *source) found(ctx context.Context, c *container, v seat, reveal func(dr
 		State: c.State.Status, Running: c.running(),
 	}
 	f.What = "container of the image " + f.Image
+	if project := f.Labels["com.docker.compose.project"]; project != "" {
+		// All containers of a service are one thing to who makes them.
+		f.Instance = "compose " + f.Labels["com.docker.compose.project.working_dir"] + " " + project + " " + f.Labels["com.docker.compose.service"]
+	}
 	f.Ports, f.Reach = c.reach(v)
 	// What else could keep it from being made anew, its registration finds.
 	if err := c.bound(); err != nil {

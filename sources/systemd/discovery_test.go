@@ -88,7 +88,7 @@ func TestServicesAreFound(t *testing.T) {
 
 func TestWhereAUnitStandsSaysWhoseItIs(t *testing.T) {
 	for path, theirs := range map[string]bool{
-		"/etc/systemd/system/web.service": true, "/home/ann/.config/systemd/user/web.service": true, "/usr/local/lib/systemd/system/web.service": true,
+		"/etc/systemd/system/web.service": true, "/srv/ann/.config/systemd/user/web.service": true, "/usr/local/lib/systemd/system/web.service": true,
 		"/lib/systemd/system/ssh.service": false, "/usr/lib/systemd/system/ssh.service": false, "/run/systemd/transient/run-1.service": false, "": false,
 	} {
 		if got := (unit{facts: map[string]string{"FragmentPath": path}}).administrators(); got != theirs {
