@@ -92,10 +92,15 @@ attack: deps ## all that attacks: hostile servers against every client, tenants,
 test-postgres: deps ## PostgreSQL's driver, each test on every version that it is about
 	$(GO) test -count=1 -timeout 60m ./targets/postgres -versions
 
-# make test takes every 15th death, and the source suite on Docker alone.
+# make test takes every 25th death, and the source suite on Docker alone.
 .PHONY: test-containers
 test-containers: deps ## the driver of containers on Docker and Podman: all suites, and a death at each call of an engine
 	$(GO) test -count=1 -v -timeout 90m ./sources/docker -whole -every=1
+
+# make test tries what takes many restarts a few times.
+.PHONY: test-systemd
+test-systemd: deps ## units of a user's manager and of a machine's, each value by itself
+	$(GO) test -count=1 -timeout 60m ./sources/systemd -whole
 
 .PHONY: test-ssh
 test-ssh: deps ## hosts by SSH, cut at every single instant of every change

@@ -32,6 +32,17 @@ type SourceHarness struct {
 	// Refused are settings that the source can't hold, by what is wrong with
 	// them. CheckChange and WriteSettings must answer InvalidArgument.
 	Refused map[string]patchbay.Setting
+	// Sample says that a write takes long, of a container say: what is tried many times
+	// is tried a few times, and every value together with the others alone.
+	Sample bool
+}
+
+// times is how often something is tried that would do well with many tries.
+func (s *sourceSuite) times(many int) int {
+	if s.Sample {
+		return max(2, many/8)
+	}
+	return many
 }
 
 // SourcePlace is one source.
@@ -404,6 +415,9 @@ var plainValues = []string{
 func (s *sourceSuite) values(t *testing.T) {
 	all := slices.Concat(plainValues, s.Values)
 	t.Run("one by one", func(t *testing.T) {
+		if s.Sample {
+			t.Skip("a sample: they are tried all at once")
+		}
 		c := s.start(t)
 		c.set("THEIRS", "1")
 		uid := newUID()
@@ -826,7 +840,8 @@ func (s *sourceSuite) owned(t *testing.T) {
 func (s *sourceSuite) concurrent(t *testing.T) {
 	c := s.start(t)
 	c.set("THEIRS", "1")
-	const writers, rounds = 4, 5
+	const writers = 4
+	rounds := s.times(5)
 	ctx := c.ctx()
 	want := map[string]string{"THEIRS": "1"}
 	var group sync.WaitGroup
@@ -834,7 +849,7 @@ func (s *sourceSuite) concurrent(t *testing.T) {
 	for w := range writers {
 		source, uid, name := c.open(), newUID(), fmt.Sprintf("PB_%d", w)
 		want[name] = strconv.Itoa(rounds)
-		c.change(strings.ToLower(name), rounds, uid, name, want[name]) // the last one, for its release
+		c.change(strings.ToLower(name), int64(rounds), uid, name, want[name]) // the last one, for its release
 		group.Go(func() {
 			failures <- func() error {
 				for round := 1; round <= rounds; round++ {
@@ -903,7 +918,7 @@ func (s *sourceSuite) atomic(t *testing.T) {
 			}
 		}
 	}()
-	for generation := range int64(50) {
+	for generation := range int64(s.times(50)) {
 		c.write(change(generation + 1))
 	}
 	close(done)

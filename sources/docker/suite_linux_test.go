@@ -30,7 +30,7 @@ var multiLine = []string{
 }
 
 // whole has all run on Podman too, where it takes minutes.
-var whole = flag.Bool("whole", false, "run everything on Podman too")
+var whole = flag.Bool("whole", false, "run everything, on Podman too")
 
 func TestSourceSuite(t *testing.T) {
 	for _, name := range testdocker.Engines {
@@ -40,7 +40,7 @@ func TestSourceSuite(t *testing.T) {
 			}
 			w := &world{Engine: testdocker.Start(t, name)}
 			drivertest.Source(t, drivertest.SourceHarness{
-				Driver: Driver(), New: w.place, Values: multiLine,
+				Driver: Driver(), New: w.place, Values: multiLine, Sample: !*whole,
 				Refused: map[string]patchbay.Setting{
 					"longer than Linux takes": {Name: "A", Value: patchbay.NewSecret(strings.Repeat("canary", 30_000))},
 					"no UTF-8":                {Name: "A", Value: patchbay.NewSecret("canary\xff")},

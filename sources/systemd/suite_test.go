@@ -38,6 +38,7 @@ func suite(t *testing.T, w *world) {
 		}
 		t.Run(fmt.Sprintf("file=%t,files=%t", l.file, l.files), func(t *testing.T) {
 			h := drivertest.SourceHarness{
+				Sample: !*whole,
 				Driver: Driver(), New: func(t testing.TB) drivertest.SourcePlace { return w.place(t, l) },
 				Values: []string{
 					"one\ntwo\n", "\n", "\n\n", "it's\n\"two\"\n", "-----BEGIN KEY-----\nAAAA\n-----END KEY-----\n",

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -34,6 +35,9 @@ type world struct {
 
 // Both managers have to do with the same tests; the system's runs in a machine of its
 // own, and so do its tests, in a process there.
+// whole is for make test-systemd.
+var whole = flag.Bool("whole", false, "try each value by itself, and often what is tried often")
+
 func TestUserManager(t *testing.T) {
 	program := env.Application(t)
 	w := &world{manager: "user", units: env.User(t), program: program}
@@ -56,7 +60,7 @@ func TestSystemManager(t *testing.T) {
 // inMachine runs this test in a process of the machine's.
 func inMachine(t *testing.T, m *env.Machine, job string) string {
 	t.Helper()
-	args := []string{os.Args[0], "-test.v", "-test.run=^" + t.Name() + "$"}
+	args := []string{os.Args[0], "-test.v", "-test.run=^" + t.Name() + "$", fmt.Sprintf("-whole=%t", *whole)}
 	if only := os.Getenv("PATCHBAY_TEST_ONLY"); only != "" { // for whoever mends one
 		args[2] = "-test.run=^" + t.Name() + "$/" + only
 	}
