@@ -49,7 +49,7 @@ func (a *app) driverList() *cobra.Command {
 			return a.print(all, func() rows {
 				r := rows{head: []string{"Name", "Product", "For", "Logins"}}
 				for _, d := range drivers(a.shown()) {
-					r.add(d.Name, d.Title, d.end, loginsInShort(d.Driver))
+					r.add(d.Name, d.Title, d.end, loginsInShort(d))
 				}
 				return r
 			})
@@ -57,9 +57,11 @@ func (a *app) driverList() *cobra.Command {
 	}
 }
 
-// loginsInShort says which logins connections have with a driver.
-func loginsInShort(d patchbay.Driver) string {
+// loginsInShort says which logins connections have on what a driver serves.
+func loginsInShort(d knownDriver) string {
 	switch {
+	case d.end != forTargets:
+		return ""
 	case d.Logins != nil:
 		return strings.Join(words(d.Logins.Accesses), ", ")
 	case len(d.Admin) > 0:

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-
-	"patchbay.dev/patchbay"
 )
 
 // DriverPage writes the page about the drivers of a build.
@@ -22,16 +20,16 @@ shows what a server can connect, which may be of another release.
 |---|---|---|---|
 `)
 	for _, d := range drivers(c) {
-		fmt.Fprintf(&b, "| [`%s`](#%s) | %s | %s | %s |\n", d.Name, d.Name, d.Title, d.end, loginsInShort(d.Driver))
+		fmt.Fprintf(&b, "| [`%s`](#%s) | %s | %s | %s |\n", d.Name, d.Name, d.Title, d.end, loginsInShort(d))
 	}
 	for _, d := range drivers(c) {
-		a.driverSection(&b, d.Driver)
+		a.driverSection(&b, d)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-func (a *app) driverSection(b *strings.Builder, d patchbay.Driver) {
+func (a *app) driverSection(b *strings.Builder, d knownDriver) {
 	fmt.Fprintf(b, "\n## %s\n\n%s\n\n", d.Name, d.About)
 	if len(d.Kinds) == 0 {
 		b.WriteString("Types: " + code(d.Types) + ".\n")
@@ -46,7 +44,7 @@ func (a *app) driverSection(b *strings.Builder, d patchbay.Driver) {
 		{"endpoint", "Where it is:"}, {"property", "Its properties:"}, {"admin", adminIntro(d)},
 	} {
 		begun := false
-		for _, f := range a.allFields(d) {
+		for _, f := range a.allFields(d.Driver) {
 			if f.what != table.what {
 				continue
 			}
@@ -89,8 +87,11 @@ func (a *app) driverSection(b *strings.Builder, d patchbay.Driver) {
 }
 
 // adminIntro says what the admin credential has to have.
-func adminIntro(d patchbay.Driver) string {
-	if len(d.AdminForms) == 0 {
+func adminIntro(d knownDriver) string {
+	switch {
+	case d.end != forTargets:
+		return "The credential that it is reached with (`admin`):"
+	case len(d.AdminForms) == 0:
 		return "The login that connections get (`admin`), which may be left out:"
 	}
 	forms := make([]string, len(d.AdminForms))
