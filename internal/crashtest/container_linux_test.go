@@ -48,8 +48,14 @@ type container struct {
 func newContainer(t *testing.T, e *docker.Engine, n *netns.Network, name, address, image string) *container {
 	c := &container{engine: e, name: name, address: address}
 	c.client = &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DialContext: n.DialContext, DisableKeepAlives: true}}
-	e.Must(t, "run", "--detach", "--name", name, "--network", "shop", "--ip", c.address, "--env", "A=1", "--env", "B=x y", "--label", "theirs=1",
-		"--volume", "/anonymous", "--memory", "64m", "--cap-drop", "MKNOD", "--restart", "unless-stopped", "--log-opt", "max-size=1m", image)
+	args := []string{"run", "--detach", "--name", name, "--network", "shop", "--env", "A=1", "--env", "B=x y", "--label", "theirs=1",
+		"--volume", "/anonymous", "--memory", "64m", "--cap-drop", "MKNOD", "--restart", "unless-stopped"}
+	if e.Name == docker.Docker { // Podman tells nobody that it was asked for these
+		args = append(args, "--ip", c.address, "--log-opt", "max-size=1m")
+	} else {
+		c.address = ""
+	}
+	e.Must(t, append(args, image)...)
 	t.Cleanup(func() {
 		for _, one := range c.siblings() {
 			_, _ = e.Docker("rm", "--force", "--volumes", one)
@@ -80,16 +86,12 @@ func (c *container) siblings() (names []string) {
 func (c *container) settings() (map[string]string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.address+":8080/", nil)
-	if err != nil {
-		return nil, err
-	}
-	answer, err := c.client.Do(request)
+	answer, err := c.ask(ctx)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for err != nil && ctx.Err() == nil { // it may have been started just now
 		<-tick.C
-		answer, err = c.client.Do(request)
+		answer, err = c.ask(ctx)
 	}
 	if err != nil {
 		return nil, err
@@ -103,6 +105,22 @@ func (c *container) settings() (map[string]string, error) {
 		}
 	}
 	return env, err
+}
+
+func (c *container) ask(ctx context.Context) (*http.Response, error) {
+	address := c.address
+	if address == "" {
+		found, err := c.engine.Docker("inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", c.name)
+		if err != nil {
+			return nil, err
+		}
+		address = strings.TrimSpace(found)
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+":8080/", nil)
+	if err != nil {
+		return nil, err
+	}
+	return c.client.Do(request)
 }
 
 // identity matches what another container of the same configuration has otherwise.
@@ -144,6 +162,10 @@ func (c *container) content() string {
 		all, _ := networks["Networks"].(map[string]any)
 		for _, n := range all {
 			delete(n.(map[string]any), "DNSNames")
+			if c.address == "" { // what nobody asked for may be another
+				delete(n.(map[string]any), "IPAddress")
+				delete(n.(map[string]any), "MacAddress")
+			}
 		}
 	}
 	out, _ := json.MarshalIndent(one, "", " ") // of what was JSON
