@@ -169,8 +169,6 @@ func TestPartsOfASourceAreApart(t *testing.T) {
 			t.Errorf("%+v", c)
 		}
 	}
-	third := w.spec()
-	third.Scope = "web"
 	_, err := w.Put(t.Context(), PutRequest{ID: w.linker, Spec: other, Caller: w.caller})
 	if e := patchbay.AsError(err); e == nil || e.Code != patchbay.InvalidArgument || !strings.Contains(e.Message, "container web") || e.Fix == "" {
 		t.Errorf("a connection moves to another part: %v", err)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -268,7 +269,7 @@ func (e *eyes) read() (map[string]string, error) {
 			return nil, err
 		}
 		all, err := e.environment(o)
-		if err != errTorn {
+		if !errors.Is(err, errTorn) {
 			return all, err
 		}
 		_, now, getErr := e.do("GET", e.apps("deployments")+"/web", "", nil)

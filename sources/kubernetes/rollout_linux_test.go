@@ -2,6 +2,7 @@ package kubernetes
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -388,7 +389,7 @@ func TestRotationUnderAClient(t *testing.T) {
 			err = json.NewDecoder(answer.Body).Decode(&all)
 			_ = answer.Body.Close()
 			if err != nil || answer.StatusCode != http.StatusOK || all["PB_A"] == "" {
-				result <- fmt.Errorf("%s, %v, %q", answer.Status, err, all)
+				result <- fmt.Errorf("%s: %q: %w", answer.Status, all, errors.Join(errors.New("not its settings"), err))
 				return
 			}
 			served++

@@ -313,7 +313,7 @@ func keys(secret *corev1.Secret, of string, its bool) []string {
 		var fields struct {
 			Data map[string]json.RawMessage `json:"f:data"`
 		}
-		if (entry.Manager == of) != its || entry.FieldsV1 == nil || json.Unmarshal(entry.FieldsV1.Raw, &fields) != nil {
+		if (entry.Manager == of) != its || entry.FieldsV1 == nil || json.Unmarshal(entry.FieldsV1.GetRawBytes(), &fields) != nil {
 			continue
 		}
 		for key := range fields.Data {

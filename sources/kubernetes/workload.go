@@ -256,7 +256,7 @@ func (w *workload) handOver(mine string, keep claim) []metav1.ManagedFieldsEntry
 // manager's afterwards, its name included.
 func below(entry *metav1.ManagedFieldsEntry, path []string, all bool) bool {
 	var root map[string]any
-	if entry.FieldsV1 == nil || json.Unmarshal(entry.FieldsV1.Raw, &root) != nil {
+	if entry.FieldsV1 == nil || json.Unmarshal(entry.FieldsV1.GetRawBytes(), &root) != nil {
 		return false
 	}
 	fields := root
@@ -270,7 +270,8 @@ func below(entry *metav1.ManagedFieldsEntry, path []string, all bool) bool {
 	if all {
 		fields["."], fields["f:name"] = map[string]any{}, map[string]any{}
 		raw, _ := json.Marshal(root) // as it was read
-		entry.FieldsV1 = &metav1.FieldsV1{Raw: raw}
+		entry.FieldsV1 = &metav1.FieldsV1{}
+		entry.FieldsV1.SetRawBytes(raw)
 	}
 	return true
 }
@@ -296,6 +297,6 @@ func (w *workload) has(manager string) bool {
 
 // preconditions make a deletion that of this very object.
 func preconditions(o metav1.ObjectMeta) metav1.DeleteOptions {
-	uid, version := machinery.UID(o.UID), o.ResourceVersion
+	uid, version := o.UID, o.ResourceVersion
 	return metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid, ResourceVersion: &version}}
 }

@@ -13,6 +13,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -43,7 +44,8 @@ func main() {
 		case <-time.After(time.Duration(seconds) * time.Second):
 		}
 	}
-	http.HandleFunc("/env", func(w http.ResponseWriter, _ *http.Request) {
+	answers := http.NewServeMux()
+	answers.HandleFunc("/env", func(w http.ResponseWriter, _ *http.Request) {
 		all := map[string]string{}
 		for _, one := range os.Environ() {
 			name, value, _ := strings.Cut(one, "=")
@@ -51,7 +53,7 @@ func main() {
 		}
 		_ = json.NewEncoder(w).Encode(all)
 	})
-	http.HandleFunc("/files", func(w http.ResponseWriter, _ *http.Request) {
+	answers.HandleFunc("/files", func(w http.ResponseWriter, _ *http.Request) {
 		all := map[string]string{}
 		root := os.Getenv("SERVICE_BINDING_ROOT")
 		found, _ := filepath.Glob(filepath.Join(root, "*", "*"))
@@ -62,12 +64,12 @@ func main() {
 		}
 		_ = json.NewEncoder(w).Encode(all)
 	})
-	http.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) {
+	answers.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) {
 		if os.Getenv("APP_UNREADY") != "" {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
 	})
-	http.HandleFunc("/dial", func(w http.ResponseWriter, r *http.Request) {
+	answers.HandleFunc("/dial", func(w http.ResponseWriter, r *http.Request) {
 		conn, err := net.DialTimeout("tcp", r.FormValue("to"), 5*time.Second)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadGateway)
@@ -79,7 +81,7 @@ func main() {
 	if port == "" {
 		port = "8080"
 	}
-	server := &http.Server{Addr: ":" + port, ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{Addr: ":" + port, Handler: answers, ReadHeaderTimeout: 5 * time.Second}
 	go func() {
 		<-ended
 		select { // whoever still has its address may finish
@@ -88,7 +90,7 @@ func main() {
 		}
 		_ = server.Close()
 	}()
-	if err := server.ListenAndServe(); err != http.ErrServerClosed {
+	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
