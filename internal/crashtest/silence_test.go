@@ -148,7 +148,7 @@ func TestNoSecretLeavesItsPlace(t *testing.T) {
 		}
 	}
 	pg.Password = canary + "-admin"
-	tg := &postgresTarget{t: t, server: pg}
+	tg := &postgresTarget{t: t, server: pg, addr: pg.Addr()}
 
 	traces := &collector{}
 	receiver := httptest.NewServer(traces)
