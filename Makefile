@@ -92,7 +92,7 @@ attack: deps ## all that attacks: hostile servers against every client, tenants,
 test-postgres: deps ## PostgreSQL's driver, each test on every version that it is about
 	$(GO) test -count=1 -timeout 60m ./targets/postgres -versions
 
-# make test takes every 25th death, and the source suite on Docker alone.
+# make test takes every 40th death, and the source suite on Docker alone.
 .PHONY: test-containers
 test-containers: deps ## the driver of containers on Docker and Podman: all suites, and a death at each call of an engine
 	$(GO) test -count=1 -v -timeout 90m ./sources/docker -whole -every=1

@@ -21,7 +21,7 @@ import (
 )
 
 // every says how many of the crashes are tried: one in so many.
-var every = flag.Int("every", 25, "try every so many-th death; 1: all")
+var every = flag.Int("every", 40, "try every so many-th death; 1: all")
 
 // death is a process that dies at one of its calls of the engine that have an effect:
 // nothing of it arrives from then on.
