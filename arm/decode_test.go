@@ -366,3 +366,13 @@ func FuzzDecodePut(f *testing.F) {
 		}
 	})
 }
+
+// A take-over goes to the server and comes back.
+func TestATakeOverIsOnTheWire(t *testing.T) {
+	m := &members{version: V20261101}
+	m.ownSpec(patchbay.Spec{TakeOver: true})
+	text, err := json.Marshal(m)
+	if err != nil || !strings.Contains(string(text), `"takeOver":true`) {
+		t.Errorf("%s, %v", text, err)
+	}
+}

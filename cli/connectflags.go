@@ -27,6 +27,7 @@ type connectFlags struct {
 	clientType     string
 	configConnstr  bool
 	access, naming string
+	force          bool
 	options        []string
 
 	secret           []string
@@ -88,6 +89,7 @@ func (a *app) connectFlags(cmd *cobra.Command, v connectVerb, k *targetKind) *co
 	}
 	fs.StringVar(&f.access, "access", "", "what the login may do: reader, writer or owner (default writer)")
 	must(cmd.RegisterFlagCompletionFunc("access", cobra.FixedCompletions([]string{"reader", "writer", "owner"}, cobra.ShellCompDirectiveNoFileComp)))
+	fs.BoolVar(&f.force, "force", false, "take names over that the source has for something else; what they had comes back when the connection goes")
 	fs.StringVar(&f.naming, "naming", "", "names of the settings: azure, native or servicebinding (default by kind)")
 	must(cmd.RegisterFlagCompletionFunc("naming", cobra.FixedCompletions([]string{"azure", "native", "servicebinding"}, cobra.ShellCompDirectiveNoFileComp)))
 	fs.StringArrayVar(&f.options, "option", nil, "an option of the target's driver, name=value (several)")
