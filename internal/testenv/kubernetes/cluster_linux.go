@@ -166,7 +166,7 @@ func removeCgroups(name string) {
 // reads from it; all others end with it, and so do mounts and networks.
 func (c *Cluster) enter() error {
 	c.init = exec.Command("/bin/bash", "-c", `
-mount --make-rprivate / && mount --make-rshared / && mount -t proc proc /proc && ip link set lo up &&
+mount --make-rprivate / && mount --make-rshared / && mount -t proc proc /proc && mkdir -p /run/netns && mount -t tmpfs tmpfs /run/netns && ip link set lo up &&
 ip link add node0 type bridge && ip address add ${NODE}/24 dev node0 && ip link set node0 up || exit 1
 echo ready
 while read -r _; do :; done`)
