@@ -99,8 +99,13 @@ func (s *Service) CheckHost(ctx context.Context, id patchbay.ID, caller Caller) 
 	return found, err
 }
 
-// noSources refuses to remove a machine that a source is on.
-func (s *Service) noSources(ctx context.Context, id patchbay.ID) error {
+// noSources refuses to take a machine away that a source is on. Of anything else
+// nobody has to look through the inventory.
+func (s *Service) noSources(ctx context.Context, machine patchbay.Resource) error {
+	if _, ok := s.catalog.Hosts[machine.Driver]; !ok {
+		return nil
+	}
+	id := machine.ID
 	for after := ""; ; {
 		page, next, err := s.records.Resources(ctx, "", after, 0)
 		if err != nil {

@@ -202,7 +202,7 @@ func (s *Service) mayBecome(ctx context.Context, old, now patchbay.Resource) err
 		return nil
 	}
 	if _, machine := s.catalog.Hosts[now.Driver]; !machine {
-		if err := s.noSources(ctx, old.ID); err != nil {
+		if err := s.noSources(ctx, old); err != nil {
 			return err
 		}
 	}
@@ -401,7 +401,11 @@ func (s *Service) DeleteResource(ctx context.Context, id patchbay.ID, ifMatch st
 	if err := s.nobodyLeaves(ctx, id); err != nil {
 		return err
 	}
-	if err := s.noSources(ctx, id); err != nil {
+	r, err := s.records.Resource(ctx, id)
+	if err == nil {
+		err = s.noSources(ctx, r)
+	}
+	if err != nil && patchbay.CodeOf(err) != patchbay.ResourceNotFound { // that it is absent, the records say
 		return err
 	}
 	if err := s.records.DeleteResource(ctx, id, ifMatch); err != nil {
