@@ -13,12 +13,12 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
 	"patchbay.dev/patchbay/hosts"
 	"patchbay.dev/patchbay/internal/failpoint"
+	"patchbay.dev/patchbay/sources/internal/variable"
 )
 
 // version is of our file, and of all that the project gives the service.
@@ -115,8 +115,6 @@ func (s *source) CheckChange(ctx context.Context, c driver.Change) error {
 var settingName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,254}$`)
 
 const (
-	// maxEntry is Linux's MAX_ARG_STRLEN, the zero byte at the end left out.
-	maxEntry = 128<<10 - 1
 	// maxEnvironment is what Linux gives arguments and environment together, a quarter
 	// of the stack's default limit, less what the engine and the arguments need.
 	maxEnvironment = 2<<20 - 64<<10
@@ -129,24 +127,18 @@ func (s *source) checkChange(c driver.Change) error {
 	}
 	seen, size := map[string]bool{}, 0
 	for _, set := range c.Set {
-		value := set.Value.Reveal()
 		switch {
 		case set.File:
 			return patchbay.Errorf(patchbay.NotSupported, "a service holds no files for %s", s.id.Name()).
 				WithFix("choose --naming native, or mount a directory and register it with the driver envfile")
-		case !settingName.MatchString(set.Name):
-			return invalid(set.Name, "the setting name %.80q is none that an environment can have everywhere: letters, digits, dots, dashes and underscores, at most 255", set.Name)
 		case seen[set.Name]:
 			return invalid(set.Name, "the setting %s is there twice", set.Name)
-		case strings.Contains(value, "\x00"):
-			return invalid(set.Name, "the value of %s holds a NUL byte, which ends a variable", set.Name)
-		case !utf8.ValidString(value):
-			return invalid(set.Name, "the value of %s is no UTF-8, and Compose reads nothing else", set.Name)
-		case len(set.Name)+1+len(value) > maxEntry:
-			return invalid(set.Name, "the value of %s is longer than Linux gives a program in one variable, %d bytes", set.Name, maxEntry)
+		}
+		if why := variable.Refused(set.Name, set.Value.Reveal(), "Compose"); why != "" {
+			return invalid(set.Name, "%s", why)
 		}
 		seen[set.Name] = true
-		if size += len(set.Name) + len(value) + 10; size > maxEnvironment {
+		if size += len(set.Name) + len(set.Value.Reveal()) + 10; size > maxEnvironment {
 			return invalid(set.Name, "the settings are more than Linux gives a program, %d bytes", maxEnvironment)
 		}
 	}

@@ -10,11 +10,11 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
 	"patchbay.dev/patchbay/internal/failpoint"
+	"patchbay.dev/patchbay/sources/internal/variable"
 )
 
 // settings are what of a container a change is about.
@@ -241,15 +241,9 @@ func (s *source) CheckChange(ctx context.Context, c driver.Change) error {
 	return s.checkSize(p.current, p.effective().settings.apply(c))
 }
 
-var settingName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,254}$`)
-
-const (
-	// maxEntry is Linux's MAX_ARG_STRLEN, the zero byte at the end left out.
-	maxEntry = 128<<10 - 1
-	// maxArguments is what Linux gives arguments and environment together: a quarter
-	// of the stack's limit, here of its default.
-	maxArguments = 2 << 20
-)
+// maxArguments is what Linux gives arguments and environment together: a quarter
+// of the stack's limit, here of its default.
+const maxArguments = 2 << 20
 
 // checkChange looks at the change alone.
 func (s *source) checkChange(c driver.Change) error {
@@ -258,21 +252,15 @@ func (s *source) checkChange(c driver.Change) error {
 	}
 	seen := map[string]bool{}
 	for _, set := range c.Set {
-		value := set.Value.Reveal()
 		switch {
 		case set.File:
 			return patchbay.Errorf(patchbay.NotSupported, "a container holds no files for %s: what is put into it is lost with it", s.id.Name()).
 				WithFix("choose --naming native, or mount a directory and register it with the driver envfile")
-		case !settingName.MatchString(set.Name):
-			return invalid(set.Name, "the setting name %.80q is none that an environment can have everywhere: letters, digits, dots, dashes and underscores, at most 255", set.Name)
 		case seen[set.Name]:
 			return invalid(set.Name, "the setting %s is there twice", set.Name)
-		case strings.Contains(value, "\x00"):
-			return invalid(set.Name, "the value of %s holds a NUL byte, which ends a variable", set.Name)
-		case !utf8.ValidString(value):
-			return invalid(set.Name, "the value of %s is no UTF-8, and the engine's API carries nothing else", set.Name)
-		case len(set.Name)+1+len(value) > maxEntry:
-			return invalid(set.Name, "the value of %s is longer than Linux gives a program in one variable, %d bytes", set.Name, maxEntry)
+		}
+		if why := variable.Refused(set.Name, set.Value.Reveal(), "the engine's API"); why != "" {
+			return invalid(set.Name, "%s", why)
 		}
 		seen[set.Name] = true
 	}
