@@ -30,6 +30,7 @@ var flagForms = map[string]map[string]func(*patchbay.Spec){
 	"customized-keys": {"": func(s *patchbay.Spec) {
 		s.Configuration = &patchbay.ConfigurationInfo{CustomizedKeys: map[string]string{"AZURE_POSTGRESQL_CONNECTIONSTRING": "B"}}
 	}},
+	"force":  {"": func(s *patchbay.Spec) { s.TakeOver = true }},
 	"naming": {"": func(s *patchbay.Spec) { s.Naming = patchbay.NamingNative }},
 	"opt-out": {
 		"publicnetwork": func(s *patchbay.Spec) { s.PublicNetwork = &patchbay.PublicNetworkSolution{Action: patchbay.OptOut} },

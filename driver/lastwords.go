@@ -13,7 +13,7 @@ const lastLines = 3
 
 // LastWords is the end of an output for people, as one line: without anything that
 // could be a setting or a piece of one, and with nothing in it that does harm where
-// it is shown.
+// it is shown. Of a line of more than some 200 bytes both ends are there.
 func LastWords(output []byte, settings map[string]patchbay.Secret) string {
 	var said []string
 	for line := range bytes.Lines(output) {
@@ -45,7 +45,7 @@ func LastWords(output []byte, settings map[string]patchbay.Secret) string {
 				line = strings.ReplaceAll(line, part, hidden)
 			}
 		}
-		said[i] = Quoted(line)
+		said[i] = bothEnds(line)
 	}
 	return strings.Join(said, "; ")
 }

@@ -22,21 +22,48 @@ func Quoted(text string, secrets ...patchbay.Secret) string {
 		text = redactText(text, s)
 	}
 	var b strings.Builder
-	for i, r := range text {
-		_, size := utf8.DecodeRuneInString(text[i:])
-		shown := string(r)
-		switch {
-		case r == utf8.RuneError && size == 1:
-			shown = fmt.Sprintf(`\x%02x`, text[i])
-		case !unicode.IsPrint(r): // controls, formats such as U+202E, separators
-			shown = strings.Trim(fmt.Sprintf("%+q", r), "'")
-		}
-		if b.Len()+len(shown) > maxSaid {
+	for _, piece := range harmless(text) {
+		if b.Len()+len(piece) > maxSaid {
 			return b.String() + "…"
 		}
-		b.WriteString(shown)
+		b.WriteString(piece)
 	}
 	return b.String()
+}
+
+// bothEnds is like [Quoted], but of what is too long its end stays too: whoever wraps
+// an error puts its reason last.
+func bothEnds(text string) string {
+	pieces := harmless(text)
+	if whole := strings.Join(pieces, ""); len(whole) <= maxSaid {
+		return whole
+	}
+	from, to, size := 0, len(pieces), 0
+	for ; size+len(pieces[from]) <= maxSaid/4; from++ {
+		size += len(pieces[from])
+	}
+	for ; size+len(pieces[to-1]) <= maxSaid; to-- {
+		size += len(pieces[to-1])
+	}
+	return strings.Join(pieces[:from], "") + "…" + strings.Join(pieces[to:], "")
+}
+
+// harmless is a text as pieces of which none moves a cursor, turns the direction of
+// writing or hides.
+func harmless(text string) []string {
+	pieces := make([]string, 0, len(text))
+	for i, r := range text {
+		_, size := utf8.DecodeRuneInString(text[i:])
+		piece := string(r)
+		switch {
+		case r == utf8.RuneError && size == 1:
+			piece = fmt.Sprintf(`\x%02x`, text[i])
+		case !unicode.IsPrint(r): // controls, formats such as U+202E, separators
+			piece = strings.Trim(fmt.Sprintf("%+q", r), "'")
+		}
+		pieces = append(pieces, piece)
+	}
+	return pieces
 }
 
 // SQLState names the code of an answer in SQL. What is none, by its form, is not

@@ -154,7 +154,7 @@ func kindsOfUnits(t *testing.T, w *world) {
 		}
 	})
 	t.Run("socket", func(t *testing.T) {
-		a := w.install(t, unitText{kind: "simple"})
+		a := w.install(t, unitText{}) // one that says when it has read its settings
 		socket := strings.TrimSuffix(a.name, ".service") + ".socket"
 		path := filepath.Join(w.units, socket)
 		must(t, os.WriteFile(path, []byte("[Socket]\nListenStream="+filepath.Join(t.TempDir(), "s")+"\n"), 0o644))
