@@ -11,6 +11,7 @@ type Catalog struct {
 	Targets []Driver     `json:"targets"` // by name
 	Sources []Driver     `json:"sources"`
 	Hosts   []Driver     `json:"hosts,omitempty"` // machines that sources run on
+	Guards  []Driver     `json:"guards,omitempty"` // what targets are behind
 	Kinds   []TargetKind `json:"kinds"`           // those that some driver administers first
 }
 

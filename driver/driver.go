@@ -2,7 +2,7 @@
 // interfaces, and the structs that go in and out. A [Target] is somewhere and can
 // be signed in to; one that is an [Administrator] too makes logins. A [Source]
 // holds an application's settings; it may be a [Restarter], a [Keeper] and a
-// [Vantage]. A [Network] guards a target. What is optional is found by its type. Package
+// [Vantage]. A [Network] guards targets. What is optional is found by its type. Package
 // drivertest defines what it means to implement one.
 //
 // A driver describes itself ([patchbay.Driver]): the command line, the checks of
@@ -498,45 +498,6 @@ func (c Change) Dropped() []patchbay.Setting {
 	})
 }
 
-// NetworkDriver makes a [Network] of a registered resource's guard.
-type NetworkDriver struct {
-	Open func(ctx context.Context, c Config) (Network, error)
-}
-
-// Network guards a target: it lets one source's egress reach one target's
-// port, never wider. Errors: TargetUnreachable, NotOurs, NotSupported.
-type Network interface {
-	// EnsureRule opens r, or repairs it; it may be called again after any
-	// failure. Two connections may need the same opening: each has a rule of
-	// its own mark, and one's removal does not close the other's.
-	EnsureRule(ctx context.Context, r Rule) error
-	// InspectRule says whether r is in force. Absent is not an error.
-	InspectRule(ctx context.Context, r Rule) (RuleState, error)
-	// RemoveRule closes r. Absent is success.
-	RemoveRule(ctx context.Context, r Rule) error
-	// Owned lists every rule that bears our mark.
-	Owned(ctx context.Context) ([]Owned, error)
-	Close() error
-}
-
-// Rule is an opening from a source to a target's port.
-type Rule struct {
-	Mark Mark             `json:"mark"`
-	Name string           `json:"name"` // as LoginRequest.Name
-	From []netip.Prefix   `json:"from"`
-	To   []netip.AddrPort `json:"to"`
-	// Login and Sub narrow the rule where the guard knows logins (pg_hba).
-	Login string `json:"principal,omitempty"`
-	Sub   string `json:"sub,omitempty"`
-}
-
-// RuleState is what a network says of a rule.
-type RuleState struct {
-	Exists bool
-	Ours   bool
-	Exact  bool // it opens what the request says, no more and no less
-}
-
 // Catalog lists the drivers of a build, by name. It is filled where drivers are
 // listed, never by an init function.
 type Catalog struct {
@@ -547,8 +508,8 @@ type Catalog struct {
 }
 
 // NewCatalog lists drivers under the names that they describe themselves with.
-func NewCatalog(targets []TargetDriver, sources []SourceDriver, machines []HostDriver) Catalog {
-	c := Catalog{Targets: map[string]TargetDriver{}, Sources: map[string]SourceDriver{}, Hosts: map[string]HostDriver{}}
+func NewCatalog(targets []TargetDriver, sources []SourceDriver, machines []HostDriver, guards []NetworkDriver) Catalog {
+	c := Catalog{Targets: map[string]TargetDriver{}, Sources: map[string]SourceDriver{}, Hosts: map[string]HostDriver{}, Networks: map[string]NetworkDriver{}}
 	for _, d := range targets {
 		c.Targets[d.Name] = d
 	}
@@ -557,6 +518,9 @@ func NewCatalog(targets []TargetDriver, sources []SourceDriver, machines []HostD
 	}
 	for _, d := range machines {
 		c.Hosts[d.Name] = d
+	}
+	for _, d := range guards {
+		c.Networks[d.Name] = d
 	}
 	return c
 }
@@ -576,6 +540,9 @@ func (c Catalog) Describe(kinds []patchbay.TargetKind) patchbay.Catalog {
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Hosts)) {
 		all.Hosts = append(all.Hosts, c.Hosts[name].Driver)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Networks)) {
+		all.Guards = append(all.Guards, c.Networks[name].Driver)
 	}
 	rank := func(k patchbay.TargetKind) int {
 		if administered[k.Name] {

@@ -103,6 +103,20 @@ func (g Guard) OpenHost(ctx context.Context, d HostDriver, c Config) (hosts.Remo
 	return h, err
 }
 
+// OpenNetwork opens d for a target and wraps what it gives. No error shows the
+// target's admin credential either.
+func (g Guard) OpenNetwork(ctx context.Context, d NetworkDriver, c Config, guarded Config) (*GuardedNetwork, error) {
+	var n Network
+	err := g.call(ctx, "Open", guarded.Admin, func(ctx context.Context) (err error) {
+		n, err = d.Open(ctx, c, guarded)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &GuardedNetwork{g: g, n: n, secrets: guarded.Admin}, nil
+}
+
 // Target wraps t, which d opened with c.
 func (g Guard) Target(d TargetDriver, c Config, t Target) *GuardedTarget {
 	return &GuardedTarget{g: g, d: d, c: c.forProbe(), t: t}
@@ -231,6 +245,7 @@ var (
 		Keeper
 		Vantage
 	} = (*GuardedSource)(nil)
+	_ Network = (*GuardedNetwork)(nil)
 )
 
 // administrator is the target as one.
@@ -569,4 +584,59 @@ func secretsOf(c Change) Secrets {
 		}
 	}
 	return secrets
+}
+
+// GuardedNetwork is a network with what a [Guard] adds.
+type GuardedNetwork struct {
+	g       Guard
+	n       Network
+	secrets Secrets // the target's
+	closed  []func()
+}
+
+// EnsureRule is [Network].EnsureRule. A rule for nobody is no rule: what a guard
+// would make of it is not left to it.
+func (w *GuardedNetwork) EnsureRule(ctx context.Context, r Rule) error {
+	return w.g.call(ctx, "EnsureRule", w.secrets, func(ctx context.Context) error {
+		if len(r.From) == 0 || len(r.To) == 0 {
+			return patchbay.Errorf(patchbay.InvalidArgument, "an opening is from somewhere to somewhere")
+		}
+		return w.n.EnsureRule(ctx, r)
+	})
+}
+
+// InspectRule is [Network].InspectRule.
+func (w *GuardedNetwork) InspectRule(ctx context.Context, r Rule) (state RuleState, err error) {
+	err = w.g.call(ctx, "InspectRule", w.secrets, func(ctx context.Context) (err error) {
+		state, err = w.n.InspectRule(ctx, r)
+		return err
+	})
+	state.Despite = Quoted(state.Despite)
+	return state, err
+}
+
+// RemoveRule is [Network].RemoveRule.
+func (w *GuardedNetwork) RemoveRule(ctx context.Context, r Rule) error {
+	return w.g.call(ctx, "RemoveRule", w.secrets, func(ctx context.Context) error { return w.n.RemoveRule(ctx, r) })
+}
+
+// Owned is [Network].Owned.
+func (w *GuardedNetwork) Owned(ctx context.Context) (owned []Owned, err error) {
+	err = w.g.call(ctx, "Owned", w.secrets, func(ctx context.Context) (err error) {
+		owned, err = w.n.Owned(ctx)
+		return err
+	})
+	return owned, err
+}
+
+// OnClose adds what is to be done when the network is closed.
+func (w *GuardedNetwork) OnClose(f func()) { w.closed = append(w.closed, f) }
+
+// Close is [Network].Close.
+func (w *GuardedNetwork) Close() error {
+	err := w.n.Close()
+	for _, f := range w.closed {
+		f()
+	}
+	return err
 }

@@ -338,13 +338,13 @@ func TestASourceThatIsNothingElse(t *testing.T) {
 func TestACatalogIsDescribedAdministeredKindsFirst(t *testing.T) {
 	c := NewCatalog([]TargetDriver{
 		{Driver: patchbay.Driver{Name: "b", Logins: &patchbay.Logins{}}, Kind: "zebra"}, {Driver: patchbay.Driver{Name: "a"}},
-	}, []SourceDriver{{Driver: patchbay.Driver{Name: "s"}}}, []HostDriver{{Driver: patchbay.Driver{Name: "h"}}})
+	}, []SourceDriver{{Driver: patchbay.Driver{Name: "s"}}}, []HostDriver{{Driver: patchbay.Driver{Name: "h"}}}, []NetworkDriver{{Driver: patchbay.Driver{Name: "n"}}})
 	all := c.Describe([]patchbay.TargetKind{{Name: "ape"}, {Name: "bear"}, {Name: "zebra"}})
 	var kinds []string
 	for _, k := range all.Kinds {
 		kinds = append(kinds, k.Name)
 	}
-	if !slices.Equal(kinds, []string{"zebra", "ape", "bear"}) || all.Targets[0].Name != "a" || all.Targets[1].Name != "b" || all.Sources[0].Name != "s" || all.Hosts[0].Name != "h" {
+	if !slices.Equal(kinds, []string{"zebra", "ape", "bear"}) || all.Targets[0].Name != "a" || all.Targets[1].Name != "b" || all.Sources[0].Name != "s" || all.Hosts[0].Name != "h" || all.Guards[0].Name != "n" {
 		t.Errorf("%+v", all)
 	}
 	if !slices.Equal(slices.Sorted(maps.Keys(c.Targets)), []string{"a", "b"}) {

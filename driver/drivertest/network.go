@@ -17,19 +17,16 @@ import (
 // callbacks must not go through the driver.
 type NetworkHarness struct {
 	Driver driver.NetworkDriver
-	// Config registers a guard that the suite has for itself.
-	Config driver.Config
+	// Config registers a guard that the suite has for itself, and Guarded the target.
+	Config, Guarded driver.Config
 	// From are at least three networks that don't overlap, of each address family
 	// that the guard knows one or more; To are at least two endpoints of
 	// the guarded target. None of them is open when the suite begins.
 	From []netip.Prefix
 	To   []netip.AddrPort
-	// Logins says that the guard knows who signs in, and where to: a rule's
-	// Login and Sub narrow it.
-	Logins bool
-
 	// Allows tries, or works out from the guard itself, whether a packet or a
-	// sign-in gets through. login and sub are "" unless Logins.
+	// sign-in gets through. login and sub are "" unless
+	// the driver's Logins.
 	Allows func(ctx context.Context, from netip.Addr, to netip.AddrPort, login, sub string) (bool, error)
 	// Content is all that the guard holds, exactly, so that two equal contents
 	// mean that nothing has changed. What the guard itself changes all the time
@@ -59,9 +56,7 @@ func Network(t *testing.T, h NetworkHarness) {
 	if len(h.From) < 3 || len(h.To) < 2 || h.Allows == nil || h.Content == nil || h.Driver.Open == nil {
 		t.Fatal("drivertest: the harness lacks Driver, three From, two To, Allows or Content")
 	}
-	if h.Config.Dialer == nil {
-		h.Config.Dialer = netDialer
-	}
+	h.Config, h.Guarded = completed(h.Config), completed(h.Guarded)
 	s := &networkSuite{h}
 	t.Run("OpensExactlyWhatIsAsked", s.exact)
 	t.Run("EnsureTwiceIsOneRule", s.twice)
@@ -105,7 +100,7 @@ func (c *networkCase) ctx() context.Context {
 
 func (c *networkCase) open() driver.Network {
 	c.Helper()
-	network, err := c.Driver.Open(c.ctx(), c.Config)
+	network, err := c.Driver.Open(c.ctx(), c.Config, c.Guarded)
 	if err != nil {
 		c.Fatalf("Open: %v", err)
 	}
@@ -143,13 +138,13 @@ func (c *networkCase) rule(uid string, generation int64, from []netip.Prefix, to
 		Name: fmt.Sprintf("pb_%s_g%d", uid, generation),
 		From: from, To: to,
 	}
-	if c.Logins {
+	if c.Driver.Logins {
 		r.Login, r.Sub = r.Name, "orders"
 	}
 	c.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), limit) // the test's own is done
 		defer cancel()
-		network, err := c.Driver.Open(ctx, c.Config)
+		network, err := c.Driver.Open(ctx, c.Config, c.Guarded)
 		if err != nil {
 			c.Errorf("clean up: Open: %v", err)
 			return
@@ -203,7 +198,7 @@ func (c *networkCase) opens(rules ...driver.Rule) {
 	c.Helper()
 	type login struct{ login, sub string }
 	logins := []login{{}}
-	if c.Logins {
+	if c.Driver.Logins {
 		logins = []login{{"pb_nobody", "orders"}, {"pb_nobody", "pb_nowhere"}}
 		for _, r := range rules {
 			logins = append(logins, login{r.Login, r.Sub}, login{r.Login, "pb_nowhere"}, login{"pb_nobody", r.Sub})
@@ -326,7 +321,7 @@ func (s *networkSuite) shared(t *testing.T) {
 	c := s.start(t)
 	a := c.rule(newUID(), 1, s.From[:1], s.To[:1])
 	b := c.rule(newUID(), 1, s.From[:1], s.To[:1])
-	if s.Logins {
+	if s.Driver.Logins {
 		b.Login, b.Sub = a.Login, a.Sub
 	}
 	c.ensure(a)
@@ -381,7 +376,7 @@ func (s *networkSuite) nothing(t *testing.T) {
 }
 
 func (s *networkSuite) logins(t *testing.T) {
-	if !s.Logins {
+	if !s.Driver.Logins {
 		t.Skip("this guard does not know who signs in")
 	}
 	c := s.start(t)
@@ -402,7 +397,7 @@ func (s *networkSuite) hostile(t *testing.T) {
 	} {
 		r := c.rule(newUID(), 1, s.From[:1], s.To[:1])
 		r.Mark.Connection = patchbay.ID("/subscriptions/s/resourceGroups/g/providers/Microsoft.Web/sites/" + name).Linker(name)
-		if s.Logins {
+		if s.Driver.Logins {
 			r.Login, r.Sub = name, name
 		}
 		before := c.content()
@@ -522,7 +517,7 @@ func (s *networkSuite) owned(t *testing.T) {
 func (s *networkSuite) outlive(t *testing.T) {
 	c := s.start(t)
 	r := c.rule(newUID(), 1, s.From[:1], s.To[:1])
-	first, err := s.Driver.Open(c.ctx(), s.Config)
+	first, err := s.Driver.Open(c.ctx(), s.Config, s.Guarded)
 	if err != nil {
 		t.Fatal(err)
 	}

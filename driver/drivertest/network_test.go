@@ -30,7 +30,7 @@ type guardRule struct {
 }
 
 func (g *guard) driver() driver.NetworkDriver {
-	return driver.NetworkDriver{Open: func(context.Context, driver.Config) (driver.Network, error) {
+	return driver.NetworkDriver{Logins: true, Open: func(context.Context, driver.Config, driver.Config) (driver.Network, error) {
 		if g.mutant == "rules live in the process" {
 			return &guardNetwork{&guard{rules: map[string]guardRule{}}}, nil
 		}
@@ -257,8 +257,7 @@ func runNetworkSuite(t *testing.T, mutant string) {
 		From: []netip.Prefix{
 			netip.MustParsePrefix("10.0.3.7/32"), netip.MustParsePrefix("10.0.4.0/24"), netip.MustParsePrefix("fd00:1::/64"),
 		},
-		To:     []netip.AddrPort{netip.MustParseAddrPort("10.0.0.5:5432"), netip.MustParseAddrPort("[fd00::5]:5432")},
-		Logins: true,
+		To: []netip.AddrPort{netip.MustParseAddrPort("10.0.0.5:5432"), netip.MustParseAddrPort("[fd00::5]:5432")},
 		Allows: func(_ context.Context, from netip.Addr, to netip.AddrPort, login, sub string) (bool, error) {
 			return g.allows(from, to, login, sub), nil
 		},

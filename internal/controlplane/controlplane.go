@@ -85,7 +85,7 @@ func Catalog() driver.Catalog {
 		kubernetes.SecretDriver(),
 	}, []driver.HostDriver{
 		ssh.Driver(),
-	})
+	}, nil)
 }
 
 func targets() []driver.TargetDriver {
@@ -106,7 +106,7 @@ func IfChild() {
 		os.Exit(0)
 	}
 	if sandbox.IsChild(os.Args[1:]) {
-		os.Exit(sandbox.Main(driver.NewCatalog(targets(), nil, nil).Targets))
+		os.Exit(sandbox.Main(driver.NewCatalog(targets(), nil, nil, nil).Targets))
 	}
 }
 

@@ -1,0 +1,58 @@
+package driver
+
+import (
+	"context"
+	"net/netip"
+
+	"patchbay.dev/patchbay"
+)
+
+// NetworkDriver makes a [Network] of a registered guard, which targets name.
+type NetworkDriver struct {
+	patchbay.Driver
+	// Logins says that it knows who signs in: a rule is for one login, and a rotation
+	// needs another one.
+	Logins bool
+	// Open checks the configuration strictly, and reaches nothing. Guarded registers the
+	// target: a guard may ask it.
+	Open func(ctx context.Context, c Config, guarded Config) (Network, error)
+}
+
+// Network guards a target: it lets one source's egress reach one target's port, never
+// wider, and nobody whom no rule lets. Errors: TargetUnreachable, NotOurs,
+// NotSupported, and Forbidden for a right that is missing, with a fix that names it.
+type Network interface {
+	// EnsureRule opens r, or repairs it; it may be called again after any
+	// failure. Two connections may need the same opening: each has a rule of
+	// its own mark, and one's removal does not close the other's.
+	EnsureRule(ctx context.Context, r Rule) error
+	// InspectRule says whether r is in force. Absent is not an error.
+	InspectRule(ctx context.Context, r Rule) (RuleState, error)
+	// RemoveRule closes r, and ends what is open through it and through no other rule,
+	// where the guard can. Absent is success.
+	RemoveRule(ctx context.Context, r Rule) error
+	// Owned lists every rule that bears our mark.
+	Owned(ctx context.Context) ([]Owned, error)
+	Close() error
+}
+
+// Rule is an opening from a source to a target's port.
+type Rule struct {
+	Mark Mark             `json:"mark"` // its Generation counts a connection's openings
+	Name string           `json:"name"` // as LoginRequest.Name
+	From []netip.Prefix   `json:"from"`
+	To   []netip.AddrPort `json:"to"`
+	// Login and Sub narrow the rule where the guard knows logins (pg_hba).
+	Login string `json:"principal,omitempty"`
+	Sub   string `json:"sub,omitempty"`
+}
+
+// RuleState is what a network says of a rule.
+type RuleState struct {
+	Exists bool
+	Ours   bool
+	Exact  bool // it opens what the request says, no more and no less
+	// Despite is what somebody else has in the way, as far as the guard can see: with
+	// it, the rule alone opens nothing. "": nothing.
+	Despite string
+}
