@@ -59,6 +59,15 @@ func (s *Service) validate(ctx context.Context, op *saga.Op) ([]byte, error) {
 	if v.held, err = s.openHolding(c); err != nil {
 		return nil, err
 	}
+	var mended []string
+	if in.Fix {
+		p, err := s.outlineOf(op)
+		if err != nil {
+			return nil, err
+		}
+		mended = p.Mended
+		v.held.Openings, _ = recorded(p.Open) // what the record will have
+	}
 	done := v.existence(ctx)
 	defer done()
 	v.network(ctx)
@@ -72,13 +81,7 @@ func (s *Service) validate(ctx context.Context, op *saga.Op) ([]byte, error) {
 	if c.Spec.Auth == nil {
 		report.AuthType = ""
 	}
-	if in.Fix {
-		p, err := s.outlineOf(op)
-		if err != nil {
-			return nil, err
-		}
-		report.Fixed = p.Mended
-	}
+	report.Fixed = mended
 	return json.Marshal(report)
 }
 
@@ -189,6 +192,9 @@ func (v *checking) network(ctx context.Context) {
 	}
 	if v.from == nil {
 		skip(v.mute)
+		return
+	}
+	if !v.rules(ctx) {
 		return
 	}
 	var r driver.ProbeRequest
