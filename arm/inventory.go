@@ -165,14 +165,15 @@ func readResource(o *object, r *patchbay.Resource) (admin map[string]patchbay.Se
 	return admin
 }
 
-// readGuards reads the ids of guards.
+// readGuards reads the ids of guards. Absent, a resource keeps those that it has; an
+// empty list takes them away.
 func readGuards(p *object, r *patchbay.Resource) {
-	texts := make([]string, len(r.Guards))
-	for i, id := range r.Guards {
-		texts[i] = id.String()
+	if p.value("", propGuards) == nil {
+		return
 	}
+	var texts []string
 	p.strings("", propGuards, &texts)
-	r.Guards = nil
+	r.Guards = []patchbay.ID{}
 	for _, text := range texts {
 		id, err := patchbay.ParseID(text)
 		if err != nil {

@@ -84,6 +84,9 @@ func (s *Service) putResource(ctx context.Context, r ResourceRequest) (p putReso
 func (s *Service) mayPut(ctx context.Context, who Caller, old patchbay.Resource, r *patchbay.Resource) error {
 	// What it is, and where, does not change by saying nothing.
 	r.Driver, r.Location = cmp.Or(r.Driver, old.Driver), cmp.Or(r.Location, old.Location)
+	if r.Guards == nil { // likewise
+		r.Guards = old.Guards
+	}
 	if err := s.checkPlace(ctx, r); err != nil {
 		return err
 	}

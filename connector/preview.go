@@ -135,6 +135,9 @@ func previewSteps(kind patchbay.OperationKind, d *draft, keeps bool) []PreviewSt
 		text[stepProbe] = fmt.Sprintf("sign in to %s from the server", target)
 		text[stepVerify] = "keep the login for the developer to read"
 	}
+	if !id.IsLocal() && len(guardsOf(d.parties, spec)) == 0 {
+		text[stepPlan] += "; " + notGuarded
+	}
 	if d.plan.LoginKind == loginIdentity {
 		text[stepProbe] = "try the way to " + target
 	}

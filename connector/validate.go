@@ -219,9 +219,14 @@ func (v *checking) network(ctx context.Context) {
 	message := ""
 	if v.c.ID.IsLocal() {
 		message = "seen from the server; the way from the developer's own machine was not tried"
+	} else if len(v.held.Openings) == 0 {
+		message = notGuarded
 	}
 	v.add(patchbay.CheckNetwork, nameNetwork, patchbay.Success, "", message, "")
 }
+
+// notGuarded says openly that nothing was opened, and nothing is closed.
+const notGuarded = "the way is not guarded by Patchbay"
 
 // optsOutOfNetwork reports whether spec leaves the network to the caller.
 func optsOutOfNetwork(spec patchbay.Spec) bool {
