@@ -116,7 +116,7 @@ func (w *wall) Close() error { return nil }
 func (w *world) walled(guards ...string) []patchbay.ID {
 	w.t.Helper()
 	w.app.egress = []netip.Prefix{netip.MustParsePrefix("10.0.3.7/32")}
-	var ids []patchbay.ID
+	ids := []patchbay.ID{}
 	for _, name := range guards {
 		id := w.group.Child("providers/Patchbay.Services/guards", name)
 		w.register(patchbay.Resource{ID: id, Driver: name}, nil)
