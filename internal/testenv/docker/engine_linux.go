@@ -24,6 +24,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"patchbay.dev/patchbay/internal/testenv/cgroup"
 )
 
 // The engines.
@@ -426,17 +428,10 @@ func removeAll(dir string) error {
 	// Podman's groups are not below one of the engine's.
 	containers, _ := filepath.Glob(filepath.Join(dir, "data/overlay-containers/*"))
 	for _, c := range containers {
-		groups, _ := filepath.Glob("/sys/fs/cgroup/*/libpod_parent/libpod-*" + filepath.Base(c))
-		for _, group := range groups {
-			removeGroup(group)
-		}
+		cgroup.Remove("libpod_parent/libpod-" + filepath.Base(c))
+		cgroup.Remove("libpod_parent/libpod-conmon-" + filepath.Base(c))
 	}
-	for _, controller := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/*"} {
-		groups, _ := filepath.Glob(filepath.Join(controller, filepath.Base(dir)))
-		for _, group := range groups {
-			removeGroup(group)
-		}
-	}
+	cgroup.Remove(filepath.Base(dir))
 	var err error
 	for range 100 { // a mount goes when the last process of its namespace has
 		if err = os.RemoveAll(dir); err == nil {
@@ -447,16 +442,6 @@ func removeAll(dir string) error {
 	return err
 }
 
-func removeGroup(dir string) {
-	entries, _ := os.ReadDir(dir)
-	for _, entry := range entries {
-		if entry.IsDir() {
-			removeGroup(filepath.Join(dir, entry.Name()))
-		}
-	}
-	_ = os.Remove(dir)
-}
-
 // sweep removes what tests left that were killed.
 func sweep() {
 	stale := func(path string) bool {
@@ -464,15 +449,7 @@ func sweep() {
 		pid, err := strconv.Atoi(text)
 		return err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
 	}
-	// A group outlives its directory when a process was still ending.
-	for _, pattern := range []string{"/sys/fs/cgroup/", "/sys/fs/cgroup/*/"} {
-		groups, _ := filepath.Glob(pattern + prefix + "*")
-		for _, group := range groups {
-			if stale(group) {
-				removeGroup(group)
-			}
-		}
-	}
+	cgroup.Sweep(prefix) // a group outlives its directory when a process was still ending
 	dirs, _ := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*"))
 	for _, dir := range dirs {
 		if !stale(dir) {
