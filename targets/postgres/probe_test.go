@@ -81,9 +81,6 @@ func probeAs(ctx context.Context, target drivertest.Opened, r driver.LoginReques
 func TestTheProbeJudgesRightsAlone(t *testing.T) {
 	for _, version := range some(t, 13, 15, 16, 17, 18) {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {
-			if testing.Short() && version != 15 && version != 18 {
-				t.Skip("-short tries versions 15 and 18 alone")
-			}
 			s := sharedServer(t, version)
 			target := openTarget(t, config(s))
 			for i, c := range situations {
