@@ -451,19 +451,17 @@ func (s *sourceSuite) refused(t *testing.T) {
 		"value with NUL":    {Name: "A", Value: patchbay.NewSecret("canary\x007")},
 	}
 	maps.Copy(refused, s.Refused)
+	c := s.start(t)
+	c.set("THEIRS", "1")
+	before := c.content()
 	for what, setting := range refused {
-		t.Run(what, func(t *testing.T) {
-			c := s.start(t)
-			c.set("THEIRS", "1")
-			before := c.content()
-			change := c.change("orders", 1, newUID(), "GOOD", "good")
-			change.Set = append(change.Set, setting)
-			c.canary = append(c.canary, setting.Value.Reveal())
-			c.refusedWith(c.source.CheckChange(c.ctx(), change), patchbay.InvalidArgument, "CheckChange")
-			_, err := c.source.WriteSettings(c.ctx(), change, c.snapshot().Version)
-			c.refusedWith(err, patchbay.InvalidArgument, "WriteSettings")
-			c.same(before, "after a refused change")
-		})
+		change := c.change("orders", 1, newUID(), "GOOD", "good")
+		change.Set = append(change.Set, setting)
+		c.canary = append(c.canary, setting.Value.Reveal())
+		c.refusedWith(c.source.CheckChange(c.ctx(), change), patchbay.InvalidArgument, "CheckChange of a change with "+what)
+		_, err := c.source.WriteSettings(c.ctx(), change, c.snapshot().Version)
+		c.refusedWith(err, patchbay.InvalidArgument, "WriteSettings of a change with "+what)
+		c.same(before, "after a refused change with "+what)
 	}
 }
 

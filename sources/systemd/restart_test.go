@@ -31,6 +31,7 @@ func badSettings(t *testing.T, w *world) {
 		{"ends and starts again", "notify", "Restart=on-failure\nRestartSec=10ms", "canary-later", []string{"ended again"}},
 	} {
 		t.Run(kind.name, func(t *testing.T) {
+			t.Parallel() // most of it is waiting
 			a := w.install(t, unitText{kind: kind.kind, service: kind.service, flags: crashing})
 			a.begin(t)
 			before := a.content(t)
