@@ -288,6 +288,28 @@ func (e *Engine) Must(t testing.TB, args ...string) string {
 	return out
 }
 
+// Environ is what the process of a container really has, less what engines give to
+// each of them.
+func (e *Engine) Environ(container string) (map[string]string, error) {
+	pid, err := e.Docker("inspect", "--format", "{{.State.Pid}}", container)
+	if err != nil {
+		return nil, err
+	}
+	b, err := os.ReadFile("/proc/" + pid + "/environ")
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]string{}
+	for entry := range strings.SplitSeq(strings.TrimSuffix(string(b), "\x00"), "\x00") {
+		key, value, _ := strings.Cut(entry, "=")
+		all[key] = value
+	}
+	for _, given := range []string{"PATH", "HOSTNAME", "HOME", "TERM", "container"} {
+		delete(all, given)
+	}
+	return all, nil
+}
+
 // App is the image of the application that Image's are made from.
 const App = "app"
 
