@@ -43,10 +43,11 @@ help: ## list the targets
 # The packages that take longest, which come first: the last one would run alone.
 SLOW = ./targets/postgres ./sources/docker ./sources/systemd ./internal/crashtest
 
-# make vet does what go test would do of it, and more.
+# make vet does what go test would do of it, and more. Tests that run beside each
+# other wait for the most part.
 .PHONY: test
 test: deps ## all tests, against real servers; fetches what they need
-	$(GO) test -p $(JOBS) -vet=off -timeout 15m -json $(SLOW) ./... | $(GO) run ./internal/tested
+	$(GO) test -p $(JOBS) -parallel 4 -vet=off -timeout 15m -json $(SLOW) ./... | $(GO) run ./internal/tested
 
 .PHONY: build
 build: ## bin/patchbay, for this machine

@@ -55,11 +55,13 @@ func Boot(t testing.TB, shared ...string) *Machine {
 	if err := os.Mkdir(filepath.Join(dir, "disk"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	// All is mounted where nobody else sees it, and gone with the last process there.
+	// All is mounted where nobody else sees it, and gone with the last process there. Each
+	// daemon-reload would run all generators: those of disks and databases are not needed.
 	script := cgroup.Enter(filepath.Base(dir)) + `; set -e; D=$1/disk; again=$1/again; shift; mount --make-rprivate /; mount -t tmpfs tmpfs "$D"; mkdir "$D/new" "$D/work" "$D/root"
 		mount -t overlay overlay -o "lowerdir=/,upperdir=$D/new,workdir=$D/work" "$D/root"
 		mount -t tmpfs tmpfs /run
 		rm -f "$D/root/etc/resolv.conf" "$D/root/etc/machine-id"
+		find "$D/root/usr/lib/systemd/system-generators" -type f ! -name systemd-sysv-generator -delete 2>/dev/null || :
 		printf '[Unit]\nRequires=basic.target\nAfter=basic.target\nAllowIsolate=yes\n' > "$D/root/etc/systemd/system/` + Target + `"
 		while :; do
 			setpriv --pdeathsig TERM "$@"

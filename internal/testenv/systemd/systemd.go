@@ -79,21 +79,11 @@ func User(t testing.TB) string {
 			t.Fatal(err)
 		}
 	}
-	// What this machine gives every user's manager is none of the test's.
-	variables := filepath.Join(home, ".config", "environment.d")
-	if err := os.MkdirAll(variables, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	theirs, _ := filepath.Glob("/*/environment.d/*.conf")
-	ours, _ := filepath.Glob("/usr/*/environment.d/*.conf")
-	for _, name := range append(theirs, ours...) {
-		if err := os.WriteFile(filepath.Join(variables, filepath.Base(name)), nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
 	// It looks for /run/systemd/system; credentials are mounts, which the service sees
-	// by propagation alone.
+	// by propagation alone. What this machine gives every user's manager is none of the
+	// test's, and each daemon-reload would run its generators.
 	cmd := exec.Command("unshare", "-m", "sh", "-c", cgroup.Enter(filepath.Base(dir))+` && mount --make-rprivate / && mount --make-rshared / && mount -t tmpfs tmpfs /run &&
+		for dir in /usr/lib/systemd/user-generators /usr/lib/systemd/user-environment-generators; do [ ! -d $dir ] || mount -t tmpfs tmpfs $dir; done &&
 		mkdir -p /run/systemd/system && exec "$0" --user --log-target=console`, program)
 	cmd.Env = []string{"XDG_RUNTIME_DIR=" + runtime, "HOME=" + home, "PATH=/usr/bin:/bin"}
 	cmd.Dir = "/"
