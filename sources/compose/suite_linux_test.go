@@ -42,13 +42,18 @@ func whole(t testing.TB) {
 func TestSourceSuite(t *testing.T) {
 	for _, deliver := range []string{byOverride, byEnvFile} {
 		t.Run(deliver, func(t *testing.T) {
-			if deliver == byEnvFile {
+			if deliver == byEnvFile { // nor has the other all cases
 				whole(t)
 			}
 			w := start(t)
 			w.deliver = deliver
+			cases := []string{"Inspect", "ValuesComeThroughExactly", "WhatCantBeHeldIsRefused", "StaleVersionIsRefused", "RepeatedWriteIsOne",
+				"OthersSettingsStay", "RestoreIsByteForByte", "OwnedIsExact", "Restart", "CanceledContext", "GoneSource"}
+			if *all {
+				cases = nil
+			}
 			drivertest.Source(t, drivertest.SourceHarness{
-				Driver: Driver(docker.Driver()), New: w.place, Values: hard, Sample: !*all,
+				Driver: Driver(docker.Driver()), New: w.place, Values: hard, Sample: !*all, Cases: cases,
 				Refused: map[string]patchbay.Setting{
 					"longer than Linux takes": {Name: "A", Value: patchbay.NewSecret(strings.Repeat("canary", 30_000))},
 					"no UTF-8":                {Name: "A", Value: patchbay.NewSecret("canary\xff")},
