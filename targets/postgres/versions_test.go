@@ -21,3 +21,7 @@ func SomeVersions(t *testing.T, versions ...int) []int {
 	_, _ = sum.Write([]byte(t.Name()))
 	return []int{versions[int(sum.Sum32())%newest], versions[newest]}
 }
+
+// Turn reports whether one of many cases is tried with the version of that place in
+// SomeVersions: each with one of them, by turns.
+func Turn(place, number int) bool { return *EveryVersion || place%2 == number%2 }
