@@ -106,7 +106,8 @@ test-postgres: deps ## PostgreSQL's driver, each test on every version that it i
 test-containers: deps ## the driver of containers on Docker and Podman: all suites, and a death at each call of an engine
 	$(GO) test -count=1 -v -timeout 90m ./sources/docker -whole -every=1
 
-# make test tries what takes many restarts a few times.
+# make test tries what takes many restarts a few times, and what is alike for both
+# managers with one.
 .PHONY: test-systemd
 test-systemd: deps ## units of a user's manager and of a machine's, each value by itself
 	$(GO) test -count=1 -timeout 60m ./sources/systemd -whole
