@@ -16,6 +16,10 @@ FUZZTIME ?= 30
 # Arguments of the benchmark, as in make bench BENCH='-only engine'.
 BENCH ?=
 
+# As it is released. With a C compiler on the machine everything above net would be
+# built twice: the tests' own programs need no library at all.
+export CGO_ENABLED ?= 0
+
 GO ?= go
 LINT = $(GO) tool -modfile=tools/go.mod golangci-lint
 
@@ -36,13 +40,18 @@ help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} \
 		/^[a-z-]+:.*## / {printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# The packages that take longest, which come first: the last one would run alone.
+SLOW = ./targets/postgres ./sources/docker ./sources/systemd ./internal/crashtest
+
+# make vet does what go test would do of it, and more. Tests that run beside each
+# other wait for the most part.
 .PHONY: test
 test: deps ## all tests, against real servers; fetches what they need
-	$(GO) test -p $(JOBS) -timeout 15m -json ./... | $(GO) run ./internal/tested
+	$(GO) test -p $(JOBS) -parallel 4 -vet=off -timeout 15m -json $(SLOW) ./... | $(GO) run ./internal/tested
 
 .PHONY: build
 build: ## bin/patchbay, for this machine
-	CGO_ENABLED=0 $(GO) build -p $(JOBS) -trimpath -buildvcs=false \
+	$(GO) build -p $(JOBS) -trimpath -buildvcs=false \
 		-ldflags '-X $(STAMP).version=$(VERSION) -X $(STAMP).commit=$(COMMIT)' -o bin/patchbay ./cmd/patchbay
 
 .PHONY: quick
@@ -97,7 +106,8 @@ test-postgres: deps ## PostgreSQL's driver, each test on every version that it i
 test-containers: deps ## the driver of containers on Docker and Podman: all suites, and a death at each call of an engine
 	$(GO) test -count=1 -v -timeout 90m ./sources/docker -whole -every=1
 
-# make test tries what takes many restarts a few times.
+# make test tries what takes many restarts a few times, and what is alike for both
+# managers with one.
 .PHONY: test-systemd
 test-systemd: deps ## units of a user's manager and of a machine's, each value by itself
 	$(GO) test -count=1 -timeout 60m ./sources/systemd -whole
@@ -184,7 +194,7 @@ vet: ## go vet, all variants
 	$(GO) vet -p $(JOBS) ./...
 	$(GO) vet -p $(JOBS) -tags failpoints ./...
 	$(GO) vet -p $(JOBS) -tags az,terraform ./internal/clienttest
-	GOOS=darwin CGO_ENABLED=0 $(GO) vet -trimpath -p $(JOBS) ./...
+	GOOS=darwin $(GO) vet -trimpath -p $(JOBS) ./...
 
 .PHONY: house
 house: ## the rules of the repository

@@ -40,13 +40,20 @@ func whole(t testing.TB) {
 }
 
 func TestSourceSuite(t *testing.T) {
-	whole(t)
 	for _, deliver := range []string{byOverride, byEnvFile} {
 		t.Run(deliver, func(t *testing.T) {
+			if deliver == byEnvFile { // nor has the other all cases
+				whole(t)
+			}
 			w := start(t)
 			w.deliver = deliver
+			cases := []string{"Inspect", "ValuesComeThroughExactly", "WhatCantBeHeldIsRefused", "StaleVersionIsRefused", "RepeatedWriteIsOne",
+				"OthersSettingsStay", "RestoreIsByteForByte", "OwnedIsExact", "Restart", "CanceledContext", "GoneSource"}
+			if *all {
+				cases = nil
+			}
 			drivertest.Source(t, drivertest.SourceHarness{
-				Driver: Driver(docker.Driver()), New: w.place, Values: hard,
+				Driver: Driver(docker.Driver()), New: w.place, Values: hard, Sample: !*all, Cases: cases,
 				Refused: map[string]patchbay.Setting{
 					"longer than Linux takes": {Name: "A", Value: patchbay.NewSecret(strings.Repeat("canary", 30_000))},
 					"no UTF-8":                {Name: "A", Value: patchbay.NewSecret("canary\xff")},
@@ -276,23 +283,7 @@ func (s *shop) environ() (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	pid, err := s.Docker("inspect", "--format", "{{.State.Pid}}", id)
-	if err != nil {
-		return nil, err
-	}
-	b, err := os.ReadFile("/proc/" + pid + "/environ")
-	if err != nil {
-		return nil, err
-	}
-	all := map[string]string{}
-	for entry := range strings.SplitSeq(strings.TrimSuffix(string(b), "\x00"), "\x00") {
-		key, value, _ := strings.Cut(entry, "=")
-		all[key] = value
-	}
-	for _, added := range []string{"PATH", "HOSTNAME", "HOME"} { // by the engine
-		delete(all, added)
-	}
-	return all, nil
+	return s.Environ(id)
 }
 
 // resolved is what Compose would give a new container.

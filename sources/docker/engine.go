@@ -82,13 +82,9 @@ func (e *engine) greet(ctx context.Context) error {
 	if _, err := e.Ping(ctx, client.PingOptions{NegotiateAPIVersion: true}); err != nil {
 		return e.fault(err)
 	}
-	version, err := e.ServerVersion(ctx, client.ServerVersionOptions{})
-	if err != nil {
-		return e.fault(err)
-	}
-	for _, component := range version.Components {
-		e.podman = e.podman || strings.HasPrefix(component.Name, "Podman")
-	}
+	// Its version would say so too, and makes Podman ask the package manager of its
+	// machine for a second or so.
+	e.podman = response.Header.Get("Libpod-API-Version") != ""
 	e.known = true
 	return nil
 }

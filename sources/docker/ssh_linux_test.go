@@ -40,7 +40,7 @@ func TestAnEngineOnAnotherMachine(t *testing.T) {
 	first := change(1, "PB_A", "1")
 	apply(t, s, first)
 	must(t, s.Release(t.Context(), first))
-	if got, err := w.environ("web"); err != nil || got["PB_A"] != "1" {
+	if got, err := w.Environ("web"); err != nil || got["PB_A"] != "1" {
 		t.Errorf("the application has %v, %v", got, err)
 	}
 	second := change(2, "PB_A", "2")
@@ -48,7 +48,7 @@ func TestAnEngineOnAnotherMachine(t *testing.T) {
 	before := apply(t, s, second)
 	must(t, s.RestoreSettings(t.Context(), second, before))
 	must(t, s.Restart(t.Context()))
-	if got, err := w.environ("web"); err != nil || got["PB_A"] != "1" {
+	if got, err := w.Environ("web"); err != nil || got["PB_A"] != "1" {
 		t.Errorf("after the undo the application has %v, %v", got, err)
 	}
 

@@ -24,6 +24,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"patchbay.dev/patchbay/internal/testenv/cgroup"
 )
 
 // The engines.
@@ -286,6 +288,28 @@ func (e *Engine) Must(t testing.TB, args ...string) string {
 	return out
 }
 
+// Environ is what the process of a container really has, less what engines give to
+// each of them.
+func (e *Engine) Environ(container string) (map[string]string, error) {
+	pid, err := e.Docker("inspect", "--format", "{{.State.Pid}}", container)
+	if err != nil {
+		return nil, err
+	}
+	b, err := os.ReadFile("/proc/" + pid + "/environ")
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]string{}
+	for entry := range strings.SplitSeq(strings.TrimSuffix(string(b), "\x00"), "\x00") {
+		key, value, _ := strings.Cut(entry, "=")
+		all[key] = value
+	}
+	for _, given := range []string{"PATH", "HOSTNAME", "HOME", "TERM", "container"} {
+		delete(all, given)
+	}
+	return all, nil
+}
+
 // App is the image of the application that Image's are made from.
 const App = "app"
 
@@ -333,7 +357,7 @@ var builtApp = sync.OnceValues(func() ([]byte, error) {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	path := filepath.Join(dir, "app")
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", path, "patchbay.dev/patchbay/internal/testenv/docker/app")
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-ldflags=-s -w", "-o", path, "patchbay.dev/patchbay/internal/testenv/docker/app")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+runtime.GOARCH)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build the application of the containers: %w\n%s", err, out)
@@ -426,17 +450,10 @@ func removeAll(dir string) error {
 	// Podman's groups are not below one of the engine's.
 	containers, _ := filepath.Glob(filepath.Join(dir, "data/overlay-containers/*"))
 	for _, c := range containers {
-		groups, _ := filepath.Glob("/sys/fs/cgroup/*/libpod_parent/libpod-*" + filepath.Base(c))
-		for _, group := range groups {
-			removeGroup(group)
-		}
+		cgroup.Remove("libpod_parent/libpod-" + filepath.Base(c))
+		cgroup.Remove("libpod_parent/libpod-conmon-" + filepath.Base(c))
 	}
-	for _, controller := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/*"} {
-		groups, _ := filepath.Glob(filepath.Join(controller, filepath.Base(dir)))
-		for _, group := range groups {
-			removeGroup(group)
-		}
-	}
+	cgroup.Remove(filepath.Base(dir))
 	var err error
 	for range 100 { // a mount goes when the last process of its namespace has
 		if err = os.RemoveAll(dir); err == nil {
@@ -447,16 +464,6 @@ func removeAll(dir string) error {
 	return err
 }
 
-func removeGroup(dir string) {
-	entries, _ := os.ReadDir(dir)
-	for _, entry := range entries {
-		if entry.IsDir() {
-			removeGroup(filepath.Join(dir, entry.Name()))
-		}
-	}
-	_ = os.Remove(dir)
-}
-
 // sweep removes what tests left that were killed.
 func sweep() {
 	stale := func(path string) bool {
@@ -464,15 +471,7 @@ func sweep() {
 		pid, err := strconv.Atoi(text)
 		return err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
 	}
-	// A group outlives its directory when a process was still ending.
-	for _, pattern := range []string{"/sys/fs/cgroup/", "/sys/fs/cgroup/*/"} {
-		groups, _ := filepath.Glob(pattern + prefix + "*")
-		for _, group := range groups {
-			if stale(group) {
-				removeGroup(group)
-			}
-		}
-	}
+	cgroup.Sweep(prefix) // a group outlives its directory when a process was still ending
 	dirs, _ := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*"))
 	for _, dir := range dirs {
 		if !stale(dir) {

@@ -30,6 +30,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"patchbay.dev/patchbay/internal/testenv"
+	"patchbay.dev/patchbay/internal/testenv/cgroup"
 )
 
 // Image is the application's, on the node. It listens on port 8080.
@@ -139,25 +140,8 @@ func sweep() {
 	for _, dir := range dirs {
 		text, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), stalePrefix), "-")
 		if pid, err := strconv.Atoi(text); err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
-			removeCgroups(filepath.Base(dir))
+			cgroup.Remove(filepath.Base(dir))
 			_ = os.RemoveAll(dir)
-		}
-	}
-}
-
-// removeCgroups removes the control groups below one of the cluster's name.
-func removeCgroups(name string) {
-	roots, _ := filepath.Glob("/sys/fs/cgroup/*/" + name)
-	for _, root := range append(roots, "/sys/fs/cgroup/"+name) {
-		var dirs []string
-		_ = filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
-			if err == nil && d.IsDir() {
-				dirs = append(dirs, path)
-			}
-			return nil
-		})
-		for i := len(dirs) - 1; i >= 0; i-- {
-			_ = syscall.Rmdir(dirs[i])
 		}
 	}
 }
@@ -451,7 +435,7 @@ func (c *Cluster) Stop() error {
 		_ = c.netns.Close()
 		c.hold = nil
 	}
-	removeCgroups(c.cgroup)
+	cgroup.Remove(c.cgroup)
 	return os.RemoveAll(c.Dir)
 }
 

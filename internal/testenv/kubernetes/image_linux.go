@@ -21,7 +21,7 @@ func base64Of(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
 func buildImage(dir string) (string, error) {
 	_, file, _, _ := runtime.Caller(0)
 	binary := filepath.Join(dir, "app")
-	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", binary, ".")
+	build := exec.Command("go", "build", "-buildvcs=false", "-ldflags", "-s -w", "-o", binary, ".")
 	build.Dir = filepath.Join(filepath.Dir(file), "app")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"patchbay.dev/patchbay/internal/testenv/cgroup"
 )
 
 // Machine is a machine of its own: its own first process, network and files, which
@@ -39,7 +41,8 @@ func Boot(t testing.TB, shared ...string) *Machine {
 	if err != nil {
 		t.Skip("systemd-container is not installed: `make deps` does")
 	}
-	dir, err := os.MkdirTemp("", "patchbay-machine-")
+	cgroup.Sweep(ofMachine)
+	dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", ofMachine, os.Getpid()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,11 +55,13 @@ func Boot(t testing.TB, shared ...string) *Machine {
 	if err := os.Mkdir(filepath.Join(dir, "disk"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	// All is mounted where nobody else sees it, and gone with the last process there.
-	script := `set -e; D=$1/disk; again=$1/again; shift; mount --make-rprivate /; mount -t tmpfs tmpfs "$D"; mkdir "$D/new" "$D/work" "$D/root"
+	// All is mounted where nobody else sees it, and gone with the last process there. Each
+	// daemon-reload would run all generators: those of disks and databases are not needed.
+	script := cgroup.Enter(filepath.Base(dir)) + `; set -e; D=$1/disk; again=$1/again; shift; mount --make-rprivate /; mount -t tmpfs tmpfs "$D"; mkdir "$D/new" "$D/work" "$D/root"
 		mount -t overlay overlay -o "lowerdir=/,upperdir=$D/new,workdir=$D/work" "$D/root"
 		mount -t tmpfs tmpfs /run
 		rm -f "$D/root/etc/resolv.conf" "$D/root/etc/machine-id"
+		find "$D/root/usr/lib/systemd/system-generators" -type f ! -name systemd-sysv-generator -delete 2>/dev/null || :
 		printf '[Unit]\nRequires=basic.target\nAfter=basic.target\nAllowIsolate=yes\n' > "$D/root/etc/systemd/system/` + Target + `"
 		while :; do
 			setpriv --pdeathsig TERM "$@"
@@ -78,7 +83,10 @@ func Boot(t testing.TB, shared ...string) *Machine {
 		_ = m.cmd.Wait()
 		close(m.ended)
 	}()
-	t.Cleanup(func() { m.stop(t) })
+	t.Cleanup(func() {
+		m.stop(t)
+		cgroup.Remove(filepath.Base(dir))
+	})
 	if err := m.up(0); err != nil {
 		t.Fatalf("the machine does not boot: %v\n%s", err, m.log)
 	}
