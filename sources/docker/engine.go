@@ -3,6 +3,8 @@ package docker
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -179,6 +181,9 @@ func (e *engine) fault(err error) error {
 	if u := (*url.Error)(nil); errors.As(err, &u) {
 		err = u.Err
 	}
+	if distrust := e.distrust(err); distrust != nil {
+		return distrust
+	}
 	var op *net.OpError
 	switch {
 	case errors.As(err, &op) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || client.IsErrConnectionFailed(err):
@@ -188,10 +193,38 @@ func (e *engine) fault(err error) error {
 		return patchbay.Errorf(patchbay.SourceNotFound, "the engine at %s has no such thing: %w", e.url, err)
 	}
 	failed := patchbay.Errorf(patchbay.SettingsUnwritable, "the engine at %s refuses: %w", e.url, &quoted{err})
+	if strings.Contains(err.Error(), "no space left on device") {
+		failed = failed.WithFix("docker system df   (on that machine: its engine has no room left; docker system prune gives some back)")
+	}
 	if status := (*statusError)(nil); errors.As(err, &status) && status.status >= 500 || errdefs.IsInternal(err) || errdefs.IsUnavailable(err) {
 		failed = failed.AsTransient()
 	}
 	return failed
+}
+
+// distrust is what it means that TLS does not come about, nil for all else. Nobody has
+// proven to be the engine, or the engine does not take us for whom it serves.
+func (e *engine) distrust(err error) error {
+	if errors.As(err, new(*statusError)) {
+		return nil // the engine's own words
+	}
+	said := driver.DialError(err, e.url)
+	if said.Code != patchbay.CertificateInvalid {
+		return nil
+	}
+	var op *net.OpError
+	switch {
+	case errors.As(err, new(tls.RecordHeaderError)):
+		return said.WithFix("have it speak TLS (dockerd --tlsverify --tlscacert … --tlscert … --tlskey …), or name its socket instead: --engine unix:///run/docker.sock --host NAME")
+	case errors.As(err, &op) && op.Op == "remote error":
+		return patchbay.Errorf(patchbay.CertificateInvalid, "the engine at %s does not take the client certificate that it is shown, or is shown none: %s", e.url, driver.Quoted(op.Err.Error())).
+			WithFix("register it with one that its --tlscacert has signed: --client-cert-file and --client-key-file")
+	case errors.As(err, new(x509.HostnameError)):
+		return said.WithFix("register it with the name that is in its certificate: --tls-server-name NAME")
+	case errors.As(err, new(x509.UnknownAuthorityError)):
+		return said.WithFix("register it with the authority that signed its --tlscert: --ca-file FILE")
+	}
+	return said.WithFix("openssl s_client -connect %s   (shows what it speaks, and its certificate)", strings.TrimPrefix(strings.TrimPrefix(e.url, "tcp://"), "https://"))
 }
 
 // quoted is an error whose text is harmless where it is shown.
