@@ -170,6 +170,9 @@ func dialerTo(ctx context.Context, c driver.Config, p properties) (dialFunc, str
 			encrypted := tls.Client(conn, conf)
 			if err := encrypted.HandshakeContext(ctx); err != nil {
 				_ = conn.Close()
+				if distrust := distrusted(p.Engine, err); distrust != nil {
+					return nil, distrust // before net/http has words of its own for it
+				}
 				return nil, err
 			}
 			return encrypted, nil

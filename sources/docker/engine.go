@@ -181,7 +181,7 @@ func (e *engine) fault(err error) error {
 	if u := (*url.Error)(nil); errors.As(err, &u) {
 		err = u.Err
 	}
-	if distrust := e.distrust(err); distrust != nil {
+	if distrust := distrusted(e.url, err); distrust != nil {
 		return distrust
 	}
 	var op *net.OpError
@@ -202,13 +202,13 @@ func (e *engine) fault(err error) error {
 	return failed
 }
 
-// distrust is what it means that TLS does not come about, nil for all else. Nobody has
-// proven to be the engine, or the engine does not take us for whom it serves.
-func (e *engine) distrust(err error) error {
+// distrusted is what it means that TLS does not come about, nil for all else. Nobody has
+// proven to be the engine at that URL, or the engine does not take us for whom it serves.
+func distrusted(url string, err error) error {
 	if errors.As(err, new(*statusError)) {
 		return nil // the engine's own words
 	}
-	said := driver.DialError(err, e.url)
+	said := driver.DialError(err, url)
 	if said.Code != patchbay.CertificateInvalid {
 		return nil
 	}
@@ -217,14 +217,14 @@ func (e *engine) distrust(err error) error {
 	case errors.As(err, new(tls.RecordHeaderError)):
 		return said.WithFix("have it speak TLS (dockerd --tlsverify --tlscacert … --tlscert … --tlskey …), or name its socket instead: --engine unix:///run/docker.sock --host NAME")
 	case errors.As(err, &op) && op.Op == "remote error":
-		return patchbay.Errorf(patchbay.CertificateInvalid, "the engine at %s does not take the client certificate that it is shown, or is shown none: %s", e.url, driver.Quoted(op.Err.Error())).
+		return patchbay.Errorf(patchbay.CertificateInvalid, "the engine at %s does not take the client certificate that it is shown, or is shown none: %s", url, driver.Quoted(op.Err.Error())).
 			WithFix("register it with one that its --tlscacert has signed: --client-cert-file and --client-key-file")
 	case errors.As(err, new(x509.HostnameError)):
 		return said.WithFix("register it with the name that is in its certificate: --tls-server-name NAME")
 	case errors.As(err, new(x509.UnknownAuthorityError)):
 		return said.WithFix("register it with the authority that signed its --tlscert: --ca-file FILE")
 	}
-	return said.WithFix("openssl s_client -connect %s   (shows what it speaks, and its certificate)", strings.TrimPrefix(strings.TrimPrefix(e.url, "tcp://"), "https://"))
+	return said.WithFix("openssl s_client -connect %s   (shows what it speaks, and its certificate)", strings.TrimPrefix(strings.TrimPrefix(url, "tcp://"), "https://"))
 }
 
 // quoted is an error whose text is harmless where it is shown.

@@ -59,6 +59,9 @@ type Options struct {
 	// Disk is the size of a disk of the engine's own, as tmpfs has it (64m); this
 	// machine's when empty.
 	Disk string
+	// Beside is a process whose network is the engine's too, as on its machine; the
+	// engine has one of its own when it is 0. The process ends with the engine.
+	Beside int
 }
 
 // Start starts the engine of that name; it ends with the test, with all that runs
@@ -143,7 +146,11 @@ func start(name string, o Options) (*Engine, error) {
 		return e, err
 	}
 	defer func() { _ = ready.Close() }()
-	cmd := exec.Command("unshare", "--net", "--mount", "--propagation", "private", "sh", "-c", own)
+	argv := []string{"unshare", "--net", "--mount", "--propagation", "private", "sh", "-c", own}
+	if o.Beside != 0 {
+		argv = append([]string{"nsenter", "-t", strconv.Itoa(o.Beside), "-n"}, slices.Delete(argv, 1, 2)...)
+	}
+	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Stdout, cmd.Stderr = hold, hold
 	e.holder, err = startChild(cmd)
 	_ = hold.Close()
@@ -354,6 +361,16 @@ func (e *Engine) Image(t testing.TB, name string, lines ...string) string {
 	}
 	e.images[name] = true
 	return name
+}
+
+// Program is the application itself, which needs nothing else.
+func Program(t testing.TB) []byte {
+	t.Helper()
+	program, err := builtApp()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return program
 }
 
 // builtApp is the program, without a library that an empty image lacks.
