@@ -15,9 +15,9 @@ import (
 	testsystemd "patchbay.dev/patchbay/internal/testenv/systemd"
 )
 
-// server is a container's command that does what the images of PostgreSQL do, with
+// database is a container's command that does what the images of PostgreSQL do, with
 // the programs of this machine.
-const server = `set -e
+const database = `set -e
 for d in /usr/lib/postgresql/*/bin; do export PATH=$d:/usr/bin; done
 printf %s "$POSTGRES_PASSWORD" > /tmp/pw
 initdb -D /data/db -U postgres --pwfile /tmp/pw -A scram-sha-256 -E UTF8 --locale C
@@ -59,7 +59,7 @@ func TestAComposeProjectOnAHostInThreeCommands(t *testing.T) {
     volumes: ["/usr:/usr:ro", "/usr/bin:/bin:ro", "/usr/lib:/lib:ro", "/lib64:/lib64:ro", "/etc/passwd:/etc/passwd:ro"]
     tmpfs: ["/tmp:mode=1777", "/data:mode=1777"]
     ports: ["15432:5432"]
-`, web, db, strings.ReplaceAll(server, "$", "$$"))
+`, web, db, strings.ReplaceAll(database, "$", "$$"))
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -40,6 +40,14 @@ func Boot(t testing.TB, shared ...string) *Machine {
 	if err != nil {
 		t.Skip("systemd-container is not installed: `make deps` does")
 	}
+	for _, s := range shared {
+		// What is everybody's the machine would clear at its boot, as its own (tmpfiles.d).
+		for _, theirs := range []string{os.TempDir(), "/tmp", "/var/tmp"} {
+			if rel, err := filepath.Rel(s, theirs); err == nil && !strings.HasPrefix(rel, "..") {
+				t.Fatalf("a machine is not given %s: it would empty %s. A test's program is to be in a directory of its own", s, theirs)
+			}
+		}
+	}
 	dir, err := os.MkdirTemp("", "patchbay-machine-")
 	if err != nil {
 		t.Fatal(err)
@@ -58,6 +66,8 @@ func Boot(t testing.TB, shared ...string) *Machine {
 		mount -t overlay overlay -o "lowerdir=/,upperdir=$D/new,workdir=$D/work" "$D/root"
 		mount -t tmpfs tmpfs /run
 		rm -f "$D/root/etc/resolv.conf" "$D/root/etc/machine-id"
+		mkdir -p "$D/root/etc/tmpfiles.d"
+		ln -sf /dev/null "$D/root/etc/tmpfiles.d/tmp.conf"
 		printf '[Unit]\nRequires=basic.target\nAfter=basic.target\nAllowIsolate=yes\n' > "$D/root/etc/systemd/system/` + Target + `"
 		while :; do
 			setpriv --pdeathsig TERM "$@"
