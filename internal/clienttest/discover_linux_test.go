@@ -169,7 +169,7 @@ func TestUnitsOfAMachineThatWasBootedAreFound(t *testing.T) {
 		t.Errorf("the application has %s", has)
 	}
 	cp.mustPatchbay("connection", "validate", "shop/orders")
-	if found := cp.mustPatchbay("discover", "systemd", "--host", "far", "-o", "table"); !strings.Contains(found, "registered as shop") {
+	if found := cp.mustPatchbay("discover", "systemd", "--host", "far", "-o", "table"); !strings.Contains(found, "connected: shop/orders") {
 		t.Errorf("found is\n%s", found)
 	}
 	cp.mustPatchbay("connection", "delete", "shop/orders", "--yes")
