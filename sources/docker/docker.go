@@ -230,6 +230,9 @@ func (s *source) warnings(ctx context.Context, c *container, _ *image) ([]string
 	for _, port := range c.chosenPorts() {
 		list = append(list, fmt.Sprintf("the engine chooses where port %s of %s is published, and chooses anew with every change", port, s.name))
 	}
+	if s.engine.rootless {
+		list = append(list, "rootless Podman gives a container that is made through its API the limits of its login (ulimit -a), whatever default_ulimits in containers.conf says")
+	}
 	if s.engine.podman && c.restartPolicy().Name == "always" {
 		list = append(list, "Podman can't turn off the restart policy of the container that is kept during a change: a machine that is booted in that moment starts both, until the operation goes on")
 	}

@@ -38,6 +38,7 @@ type engine struct {
 	probe     sync.Mutex
 	known     bool // what follows is
 	podman    bool
+	rootless  bool // Podman of a login that is not root
 }
 
 // maxAnswer bounds an answer of the engine, in bytes.
@@ -91,8 +92,31 @@ func (e *engine) greet(ctx context.Context) error {
 	for _, component := range version.Components {
 		e.podman = e.podman || strings.HasPrefix(component.Name, "Podman")
 	}
+	if e.podman {
+		if e.rootless, err = e.isRootless(ctx); err != nil {
+			return err
+		}
+	}
 	e.known = true
 	return nil
+}
+
+// isRootless asks Podman in its own words: Docker's have none for it.
+func (e *engine) isRootless(ctx context.Context) (bool, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://engine/v4.0.0/libpod/info", nil)
+	if err != nil {
+		return false, err
+	}
+	response, err := e.http.Do(request)
+	if err != nil {
+		return false, e.fault(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	var info struct{ Host struct{ Security struct{ Rootless bool } } }
+	if err := json.NewDecoder(io.LimitReader(response.Body, maxAnswer)).Decode(&info); err != nil {
+		return false, patchbay.Errorf(patchbay.SettingsUnreadable, "the engine at %s does not answer as Podman does: %s", e.url, driver.Quoted(err.Error()))
+	}
+	return info.Host.Security.Rootless, nil
 }
 
 // call is one request whose body and answer are JSON as they stand.
@@ -171,15 +195,15 @@ func isMissing(err error) bool {
 // fault is what a failed call means. What the engine said is in Said, and as the
 // cause for those who look for its kind.
 func (e *engine) fault(err error) error {
+	if u := (*url.Error)(nil); errors.As(err, &u) {
+		err = u.Err // without a URL that nobody knows
+	}
 	var known *patchbay.Error
 	if err == nil || errors.As(err, &known) {
 		return err
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
-	}
-	if u := (*url.Error)(nil); errors.As(err, &u) {
-		err = u.Err
 	}
 	if distrust := distrusted(e.url, err); distrust != nil {
 		return distrust
