@@ -112,7 +112,9 @@ func (e *engine) isRootless(ctx context.Context) (bool, error) {
 		return false, e.fault(err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	var info struct{ Host struct{ Security struct{ Rootless bool } } }
+	var info struct {
+		Host struct{ Security struct{ Rootless bool } }
+	}
 	if err := json.NewDecoder(io.LimitReader(response.Body, maxAnswer)).Decode(&info); err != nil {
 		return false, patchbay.Errorf(patchbay.SettingsUnreadable, "the engine at %s does not answer as Podman does: %s", e.url, driver.Quoted(err.Error()))
 	}
