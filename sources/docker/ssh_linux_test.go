@@ -51,7 +51,12 @@ func (w *world) openOn(t *testing.T, host hosts.Host, name string) *source {
 // speaks from the container.
 func TestAnEngineOnAnotherMachine(t *testing.T) {
 	for _, engine := range testdocker.Engines {
-		t.Run(engine, func(t *testing.T) { onAnotherMachine(t, engine) })
+		t.Run(engine, func(t *testing.T) {
+			if engine == testdocker.Podman && !*whole {
+				t.Skip("NOT CHECKED: Podman on another machine, which takes its time: make test-containers does it")
+			}
+			onAnotherMachine(t, engine)
+		})
 	}
 }
 
