@@ -128,14 +128,16 @@ test-compose-cached: ## the same where Compose is in the cache, for CI
 		else echo 'NOT CHECKED: sources in Compose projects: Compose is not in the cache; make test-compose builds it'; fi
 
 .PHONY: test-az
-test-az: deps ## az itself, against fifteen kinds of target; installs it
+test-az: deps ## az itself, of two ages, against fifteen kinds of target and every kind of source; installs it
 	@tools/deps.sh az
-	$(GO) test -tags az -count=1 -timeout 20m -run Az ./internal/clienttest
+	@az=$$(tools/az.sh build); \
+		PATCHBAY_AZ=$$az $(GO) test -tags az -count=1 -timeout 20m -run Az ./internal/clienttest
 
 .PHONY: test-az-short
 test-az-short: deps ## a share of the same, for CI
 	@tools/deps.sh az
-	$(GO) test -tags az -count=1 -timeout 10m -short -run Az ./internal/clienttest
+	@az=$$(tools/az.sh cached) || echo 'NOT CHECKED: az of today: it is not in the cache; make test-az fetches it'; \
+		PATCHBAY_AZ=$$az $(GO) test -tags az -count=1 -timeout 10m -short -run Az ./internal/clienttest
 
 .PHONY: test-terraform
 test-terraform: deps ## Terraform itself, with azurerm, which is built first: a quarter of an hour

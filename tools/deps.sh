@@ -170,6 +170,8 @@ for group in "$@"; do
 		have runc || need runc 'what both run containers with'
 		have_server netavark || [ -x /usr/lib/podman/netavark ] || need netavark "Podman's networks"
 		[ -x /usr/lib/podman/aardvark-dns ] || need aardvark-dns "the names in Podman's networks"
+		have newuidmap || need uidmap "Podman of a login that is not root"
+		have slirp4netns || need slirp4netns 'its networks'
 		have iptables || have_server iptables || need iptables "Docker's networks"
 		have ip || have_server ip || need iproute2 'networks of their own'
 		;;

@@ -322,11 +322,11 @@ func (s *source) checkAgainst(ctx context.Context, now state, c driver.Change) e
 	for name, v := range now.all {
 		sizes[name] = sizeOf(name, v.value)
 	}
-	names := map[string]bool{}
+	values := map[string]string{}
 	for _, set := range c.Set {
 		if !set.File {
 			sizes[set.Name] = sizeOf(set.Name, set.Value.Reveal())
-			names[set.Name] = true
+			values[set.Name] = set.Value.Reveal()
 		}
 	}
 	total := 0
@@ -338,13 +338,13 @@ func (s *source) checkAgainst(ctx context.Context, now state, c driver.Change) e
 			WithFix("register the source with --deliver files and choose --naming servicebinding, or raise LimitSTACK= of the unit")
 	}
 	for _, item := range now.list("UnsetEnvironment") {
-		name, _, exact := strings.Cut(item, "=")
-		if names[name] && !exact {
+		name, value, exact := strings.Cut(item, "=")
+		if ours, set := values[name]; set && (!exact || value == ours) {
 			return patchbay.Errorf(patchbay.InvalidArgument, "%s takes %s away from its processes (UnsetEnvironment=)", s.unit, name).
 				WithFix("systemctl %sedit %s   (and take it out), or give the setting another name", s.flag(), quoted(s.unit))
 		}
 	}
-	if len(names) > 0 {
+	if len(values) > 0 {
 		for _, path := range now.list("DropInPaths") {
 			if filepath.Base(path) < filepath.Base(now.place.dropin(c.Mark.UID)) {
 				continue

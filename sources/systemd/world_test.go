@@ -84,6 +84,8 @@ func (w *world) run(t *testing.T) {
 		"Suite":        suite,
 		"Crashes":      crashes,
 		"Reading":      reading,
+		"Passed":       passed,
+		"LaterFiles":   laterFiles,
 		"Others":       others,
 		"Files":        fileUpdates,
 		"BadDisk":      badDisk,

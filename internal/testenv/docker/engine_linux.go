@@ -42,6 +42,7 @@ type Engine struct {
 	Name   string // Docker or Podman
 	Socket string // of its API, Docker's
 	dir    string
+	more   Options
 	holder *child // of the namespaces
 	daemon *child
 	images map[string]bool
@@ -53,10 +54,28 @@ const prefix = "patchbay-engine-"
 // limit is how long anything may take that is done to an engine.
 const limit = time.Minute
 
+// Options are what an engine may have otherwise.
+type Options struct {
+	// Args are more arguments of dockerd.
+	Args []string
+	// Disk is the size of a disk of the engine's own, as tmpfs has it (64m); this
+	// machine's when empty.
+	Disk string
+	// Beside is a process whose network is the engine's too, as on its machine; the
+	// engine has one of its own when it is 0. The process ends with the engine.
+	Beside int
+}
+
 // Start starts the engine of that name; it ends with the test, with all that runs
 // in it. Where it can't run the test is skipped, unless PATCHBAY_TESTENV is
 // "required".
 func Start(t testing.TB, engine string) *Engine {
+	t.Helper()
+	return StartWith(t, engine, Options{})
+}
+
+// StartWith is Start of one that has something otherwise.
+func StartWith(t testing.TB, engine string, o Options) *Engine {
 	t.Helper()
 	if why := missing(engine); why != "" {
 		if os.Getenv("PATCHBAY_TESTENV") == "required" {
@@ -64,7 +83,7 @@ func Start(t testing.TB, engine string) *Engine {
 		}
 		t.Skipf("%s can't run here: %s", engine, why)
 	}
-	e, err := start(engine)
+	e, err := start(engine, o)
 	if e != nil {
 		t.Cleanup(func() {
 			if t.Failed() {
@@ -116,20 +135,24 @@ ip link set lo up
 echo ready
 exec sleep infinity`
 
-func start(name string) (*Engine, error) {
+func start(name string, o Options) (*Engine, error) {
 	sweep()
 	dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", prefix, os.Getpid()))
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{Name: name, Socket: filepath.Join(dir, "s.sock"), dir: dir, images: map[string]bool{}}
+	e := &Engine{Name: name, Socket: filepath.Join(dir, "s.sock"), dir: dir, more: o, images: map[string]bool{}}
 	// The holder keeps the namespaces when the engine is restarted.
 	ready, hold, err := os.Pipe()
 	if err != nil {
 		return e, err
 	}
 	defer func() { _ = ready.Close() }()
-	cmd := exec.Command("unshare", "--net", "--mount", "--propagation", "private", "sh", "-c", own)
+	argv := []string{"unshare", "--net", "--mount", "--propagation", "private", "sh", "-c", own}
+	if o.Beside != 0 {
+		argv = append([]string{"nsenter", "-t", strconv.Itoa(o.Beside), "-n"}, slices.Delete(argv, 1, 2)...)
+	}
+	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Stdout, cmd.Stderr = hold, hold
 	e.holder, err = startChild(cmd)
 	_ = hold.Close()
@@ -140,6 +163,14 @@ func start(name string) (*Engine, error) {
 	if n, _ := ready.Read(said); !strings.HasPrefix(string(said[:n]), "ready") {
 		return e, fmt.Errorf("namespaces: %s", said[:n])
 	}
+	if o.Disk != "" {
+		if err := os.Mkdir(e.Data(), 0o711); err != nil {
+			return e, err
+		}
+		if _, err := output(e.inside("mount", "-t", "tmpfs", "-o", "size="+o.Disk, "tmpfs", e.Data())); err != nil {
+			return e, err
+		}
+	}
 	return e, e.Up()
 }
 
@@ -149,9 +180,10 @@ func (e *Engine) Up() error {
 	env := []string{"PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + e.dir, "XDG_RUNTIME_DIR=" + e.dir, "TMPDIR=" + e.dir}
 	switch e.Name {
 	case Docker:
-		args = []string{"dockerd", "--data-root", e.path("data"), "--exec-root", e.path("exec"), "--pidfile", e.path("pid"), "--host", "unix://" + e.Socket,
+		args = []string{"dockerd", "--data-root", e.Data(), "--exec-root", e.path("exec"), "--pidfile", e.path("pid"), "--host", "unix://" + e.Socket,
 			// Root may have no right to raise limits: then only these can be set.
 			"--default-ulimit", "nofile=1024:1024", "--cgroup-parent", "/" + filepath.Base(e.dir), "--config-file", e.path("daemon.json")}
+		args = append(args, e.more.Args...)
 		_ = os.Remove(e.path("pid"))
 		if err := os.WriteFile(e.path("daemon.json"), []byte("{}"), 0o600); err != nil {
 			return err
@@ -233,10 +265,13 @@ func alive(pid int) bool {
 	return err == nil && !bytes.Contains(stat, []byte(") Z "))
 }
 
+// Data is the directory of its disk.
+func (e *Engine) Data() string { return e.path("data") }
+
 func (e *Engine) path(name string) string { return filepath.Join(e.dir, name) }
 
 func (e *Engine) podman() []string {
-	return []string{"podman", "--root", e.path("data"), "--runroot", e.path("run"), "--network-config-dir", e.path("networks"), "--tmpdir", e.path("tmp"),
+	return []string{"podman", "--root", e.Data(), "--runroot", e.path("run"), "--network-config-dir", e.path("networks"), "--tmpdir", e.path("tmp"),
 		"--storage-driver", "overlay", "--runtime", "runc"}
 }
 
@@ -252,6 +287,9 @@ func (e *Engine) Pid() int { return e.holder.cmd.Process.Pid }
 func (e *Engine) Inside(argv ...string) (string, error) {
 	return output(exec.Command("nsenter", append([]string{"-t", strconv.Itoa(e.Pid()), "-n"}, argv...)...))
 }
+
+// OnDisk runs a command that sees the engine's disk and mounts.
+func (e *Engine) OnDisk(argv ...string) (string, error) { return output(e.inside(argv...)) }
 
 // Docker runs Docker's command line, which both engines answer.
 func (e *Engine) Docker(args ...string) (string, error) { return output(e.docker(args...)) }
@@ -347,6 +385,16 @@ func (e *Engine) Image(t testing.TB, name string, lines ...string) string {
 	}
 	e.images[name] = true
 	return name
+}
+
+// Program is the application itself, which needs nothing else.
+func Program(t testing.TB) []byte {
+	t.Helper()
+	program, err := builtApp()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return program
 }
 
 // builtApp is the program, without a library that an empty image lacks.

@@ -31,7 +31,12 @@ func TestUserManagerRunsUnits(t *testing.T) {
 }
 
 func TestMachineIsItsOwn(t *testing.T) {
-	m := Boot(t)
+	dir := t.TempDir()
+	kept := filepath.Join(dir, "kept")
+	if err := os.WriteFile(kept, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m := Boot(t, dir)
 	says := func() string {
 		out, err := m.Command(t.Context(), "sh", "-c", "cat /proc/sys/kernel/random/boot_id /etc/kept; ip -o addr; systemctl is-active "+Target).CombinedOutput()
 		if err != nil {
@@ -49,6 +54,9 @@ func TestMachineIsItsOwn(t *testing.T) {
 		t.Error("the machine writes to this one")
 	}
 	m.Reboot(t)
+	if _, err := os.Stat(kept); err != nil {
+		t.Errorf("a boot clears what is shared: %v", err)
+	}
 	if got := says(); !strings.Contains(got, "here") {
 		t.Errorf("after a reboot the machine says %s", got)
 	}
