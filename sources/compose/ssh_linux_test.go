@@ -48,6 +48,9 @@ func TestAProjectOnAnotherMachine(t *testing.T) {
 		"a user of sudo": {"user": sshd.User, "become": "root"},
 	} {
 		t.Run(what, func(t *testing.T) {
+			if what == "root" {
+				whole(t)
+			}
 			m := sshd.Start(t, sshd.Options{Sudoers: []string{sshd.User + " ALL=(root) NOPASSWD: ALL"}})
 			s := w.shop(t)
 			s.env["THEIRS"] = "1"
@@ -86,6 +89,7 @@ func TestAProjectOnAnotherMachine(t *testing.T) {
 // TestSSHIsCutWhileComposeWorks: Compose dies with the connection, at each of its calls of
 // the engine that has an effect; the next try goes on.
 func TestSSHIsCutWhileComposeWorks(t *testing.T) {
+	whole(t)
 	w := start(t)
 	m := sshd.Start(t, sshd.Options{})
 	s := w.shop(t)
@@ -94,11 +98,8 @@ func TestSSHIsCutWhileComposeWorks(t *testing.T) {
 	s.must(t, "up", "--detach")
 	d := w.Death(t)
 	source := s.elsewhere(t, m, map[string]any{"user": "root"}, map[string]any{"engine": "unix://" + d.Socket})
-	had, cuts, step := driver.Change{}, 0, 1
-	if !*all {
-		step = 3
-	}
-	for at := 1; ; at += step {
+	had, cuts := driver.Change{}, 0
+	for at := 1; ; at++ {
 		c := change("u1", "PB_A", string(rune('a'+at)))
 		c.Mark.Generation, c.Had = int64(at), had.Set
 		connect(t, source, c)
