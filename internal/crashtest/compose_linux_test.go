@@ -256,11 +256,14 @@ func TestAKillWhileComposeWorksLosesNothing(t *testing.T) {
 					d.Arm(docker.Moment{Call: at, Upon: s.kill, Alone: !with})
 					status := op.begin(s, w)
 					s.settle()
-					if more = s.dead(); more {
-						killed++
-						d.Arm(docker.Moment{})
-						w.comesBack(c, status, before, old)
+					more = s.dead()
+					d.Arm(docker.Moment{})
+					if !more { // it has no such call
+						w.cleanUp(s)
+						return
 					}
+					killed++
+					w.comesBack(c, status, before, old)
 				})
 			}
 		}
