@@ -179,7 +179,8 @@ func TestAStepEndsWithTheLastPodOfBefore(t *testing.T) {
 	ending := func(connected bool) (names []string) {
 		for _, one := range list(e.must("GET", e.core("pods"), "", nil), "items") {
 			has := strings.Contains(string(marshal(at(one, "spec"))), `"PB_A"`)
-			if at(one, "metadata", "deletionTimestamp") != nil && has == connected {
+			// Once its process has ended it is Succeeded, and then it goes.
+			if at(one, "metadata", "deletionTimestamp") != nil && text(one, "status", "phase") == "Running" && has == connected {
 				names = append(names, text(one, "metadata", "name"))
 			}
 		}
