@@ -268,5 +268,8 @@ func TestAKillWhileComposeWorksLosesNothing(t *testing.T) {
 			}
 		}
 	}
+	if killed == 0 {
+		t.Skip("NOT CHECKED: no call that was tried is one that Compose makes: another -every tries others")
+	}
 	t.Logf("killed %d times", killed)
 }
