@@ -83,7 +83,8 @@ race: ## the race detector on the engine and the stores
 
 .PHONY: crash
 crash: deps ## kill -9 at every step and instant, with real servers; prints a table
-	$(GO) test -count=1 -v -timeout 4h ./internal/crashtest -every=1 -rotations=50
+	@compose=$$(tools/compose.sh build); \
+		PATCHBAY_COMPOSE=$$compose $(GO) test -count=1 -v -timeout 8h ./internal/crashtest -every=1 -rotations=50 -compose
 
 # make test takes every 20th scenario; a number that shares no factor with it
 # takes others.
@@ -120,7 +121,8 @@ test-ssh: deps ## hosts by SSH, cut at every single instant of every change
 .PHONY: test-compose
 test-compose: deps ## sources in Compose projects, with Compose itself, which is built first
 	@compose=$$(tools/compose.sh build); \
-		PATCHBAY_COMPOSE=$$compose $(GO) test -count=1 -timeout 30m ./sources/compose -whole
+		export PATCHBAY_COMPOSE=$$compose; $(GO) test -count=1 -timeout 60m ./sources/compose -whole; \
+		$(GO) test -count=1 -v -timeout 60m ./internal/crashtest -run Compose -compose
 
 .PHONY: test-compose-cached
 test-compose-cached: ## the same where Compose is in the cache, for CI
@@ -154,7 +156,7 @@ test-kubernetes: ## the sources in a Kubernetes cluster, which is built first: t
 	@tools/deps.sh kubernetes
 	@tools/kubernetes.sh build >/dev/null
 	PATCHBAY_TESTENV=required $(GO) test -p 1 -count=1 -timeout 30m ./internal/testenv/kubernetes ./sources/kubernetes -cluster
-	PATCHBAY_TESTENV=required $(GO) test -count=1 -timeout 30m ./internal/crashtest -run TestAKillLosesNothingInKubernetes -cluster
+	PATCHBAY_TESTENV=required $(GO) test -count=1 -timeout 30m ./internal/crashtest -run InKubernetes -cluster
 
 .PHONY: test-kubernetes-cached
 test-kubernetes-cached: ## the same where the cluster's programs are in the cache, for CI

@@ -167,7 +167,7 @@ func (s *source) needs() []right {
 		rightsOn("", "secrets", "get", "list", "create", "delete"),
 		rightsOn("", "configmaps", "get"))
 	if s.kind.name == "CronJob" {
-		return all
+		return append(all, right{"", "pods", "list"}) // see awaitRuns
 	}
 	pods := []string{"list"}
 	if s.kind.name != "Deployment" {

@@ -17,6 +17,7 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/internal/failpoint"
 )
 
 // tries bounds how often a change is made anew because something else than the
@@ -344,6 +345,9 @@ func (s *source) write(ctx context.Context, c driver.Change, was map[string]stri
 			return false, err
 		}
 	}
+	if err := failpoint.Hit(ctx, "kubernetes/write/after-secret"); err != nil {
+		return false, err
+	}
 	for _, w := range todo {
 		want, blanks, err := s.wanted(r, w, c, names[0], names[1])
 		if err != nil {
@@ -355,7 +359,7 @@ func (s *source) write(ctx context.Context, c driver.Change, was map[string]stri
 			return false, err
 		}
 	}
-	return false, nil
+	return false, failpoint.Hit(ctx, "kubernetes/write/after-template")
 }
 
 // RestoreSettings implements [driver.Source].
@@ -376,6 +380,9 @@ func (s *source) RestoreSettings(ctx context.Context, c driver.Change, before dr
 		if try == tries {
 			return changed(s.id.Name()).AsTransient()
 		}
+	}
+	if err := failpoint.Hit(ctx, "kubernetes/restore/after-template"); err != nil {
+		return err
 	}
 	all, err := s.of(ctx, uid)
 	if patchbay.CodeOf(err) == patchbay.SourceNotFound {

@@ -177,6 +177,9 @@ while read -r _; do :; done`)
 	return err
 }
 
+// Pid is of a process in the cluster's own network, which is the node's.
+func (c *Cluster) Pid() int { return c.init.Process.Pid }
+
 // Command is a program inside the namespaces, with the cluster's programs first in
 // its PATH.
 func (c *Cluster) Command(program string, args ...string) *exec.Cmd {
