@@ -13,6 +13,7 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/internal/relay"
 	testdocker "patchbay.dev/patchbay/internal/testenv/docker"
 )
 
@@ -61,7 +62,7 @@ func TestSpokenFromInside(t *testing.T) {
 			none("after Close")
 			d, err = s.Dialer(t.Context())
 			must(t, err)
-			must(t, d.(*dialer).inside.(*relayed).session.Close()) // as a process that dies: the connection is gone
+			must(t, d.(*relay.Dialer).Network.(*relayed).Remote.Close()) // as a process that dies: the connection is gone
 			none("by one that died")
 			s.local = true
 
@@ -111,11 +112,11 @@ func staticRelay(t *testing.T) func() (string, error) {
 import (
 	"os"
 
-	"patchbay.dev/patchbay/sources/docker"
+	"patchbay.dev/patchbay/internal/relay"
 )
 
 func main() {
-	if docker.Relay(os.Stdin, os.Stdout) != nil {
+	if relay.Main() != nil {
 		os.Exit(1)
 	}
 }
