@@ -65,6 +65,7 @@ var rooms = []room{
 	{pkg: "internal/recent", why: "what was used last is remembered, whatever it is"},
 	{pkg: "internal/version", why: "a version is a string"},
 	{pkg: "internal/tested", scaffold: true, why: "it reads what tests say, whatever they test"},
+	{pkg: "internal/relay/alone", may: []string{"internal/relay"}, scaffold: true, why: "a relay alone is for the tests"},
 	{pkg: "internal/wiretest", scaffold: true, why: "it compares two trees of JSON, whoever wrote them"},
 	{pkg: "internal/house", scaffold: true, why: "the rules import nothing that they judge"},
 

@@ -105,23 +105,8 @@ func speaks(t *testing.T, d driver.Dialer) {
 // staticRelay is a program that does nothing but relay, and needs no library.
 func staticRelay(t *testing.T) func() (string, error) {
 	t.Helper()
-	dir := t.TempDir()
-	source, program := filepath.Join(dir, "relay.go"), filepath.Join(dir, "relay")
-	must(t, os.WriteFile(source, []byte(`package main
-
-import (
-	"os"
-
-	"patchbay.dev/patchbay/internal/relay"
-)
-
-func main() {
-	if relay.Main() != nil {
-		os.Exit(1)
-	}
-}
-`), 0o600))
-	cmd := exec.Command("go", "build", "-ldflags=-s -w", "-o", program, source)
+	program := filepath.Join(t.TempDir(), "relay")
+	cmd := exec.Command("go", "build", "-ldflags=-s -w", "-o", program, "patchbay.dev/patchbay/internal/relay/alone")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
