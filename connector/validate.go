@@ -332,7 +332,7 @@ func (v *checking) authentication(ctx context.Context, have map[string]patchbay.
 		v.add(group, name, patchbay.NotChecked, "", noVantage(v.c.Source, v.mute), v.mute.Fix)
 		return
 	}
-	result, err := v.s.signIn(ctx, sourceOf(v.c), p.outline, holds)
+	result, err := v.s.signInFrom(ctx, v.from, sourceOf(v.c).id, p.outline, holds)
 	if err == nil && len(result.NotChecked) > 0 {
 		v.add(group, name, patchbay.NotChecked, "", "the sign-in works; not tried: "+strings.Join(result.NotChecked, "; "), "")
 	}

@@ -16,8 +16,9 @@
 // A Secret that a change replaces is kept until the operation can't be undone any
 // more ([driver.Keeper]).
 //
-// An entry of env that somebody else has is never written over: with a Secret of
-// ours beside their value it would be refused at their next apply. Names that come
+// An entry of env that somebody else has is written over only when the caller says so,
+// and then by its value alone (taken.go): with a Secret of ours beside that it would be
+// refused at their next apply. Names that come
 // from a ConfigMap or Secret by envFrom are covered up by an entry, and seen again
 // when that goes.
 package kubernetes
