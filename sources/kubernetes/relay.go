@@ -275,8 +275,8 @@ func (s *source) relayPod(ctx context.Context) (*corev1.Pod, error) {
 			Containers: []corev1.Container{{
 				Name: relayName, Image: s.relayImage, Args: []string{relay.Command}, Stdin: true, StdinOnce: true,
 				Resources: corev1.ResourceRequirements{
-					Requests: amounts("10m", "32Mi", "1Mi"),
-					Limits:   amounts("500m", "128Mi", "16Mi"),
+					Requests: amounts("10m", "32Mi"),
+					Limits:   amounts("500m", "128Mi"),
 				},
 				SecurityContext: &corev1.SecurityContext{
 					AllowPrivilegeEscalation: &no, ReadOnlyRootFilesystem: &yes,
@@ -308,10 +308,10 @@ func (s *source) relayPod(ctx context.Context) (*corev1.Pod, error) {
 	return pod, nil
 }
 
-func amounts(cpu, memory, disk string) corev1.ResourceList {
-	return corev1.ResourceList{
-		corev1.ResourceCPU: resource.MustParse(cpu), corev1.ResourceMemory: resource.MustParse(memory), corev1.ResourceEphemeralStorage: resource.MustParse(disk),
-	}
+// amounts are of what a quota usually asks for. No disk: nodes that don't count it have
+// none to give.
+func amounts(cpu, memory string) corev1.ResourceList {
+	return corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu), corev1.ResourceMemory: resource.MustParse(memory)}
 }
 
 // relayOwner is what the pod is of, so that it goes with it, and that no controller takes
