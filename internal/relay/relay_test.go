@@ -12,8 +12,13 @@ import (
 
 // pipes are one end of two pipes.
 type pipes struct {
-	io.Reader
-	io.WriteCloser
+	*io.PipeReader
+	*io.PipeWriter
+}
+
+func (p *pipes) Close() error {
+	_ = p.PipeReader.Close()
+	return p.PipeWriter.Close()
 }
 
 // start starts a relay in this process, and gives its ends to speak to.
