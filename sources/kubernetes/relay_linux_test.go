@@ -314,6 +314,54 @@ func TestNotSpokenFrom(t *testing.T) {
 	}
 }
 
+// TestARelayIsPlacedAsTheWorkload is, in its host's network too.
+func TestARelayIsPlacedAsTheWorkload(t *testing.T) {
+	properties := relaying(t, nil)
+	e := newEyes(t)
+	d := deployment(1, nil)
+	spec := d["spec"].(object)["template"].(object)["spec"].(object)
+	for name, value := range map[string]any{
+		"hostNetwork": true, "nodeSelector": object{"kubernetes.io/hostname": "node1"}, "imagePullSecrets": []any{object{"name": "pull"}},
+		"tolerations": []any{object{"key": "only", "operator": "Exists", "effect": "NoSchedule"}}, "serviceAccountName": "web",
+		"affinity": object{
+			"podAntiAffinity": object{"requiredDuringSchedulingIgnoredDuringExecution": []any{
+				object{"topologyKey": "kubernetes.io/hostname", "labelSelector": object{"matchLabels": object{"app": "web"}}},
+			}},
+			"nodeAffinity": object{"requiredDuringSchedulingIgnoredDuringExecution": object{"nodeSelectorTerms": []any{
+				object{"matchExpressions": []any{object{"key": "kubernetes.io/os", "operator": "In", "values": []any{"linux"}}}},
+			}}},
+		},
+	} {
+		spec[name] = value
+	}
+	e.must("POST", e.apps("deployments"), "", d)
+	a := &app{eyes: e, s: e.open(properties), id: e.id()}
+	a.up()
+	from, err := a.s.Dialer(bounded(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = from.Close() }()
+	pod := e.relays()[0]
+	for _, name := range []string{"hostNetwork", "nodeSelector", "imagePullSecrets", "serviceAccountName"} {
+		if got := string(marshal(at(pod, "spec", name))); got != string(marshal(spec[name])) {
+			t.Errorf("its %s is %s, want %s", name, got, marshal(spec[name]))
+		}
+	}
+	if got := string(marshal(at(pod, "spec", "tolerations"))); !strings.Contains(got, `"key":"only"`) {
+		t.Errorf("its tolerations are %s", got)
+	}
+	if affinity := at(pod, "spec", "affinity"); at(affinity, "nodeAffinity") == nil || at(affinity, "podAntiAffinity") != nil {
+		t.Errorf("its affinity is %v", affinity)
+	}
+	// What only its node reaches: whoever listens at loopback there.
+	conn, err := from.DialContext(bounded(t), "tcp", "127.0.0.1:8080")
+	if err != nil {
+		t.Fatalf("at the host's loopback the application does not answer: %v", err)
+	}
+	_ = conn.Close()
+}
+
 // TestMemoryOfARelay is far from its limit.
 func TestMemoryOfARelay(t *testing.T) {
 	a := deploy(t, 1, relaying(t, nil))
