@@ -108,8 +108,8 @@ func TestAnyCallMayFail(t *testing.T) {
 			m := between(t, e)
 			a := &app{eyes: e, s: e.open(nil), id: e.id()}
 			first := a.change("aaaa", 1, "PB_A", "1", "PB_B", "1")
-			next := a.change("aaaa", 2, "PB_B", "2", "PB_C", "2")
-			next.Had = first.Set
+			next := a.change("aaaa", 2, "PB_B", "2", "PB_C", "2", "THEIRS", "taken over")
+			next.Had, next.Back = first.Set, []patchbay.Setting{{Name: "THEIRS", Value: patchbay.NewSecret("1"), Secret: true}}
 			a.write(first)
 			a.release(first)
 			before, _ := e.content()
