@@ -115,6 +115,8 @@ func (s *source) speakTo(ctx context.Context, pod *corev1.Pod) (*relay.Remote, e
 	switch {
 	case errors.Is(err, relay.ErrSilent):
 		return nil, s.noRelay("the program of the image %s does not relay: it is to be an image of Patchbay, of this release", s.relayImage)
+	case ctx.Err() != nil:
+		return nil, interrupted(ctx.Err())
 	case err != nil:
 		return nil, s.noRelay("the program of the image %s does not answer: it is to be an image of Patchbay, of this release", s.relayImage)
 	}
