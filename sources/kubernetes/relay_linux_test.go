@@ -227,6 +227,10 @@ func TestNoControllerTakesIt(t *testing.T) {
 			e.must("POST", path, "", of(kind, nil))
 			a := &app{eyes: e, s: e.open(relaying(t, object{"kind": kind})), id: e.id()}
 			a.up()
+			budgets := "/apis/policy/v1/namespaces/" + e.namespace + "/poddisruptionbudgets"
+			if kind == "StatefulSet" {
+				e.must("POST", budgets, "", object{"metadata": object{"name": "web"}, "spec": object{"maxUnavailable": 1, "selector": object{"matchLabels": object{"app": "web"}}}})
+			}
 			apps := len(e.pods())
 			pod, err := a.s.relayPod(bounded(t))
 			if err != nil {
@@ -237,6 +241,15 @@ func TestNoControllerTakesIt(t *testing.T) {
 			e.eventually("it runs", func() bool {
 				return text(e.must("GET", e.core("pods")+"/ours", "", nil), "status", "phase") == "Running"
 			})
+			if kind == "StatefulSet" { // the budget goes on, with a warning
+				e.eventually("the budget says that somebody's pods are nobody's", func() bool {
+					return strings.Contains(string(marshal(e.must("GET", e.core("events"), "", nil))), "UnmanagedPods")
+				})
+				e.eventually("the budget is as without it", func() bool {
+					b := e.must("GET", budgets+"/web", "", nil)
+					return at(b, "status", "expectedPods") == 1.0 && at(b, "status", "disruptionsAllowed") == 1.0
+				})
+			}
 			// A controller that takes it would by now: this change wakes it.
 			if kind != "CronJob" {
 				a.write(a.change("aaaa", 1, "PB_A", "1"))
