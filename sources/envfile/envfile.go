@@ -285,7 +285,7 @@ func (s *source) Egress(context.Context, netip.Addr) ([]netip.Prefix, error) {
 
 // Dialer implements [driver.Vantage].
 func (s *source) Dialer(context.Context) (driver.ClosingDialer, error) {
-	return driver.KeptOpen(hosts.TCP{Host: s.host}), nil
+	return driver.KeptOpen(s.host), nil
 }
 
 // Close implements [driver.Source].

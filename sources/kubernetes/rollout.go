@@ -144,6 +144,7 @@ func (s *source) lookAt(ctx context.Context, name string) (*workload, []corev1.P
 	return w, pods, err
 }
 
+// podsOf are the pods of a workload, without those that we speak from.
 func (s *source) podsOf(ctx context.Context, w *workload) ([]corev1.Pod, error) {
 	if w.selector == nil {
 		return nil, nil
@@ -152,7 +153,7 @@ func (s *source) podsOf(ctx context.Context, w *workload) ([]corev1.Pod, error) 
 	if err != nil {
 		return nil, err
 	}
-	return list.Items, nil
+	return slices.DeleteFunc(list.Items, func(p corev1.Pod) bool { return p.Labels[relayLabel] != "" }), nil
 }
 
 // look remembers what was wrong since when.
@@ -404,14 +405,6 @@ func (s *source) eventsOf(ctx context.Context, pod *corev1.Pod) []byte {
 		}
 	}
 	return []byte(strings.Join(lines[max(0, len(lines)-2):], "\n"))
-}
-
-// Dialer implements [driver.Vantage]: nobody speaks from there yet. A pod of our
-// own with the workload's labels would be adopted by its ReplicaSet and counted by
-// its PodDisruptionBudget, and one without them is let through by other policies;
-// an ephemeral container stays in the pod for good.
-func (s *source) Dialer(context.Context) (driver.ClosingDialer, error) {
-	return nil, patchbay.Errorf(patchbay.NotSupported, "only what runs in a pod speaks from its network, and Patchbay starts nothing there")
 }
 
 // Egress implements [driver.Vantage]: the addresses of its pods, and of the nodes

@@ -387,16 +387,13 @@ func (c *Cluster) node() error {
 	if err := c.start("containerd", "-c", filepath.Join(c.Dir, "containerd.toml")); err != nil {
 		return err
 	}
-	image, err := buildImage(c.Dir)
-	if err != nil {
-		return err
-	}
 	socket := filepath.Join(c.Dir, "ctr.sock")
 	if err := c.await("containerd", func() error { return c.Command("ctr", "-a", socket, "version").Run() }); err != nil {
 		return err
 	}
-	if out, err := c.Command("ctr", "-a", socket, "-n", "k8s.io", "images", "import", image).CombinedOutput(); err != nil {
-		return fmt.Errorf("import the image: %w\n%s", err, out)
+	// The application's, and the one that holds a pod's network.
+	if err := c.load("internal/testenv/kubernetes/app", map[string][]string{Image: {"/program"}, "local.test/pause:1": {"/program", "pause"}}); err != nil {
+		return err
 	}
 	if err := c.start("kubelet", "--config="+filepath.Join(c.Dir, "kubelet.yaml"), "--kubeconfig="+filepath.Join(c.Dir, "kubeconfig"), "--root-dir="+filepath.Join(c.Dir, "kubelet"),
 		"--cert-dir="+filepath.Join(c.Dir, "kubelet-pki"), "--hostname-override=node1", "--node-ip="+NodeAddress); err != nil {
