@@ -93,6 +93,7 @@ func loginName(m driver.Mark) string { return fmt.Sprintf("pb_%s_g%d", m.UID, m.
 
 // plan reads the world and decides everything.
 func (s *Service) plan(ctx context.Context, op *saga.Op) ([]byte, error) {
+	ctx = driver.OneLook(ctx)
 	in, err := readInput(op)
 	if err != nil {
 		return nil, err
