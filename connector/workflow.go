@@ -93,7 +93,6 @@ func loginName(m driver.Mark) string { return fmt.Sprintf("pb_%s_g%d", m.UID, m.
 
 // plan reads the world and decides everything.
 func (s *Service) plan(ctx context.Context, op *saga.Op) ([]byte, error) {
-	ctx = driver.OneLook(ctx)
 	in, err := readInput(op)
 	if err != nil {
 		return nil, err
@@ -151,6 +150,7 @@ func refuse(err error) error { return err }
 
 // decide makes the plan.
 func (s *Service) decide(ctx context.Context, d *draft) error {
+	ctx = driver.OneLook(ctx)
 	held, err := s.openHolding(d.in.Connection)
 	if err != nil {
 		return err
@@ -236,6 +236,7 @@ func (d *draft) warnings() []string {
 // planFix puts everything back to what the connection is on record to be. It
 // decides nothing anew, so the record stays as it is.
 func (s *Service) planFix(ctx context.Context, op *saga.Op, id patchbay.ID, who Caller) ([]byte, error) {
+	ctx = driver.OneLook(ctx)
 	// Not the record of the submit: a change may have been before us in line.
 	c, err := s.records.Connection(ctx, id)
 	if err != nil {
