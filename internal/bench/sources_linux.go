@@ -399,6 +399,7 @@ type outsideTests struct {
 
 // withServers runs f, and ends what it has started. notRun is why that can't run here.
 func withServers(f func(t testing.TB) error) (notRun string, err error) {
+	testing.Init()
 	var t *outsideTests
 	testing.Benchmark(func(b *testing.B) {
 		t = &outsideTests{B: b}
