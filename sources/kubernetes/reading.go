@@ -313,7 +313,7 @@ func (r *reading) keep() kept {
 
 // ReadSettings implements [driver.Source].
 func (s *source) ReadSettings(ctx context.Context) (driver.Snapshot, error) {
-	r, err := s.read(ctx)
+	r, err := driver.Look(ctx, s, s.read)
 	if err != nil {
 		return driver.Snapshot{}, err
 	}

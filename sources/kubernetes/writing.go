@@ -68,7 +68,7 @@ func (s *source) CheckChange(ctx context.Context, c driver.Change) error {
 	if len(c.Set) == 0 {
 		return nil
 	}
-	r, err := s.read(ctx)
+	r, err := driver.Look(ctx, s, s.read)
 	if err != nil {
 		return err
 	}
