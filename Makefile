@@ -124,11 +124,6 @@ test-compose: deps ## sources in Compose projects, with Compose itself, which is
 		export PATCHBAY_COMPOSE=$$compose; $(GO) test -count=1 -timeout 60m ./sources/compose -whole; \
 		$(GO) test -count=1 -v -timeout 60m ./internal/crashtest -run Compose -compose
 
-.PHONY: test-compose-cached
-test-compose-cached: ## the same where Compose is in the cache, for CI
-	@if tools/compose.sh cached >/dev/null; then $(MAKE) test-compose; \
-		else echo 'NOT CHECKED: sources in Compose projects: Compose is not in the cache; make test-compose builds it'; fi
-
 .PHONY: test-az
 test-az: deps ## az itself, of two ages, against fifteen kinds of target and every kind of source; installs it
 	@tools/deps.sh az
@@ -158,9 +153,13 @@ test-kubernetes: ## the sources in a Kubernetes cluster, which is built first: t
 	PATCHBAY_TESTENV=required $(GO) test -p 1 -count=1 -timeout 30m ./internal/testenv/kubernetes ./sources/kubernetes -cluster
 	PATCHBAY_TESTENV=required $(GO) test -count=1 -timeout 30m ./internal/crashtest -run InKubernetes -cluster
 
-.PHONY: test-kubernetes-cached
-test-kubernetes-cached: ## the same where the cluster's programs are in the cache, for CI
-	@if tools/kubernetes.sh cached >/dev/null; then $(MAKE) test-kubernetes; \
+# What goes wrong in a life, and not each form that a workload may have.
+.PHONY: test-kubernetes-short
+test-kubernetes-short: ## a share of the same where the cluster's programs are in the cache, for CI
+	@if tools/kubernetes.sh cached >/dev/null; then tools/deps.sh kubernetes; \
+		PATCHBAY_TESTENV=required $(GO) test -count=1 -timeout 15m ./sources/kubernetes -cluster \
+			-run 'TestSourceSuite|TestALife|TestACrashLoop|TestFlux|TestSpokenFromAPod|TestATakenName|TestTheRoleIsEnough|TestRotation'; \
+		PATCHBAY_TESTENV=required $(GO) test -count=1 -timeout 15m ./internal/crashtest -run InKubernetes -cluster -every=41; \
 		else echo 'NOT CHECKED: sources in Kubernetes: the programs of a cluster are not in the cache; make test-kubernetes builds them'; fi
 
 .PHONY: fuzz

@@ -208,7 +208,19 @@ func (w *workload) claimOf(uid string) claim {
 // holds reports whether the connection has exactly that in the template; with
 // nothing, it has no field either.
 func (w *workload) holds(uid string, c claim) bool {
-	return c.equal(w.claimOf(uid)) && (!c.empty() || !w.has(manager(uid)))
+	if !c.equal(w.claimOf(uid)) || c.empty() && w.has(manager(uid)) {
+		return false
+	}
+	for _, container := range containers(w.template.Spec) {
+		_, initial := w.container(container.Name)
+		for _, e := range container.Env {
+			// Given back in the template, and still ours: its handing over was cut off.
+			if !c.has(container.Name, e.Name) && slices.Contains(w.managers(append(containerPath(container.Name, initial), "f:env", keyed("name", e.Name))...), manager(uid)) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // blank is an entry of ours that somebody has given a value, which has to go.

@@ -119,7 +119,6 @@ func TestAnyCallMayFail(t *testing.T) {
 			after, _ := e.content()
 			a.restore(next)
 			a.same(before, "without faults, taken back")
-			last := driver.Change{Mark: first.Mark, Name: first.Name, Had: first.Set}
 
 			// do does a call with a fault at one place, and again until there is none.
 			do := func(what string, call func(context.Context, *source) error, check func(at int), undo func()) {
@@ -164,9 +163,17 @@ func TestAnyCallMayFail(t *testing.T) {
 			do("a release", func(ctx context.Context, s *source) error {
 				return s.Release(ctx, next)
 			}, func(at int) { a.same(after, fmt.Sprintf("with a fault at call %d of a release", at)) }, func() { a.restore(next); a.write(next) })
-			a.restore(next)
-			a.write(last)
-			a.release(last)
+			// A delete that gives a name back.
+			gone := driver.Change{Mark: next.Mark, Name: next.Name, Had: next.Set, Back: next.Back}
+			a.release(next)
+			a.write(gone)
+			deleted, _ := e.content()
+			version = a.before.Version
+			a.restore(gone)
+			do("a delete", func(ctx context.Context, s *source) error {
+				_, err := s.WriteSettings(ctx, gone, version)
+				return err
+			}, func(at int) { a.same(deleted, fmt.Sprintf("with a fault at call %d of a delete", at)) }, func() { a.restore(gone) })
 		})
 	}
 }

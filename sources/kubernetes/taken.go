@@ -106,17 +106,22 @@ func (r *reading) takes(c driver.Change, known originals) originals {
 				}
 				var one original
 				at := append(containerPath(name, initial), "f:env", keyed("name", set.Name))
-				if one.Owners = w.managers(append(at, "f:value")...); e.Value != "" || len(one.Owners) > 0 {
+				if one.Owners = w.othersThan(c.Mark.UID, append(at, "f:value")...); e.Value != "" || len(one.Owners) > 0 {
 					one.Value = &e.Value
 				}
 				if len(one.Owners) == 0 {
-					one.Owners = w.managers(at...)
+					one.Owners = w.othersThan(c.Mark.UID, at...)
 				}
 				all.add(w.Name, name, set.Name, one)
 			}
 		}
 	}
 	return all
+}
+
+// othersThan are the managers of a field that are not the connection's.
+func (w *workload) othersThan(uid string, path ...string) []string {
+	return slices.DeleteFunc(w.managers(path...), func(m string) bool { return m == manager(uid) })
 }
 
 // mayTake reports whether the change says that somebody else's name may be had.
@@ -161,33 +166,46 @@ func taken(container corev1.Container) (all []ref) {
 	return all
 }
 
-// places orders a connection's entries as they stand in a container, for what is applied
-// in another order moves what is others'. What stands in for a name comes before all of
-// those.
+// places orders a connection's entries so that applying them moves nothing of others':
+// what it has of theirs stays where it is, what stands in for that comes before all of
+// it, and its own entries have the places of its own, in their order.
 func places(container *corev1.Container, entries []*corev1ac.EnvVarApplyConfiguration) []*corev1ac.EnvVarApplyConfiguration {
-	first := len(container.Env)
-	place := map[string]int{}
+	live := map[string]int{}
 	for i, e := range container.Env {
-		place[e.Name] = i
+		live[e.Name] = i
 	}
-	isReference := func(e *corev1ac.EnvVarApplyConfiguration) bool {
-		return e.Value != nil && strings.HasPrefix(*e.Value, standInReference(""))
+	last := len(container.Env)
+	isStandIn := func(e *corev1ac.EnvVarApplyConfiguration) bool {
+		return e.ValueFrom != nil && *e.ValueFrom.SecretKeyRef.Key != *e.Name
 	}
+	first := last // of the names that are taken over
+	var free []int
 	for _, e := range entries {
-		if i, ok := place[*e.Name]; ok && isReference(e) {
+		i, there := live[*e.Name]
+		switch {
+		case !there:
+		case e.ValueFrom == nil && *e.Name != bindingRootName:
 			first = min(first, i)
+		case !isStandIn(e):
+			free = append(free, i)
 		}
 	}
-	rank := func(e *corev1ac.EnvVarApplyConfiguration) int {
-		if i, ok := place[*e.Name]; ok {
-			return 2*i + 1
+	slices.Sort(free)
+	rank := map[*corev1ac.EnvVarApplyConfiguration]int{}
+	for _, e := range entries {
+		i, there := live[*e.Name]
+		switch {
+		case isStandIn(e) && !there:
+			rank[e] = 2 * first
+		case isStandIn(e), e.ValueFrom == nil && *e.Name != bindingRootName && there:
+			rank[e] = 2*i + 1
+		case len(free) > 0:
+			rank[e], free = 2*free[0]+1, free[1:]
+		default:
+			rank[e] = 2*last + 1
 		}
-		if strings.HasPrefix(*e.Name, "PATCHBAY_") && e.ValueFrom != nil && *e.ValueFrom.SecretKeyRef.Key != *e.Name {
-			return 2 * first
-		}
-		return 2*len(container.Env) + 1
 	}
-	slices.SortStableFunc(entries, func(a, b *corev1ac.EnvVarApplyConfiguration) int { return rank(a) - rank(b) })
+	slices.SortStableFunc(entries, func(a, b *corev1ac.EnvVarApplyConfiguration) int { return rank[a] - rank[b] })
 	return entries
 }
 
@@ -203,7 +221,7 @@ func (w *workload) givenBack(uid string, c claim, was originals, back []patchbay
 				continue
 			}
 			path := append(containerPath(container, initial), "f:env", keyed("name", r.Name))
-			if len(slices.DeleteFunc(w.managers(path...), func(m string) bool { return m == manager(uid) })) == 0 {
+			if len(w.othersThan(uid, path...)) == 0 {
 				continue
 			}
 			one, ok := was.of(w.Name, container, r.Name)

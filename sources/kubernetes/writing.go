@@ -353,6 +353,7 @@ func (s *source) write(ctx context.Context, c driver.Change, was map[string]stri
 	complete := (names[0] != "" || len(data(c, false)) == 0) && (names[1] != "" || len(data(c, true)) == 0)
 	var todo []*workload
 	for _, w := range r.workloads {
+		begun := false
 		if complete {
 			want, blanks, err := s.wanted(r, w, c, names[0], names[1])
 			if err != nil {
@@ -361,8 +362,11 @@ func (s *source) write(ctx context.Context, c driver.Change, was map[string]stri
 			if len(blanks) == 0 && w.holds(c.Mark.UID, want) {
 				continue
 			}
+			// The template is as it should be, and only whose its fields are is not yet:
+			// it was us who changed it.
+			begun = len(blanks) == 0 && want.equal(w.claimOf(c.Mark.UID))
 		}
-		if was[w.Name] != r.version(w) {
+		if !begun && was[w.Name] != r.version(w) {
 			return false, changed(w.called())
 		}
 		todo = append(todo, w)

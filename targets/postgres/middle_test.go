@@ -80,6 +80,9 @@ func (m *middle) serve(c net.Conn) {
 		if _, err := io.ReadFull(c, body); err != nil {
 			return
 		}
+		if head[0] != 'p' { // a client that gives up says so, when it comes to it
+			return
+		}
 		m.mu.Lock()
 		m.told = append(m.told, string(body))
 		m.mu.Unlock()
