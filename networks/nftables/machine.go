@@ -223,7 +223,7 @@ func (m machine) readFile(ctx context.Context) (rulesIn, error) {
 		if m := commentForm.FindStringSubmatch(line); m != nil {
 			text += m[1]
 		}
-		if r, ok := parseRecord(text); ok && line == "\t}" && isRecord(name) {
+		if r, ok := parseRecord(name, text); ok && line == "\t}" && isRecord(name) {
 			in.records[name] = r
 		}
 	}

@@ -250,7 +250,7 @@ func (n *network) RemoveRule(ctx context.Context, r driver.Rule) error {
 		return err
 	}
 	delete(want, r.Name)
-	if n.kept && now.file.sum != "" {
+	if n.kept {
 		if err := n.machine.writeFile(ctx, now.file, want); err != nil {
 			return err
 		}

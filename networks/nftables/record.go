@@ -113,8 +113,8 @@ const maxConnection = 400
 const heading = "patchbay1 "
 
 // line is r as text: its words are the uid, the generation, from, to, the connection's
-// id, and a sum of them. Its characters mean nothing to nft.
-func (r record) line() string {
+// id, and a sum of them and of its name. Its characters mean nothing to nft.
+func (r record) line(name string) string {
 	words := []string{"-", "0", "-", "-", "-"}
 	if r.mark.UID != "" {
 		id := string(r.mark.Connection)
@@ -127,8 +127,10 @@ func (r record) line() string {
 		words[3] = joined(r.to)
 	}
 	text := strings.Join(words, " ")
-	return heading + text + " " + hosts.Sum([]byte(text))[:8]
+	return heading + text + " " + sumOf(name, text)
 }
+
+func sumOf(name, text string) string { return hosts.Sum([]byte(name + " " + text))[:8] }
 
 func joined[T fmt.Stringer](list []T) string {
 	words := make([]string, len(list))
@@ -153,12 +155,12 @@ func escaped(text string) string {
 	return b.String()
 }
 
-// parseRecord reads a line; false when it is none that was written here, or not all of
-// it.
-func parseRecord(line string) (record, bool) {
+// parseRecord reads the line of the record of that name; false when it is none that was
+// written here, or not all of it.
+func parseRecord(name, line string) (record, bool) {
 	text, ok := strings.CutPrefix(line, heading)
 	words := strings.Split(text, " ")
-	if !ok || len(words) != 6 || hosts.Sum([]byte(strings.Join(words[:5], " ")))[:8] != words[5] {
+	if !ok || len(words) != 6 || sumOf(name, strings.Join(words[:5], " ")) != words[5] {
 		return record{}, false
 	}
 	var r record
@@ -231,7 +233,9 @@ func (all records) effect() effect {
 			continue
 		}
 		for _, to := range r.to {
-			e.ports = append(e.ports, to.Port())
+			if !strings.HasPrefix(name, control) { // where Patchbay goes may be open for all
+				e.ports = append(e.ports, to.Port())
+			}
 			for _, p := range r.from {
 				if p.Addr().Is4() == to.Addr().Is4() {
 					from[to] = append(from[to], p)

@@ -124,7 +124,7 @@ func (all records) script() string {
 	}
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		fmt.Fprintf(&b, "\tchain %s {\n", name)
-		for text := range slices.Chunk([]byte(all[name].line()), piece) {
+		for text := range slices.Chunk([]byte(all[name].line(name)), piece) {
 			fmt.Fprintf(&b, "\t\treturn comment \"%s\"\n", text)
 		}
 		b.WriteString("\t}\n")

@@ -128,7 +128,7 @@ func ours(list []listed) *table {
 		delete(have, c.name)
 	}
 	for name, c := range have {
-		r, ok := recordIn(rules[name])
+		r, ok := recordIn(name, rules[name])
 		switch {
 		case ok && isRecord(name) && ruleName.MatchString(name) == (r.mark.UID != ""):
 			t.records[name] = r
@@ -154,7 +154,7 @@ func ours(list []listed) *table {
 }
 
 // recordIn is the record in the comments of a chain's rules.
-func recordIn(rules []listedRule) (record, bool) {
+func recordIn(name string, rules []listedRule) (record, bool) {
 	var text strings.Builder
 	for _, r := range rules {
 		if strings.Join(wordsOf(r.Expr), " ") != "return" {
@@ -162,7 +162,7 @@ func recordIn(rules []listedRule) (record, bool) {
 		}
 		text.WriteString(r.Comment)
 	}
-	return parseRecord(text.String())
+	return parseRecord(name, text.String())
 }
 
 // begun says that a chain has a part of a record at least.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"runtime"
@@ -70,19 +71,35 @@ func (n *Network) DialContext(ctx context.Context, network, address string) (con
 	return conn, err
 }
 
-// Expose makes what listens on an address of this process's own network be reached
-// there, at host and the port that it gives. It ends with the test.
-func (n *Network) Expose(t testing.TB, host, address string) (port int) {
+// DialFrom makes a connection from there with TCP, from an address that is there.
+func (n *Network) DialFrom(ctx context.Context, from netip.Addr, to netip.AddrPort) (conn net.Conn, err error) {
+	err = n.in(func() (err error) {
+		dialer := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))}
+		conn, err = dialer.DialContext(ctx, "tcp", to.String())
+		return err
+	})
+	return conn, err
+}
+
+// Listen listens there. It ends with the test.
+func (n *Network) Listen(t testing.TB, address string) (l net.Listener) {
 	t.Helper()
-	var l net.Listener
 	err := n.in(func() (err error) {
-		l, err = net.Listen("tcp", net.JoinHostPort(host, "0"))
+		l, err = net.Listen("tcp", address)
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.Close() })
+	return l
+}
+
+// Expose makes what listens on an address of this process's own network be reached
+// there, at host and the port that it gives. It ends with the test.
+func (n *Network) Expose(t testing.TB, host, address string) (port int) {
+	t.Helper()
+	l := n.Listen(t, net.JoinHostPort(host, "0"))
 	go func() {
 		for {
 			in, err := l.Accept()
