@@ -386,7 +386,7 @@ func TestADeathAtEveryInstantLosesNothing(t *testing.T) {
 			for at := 1; ; at++ {
 				died := false
 				for _, after := range []bool{false, true} {
-					for _, boots := range []bool{false, true} {
+					for _, boots := range []bool{after == (at%2 == 0)} { // half of what could be
 						if change.prepare != nil {
 							must(t, change.prepare(w.open(nil)))
 						}

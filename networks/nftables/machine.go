@@ -278,7 +278,8 @@ func (m machine) enabled(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	if got.Exit != 0 {
-		return false, m.unitFailed("be asked for "+unitName, got)
+		return false, patchbay.Errorf(patchbay.NotSupported, "systemd does not answer on the machine (exit code %d), and it is what loads the rules at boot", got.Exit).
+			WithSaid(driver.LastWords(got.Output, nil)).WithFix("systemctl is-system-running   (on the machine); or give the guard the property untilReboot")
 	}
 	lines := strings.Split(string(got.Output), "\n")
 	is := func(want string) bool {
@@ -324,16 +325,12 @@ func (m machine) enable(ctx context.Context) error {
 			return err
 		}
 		if got.Exit != 0 {
-			return m.unitFailed(args[0], got)
+			return patchbay.Errorf(patchbay.Forbidden, "systemctl can't %s %s (exit code %d): the rules are in force, and would not be after a reboot", args[0], unitName, got.Exit).
+				WithSaid(driver.LastWords(got.Output, nil)).
+				WithFix("systemctl daemon-reload && systemctl enable --now %s   (as root on the machine); or give the guard the property untilReboot", unitName)
 		}
 	}
 	return nil
-}
-
-func (m machine) unitFailed(what string, got hosts.Result) error {
-	return patchbay.Errorf(patchbay.Forbidden, "systemctl can't %s (exit code %d): the rules are in force, and would not be after a reboot", what, got.Exit).
-		WithSaid(driver.LastWords(got.Output, nil)).
-		WithFix("systemctl enable --now %s   (as root on the machine); or give the guard the property untilReboot", unitName)
 }
 
 // fault says why a file could not be read or written.
