@@ -51,12 +51,16 @@ func TestAConnectionsLife(t *testing.T) {
 		w.want("a neighbour of the application", w.app, webAddr.Next(), db4, want)
 	}
 	bystander(true) // nobody guards it yet
+	before := w.held(batchOne, db4)
 	own := func() { t.Helper(); w.want("the machine's own", w.db, db4.Addr(), db4, true) }
 	own()
 	a := ruleOf("a", []netip.Prefix{web, web6}, db4, ap("[fd00::5]:5432"))
 	b := ruleOf("b", []netip.Prefix{web}, db4)
 	must(t, n.EnsureRule(t.Context(), a))
 	bystander(false)
+	if err := speak(before, "over"); !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
+		t.Errorf("a session from before the guard: %v", err)
+	}
 	own()
 	w.want("Patchbay", w.app, controlPlane4, db4, true)
 	w.want("the application", w.app, webAddr, db4, true)
@@ -307,6 +311,25 @@ func TestPatchbayIsNotShutOut(t *testing.T) {
 	must(t, wrong.RemoveRule(t.Context(), r))
 	w.want("Patchbay", w.app, controlPlane4, db4, true)
 	w.want("the application", w.app, webAddr, db4, false)
+}
+
+// TestAllWaysAreTried: a name with several addresses, and an endpoint of several
+// servers, are reached by each of them afterwards.
+func TestAllWaysAreTried(t *testing.T) {
+	w := newWorld(t)
+	c := w.guarded()
+	c.Endpoint = "10.0.0.5:5432,[fd00::5]:5433"
+	n, err := open(t.Context(), w.config(nil), c)
+	must(t, err)
+	must(t, n.EnsureRule(t.Context(), ruleOf("a", []netip.Prefix{web}, db4, db6)))
+	w.want("Patchbay", w.app, controlPlane4, db4, true)
+	w.want("Patchbay", w.app, controlPlane6, db6, true)
+	w.want("the bystander", w.other, bystander6, db6, false)
+	// One of them is enough to be shut out.
+	wrong, err := open(t.Context(), w.config(map[string]any{"allow": []string{"10.64.9.9"}}), c)
+	must(t, err)
+	refused(t, wrong.EnsureRule(t.Context(), ruleOf("b", []netip.Prefix{web}, db4)), patchbay.TargetUnreachable, "as it was before")
+	w.want("Patchbay", w.app, controlPlane6, db6, true)
 }
 
 // TestATargetThatIsDownIsGuarded: nobody can try then, and Patchbay is let in all the

@@ -5,7 +5,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
+	"net/netip"
 	"os/exec"
 	"regexp"
 	"strings"
@@ -182,6 +184,19 @@ func (m machine) applyAnyhow(ctx context.Context, script string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), backLimit)
 	defer cancel()
 	return m.apply(ctx, script)
+}
+
+// elsewhere says that none of the addresses is the machine's: what is sent to them does
+// not come here. "" where it does, or nobody knows.
+func (m machine) elsewhere(ctx context.Context, to []netip.AddrPort) string {
+	for _, at := range to {
+		got, err := m.host.Run(ctx, hosts.Command{Argv: []string{"ip", "-o", "route", "get", at.Addr().String()}})
+		routed := got.Exit == 0 && !bytes.HasPrefix(got.Output, []byte("local "))
+		if err != nil || !routed && !bytes.Contains(got.Output, []byte("unreachable")) {
+			return ""
+		}
+	}
+	return fmt.Sprintf("the machine of the guard has not the address %s", to[0].Addr())
 }
 
 func (m machine) lock(ctx context.Context) (unlock func(), err error) {

@@ -187,27 +187,28 @@ func (n *network) letIn(ctx context.Context, want records, to []netip.AddrPort) 
 		maps.DeleteFunc(want, func(name string, _ record) bool { return strings.HasPrefix(name, control) })
 		return nil
 	}
-	from, at, err := n.target.vantage(ctx, to)
-	if err != nil || !from.IsValid() {
-		return err
+	ways, err := n.target.ways(ctx, to)
+	for _, w := range ways {
+		name := controlName(w.from)
+		want[name] = record{from: []netip.Prefix{netip.PrefixFrom(w.from, w.from.BitLen())}, to: append(slices.Concat(want[name].to, to), w.to)}.sorted()
 	}
-	name := controlName(from)
-	want[name] = record{from: []netip.Prefix{netip.PrefixFrom(from, from.BitLen())}, to: slices.Concat(want[name].to, at, to)}.sorted()
-	return nil
+	return err
 }
 
 // changeSafely changes the kernel's table, and takes that back when the target is not
 // reached any more.
 func (n *network) changeSafely(ctx context.Context, now state, want records, to []netip.AddrPort) error {
-	before := n.target.try(ctx, to)
+	before := n.target.reached(ctx, n.target.addresses(to)) // of the others nobody could say what the change did
 	if err := n.machine.apply(ctx, want.script()); err != nil {
 		return err
 	}
-	if before != nil {
-		return nil // nobody could say what the change did
+	var shut error
+	for _, address := range before {
+		if shut = n.target.try(ctx, address); shut != nil {
+			break
+		}
 	}
-	after := n.target.try(ctx, to)
-	if after == nil {
+	if shut == nil {
 		return nil
 	}
 	back := remove
@@ -219,7 +220,7 @@ func (n *network) changeSafely(ctx context.Context, now state, want records, to 
 		return patchbay.Errorf(patchbay.TargetUnreachable, "the guard shuts Patchbay out of %s, and that can't be taken back: %w", n.target.name(), err).
 			WithFix("nft delete table %s %s   (on its machine)", family, tableName)
 	}
-	return patchbay.Errorf(patchbay.TargetUnreachable, "with the guard, Patchbay does not reach %s any more (%w): the guard is as it was before", n.target.name(), after).
+	return patchbay.Errorf(patchbay.TargetUnreachable, "with the guard, Patchbay does not reach %s any more (%w): the guard is as it was before", n.target.name(), shut).
 		WithFix("name the address that Patchbay has there with the guard's property allow; behind a translation of addresses it is not the one that Patchbay speaks from")
 }
 
@@ -299,7 +300,9 @@ func (n *network) InspectRule(ctx context.Context, r driver.Rule) (driver.RuleSt
 		}
 	}
 	if there {
-		s.Despite = rulesetOf(list).despite(have)
+		if s.Despite = rulesetOf(list).despite(have); s.Despite == "" {
+			s.Despite = n.machine.elsewhere(ctx, have.to)
+		}
 	}
 	return s, nil
 }

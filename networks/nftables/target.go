@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,7 +19,7 @@ type target struct {
 	endpoint string
 }
 
-// tries is how often the target is tried after a change: it may be busy once.
+// tries is how often an address is tried: its server may be busy once.
 const (
 	tries    = 2
 	tryLimit = 5 * time.Second
@@ -46,32 +47,51 @@ func (t target) addresses(to []netip.AddrPort) []string {
 
 func (t target) name() string { return driver.Quoted(t.endpoint) }
 
-// vantage finds from which address Patchbay speaks to the target, and to which ones. It
-// is none where both are one machine, which lets its own programs in.
+// way is from where Patchbay speaks to a target, and where to.
+type way struct {
+	from netip.Addr
+	to   netip.AddrPort
+}
+
+// ways finds from which addresses Patchbay speaks to the target. There are none where
+// both are one machine, which lets its own programs in.
 //
 // A socket of UDP that is connected knows it, and sends nothing: the target need not
 // answer.
-func (t target) vantage(ctx context.Context, to []netip.AddrPort) (from netip.Addr, at []netip.AddrPort, err error) {
+func (t target) ways(ctx context.Context, to []netip.AddrPort) ([]way, error) {
+	var all []way
+	var last error
+	found := false
 	for _, address := range t.addresses(to) {
-		for _, network := range []string{"udp", "tcp"} {
-			var conn net.Conn
-			if conn, err = t.dial(ctx, network, address); err != nil {
+		for _, network := range []string{"udp4", "udp6", "tcp"} {
+			if network == "tcp" && found {
+				break // it is only for who can't do the others
+			}
+			conn, err := t.dial(ctx, network, address)
+			if err != nil {
+				last = err
 				continue
 			}
 			here, hereOK := addressOf(conn.LocalAddr())
 			there, thereOK := addressOf(conn.RemoteAddr())
 			_ = conn.Close()
-			switch {
-			case !hereOK || !thereOK: // it leads there by another way than this machine's network
+			if !hereOK || !thereOK { // it leads there by something else than a network
 				continue
-			case here.Addr().IsLoopback(), here.Addr() == there.Addr():
-				return netip.Addr{}, nil, nil
 			}
-			return here.Addr(), []netip.AddrPort{there}, nil
+			found = true
+			if !here.Addr().IsLoopback() && here.Addr() != there.Addr() {
+				all = append(all, way{here.Addr(), there})
+			}
 		}
 	}
-	return netip.Addr{}, nil, patchbay.Errorf(patchbay.TargetUnreachable, "the guard closes the port for everybody else, and from which address Patchbay reaches %s can't be found", t.name()).
-		WithSaid(said(err)).WithFix("name that address with the guard's property allow")
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if !found {
+		return nil, patchbay.Errorf(patchbay.TargetUnreachable, "the guard closes the port for everybody else, and from which address Patchbay reaches %s can't be found", t.name()).
+			WithSaid(said(last)).WithFix("name that address with the guard's property allow")
+	}
+	return all, nil
 }
 
 func said(err error) string {
@@ -99,17 +119,19 @@ func addressOf(a net.Addr) (netip.AddrPort, bool) {
 	return at, at.IsValid() && !at.Addr().IsUnspecified()
 }
 
-// try makes a connection to the target, and ends it.
-func (t target) try(ctx context.Context, to []netip.AddrPort) error {
+// reached are those of the addresses that can be connected to.
+func (t target) reached(ctx context.Context, addresses []string) []string {
+	return slices.DeleteFunc(slices.Clone(addresses), func(address string) bool { return t.try(ctx, address) != nil })
+}
+
+// try makes a connection, and ends it.
+func (t target) try(ctx context.Context, address string) error {
 	var err error
 	for range tries {
-		for _, address := range t.addresses(to) {
-			var conn net.Conn
-			if conn, err = t.dial(ctx, "tcp", address); err == nil {
-				return conn.Close()
-			}
-			err = driver.DialError(err, address)
+		var conn net.Conn
+		if conn, err = t.dial(ctx, "tcp", address); err == nil {
+			return conn.Close()
 		}
 	}
-	return err
+	return driver.DialError(err, address)
 }

@@ -29,7 +29,7 @@ import (
 
 // world is three machines: the database's, which is guarded, one of applications, and
 // a bystander's. Every address of 10.64.0.0/10 and fd64::/32 is the applications', and
-// Patchbay speaks from 10.64.9.9 and fd64:9::9.
+// Patchbay speaks from 10.64.9.9 and fd00::1.
 type world struct {
 	t              testing.TB
 	db, app, other *netns.Network
@@ -49,14 +49,15 @@ func pre(text string) netip.Prefix  { return netip.MustParsePrefix(text) }
 
 // Where the database listens, and the addresses of its machine besides.
 var (
-	db4, db6       = ap("10.0.0.5:5432"), ap("[fd00::5]:5433")
-	beside4        = ap("10.0.1.5:5432") // towards the bystander
-	bystander4     = netip.MustParseAddr("10.0.1.1")
-	bystander6     = netip.MustParseAddr("fd01::1")
-	web, batch     = pre("10.64.3.7/32"), pre("10.64.4.0/24")
-	web6           = pre("fd64:0:0:1::/64")
-	controlPlane4  = netip.MustParseAddr("10.64.9.9")
-	endpointOfSuit = db4.String()
+	db4, db6      = ap("10.0.0.5:5432"), ap("[fd00::5]:5433")
+	beside4       = ap("10.0.1.5:5432") // towards the bystander
+	bystander4    = netip.MustParseAddr("10.0.1.1")
+	bystander6    = netip.MustParseAddr("fd01::1")
+	web, batch    = pre("10.64.3.7/32"), pre("10.64.4.0/24")
+	web6          = pre("fd64:0:0:1::/64")
+	controlPlane4 = netip.MustParseAddr("10.64.9.9")
+	controlPlane6 = netip.MustParseAddr("fd00::1")
+	endpoint      = db4.String()
 )
 
 func newWorld(t testing.TB) *world {
@@ -79,10 +80,10 @@ func newWorld(t testing.TB) *world {
 	w.sh(w.app, `set -e
 		ip link set lo up
 		ip addr add 10.0.0.1/24 dev eth0; ip addr add fd00::1/64 dev eth0 nodad; ip link set eth0 up
-		echo 1 >/proc/sys/net/ipv6/ip_nonlocal_bind; ip addr add 10.64.9.9/32 dev lo; ip addr add fd64:9::9/128 dev lo nodad
+		echo 1 >/proc/sys/net/ipv6/ip_nonlocal_bind; ip addr add 10.64.9.9/32 dev lo
 		ip route add local 10.64.0.0/10 dev lo; ip -6 route add local fd64::/32 dev lo
 		ip route add default via 10.0.0.5 src 10.64.9.9; ip -6 route add default via fd00::5
-		ip route replace 10.0.0.0/24 dev eth0 src 10.64.9.9; ip -6 route replace fd00::/64 dev eth0 src fd64:9::9`)
+		ip route replace 10.0.0.0/24 dev eth0 src 10.64.9.9`)
 	w.sh(w.other, `set -e
 		ip link set lo up
 		ip addr add 10.0.1.1/24 dev eth0; ip addr add fd01::1/64 dev eth0 nodad; ip link set eth0 up
@@ -316,7 +317,7 @@ func (w *world) config(properties map[string]any) driver.Config {
 // guarded is the registration of the database.
 func (w *world) guarded() driver.Config {
 	return driver.Config{
-		ID: "/subscriptions/s/resourceGroups/g/providers/Microsoft.DBforPostgreSQL/flexibleServers/orders", Endpoint: endpointOfSuit, Dialer: w.app,
+		ID: "/subscriptions/s/resourceGroups/g/providers/Microsoft.DBforPostgreSQL/flexibleServers/orders", Endpoint: endpoint, Dialer: w.app,
 	}
 }
 
