@@ -206,6 +206,56 @@ table inet patchbayard {
 	}
 }
 
+// TestAPublishedPortIsGuarded: what a container behind the machine answers is guarded
+// under the address and port that it is published at.
+func TestAPublishedPortIsGuarded(t *testing.T) {
+	w := newWorld(t)
+	w.echo(w.other.Listen(t, ":5432")) // the container
+	w.sh(w.db, "echo 1 >/proc/sys/net/ipv4/ip_forward")
+	publish := func(forward string) {
+		t.Helper()
+		must(t, w.nft("add table ip docker\ndelete table ip docker\n"+`
+table ip docker {
+	chain pre {
+		type nat hook prerouting priority dstnat; policy accept;
+		fib daddr type local tcp dport 15432 dnat to 10.0.1.1:5432
+	}
+	chain forward {
+		type filter hook forward priority filter; policy drop;
+		ct state established,related accept
+		`+forward+`
+	}
+	chain input {
+		type filter hook input priority filter; policy drop;
+		tcp dport 5432 accept
+	}
+}`))
+	}
+	publish("ip daddr 10.0.1.1 tcp dport 5432 accept")
+	published := ap("10.0.0.5:15432")
+	w.want("a neighbour of the application", w.app, webAddr.Next(), published, true)
+	n := w.open(nil)
+	r := ruleOf("a", []netip.Prefix{web}, published)
+	must(t, n.EnsureRule(t.Context(), r))
+	w.want("the application", w.app, webAddr, published, true)
+	w.want("a neighbour of the application", w.app, webAddr.Next(), published, false)
+	if s, err := n.InspectRule(t.Context(), r); err != nil || s != (driver.RuleState{Exists: true, Ours: true, Exact: true}) {
+		t.Errorf("InspectRule = %+v, %v", s, err)
+	}
+	held := w.held(webAddr, published)
+	publish("")
+	if s, err := n.InspectRule(t.Context(), r); err != nil || !strings.HasPrefix(s.Despite, "the policy of the chain forward of the table ip docker") {
+		t.Errorf("InspectRule = %+v, %v", s, err)
+	}
+	publish("ip daddr 10.0.1.1 tcp dport 5432 accept")
+	must(t, speak(held, "still"))
+	must(t, n.RemoveRule(t.Context(), r))
+	w.want("the application", w.app, webAddr, published, false)
+	if err := speak(held, "over"); !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
+		t.Errorf("a session that nobody may have any more: %v", err)
+	}
+}
+
 // TestWhatOthersDropIsSaid compares what the guard says of others' rules with a
 // connection.
 func TestWhatOthersDropIsSaid(t *testing.T) {

@@ -61,10 +61,15 @@ func (rs ruleset) despite(r record) string {
 type packet struct {
 	from netip.Addr
 	to   netip.AddrPort
-	// forwarded: another chain has given it an address elsewhere. unseen: where to is
-	// not shown.
+	// forwarded: another chain has given it an address elsewhere. unseen: what becomes
+	// of it is not shown.
 	forwarded, unseen bool
+	steps             int
 }
+
+// maxSteps bounds how many rules one packet is held against: chains that call each other
+// can make that many of a few.
+const maxSteps = 1 << 20
 
 // judge lets p meet the chains of all tables, as the kernel would.
 func (rs ruleset) judge(p *packet) string {
@@ -113,6 +118,10 @@ func (rs ruleset) walk(key chainKey, p *packet, depth int) (verdict, string) {
 		return undecided, ""
 	}
 	for _, r := range rs.chains[key] {
+		if p.steps++; p.steps > maxSteps {
+			p.unseen = true
+			return accepted, ""
+		}
 		what, by := rs.rule(key, r.Expr, p, depth)
 		switch what {
 		case accepted, dropped:
