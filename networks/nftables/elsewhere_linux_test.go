@@ -130,7 +130,7 @@ func TestWhatIsMissingIsSaid(t *testing.T) {
 	c.Host = without{w.box, "systemctl"}
 	n, err := open(t.Context(), c, w.guarded())
 	must(t, err)
-	refused(t, n.EnsureRule(t.Context(), r), patchbay.NotSupported, "untilReboot")
+	refused(t, n.EnsureRule(t.Context(), r), patchbay.NotSupported, "--until-reboot")
 	w.want("the bystander", w.other, bystander4, db4, true)
 	for _, bad := range []string{"x", "10.0.0.1/33", "", "fe80::1%eth0"} {
 		if _, err := open(t.Context(), w.config(map[string]any{"allow": []string{bad}}), w.guarded()); patchbay.CodeOf(err) != patchbay.InvalidArgument {

@@ -91,7 +91,7 @@ func (m machine) cannotRun(name string, err error) error {
 			WithFix("apt-get install nftables   (on the machine; other distributions call it the same)")
 	case missing:
 		return patchbay.Errorf(patchbay.NotSupported, "the machine has no %s, which would load the rules at boot", name).
-			WithFix("let the guard be one that a reboot takes away (property untilReboot), and load %s at boot by what the machine has", rulesFile)
+			WithFix("register the guard again with --until-reboot: the next boot then opens what it closed")
 	case errors.Is(err, fs.ErrPermission):
 		return patchbay.Errorf(patchbay.Forbidden, "Patchbay may not run %s on the machine", name).WithFix("%s", m.rights())
 	}
@@ -101,7 +101,7 @@ func (m machine) cannotRun(name string, err error) error {
 // rights say how Patchbay gets what it needs, where it is.
 func (m machine) rights() string {
 	if _, here := m.host.(*hosts.Local); here {
-		return "let the server work as root, or give its unit AmbientCapabilities=CAP_NET_ADMIN and the property untilReboot to the guard; or register this machine as one that is reached by SSH, with --become root"
+		return "let the server work as root, or give its unit AmbientCapabilities=CAP_NET_ADMIN and register the guard with --until-reboot; or register this machine as one that is reached by SSH, with --become root"
 	}
 	return "register the host with --become root: patchbay host check NAME prints the rules of sudo that it needs, and one more is for " + program
 }
@@ -294,7 +294,7 @@ func (m machine) enabled(ctx context.Context) (bool, error) {
 	}
 	if got.Exit != 0 {
 		return false, patchbay.Errorf(patchbay.NotSupported, "systemd does not answer on the machine (exit code %d), and it is what loads the rules at boot", got.Exit).
-			WithSaid(driver.LastWords(got.Output, nil)).WithFix("systemctl is-system-running   (on the machine); or give the guard the property untilReboot")
+			WithSaid(driver.LastWords(got.Output, nil)).WithFix("systemctl is-system-running   (on the machine); or register the guard again with --until-reboot")
 	}
 	lines := strings.Split(string(got.Output), "\n")
 	is := func(want string) bool {
@@ -342,7 +342,7 @@ func (m machine) enable(ctx context.Context) error {
 		if got.Exit != 0 {
 			return patchbay.Errorf(patchbay.Forbidden, "systemctl can't %s %s (exit code %d): the rules are in force, and would not be after a reboot", args[0], unitName, got.Exit).
 				WithSaid(driver.LastWords(got.Output, nil)).
-				WithFix("systemctl daemon-reload && systemctl enable --now %s   (as root on the machine); or give the guard the property untilReboot", unitName)
+				WithFix("systemctl daemon-reload && systemctl enable --now %s   (as root on the machine); or register the guard again with --until-reboot", unitName)
 		}
 	}
 	return nil

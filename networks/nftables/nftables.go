@@ -202,12 +202,7 @@ func (n *network) changeSafely(ctx context.Context, now state, want records, to 
 	if err := n.machine.apply(ctx, want.script()); err != nil {
 		return err
 	}
-	var shut error
-	for _, address := range before {
-		if shut = n.target.try(ctx, address); shut != nil {
-			break
-		}
-	}
+	shut := n.target.stillReached(ctx, before)
 	if shut == nil {
 		return nil
 	}
@@ -221,7 +216,7 @@ func (n *network) changeSafely(ctx context.Context, now state, want records, to 
 			WithFix("nft delete table %s %s   (on its machine)", family, tableName)
 	}
 	return patchbay.Errorf(patchbay.TargetUnreachable, "with the guard, Patchbay does not reach %s any more (%w): the guard is as it was before", n.target.name(), shut).
-		WithFix("name the address that Patchbay has there with the guard's property allow; behind a translation of addresses it is not the one that Patchbay speaks from")
+		WithFix("register the guard again with --allow ADDRESS: the one that Patchbay has there, which behind a translation of addresses is not the one that it speaks from")
 }
 
 func same(a, b records) bool { return maps.EqualFunc(a, b, record.equal) }

@@ -44,8 +44,10 @@ func isRecord(name string) bool {
 
 var uidForm = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
 
-// maxOpenings bounds what one rule may come to in the kernel's sets.
-const maxOpenings = 4096
+const (
+	maxOpenings   = 4096 // of one rule, in the kernel's sets
+	maxConnection = 1500 // bytes of a connection's id
+)
 
 // recordOf checks a rule, and gives what it comes to: in order, without what is said
 // twice.
@@ -58,6 +60,8 @@ func recordOf(r driver.Rule) (record, error) {
 		return bad("%q is no name of a rule", driver.Quoted(r.Name))
 	case !uidForm.MatchString(r.Mark.UID) || r.Mark.Generation < 0:
 		return bad("a rule bears the mark of a connection")
+	case len(r.Mark.Connection) > maxConnection:
+		return bad("a connection's id has at most %d bytes here, and this one has %d", maxConnection, len(r.Mark.Connection))
 	case len(r.From) == 0 || len(r.To) == 0:
 		return bad("an opening is from somewhere to somewhere")
 	case len(r.From)*len(r.To) > maxOpenings:
@@ -101,13 +105,10 @@ func (r record) sorted() record {
 	return r
 }
 
-// equal leaves out what is for people.
+// equal leaves out the connection's id: the uid decides.
 func (r record) equal(o record) bool {
 	return r.mark.UID == o.mark.UID && r.mark.Generation == o.mark.Generation && slices.Equal(r.from, o.from) && slices.Equal(r.to, o.to)
 }
-
-// maxConnection bounds what is kept of a connection's id, in bytes: it is for people.
-const maxConnection = 400
 
 // heading begins a record, and says which form it has.
 const heading = "patchbay1 "
@@ -117,8 +118,7 @@ const heading = "patchbay1 "
 func (r record) line(name string) string {
 	words := []string{"-", "0", "-", "-", "-"}
 	if r.mark.UID != "" {
-		id := string(r.mark.Connection)
-		words[0], words[1], words[4] = r.mark.UID, strconv.FormatInt(r.mark.Generation, 10), "-"+escaped(id[:min(len(id), maxConnection)])
+		words[0], words[1], words[4] = r.mark.UID, strconv.FormatInt(r.mark.Generation, 10), "-"+escaped(string(r.mark.Connection))
 	}
 	if len(r.from) > 0 {
 		words[2] = joined(r.from)

@@ -15,7 +15,7 @@ import (
 // TestARecordIsReadAgain whatever a connection is called, and no other one is: not one
 // that lost or gained a character, nor one under another name.
 func TestARecordIsReadAgain(t *testing.T) {
-	for _, id := range []string{"", "-", "/subscriptions/s/a b", "\" ; } \n\x00 # é \\ %41", strings.Repeat("x", 5000)} {
+	for _, id := range []string{"", "-", "/subscriptions/s/a b", "\" ; } \n\x00 # é \\ %41", strings.Repeat("é", maxConnection/2)} {
 		made, err := recordOf(driver.Rule{
 			Mark: driver.Mark{UID: "abc", Generation: 7, Connection: patchbay.ID(id)}, Name: "pb_abc_g7",
 			From: []netip.Prefix{netip.MustParsePrefix("10.0.0.9/8"), netip.MustParsePrefix("::ffff:10.1.0.0/112"), netip.MustParsePrefix("fd00::/64")},
@@ -29,7 +29,7 @@ func TestARecordIsReadAgain(t *testing.T) {
 			t.Errorf("%q means something to nft", line)
 		}
 		read, ok := parseRecord("pb_abc_g7", line)
-		if !ok || !read.equal(made) || string(read.mark.Connection) != id[:min(len(id), maxConnection)] {
+		if !ok || !read.equal(made) || string(read.mark.Connection) != id {
 			t.Errorf("%q is read as %+v, %t", line, read, ok)
 		}
 		if len(made.from) != 3 || len(made.to) != 2 || made.from[0] != netip.MustParsePrefix("10.0.0.0/8") {

@@ -5,8 +5,8 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"patchbay.dev/patchbay"
@@ -19,10 +19,11 @@ type target struct {
 	endpoint string
 }
 
-// tries is how often an address is tried: its server may be busy once.
 const (
+	// tries is how often an address is tried after a change: its server may be busy
+	// once.
 	tries    = 2
-	tryLimit = 5 * time.Second
+	tryLimit = 4 * time.Second
 )
 
 // addresses are what Patchbay connects to: those of the endpoint, or, where it has a
@@ -89,7 +90,7 @@ func (t target) ways(ctx context.Context, to []netip.AddrPort) ([]way, error) {
 	}
 	if !found {
 		return nil, patchbay.Errorf(patchbay.TargetUnreachable, "the guard closes the port for everybody else, and from which address Patchbay reaches %s can't be found", t.name()).
-			WithSaid(said(last)).WithFix("name that address with the guard's property allow")
+			WithSaid(said(last)).WithFix("register the guard again with --allow ADDRESS: the one that Patchbay has there")
 	}
 	return all, nil
 }
@@ -121,17 +122,42 @@ func addressOf(a net.Addr) (netip.AddrPort, bool) {
 
 // reached are those of the addresses that can be connected to.
 func (t target) reached(ctx context.Context, addresses []string) []string {
-	return slices.DeleteFunc(slices.Clone(addresses), func(address string) bool { return t.try(ctx, address) != nil })
+	failed := make([]error, len(addresses))
+	var all sync.WaitGroup
+	for i, address := range addresses {
+		all.Go(func() { failed[i] = t.try(ctx, address) })
+	}
+	all.Wait()
+	var reached []string
+	for i, address := range addresses {
+		if failed[i] == nil {
+			reached = append(reached, address)
+		}
+	}
+	return reached
+}
+
+// stillReached fails for the first of the addresses that can't be connected to.
+func (t target) stillReached(ctx context.Context, addresses []string) error {
+	for _, address := range addresses {
+		var err error
+		for range tries {
+			if err = t.try(ctx, address); err == nil {
+				break
+			}
+		}
+		if err != nil {
+			return driver.DialError(err, address)
+		}
+	}
+	return nil
 }
 
 // try makes a connection, and ends it.
 func (t target) try(ctx context.Context, address string) error {
-	var err error
-	for range tries {
-		var conn net.Conn
-		if conn, err = t.dial(ctx, "tcp", address); err == nil {
-			return conn.Close()
-		}
+	conn, err := t.dial(ctx, "tcp", address)
+	if err != nil {
+		return err
 	}
-	return driver.DialError(err, address)
+	return conn.Close()
 }
