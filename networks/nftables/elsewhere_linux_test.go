@@ -127,7 +127,7 @@ func TestWhatIsMissingIsSaid(t *testing.T) {
 	}
 	// Without systemd nothing is closed that a reboot would open.
 	c := w.config(nil)
-	c.Host = without{w.box, "systemctl"}
+	c.Host = without{w.box, systemctl}
 	n, err := open(t.Context(), c, w.guarded())
 	must(t, err)
 	refused(t, n.EnsureRule(t.Context(), r), patchbay.NotSupported, "--until-reboot")

@@ -16,6 +16,7 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/hosts"
 )
 
 var (
@@ -382,6 +383,35 @@ func TestAllWaysAreTried(t *testing.T) {
 	w.want("Patchbay", w.app, controlPlane6, db6, true)
 }
 
+// TestWhoIsStoppedTakesItBack: a change that could not be tried to its end is none.
+func TestWhoIsStoppedTakesItBack(t *testing.T) {
+	w := newWorld(t)
+	before, err := w.content()
+	must(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	w.box.effect = func(string) (happens, lives bool) {
+		cancel() // the transaction itself is not stopped by that here
+		return true, true
+	}
+	c := w.config(nil)
+	c.Host = patient{w.box}
+	n, err := open(t.Context(), c, w.guarded())
+	must(t, err)
+	if err := n.EnsureRule(ctx, ruleOf("a", []netip.Prefix{web}, db4)); !errors.Is(err, context.Canceled) {
+		t.Errorf("EnsureRule = %v", err)
+	}
+	if now, err := w.content(); err != nil || now != before {
+		t.Errorf("there is\n%s, %v", now, err)
+	}
+}
+
+// patient ends what it has begun.
+type patient struct{ hosts.Host }
+
+func (p patient) Run(ctx context.Context, c hosts.Command) (hosts.Result, error) {
+	return p.Host.Run(context.WithoutCancel(ctx), c)
+}
+
 // TestATargetThatIsDownIsGuarded: nobody can try then, and Patchbay is let in all the
 // same.
 func TestATargetThatIsDownIsGuarded(t *testing.T) {
@@ -506,6 +536,44 @@ func TestADeathAtEveryInstantLosesNothing(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAChangeIsNoDrift: who looks while another connection's rule is half made finds
+// nothing wrong with his own.
+func TestAChangeIsNoDrift(t *testing.T) {
+	w := newWorld(t)
+	n := w.open(nil)
+	a := ruleOf("a", []netip.Prefix{web}, db4)
+	must(t, n.EnsureRule(t.Context(), a))
+	half, looked := make(chan struct{}), make(chan struct{})
+	once := false
+	w.box.effect = func(what string) (happens, lives bool) {
+		if strings.HasPrefix(what, "write") && !once {
+			once = true
+			close(half)
+			<-looked
+		}
+		return true, true
+	}
+	done := make(chan error)
+	go func() { done <- w.open(nil).EnsureRule(t.Context(), ruleOf("b", []netip.Prefix{batch}, db4)) }()
+	<-half
+	if s, err := n.(*network).inspect(t.Context(), a); err != nil || s.Exact {
+		t.Errorf("half of a change is not seen: %+v, %v", s, err)
+	}
+	seen := make(chan driver.RuleState)
+	go func() {
+		s, err := n.InspectRule(t.Context(), a)
+		if err != nil {
+			t.Error(err)
+		}
+		seen <- s
+	}()
+	close(looked)
+	if s := <-seen; !s.Exact {
+		t.Errorf("InspectRule = %+v", s)
+	}
+	must(t, <-done)
 }
 
 // TestAFlushInBetween: two writers, and somebody who flushes everything meanwhile.

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
-	"os/exec"
 	"regexp"
 	"strings"
 	"time"
@@ -19,7 +18,8 @@ import (
 )
 
 const (
-	program = "/usr/sbin/nft"
+	program   = "/usr/sbin/nft"
+	systemctl = "/usr/bin/systemctl"
 	// rulesFile is loaded at boot. Its directory is there on every machine, and is what
 	// writers lock.
 	rulesFile = "/etc/patchbay-nftables.nft"
@@ -82,7 +82,7 @@ func (m machine) run(ctx context.Context, stdin string, argv ...string) (hosts.R
 
 func (m machine) cannotRun(name string, err error) error {
 	var known *patchbay.Error
-	missing := errors.Is(err, fs.ErrNotExist) || errors.Is(err, exec.ErrNotFound)
+	missing := errors.Is(err, fs.ErrNotExist)
 	switch {
 	case errors.As(err, &known), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
@@ -288,7 +288,7 @@ func (m machine) removeFile(ctx context.Context, was rulesIn) error {
 
 // enabled says whether the unit is there as it should be, and loads the file at boot.
 func (m machine) enabled(ctx context.Context) (bool, error) {
-	got, err := m.run(ctx, "", "systemctl", "--no-ask-password", "show", "--property=UnitFileState,ActiveState", "--", unitName)
+	got, err := m.run(ctx, "", systemctl, "--no-ask-password", "show", "--property=UnitFileState,ActiveState", "--", unitName)
 	if err != nil {
 		return false, err
 	}
@@ -335,7 +335,7 @@ func (m machine) enable(ctx context.Context) error {
 		return err
 	}
 	for _, args := range [][]string{{"daemon-reload"}, {"enable", "--now", "--quiet", "--", unitName}} {
-		got, err := m.run(ctx, "", append([]string{"systemctl", "--no-ask-password"}, args...)...)
+		got, err := m.run(ctx, "", append([]string{systemctl, "--no-ask-password"}, args...)...)
 		if err != nil {
 			return err
 		}

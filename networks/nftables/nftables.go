@@ -215,6 +215,9 @@ func (n *network) changeSafely(ctx context.Context, now state, want records, to 
 		return patchbay.Errorf(patchbay.TargetUnreachable, "the guard shuts Patchbay out of %s, and that can't be taken back: %w", n.target.name(), err).
 			WithFix("nft delete table %s %s   (on its machine)", family, tableName)
 	}
+	if ctx.Err() != nil { // it was not tried long enough
+		return ctx.Err()
+	}
 	return patchbay.Errorf(patchbay.TargetUnreachable, "with the guard, Patchbay does not reach %s any more (%w): the guard is as it was before", n.target.name(), shut).
 		WithFix("register the guard again with --allow ADDRESS: the one that Patchbay has there, which behind a translation of addresses is not the one that it speaks from")
 }
@@ -262,8 +265,22 @@ func (n *network) RemoveRule(ctx context.Context, r driver.Rule) error {
 	return nil
 }
 
-// InspectRule implements [driver.Network].
+// InspectRule implements [driver.Network]. What is not as it should be is looked at again
+// when nobody is about to change it.
 func (n *network) InspectRule(ctx context.Context, r driver.Rule) (driver.RuleState, error) {
+	s, err := n.inspect(ctx, r)
+	if err != nil || s.Exact || s == (driver.RuleState{}) {
+		return s, err
+	}
+	unlock, err := n.machine.lock(ctx)
+	if err != nil {
+		return driver.RuleState{}, err
+	}
+	defer unlock()
+	return n.inspect(ctx, r)
+}
+
+func (n *network) inspect(ctx context.Context, r driver.Rule) (driver.RuleState, error) {
 	list, err := n.machine.listAll(ctx)
 	if err != nil {
 		return driver.RuleState{}, err

@@ -241,14 +241,14 @@ func (b *box) do(what string, effect func() error) error {
 
 func (b *box) Run(ctx context.Context, c hosts.Command) (result hosts.Result, err error) {
 	switch {
-	case c.Argv[0] == "systemctl" && slices.Contains(c.Argv, "show"):
+	case c.Argv[0] == systemctl && slices.Contains(c.Argv, "show"):
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		if b.enabled {
 			return hosts.Result{Output: []byte("UnitFileState=enabled\nActiveState=active\n")}, nil
 		}
 		return hosts.Result{Output: []byte("UnitFileState=\nActiveState=inactive\n")}, nil
-	case c.Argv[0] == "systemctl":
+	case c.Argv[0] == systemctl:
 		err = b.do("systemctl "+c.Argv[2], func() error {
 			b.mu.Lock()
 			defer b.mu.Unlock()
