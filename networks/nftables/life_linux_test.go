@@ -201,6 +201,18 @@ table inet patchbayard {
 	if s, err := n.InspectRule(t.Context(), r); err != nil || s != (driver.RuleState{Exists: true, Ours: true, Exact: true}) {
 		t.Errorf("InspectRule = %+v, %v", s, err)
 	}
+	// Both of them can't be guarded.
+	direct := ruleOf("b", []netip.Prefix{batch}, db4)
+	must(t, n.EnsureRule(t.Context(), direct))
+	ctx, cancel := context.WithTimeout(t.Context(), haste)
+	defer cancel()
+	if got, err := reaches(ctx, w.app, webAddr, published); got {
+		t.Errorf("it gets through: %v", err)
+	}
+	if s, err := n.InspectRule(t.Context(), r); err != nil || !strings.Contains(s.Despite, "port 5432 of the same machine") {
+		t.Errorf("InspectRule = %+v, %v", s, err)
+	}
+	must(t, n.RemoveRule(t.Context(), direct))
 	must(t, n.RemoveRule(t.Context(), r))
 	if got := others(); got != before {
 		t.Errorf("there is\n%s\nand was\n%s", got, before)

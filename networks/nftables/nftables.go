@@ -312,7 +312,7 @@ func (n *network) inspect(ctx context.Context, r driver.Rule) (driver.RuleState,
 		}
 	}
 	if there {
-		if s.Despite = rulesetOf(list).despite(have); s.Despite == "" {
+		if s.Despite = rulesetOf(list).despite(have, now.table.effect); s.Despite == "" {
 			s.Despite = n.machine.elsewhere(ctx, have.to)
 		}
 	}

@@ -41,8 +41,8 @@ func rulesetOf(list []listed) ruleset {
 }
 
 // despite names the chain of somebody else's that drops what r lets in; "" when none
-// does, as far as can be seen.
-func (rs ruleset) despite(r record) string {
+// does, as far as can be seen. Guarded is what our own table does.
+func (rs ruleset) despite(r record, guarded effect) string {
 	for _, to := range r.to {
 		for _, from := range r.from {
 			if from.Addr().Is4() != to.Addr().Is4() {
@@ -51,6 +51,10 @@ func (rs ruleset) despite(r record) string {
 			p := &packet{from: from.Addr(), to: to}
 			if by := rs.judge(p); by != "" {
 				return fmt.Sprintf("%s drops what comes from %s to %s", by, from, to)
+			}
+			// Answers leave under the number that the program has, and are ours to judge.
+			if p.to.Port() != to.Port() && !p.forwarded && slices.Contains(guarded.ports, p.to.Port()) && !guarded.opens(from, p.to) {
+				return fmt.Sprintf("%s leads to port %d of the same machine, which is guarded too: what answers from there to %s is refused", to, p.to.Port(), from)
 			}
 		}
 	}

@@ -210,6 +210,12 @@ func (e effect) equal(o effect) bool {
 	return slices.Equal(e.ports, o.ports) && slices.Equal(e.allow, o.allow) && slices.Equal(e.open, o.open)
 }
 
+// opens says that who comes from a network is let in there.
+func (e effect) opens(from netip.Prefix, to netip.AddrPort) bool {
+	within := func(p netip.Prefix) bool { return p.Bits() <= from.Bits() && p.Contains(from.Addr()) }
+	return slices.ContainsFunc(e.allow, within) || slices.ContainsFunc(e.open, func(o opening) bool { return o.to == to && within(o.from) })
+}
+
 // sorted puts e in order.
 func (e effect) sorted() effect {
 	slices.Sort(e.ports)

@@ -105,7 +105,7 @@ func TestChainsThatCallEachOtherEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := record{from: []netip.Prefix{netip.MustParsePrefix("10.0.4.0/24")}, to: []netip.AddrPort{netip.MustParseAddrPort("10.0.0.5:5432")}}
-	if by := rulesetOf(list).despite(r); by != "" {
+	if by := rulesetOf(list).despite(r, effect{}); by != "" {
 		t.Errorf("nobody can tell, and it says %q", by)
 	}
 }
@@ -125,6 +125,6 @@ func FuzzList(f *testing.F) {
 				t.Error(err)
 			}
 		}
-		_ = rulesetOf(list).despite(r)
+		_ = rulesetOf(list).despite(r, effect{})
 	})
 }
