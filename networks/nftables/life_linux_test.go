@@ -376,6 +376,72 @@ func TestPatchbayIsNotShutOut(t *testing.T) {
 	w.want("the application", w.app, webAddr, db4, false)
 }
 
+// TestADeathBeforeTheTrialShutsNobodyOut: who goes on after it tries what was made, and
+// a target that is down is not mistaken for one that shuts Patchbay out.
+func TestADeathBeforeTheTrialShutsNobodyOut(t *testing.T) {
+	w := newWorld(t)
+	dies := func(n driver.Network, r driver.Rule) {
+		t.Helper()
+		w.box.effect = func(string) (happens, lives bool) { return true, false }
+		if err := n.EnsureRule(t.Context(), r); !errors.Is(err, errDead) {
+			t.Fatalf("it lives: %v", err)
+		}
+		w.box.effect = nil
+	}
+	c := w.guarded()
+	c.Endpoint = "10.0.0.5:7000"
+	down, err := open(t.Context(), w.config(nil), c)
+	must(t, err)
+	r := ruleOf("down", []netip.Prefix{web}, ap("10.0.0.5:7000"))
+	dies(down, r)
+	must(t, down.EnsureRule(t.Context(), r))
+	if s, err := down.InspectRule(t.Context(), r); err != nil || !s.Exact {
+		t.Errorf("InspectRule = %+v, %v", s, err)
+	}
+	before, err := w.content()
+	must(t, err)
+	w.sh(w.app, program+` 'add table ip nat; add chain ip nat post { type nat hook postrouting priority srcnat; }; add rule ip nat post ip saddr 10.64.9.9 snat to 10.64.8.8'`)
+	r = ruleOf("a", []netip.Prefix{web}, db4)
+	dies(w.open(nil), r)
+	w.want("Patchbay", w.app, controlPlane4, db4, false)
+	refused(t, w.open(nil).EnsureRule(t.Context(), r), patchbay.TargetUnreachable, "as it was before")
+	w.want("Patchbay", w.app, controlPlane4, db4, true)
+	if now, err := w.content(); err != nil || now != before {
+		t.Errorf("there is\n%s\nand was\n%s", now, before)
+	}
+}
+
+// TestAClosingThatCantBeWrittenCloses what it can, and says what it can't.
+func TestAClosingThatCantBeWrittenCloses(t *testing.T) {
+	w := newWorld(t)
+	n := w.open(nil)
+	r := ruleOf("a", []netip.Prefix{web}, db4)
+	must(t, n.EnsureRule(t.Context(), r))
+	c := w.config(nil)
+	c.Host = readOnly{w.box}
+	broken, err := open(t.Context(), c, w.guarded())
+	must(t, err)
+	if err := broken.RemoveRule(t.Context(), r); !errors.Is(err, syscall.EROFS) {
+		t.Errorf("RemoveRule = %v", err)
+	}
+	w.want("the application", w.app, webAddr, db4, false)
+	// It is not forgotten.
+	if owned, err := n.Owned(t.Context()); err != nil || len(owned) != 1 {
+		t.Errorf("Owned = %v, %v", owned, err)
+	}
+	must(t, n.RemoveRule(t.Context(), r))
+	if owned, err := n.Owned(t.Context()); err != nil || len(owned) != 0 {
+		t.Errorf("Owned = %v, %v", owned, err)
+	}
+}
+
+// readOnly is a host whose disk can't be written.
+type readOnly struct{ hosts.Host }
+
+func (readOnly) ReplaceFile(_ context.Context, r hosts.Replacement) error {
+	return &os.PathError{Op: "write", Path: r.Path, Err: syscall.EROFS}
+}
+
 // TestAllWaysAreTried: a name with several addresses, and an endpoint of several
 // servers, are reached by each of them afterwards.
 func TestAllWaysAreTried(t *testing.T) {

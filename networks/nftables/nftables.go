@@ -162,10 +162,14 @@ func (n *network) EnsureRule(ctx context.Context, r driver.Rule) error {
 	if err := n.letIn(ctx, want, made.to); err != nil {
 		return err
 	}
-	if !now.table.good() || !same(now.kernel(), want) {
-		if err := n.changeSafely(ctx, now, want, made.to); err != nil {
-			return err
-		}
+	switch changed := !now.table.good() || !same(now.kernel(), want); {
+	case changed:
+		err = n.changeSafely(ctx, now, want, made.to)
+	case n.kept && !same(now.file.records, want):
+		err = n.tryAgain(ctx, now, want, made.to)
+	}
+	if err != nil {
+		return err
 	}
 	if !n.kept {
 		return n.machine.removeFile(ctx, now.file)
@@ -218,7 +222,33 @@ func (n *network) changeSafely(ctx context.Context, now state, want records, to 
 	if ctx.Err() != nil { // it was not tried long enough
 		return ctx.Err()
 	}
-	return patchbay.Errorf(patchbay.TargetUnreachable, "with the guard, Patchbay does not reach %s any more (%w): the guard is as it was before", n.target.name(), shut).
+	return n.shutOut(shut)
+}
+
+// tryAgain is for a change whose maker died before it was in the file, and perhaps
+// before it was tried. A target that is not reached may be down: without the change,
+// it is reached then neither.
+func (n *network) tryAgain(ctx context.Context, now state, want records, to []netip.AddrPort) error {
+	all := n.target.addresses(to)
+	shut := n.target.stillReached(ctx, all)
+	if shut == nil {
+		return nil
+	}
+	back := remove
+	if now.file.sum != "" {
+		back = now.file.records.script()
+	}
+	if err := n.machine.apply(ctx, back); err != nil {
+		return err
+	}
+	if n.target.stillReached(ctx, all) == nil {
+		return n.shutOut(shut)
+	}
+	return n.machine.applyAnyhow(ctx, want.script())
+}
+
+func (n *network) shutOut(err error) error {
+	return patchbay.Errorf(patchbay.TargetUnreachable, "with the guard, Patchbay does not reach %s any more (%w): the guard is as it was before", n.target.name(), err).
 		WithFix("register the guard again with --allow ADDRESS: the one that Patchbay has there, which behind a translation of addresses is not the one that it speaks from")
 }
 
@@ -249,10 +279,9 @@ func (n *network) RemoveRule(ctx context.Context, r driver.Rule) error {
 		return err
 	}
 	delete(want, r.Name)
+	var unwritten error // which keeps nothing open now
 	if n.kept {
-		if err := n.machine.writeFile(ctx, now.file, want); err != nil {
-			return err
-		}
+		unwritten = n.machine.writeFile(ctx, now.file, want)
 	}
 	if !now.table.good() || !same(now.kernel(), want) {
 		if err := n.machine.apply(ctx, want.script()); err != nil {
@@ -262,7 +291,7 @@ func (n *network) RemoveRule(ctx context.Context, r driver.Rule) error {
 	if !n.kept {
 		return n.machine.removeFile(ctx, now.file)
 	}
-	return nil
+	return unwritten
 }
 
 // InspectRule implements [driver.Network]. What is not as it should be is looked at again
