@@ -294,6 +294,7 @@ func TestWhatOthersDropIsSaid(t *testing.T) {
 		{"a rule of another port", input("accept", "tcp dport 5433 drop\ntcp dport > 6000 drop\nip6 saddr fd64::/32 drop\nudp dport 5432 drop"), ""},
 		{"a rule that refuses", input("accept", "ip saddr 10.64.3.0/24 meta l4proto tcp reject with tcp reset"), rule},
 		{"a first packet", input("accept", "tcp flags & (fin|syn|rst|ack) == syn tcp dport 5432 drop"), rule},
+		{"another packet", input("accept", "tcp flags & (fin|syn|rst|ack) == (syn|ack) tcp dport 5432 drop"), ""},
 		{"goto", strings.Replace(input("drop", "goto db\naccept"), "chain db {\n", "chain db {\nreturn\n", 1), policy},
 		{"jump", input("drop", "jump db\naccept"), ""},
 		{"another family", "table ip6 filter {\nchain input {\ntype filter hook input priority filter; policy drop;\n}\n}", ""},

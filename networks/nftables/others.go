@@ -157,6 +157,10 @@ func (rs ruleset) rule(key chainKey, expr []map[string]any, p *packet, depth int
 					return undecided, ""
 				}
 			case "xt":
+				if body == nil { // an older nft, as 0.9.8, shows nothing of it
+					p.unseen = true
+					return accepted, ""
+				}
 				switch fmt.Sprint(body["type"], " ", body["name"]) {
 				case "match comment", "match addrtype": // said of where it is going, which is here
 				case "target DNAT", "target REDIRECT":
@@ -223,7 +227,9 @@ func (rs ruleset) matches(key chainKey, m map[string]any, p *packet) bool {
 	}
 	in := rs.holds(key, m["right"], left)
 	switch m["op"] {
-	case "==", "in":
+	case "==":
+		return in && len(flags(m["right"])) < 2 // several flags at once are not one of them
+	case "in":
 		return in
 	case "!=":
 		return !in
@@ -236,6 +242,16 @@ func (rs ruleset) matches(key chainKey, m map[string]any, p *packet) bool {
 		return slices.Contains(map[string][]int{"<": {-1}, ">": {1}, "<=": {-1, 0}, ">=": {0, 1}}[fmt.Sprint(m["op"])], cmp.Compare(a, b))
 	}
 	return false
+}
+
+// flags are those that stand on the right as one value, and no set: some versions of nft
+// list them, some put them together.
+func flags(right any) []any {
+	if m, ok := right.(map[string]any); ok {
+		right = m["|"]
+	}
+	list, _ := right.([]any)
+	return list
 }
 
 func number(v any) (int64, error) { return json.Number(fmt.Sprint(v)).Int64() }
@@ -341,6 +357,9 @@ func (rs ruleset) holds(key chainKey, right, value any) bool {
 	case []any:
 		return slices.ContainsFunc(right, func(e any) bool { return rs.holds(key, element(e), value) })
 	case map[string]any:
+		if list := flags(right); list != nil {
+			return rs.holds(key, list, value)
+		}
 		if list, ok := right["set"]; ok {
 			if one, isList := list.([]any); isList {
 				return rs.holds(key, one, value)

@@ -186,22 +186,37 @@ func (c chain) is(there listedChain, rules []listedRule) bool {
 	return true
 }
 
-// wordsOf is what a rule says, in words that are the same for every version of nft. A
-// condition that it adds by itself, that the packet is TCP's, is none of them.
+// wordsOf is what a rule says, in words that are the same for every version of nft. The
+// conditions that it adds by itself are none of them: that a packet is TCP's, and of the
+// family that it is then asked for an address of.
 func wordsOf(expr []map[string]any) []string {
 	var words []string
+	implied := ""
 	for _, statement := range expr {
 		if m, ok := statement["match"].(map[string]any); ok {
 			left := leaves(m["left"])
-			if slices.Equal(left, []string{"l4proto"}) && m["op"] == "==" && m["right"] == "tcp" {
+			condition := fmt.Sprint(left, m["op"], m["right"])
+			if condition == "[l4proto]==tcp" {
 				continue
 			}
+			if condition == "[nfproto]==ipv4" || condition == "[nfproto]==ipv6" {
+				implied = map[string]string{"[nfproto]==ipv4": "ip.", "[nfproto]==ipv6": "ip6."}[condition]
+				continue
+			}
+			if implied != "" && !strings.HasPrefix(strings.Join(left, " "), implied) {
+				words = append(words, implied)
+			}
+			implied = ""
 			if op := m["op"]; op != "==" && op != "in" {
 				words = append(words, fmt.Sprint(op))
 			}
 			words = append(append(words, left...), leaves(m["right"])...)
 			continue
 		}
+		if implied != "" {
+			words = append(words, implied)
+		}
+		implied = ""
 		for kind, what := range statement {
 			words = append(append(words, kind), leaves(what)...)
 		}
@@ -230,7 +245,7 @@ func leaves(v any) []string {
 			}
 			return []string{fmt.Sprintf("fib.%v", f["result"])}
 		}
-		for _, one := range []string{"concat", "&", "meta", "key", "target", "type", "set"} {
+		for _, one := range []string{"concat", "&", "|", "meta", "key", "target", "type", "set"} {
 			if inner, ok := v[one]; ok && len(v) == 1 {
 				return leaves(inner)
 			}
