@@ -20,13 +20,25 @@ type Network struct{ file *os.File }
 // Of is the network that a process is in. It ends with the test.
 func Of(t testing.TB, pid int) *Network {
 	t.Helper()
-	file, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
+	n, err := Open(pid)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = file.Close() })
-	return &Network{file}
+	t.Cleanup(func() { _ = n.Close() })
+	return n
 }
+
+// Open is the network that a process is in, until it is closed.
+func Open(pid int) (*Network, error) {
+	file, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
+	if err != nil {
+		return nil, err
+	}
+	return &Network{file}, nil
+}
+
+// Close lets go of the network.
+func (n *Network) Close() error { return n.file.Close() }
 
 // Inside is a command that runs there.
 func (n *Network) Inside(argv ...string) *exec.Cmd {
@@ -82,24 +94,44 @@ func (n *Network) DialFrom(ctx context.Context, from netip.Addr, to netip.AddrPo
 }
 
 // Listen listens there. It ends with the test.
-func (n *Network) Listen(t testing.TB, address string) (l net.Listener) {
+func (n *Network) Listen(t testing.TB, address string) net.Listener {
 	t.Helper()
-	err := n.in(func() (err error) {
-		l, err = net.Listen("tcp", address)
-		return err
-	})
+	l, err := n.listen(t, address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = l.Close() })
 	return l
+}
+
+func (n *Network) listen(t testing.TB, address string) (l net.Listener, err error) {
+	err = n.in(func() (err error) {
+		l, err = net.Listen("tcp", address)
+		return err
+	})
+	if err == nil {
+		t.Cleanup(func() { _ = l.Close() })
+	}
+	return l, err
 }
 
 // Expose makes what listens on an address of this process's own network be reached
 // there, at host and the port that it gives. It ends with the test.
 func (n *Network) Expose(t testing.TB, host, address string) (port int) {
 	t.Helper()
-	l := n.Listen(t, net.JoinHostPort(host, "0"))
+	port, err := n.ExposeAt(t, net.JoinHostPort(host, "0"), address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+// ExposeAt is Expose at that address; it fails when the port is taken there.
+func (n *Network) ExposeAt(t testing.TB, at, address string) (port int, err error) {
+	t.Helper()
+	l, err := n.listen(t, at)
+	if err != nil {
+		return 0, err
+	}
 	go func() {
 		for {
 			in, err := l.Accept()
@@ -109,7 +141,7 @@ func (n *Network) Expose(t testing.TB, host, address string) (port int) {
 			go forward(in, address)
 		}
 	}()
-	return l.Addr().(*net.TCPAddr).Port
+	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
 func forward(in net.Conn, address string) {
