@@ -67,7 +67,7 @@ fmt: ## gofmt everything
 
 .PHONY: deps
 deps: ## Debian and npm packages that the tests need, where they are missing
-	@tools/deps.sh postgres stores npm node libraries readers sshd systemd engines
+	@tools/deps.sh postgres stores npm node libraries readers sshd systemd engines nftables
 	@$(GO) mod download
 	@$(GO) -C sources/envfile/testdata/compose mod download
 

@@ -14,6 +14,7 @@
 #             (sources/envfile/testdata/npm), and Redis' command line
 #   sshd      OpenSSH's server, sudo, and what machines have otherwise: fish and csh as
 #             login shells, busybox (internal/testenv/sshd)
+#   nftables  nft, and iptables that writes for it: what guards are
 #   kubernetes  what a Kubernetes node needs besides its own programs
 #   engines   Docker and Podman, as Debian has them, with runc, and Debian's Compose
 #   az        the Azure command line, as Debian has it: half a gigabyte
@@ -158,6 +159,11 @@ for group in "$@"; do
 		have fish || need fish 'a login shell'
 		have tcsh || need tcsh 'a login shell'
 		have busybox || need busybox-static 'programs that can do less'
+		;;
+	nftables)
+		have_server nft || need nftables 'a guard that is tried'
+		have_server ip || need iproute2 'the networks around a guard'
+		have_server iptables-nft || need iptables 'rules of others'
 		;;
 	kubernetes)
 		have_server runc || need runc 'runs the containers of pods'

@@ -211,7 +211,8 @@ func (c *networkCase) opens(rules ...driver.Rule) {
 			for _, addr := range []netip.Addr{first, last, first.Prev(), last.Next()} {
 				for _, port := range []uint16{to.Port(), to.Port() + 1} {
 					for _, l := range logins {
-						if !addr.IsValid() || slices.ContainsFunc(c.From, func(p netip.Prefix) bool { return p != from && p.Contains(addr) }) {
+						// Nobody speaks from one family to the other.
+						if !addr.IsValid() || addr.Is4() != to.Addr().Is4() || slices.ContainsFunc(c.From, func(p netip.Prefix) bool { return p != from && p.Contains(addr) }) {
 							continue
 						}
 						to := netip.AddrPortFrom(to.Addr(), port)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"runtime"
@@ -82,6 +83,37 @@ func (n *Network) DialContext(ctx context.Context, network, address string) (con
 	return conn, err
 }
 
+// DialFrom makes a connection from there with TCP, from an address that is there.
+func (n *Network) DialFrom(ctx context.Context, from netip.Addr, to netip.AddrPort) (conn net.Conn, err error) {
+	err = n.in(func() (err error) {
+		dialer := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))}
+		conn, err = dialer.DialContext(ctx, "tcp", to.String())
+		return err
+	})
+	return conn, err
+}
+
+// Listen listens there. It ends with the test.
+func (n *Network) Listen(t testing.TB, address string) net.Listener {
+	t.Helper()
+	l, err := n.listen(t, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func (n *Network) listen(t testing.TB, address string) (l net.Listener, err error) {
+	err = n.in(func() (err error) {
+		l, err = net.Listen("tcp", address)
+		return err
+	})
+	if err == nil {
+		t.Cleanup(func() { _ = l.Close() })
+	}
+	return l, err
+}
+
 // Expose makes what listens on an address of this process's own network be reached
 // there, at host and the port that it gives. It ends with the test.
 func (n *Network) Expose(t testing.TB, host, address string) (port int) {
@@ -96,15 +128,10 @@ func (n *Network) Expose(t testing.TB, host, address string) (port int) {
 // ExposeAt is Expose at that address; it fails when the port is taken there.
 func (n *Network) ExposeAt(t testing.TB, at, address string) (port int, err error) {
 	t.Helper()
-	var l net.Listener
-	err = n.in(func() (err error) {
-		l, err = net.Listen("tcp", at)
-		return err
-	})
+	l, err := n.listen(t, at)
 	if err != nil {
 		return 0, err
 	}
-	t.Cleanup(func() { _ = l.Close() })
 	go func() {
 		for {
 			in, err := l.Accept()
