@@ -34,6 +34,7 @@ import (
 	"patchbay.dev/patchbay/internal/relay"
 	"patchbay.dev/patchbay/internal/version"
 	"patchbay.dev/patchbay/keyring"
+	"patchbay.dev/patchbay/networks/nftables"
 	"patchbay.dev/patchbay/saga"
 	"patchbay.dev/patchbay/server"
 	"patchbay.dev/patchbay/settings"
@@ -86,7 +87,9 @@ func Catalog() driver.Catalog {
 		kubernetes.SecretDriver(),
 	}, []driver.HostDriver{
 		ssh.Driver(),
-	}, nil)
+	}, []driver.NetworkDriver{
+		nftables.Driver(),
+	})
 }
 
 func targets() []driver.TargetDriver {
