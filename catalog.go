@@ -10,9 +10,9 @@ import (
 type Catalog struct {
 	Targets []Driver     `json:"targets"` // by name
 	Sources []Driver     `json:"sources"`
-	Hosts   []Driver     `json:"hosts,omitempty"` // machines that sources run on
+	Hosts   []Driver     `json:"hosts,omitempty"`  // machines that sources run on
 	Guards  []Driver     `json:"guards,omitempty"` // what targets are behind
-	Kinds   []TargetKind `json:"kinds"`           // those that some driver administers first
+	Kinds   []TargetKind `json:"kinds"`            // those that some driver administers first
 }
 
 // Driver is what a driver says of itself: which resources it serves, and what it
@@ -53,7 +53,8 @@ type ResourceKind struct {
 	Kind string `json:"kind,omitempty"`
 }
 
-// Endpoint says how it is said where a resource is.
+// Endpoint says how it is said where a resource is; of one without About, nothing is:
+// its host is.
 type Endpoint struct {
 	Field
 	// Port is what an endpoint without one has; "" when it has none, or when that

@@ -139,8 +139,9 @@ type describedField struct {
 func (a *app) allFields(d patchbay.Driver) []describedField {
 	var all []describedField
 	add := func(what, said string, f patchbay.Field) { all = append(all, describedField{f, what, said}) }
-	e := endpointField(d)
-	add("endpoint", said(a.flagOf(e), e), e)
+	if e := endpointField(d); e.About != "" {
+		add("endpoint", said(a.flagOf(e), e), e)
+	}
 	for _, f := range d.Properties {
 		add("property", said(a.flagOf(f), f), f)
 	}

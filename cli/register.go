@@ -223,7 +223,10 @@ func (r *registration) declare(a *app, cmd *cobra.Command) {
 	if len(d.Admin) > 0 {
 		r.adminFlags(a, cmd)
 	}
-	r.endpoint = newFieldFlag(a, cmd, endpointField(d))
+	r.endpoint = &fieldFlag{}
+	if d.Endpoint.About != "" { // otherwise it is nowhere: its host is
+		r.endpoint = newFieldFlag(a, cmd, endpointField(d))
+	}
 	for _, field := range d.Properties {
 		r.properties = append(r.properties, newFieldFlag(a, cmd, field))
 	}

@@ -44,6 +44,9 @@ func open(_ context.Context, c driver.Config, guarded driver.Config) (driver.Net
 	if err := driver.DecodeProperties(description, c.Properties, &p); err != nil {
 		return nil, err
 	}
+	if c.Endpoint != "" {
+		return nil, patchbay.Errorf(patchbay.InvalidArgument, "a guard of nftables has no endpoint: it is on a host").WithFix("name the machine with --host")
+	}
 	n := &network{machine: machine{c.Host}, target: target{guarded.Dialer, guarded.Endpoint}, kept: !p.UntilReboot}
 	for _, text := range p.Allow {
 		prefix, err := netip.ParsePrefix(text)
