@@ -216,8 +216,9 @@ func TestAFileThatTheServerCanNotReadIsPutBack(t *testing.T) {
 		err = s.opened(guard, s.target()).EnsureRule(t.Context(), r)
 		if s.own == "" {
 			// The server can't even say what is wrong with the file it begins with.
-			if err == nil {
-				t.Error("EnsureRule succeeds")
+			failed(t, err, patchbay.Forbidden)
+			if got := s.text(s.conf); got != theirs {
+				t.Errorf("pg_hba.conf is\n%s", got)
 			}
 			return
 		}

@@ -189,6 +189,11 @@ func (a *admin) rules(ctx context.Context, able abilities, login string) (entrie
 	})
 	b.Queue(groupQuery, login).QueryRow(func(row pgx.Row) error { return row.Scan(&groups) })
 	err = a.ask(ctx, b)
+	if patchbay.CodeOf(err) == patchbay.Forbidden { // the administrator may: able has asked
+		said := patchbay.AsError(err).Said
+		err = patchbay.Errorf(patchbay.Forbidden, "the server itself may not read %s", able.path).
+			WithFix("give it back to the user that the server runs as: ls -l %s", shell(able.path)).WithSaid(said)
+	}
 	return entries, groups, err
 }
 
