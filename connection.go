@@ -15,12 +15,13 @@ type Connection struct {
 	Location       string    `json:"location"`
 	Spec           Spec      `json:"spec"` // what was asked for, without its secrets
 	State          State     `json:"state"`
-	Generation     int64     `json:"generation"` // of the credential in use; 0 before the first
-	Operation      string    `json:"operation"`  // the last operation's id
-	ETag           string    `json:"etag"`       // changes with every write of the record
-	Keys           []string  `json:"keys"`       // names of the settings that it owns on the source
-	Login          string    `json:"principal"`  // the login that it owns on the target, "" when the login was given
-	Message        string    `json:"message"`    // a warning that came with the last success
+	Generation     int64     `json:"generation"`       // of the credential in use; 0 before the first
+	Operation      string    `json:"operation"`        // the last operation's id
+	ETag           string    `json:"etag"`             // changes with every write of the record
+	Guards         []ID      `json:"guards,omitempty"` // at which it has an opening
+	Keys           []string  `json:"keys"`             // names of the settings that it owns on the source
+	Login          string    `json:"principal"`        // the login that it owns on the target, "" when the login was given
+	Message        string    `json:"message"`          // a warning that came with the last success
 	Created        time.Time `json:"created"`
 	CreatedBy      string    `json:"createdBy"`
 	CreatedByType  string    `json:"createdByType,omitempty"` // User, Application or Key

@@ -16,6 +16,9 @@ type Resource struct {
 	// decides whether the resource can be a source, a target or both.
 	Driver   string `json:"driver"`
 	Endpoint string `json:"endpoint,omitempty"` // host:port, URL or path, as the driver says
+	// Guards are what a target is behind, in the order in which they are opened; none:
+	// Patchbay opens nothing on the way to it.
+	Guards []ID `json:"guards,omitempty"`
 	// Properties are the driver's own, checked by it, never secret.
 	Properties     json.RawMessage `json:"properties,omitempty"`
 	State          State           `json:"state"`

@@ -14,13 +14,14 @@ const (
 	propDriver   = "driver"
 	propEndpoint = "endpoint"
 	propAdmin    = "admin"
+	propGuards   = "guards"
 	propState    = "provisioningState"
 	propWarnings = "warnings"
 
 	propLocalAuth = "disableLocalAuth"
 )
 
-var knownProperties = []string{propDriver, propEndpoint, propAdmin, propState, propWarnings}
+var knownProperties = []string{propDriver, propEndpoint, propAdmin, propGuards, propState, propWarnings}
 
 // appConfigStore is the type of resource of which az asks whether it takes keys.
 const appConfigStore = "Microsoft.AppConfiguration/configurationStores"
@@ -132,6 +133,7 @@ func readResource(o *object, r *patchbay.Resource) (admin map[string]patchbay.Se
 		p.ignore(propState, propWarnings)
 		p.str("", propDriver, &r.Driver)
 		p.str("", propEndpoint, &r.Endpoint)
+		readGuards(p, r)
 		var secrets map[string]string
 		p.stringMap("", propAdmin, &secrets)
 		for name, value := range secrets {
@@ -163,6 +165,25 @@ func readResource(o *object, r *patchbay.Resource) (admin map[string]patchbay.Se
 	return admin
 }
 
+// readGuards reads the ids of guards. Absent, a resource keeps those that it has; an
+// empty list takes them away.
+func readGuards(p *object, r *patchbay.Resource) {
+	if p.value("", propGuards) == nil {
+		return
+	}
+	var texts []string
+	p.strings("", propGuards, &texts)
+	r.Guards = []patchbay.ID{}
+	for _, text := range texts {
+		id, err := patchbay.ParseID(text)
+		if err != nil {
+			p.fail(invalid("%s names no resource by its id: %q", propGuards, text))
+			return
+		}
+		r.Guards = append(r.Guards, id)
+	}
+}
+
 // Resource is the answer to a GET or PUT of a resource, without its admin
 // credential. warnings are what a PUT found and did not refuse.
 func Resource(r patchbay.Resource, warnings []string) any {
@@ -170,6 +191,9 @@ func Resource(r patchbay.Resource, warnings []string) any {
 	p.add("", propState, orNull(string(r.State)))
 	p.add("", propDriver, r.Driver)
 	p.add("", propEndpoint, orNull(r.Endpoint))
+	if len(r.Guards) > 0 {
+		p.add("", propGuards, r.Guards)
+	}
 	if len(warnings) > 0 {
 		p.add("", propWarnings, warnings)
 	}

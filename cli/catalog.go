@@ -126,12 +126,13 @@ const (
 	forSources = "sources"
 	forTargets = "targets"
 	forHosts   = "hosts"
+	forGuards  = "guards"
 )
 
 // knownDriver is a driver of the catalogue.
 type knownDriver struct {
 	patchbay.Driver
-	end string // forSources, forTargets or forHosts
+	end string // one of them
 }
 
 // drivers are all of the catalogue, sources first.
@@ -140,7 +141,7 @@ func drivers(c patchbay.Catalog) []knownDriver {
 	for _, of := range []struct {
 		end  string
 		list []patchbay.Driver
-	}{{forSources, c.Sources}, {forTargets, c.Targets}, {forHosts, c.Hosts}} {
+	}{{forSources, c.Sources}, {forTargets, c.Targets}, {forHosts, c.Hosts}, {forGuards, c.Guards}} {
 		for _, d := range of.list {
 			all = append(all, knownDriver{d, of.end})
 		}
@@ -158,8 +159,8 @@ func driverOf(c patchbay.Catalog, name string) (d knownDriver, ok bool) {
 	return all[at], true
 }
 
-// resourceDrivers are those of what is connected: what has connections, and what
-// they are to.
+// resourceDrivers are those of what is connected: what has connections, what they are
+// to, and what is on the way.
 func resourceDrivers(c patchbay.Catalog) []knownDriver {
 	return only(drivers(c), func(d knownDriver) bool { return d.end != forHosts })
 }
@@ -228,7 +229,7 @@ func harmless(c patchbay.Catalog) patchbay.Catalog {
 		}
 		return fitting
 	}
-	c.Targets, c.Sources, c.Hosts = fit(c.Targets), fit(c.Sources), fit(c.Hosts)
+	c.Targets, c.Sources, c.Hosts, c.Guards = fit(c.Targets), fit(c.Sources), fit(c.Hosts), fit(c.Guards)
 	c.Kinds = only(c.Kinds, func(k patchbay.TargetKind) bool { return wordForm.MatchString(k.Name) })
 	for i := range c.Kinds {
 		c.Kinds[i].Words = only(c.Kinds[i].Words, wordForm.MatchString)

@@ -113,6 +113,9 @@ func (a *app) runAdd(cmd *cobra.Command, r *registration, name string) error {
 			return err
 		}
 	}
+	if err := r.takeGuards(ctx, a, properties); err != nil {
+		return err
+	}
 	properties["driver"] = r.driver.Name
 	if len(admin) > 0 {
 		properties["admin"] = revealed(admin)
@@ -170,7 +173,7 @@ type registration struct {
 	driver patchbay.Driver
 
 	group, location string
-	tags            []string
+	tags, guards    []string
 	noCheck         bool
 
 	kind, typ  string
@@ -190,6 +193,9 @@ func (r *registration) declare(a *app, cmd *cobra.Command) {
 	f.StringVarP(&r.group, "resource-group", "g", "", "resource group (default $PATCHBAY_RESOURCE_GROUP, or the only one)")
 	f.StringVarP(&r.location, "location", "l", "", "location (default: the resource group's)")
 	f.StringArrayVar(&r.tags, "tag", nil, "a tag, name=value (several)")
+	if a.isFor(d.Name, forTargets) && len(a.shown().Guards) > 0 {
+		f.StringArrayVar(&r.guards, "guard", nil, "NAME: a registered guard on the way to it, which a connection opens for its source alone (several, in their order; none for no guard any more)")
+	}
 	f.BoolVar(&r.noCheck, "no-check", false, "do not ask the resource whether it is as it is told")
 	f.StringArrayVar(&r.moreProperties, "property", nil, "a property of the driver's own, name=text or name:=JSON (several)")
 	if len(d.Kinds) > 0 {
@@ -318,6 +324,28 @@ func (r *registration) values(ctx context.Context, a *app, cmd *cobra.Command, a
 		p["endpoint"] = withPorts(text, r.driver.Endpoint.Port)
 	}
 	return p, nil
+}
+
+// noGuard is what says that a target has no guard.
+const noGuard = "none"
+
+func (r *registration) takeGuards(ctx context.Context, a *app, properties map[string]any) error {
+	if len(r.guards) == 0 {
+		return nil
+	}
+	ids := []patchbay.ID{}
+	for _, name := range r.guards {
+		if name == noGuard && len(r.guards) == 1 {
+			break
+		}
+		id, err := a.oneOf(ctx, a.guards(), name, "")
+		if err != nil {
+			return err
+		}
+		ids = append(ids, id)
+	}
+	properties["guards"] = ids
+	return nil
 }
 
 // takesURL reports whether the endpoint and a login may stand in one URL.

@@ -63,6 +63,14 @@ func (a *app) hosts() shelf {
 	}
 }
 
+func (a *app) guards() shelf {
+	return shelf{
+		word: "resource", of: "the guards", example: "db1-nftables", held: "One that a target is behind can't be removed.",
+		fits: func(r client.ResourceView) bool { return a.isFor(r.Properties.Driver, forGuards) },
+		fix:  "patchbay resource list",
+	}
+}
+
 func (a *app) listOf(s shelf) *cobra.Command {
 	var group, driver string
 	cmd := &cobra.Command{

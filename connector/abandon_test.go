@@ -26,7 +26,7 @@ func TestWhatIsGivenUpIsDoneBehindItsPointOfNoReturnAlone(t *testing.T) {
 		{patchbay.OpDelete, stepPlan, w.finishDelete},
 	} {
 		op := w.step(in, &plan{})
-		op.Plan = steps(c.kind, in, false)
+		op.Plan = steps(c.kind, in, false, false)
 		for i, step := range op.Plan {
 			op.Step = i
 			commit, err := c.finish(t.Context(), op, patchbay.Abandoned)

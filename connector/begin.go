@@ -37,12 +37,14 @@ type input struct {
 // The names of steps. They are stored in plans: never rename one.
 const (
 	stepPlan     = "plan"
+	stepOpen     = "open"
 	stepLogin    = "principal"
 	stepProbe    = "probe"
 	stepSettings = "settings"
 	stepRestart  = "restart"
 	stepVerify   = "verify"
 	stepRevoke   = "revoke"
+	stepClose    = "close"
 	stepRelease  = "release"
 	stepValidate = "validate"
 )
@@ -91,7 +93,7 @@ func (s *Service) patch(ctx context.Context, r PutRequest, merge func(*patchbay.
 	if err := s.checkLogin(ctx, p, b.in.Want.Spec, b.given); err != nil {
 		return Begun{}, err
 	}
-	b.target = refOf(p).Target
+	b.target, b.guarded = refOf(p).Target, len(p.target.Guards) > 0
 	return s.submit(ctx, b)
 }
 
@@ -328,10 +330,11 @@ func (s *Service) Validate(ctx context.Context, id patchbay.ID, caller Caller, f
 
 // steps is the plan of an operation, as far as it is known before the world is
 // read: step names, stored with it. keeps says that the source keeps what a change
-// replaces.
-func steps(kind patchbay.OperationKind, in input, keeps bool) []string {
+// replaces, guarded that there is a guard on the way to the target.
+func steps(kind patchbay.OperationKind, in input, keeps, guarded bool) []string {
 	spec := in.Want.Spec
 	configured := !in.Want.ID.IsLocal() && (configures(spec) || len(in.Connection.Keys) > 0)
+	opened := len(in.Connection.Guards) > 0
 	var plan []string
 	switch {
 	case kind == patchbay.OpDelete:
@@ -346,6 +349,9 @@ func steps(kind patchbay.OperationKind, in input, keeps bool) []string {
 		return []string{stepValidate}
 	default:
 		plan = []string{stepPlan}
+		if guarded && !optsOutOfNetwork(spec) || opened && (kind == patchbay.OpRotate || kind == patchbay.OpValidate) {
+			plan = append(plan, stepOpen)
+		}
 		if authenticates(spec) {
 			plan = append(plan, stepLogin, stepProbe)
 		}
@@ -360,6 +366,9 @@ func steps(kind patchbay.OperationKind, in input, keeps bool) []string {
 		default:
 			plan = append(plan, stepVerify)
 		}
+	}
+	if opened {
+		plan = append(plan, stepClose)
 	}
 	if configured && keeps {
 		plan = append(plan, stepRelease)
@@ -383,6 +392,7 @@ type begin struct {
 	ifMatch string
 	caller  Caller
 	target  patchbay.ID // the registered one; "" when there is none
+	guarded bool        // there is a guard on the way to it
 }
 
 func (s *Service) submit(ctx context.Context, b begin) (Begun, error) {
@@ -417,7 +427,7 @@ func (s *Service) submit(ctx context.Context, b begin) (Begun, error) {
 	sub := saga.Submission{
 		ID: opID, RequestHash: hash, Kind: kind, Share: s.share(ctx, runsOn(in.Want), b.target, in.Want.Spec.Target.Endpoint),
 		Connection: in.Want.ID, Source: runsOn(in.Want), Target: b.target,
-		Plan: steps(kind, in, d.Keeps), Input: body, Sealed: sealed, By: b.caller.Name, Act: act,
+		Plan: steps(kind, in, d.Keeps, b.guarded), Input: body, Sealed: sealed, By: b.caller.Name, Act: act,
 		Silent: kind == patchbay.OpValidate && !in.Fix,
 	}
 	if kind == patchbay.OpDelete && in.Connection.Login == "" {

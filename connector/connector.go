@@ -85,6 +85,7 @@ type Service struct {
 	dials   hosts.DialRules
 	targets pool[*driver.GuardedTarget]
 	sources pool[*driver.GuardedSource]
+	guards  pool[*driver.GuardedNetwork]
 	hosts   pool[hosts.Remote]
 
 	life     string          // of this process, as sweeps tell it from another
@@ -127,6 +128,7 @@ func (s *Service) Bind(e Engine) { s.engine = e }
 func (s *Service) Close() {
 	s.targets.close()
 	s.sources.close()
+	s.guards.close()
 	s.hosts.close()
 }
 

@@ -106,6 +106,7 @@ func effects(pv Preview, connection patchbay.ID, spec patchbay.Spec) []patchbay.
 	source, _, _ := connection.ConnectionSource()
 	target := spec.Target.ID
 	kinds := map[string]patchbay.DryrunPreview{
+		stepOpen:     {Kind: "configNetwork", Action: "open the network", Scope: target},
 		stepLogin:    {Kind: "configAuth", Action: "provide the login", Scope: target},
 		stepSettings: {Kind: "configConnection", Action: "write settings", Scope: source},
 		stepRestart:  {Kind: "configConnection", Action: "restart", Scope: source},

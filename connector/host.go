@@ -10,7 +10,7 @@ import (
 	"patchbay.dev/patchbay/hosts"
 )
 
-// hostField is what a source of that driver says its machine with; ok is false
+// hostField is what a resource of that driver says its machine with; ok is false
 // when it has none.
 func hostField(d patchbay.Driver) (name string, ok bool) {
 	at := slices.IndexFunc(d.Properties, func(f patchbay.Field) bool { return f.Type == patchbay.HostField })
@@ -20,11 +20,15 @@ func hostField(d patchbay.Driver) (name string, ok bool) {
 	return d.Properties[at].Name, true
 }
 
-// hostID is the registered machine that a source names; "" for the server's own.
+// hostID is the registered machine that a source or guard names; "" for the server's own.
 // Whoever reads it has checked the properties, or is told by the driver what is
 // wrong with them.
 func (s *Service) hostID(r patchbay.Resource) patchbay.ID {
-	name, ok := hostField(s.catalog.Sources[r.Driver].Driver)
+	d := s.catalog.Sources[r.Driver].Driver
+	if guard, ok := s.catalog.Networks[r.Driver]; ok {
+		d = guard.Driver
+	}
+	name, ok := hostField(d)
 	if !ok {
 		return ""
 	}
@@ -36,7 +40,7 @@ func (s *Service) hostID(r patchbay.Resource) patchbay.ID {
 	return id
 }
 
-// hostOf is the machine that a source is on; zero for the server's own.
+// hostOf is the machine that a source or guard is on; zero for the server's own.
 func (s *Service) hostOf(ctx context.Context, r patchbay.Resource) (patchbay.Resource, error) {
 	id := s.hostID(r)
 	if id == "" {
@@ -46,7 +50,7 @@ func (s *Service) hostOf(ctx context.Context, r patchbay.Resource) (patchbay.Res
 	switch {
 	case patchbay.CodeOf(err) == patchbay.ResourceNotFound:
 		return machine, patchbay.Errorf(patchbay.SourceNotFound, "%s is on the host %s, which is not registered", r.ID.Name(), clip(id.Name(), 80)).
-			WithFix("%s   (or register the source with another host)", hostRegistration(s.catalog.Describe(nil).Hosts, id))
+			WithFix("%s   (or register it with another host)", hostRegistration(s.catalog.Describe(nil).Hosts, id))
 	case err != nil:
 		return machine, err
 	}
@@ -99,26 +103,22 @@ func (s *Service) CheckHost(ctx context.Context, id patchbay.ID, caller Caller) 
 	return found, err
 }
 
-// noSources refuses to take a machine away that a source is on. Of anything else
+// noSources refuses to take a machine away that a source or guard is on. Of anything else
 // nobody has to look through the inventory.
 func (s *Service) noSources(ctx context.Context, machine patchbay.Resource) error {
 	if _, ok := s.catalog.Hosts[machine.Driver]; !ok {
 		return nil
 	}
 	id := machine.ID
-	for after := ""; ; {
-		page, next, err := s.records.Resources(ctx, "", after, 0)
-		if err != nil {
-			return err
-		}
-		for _, r := range page {
-			if s.hostID(r).Equal(id) {
-				return patchbay.Errorf(patchbay.Conflict, "the source %s is on the host %s", r.ID.Name(), id.Name()).
-					WithFix("patchbay resource remove %s, or register it with another host", r.ID.Name())
-			}
-		}
-		if after = next; next == "" {
+	return s.eachResource(ctx, func(r patchbay.Resource) error {
+		if !s.hostID(r).Equal(id) {
 			return nil
 		}
-	}
+		what := "source"
+		if _, guard := s.catalog.Networks[r.Driver]; guard {
+			what = "guard"
+		}
+		return patchbay.Errorf(patchbay.Conflict, "the %s %s is on the host %s", what, r.ID.Name(), id.Name()).
+			WithFix("patchbay resource remove %s, or register it with another host", r.ID.Name())
+	})
 }

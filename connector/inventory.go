@@ -84,6 +84,9 @@ func (s *Service) putResource(ctx context.Context, r ResourceRequest) (p putReso
 func (s *Service) mayPut(ctx context.Context, who Caller, old patchbay.Resource, r *patchbay.Resource) error {
 	// What it is, and where, does not change by saying nothing.
 	r.Driver, r.Location = cmp.Or(r.Driver, old.Driver), cmp.Or(r.Location, old.Location)
+	if r.Guards == nil { // likewise
+		r.Guards = old.Guards
+	}
 	if err := s.checkPlace(ctx, r); err != nil {
 		return err
 	}
@@ -92,7 +95,8 @@ func (s *Service) mayPut(ctx context.Context, who Caller, old patchbay.Resource,
 	}
 	_, source := s.catalog.Sources[r.Driver]
 	_, machine := s.catalog.Hosts[r.Driver]
-	if source || machine {
+	_, guard := s.catalog.Networks[r.Driver]
+	if source || machine || guard {
 		// Whoever says where a machine is says where the settings of its sources go, and
 		// which of the server's own keys sign in there.
 		if err := who.allow(ctx, ActionHost, cmp.Or(s.hostID(*r), r.ID)); err != nil {
@@ -168,6 +172,9 @@ func (s *Service) chooseDriver(r *patchbay.Resource) error {
 	for name, d := range s.catalog.Hosts {
 		fits[name] = fits[name] || serves(d.Types)
 	}
+	for name, d := range s.catalog.Networks {
+		fits[name] = fits[name] || serves(d.Types)
+	}
 	all := slices.Sorted(maps.Keys(fits))
 	fitting := slices.DeleteFunc(slices.Clone(all), func(name string) bool { return !fits[name] })
 	administering := slices.DeleteFunc(slices.Clone(fitting), func(name string) bool {
@@ -203,6 +210,11 @@ func (s *Service) mayBecome(ctx context.Context, old, now patchbay.Resource) err
 	}
 	if _, machine := s.catalog.Hosts[now.Driver]; !machine {
 		if err := s.noSources(ctx, old); err != nil {
+			return err
+		}
+	}
+	if _, guard := s.catalog.Networks[now.Driver]; !guard {
+		if err := s.unguarded(ctx, old); err != nil {
 			return err
 		}
 	}
@@ -280,6 +292,16 @@ func (s *Service) eachOn(ctx context.Context, target patchbay.ID, do func(patchb
 // checkResource opens the resource, which checks its configuration, and asks
 // it whether what it is told is true.
 func (s *Service) checkResource(ctx context.Context, who Caller, r patchbay.Resource, noCheck bool) ([]string, error) {
+	if err := s.checkGuards(ctx, who, r); err != nil {
+		return nil, err
+	}
+	if _, ok := s.catalog.Networks[r.Driver]; ok {
+		guard, err := s.openGuard(ctx, r, patchbay.Resource{})
+		if err == nil {
+			err = guard.Close()
+		}
+		return nil, err
+	}
 	if _, ok := s.catalog.Targets[r.Driver]; ok {
 		target, err := s.openTarget(ctx, r)
 		if err != nil {
@@ -359,6 +381,24 @@ func registering(err error) error {
 	return &e
 }
 
+// eachResource calls do for all resources until it fails.
+func (s *Service) eachResource(ctx context.Context, do func(patchbay.Resource) error) error {
+	for after := ""; ; {
+		page, next, err := s.records.Resources(ctx, "", after, store.MaxPage)
+		if err != nil {
+			return err
+		}
+		for _, r := range page {
+			if err := do(r); err != nil {
+				return err
+			}
+		}
+		if after = next; next == "" {
+			return nil
+		}
+	}
+}
+
 // Resource implements [API]. A child of a registered target (a database) is
 // there when the target says so.
 func (s *Service) Resource(ctx context.Context, id patchbay.ID) (patchbay.Resource, error) {
@@ -405,6 +445,9 @@ func (s *Service) DeleteResource(ctx context.Context, id patchbay.ID, ifMatch st
 	if err == nil {
 		err = s.noSources(ctx, r)
 	}
+	if err == nil {
+		err = s.unguarded(ctx, r)
+	}
 	if err != nil && patchbay.CodeOf(err) != patchbay.ResourceNotFound { // that it is absent, the records say
 		return err
 	}
@@ -414,6 +457,7 @@ func (s *Service) DeleteResource(ctx context.Context, id patchbay.ID, ifMatch st
 	s.targets.drop(id)
 	s.sources.drop(id)
 	s.hosts.drop(id)
+	s.guards.drop(id)
 	return nil
 }
 

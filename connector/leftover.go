@@ -14,10 +14,11 @@ import (
 
 // work is what it takes to remove a leftover. It is stored sealed.
 type work struct {
-	Login   *driver.LoginRequest `json:"principal,omitempty"`
-	Written *written             `json:"written,omitempty"`
-	Restart bool                 `json:"restart,omitempty"` // behind Written, if there is both
-	Release bool                 `json:"release,omitempty"` // what was kept of before Written goes
+	Login    *driver.LoginRequest `json:"principal,omitempty"`
+	Written  *written             `json:"written,omitempty"`
+	Openings []opening            `json:"openings,omitempty"`
+	Restart  bool                 `json:"restart,omitempty"` // behind Written, if there is both
+	Release  bool                 `json:"release,omitempty"` // what was kept of before Written goes
 	// Held says that the application may sign in with the login until the
 	// operation has left nothing over on the source.
 	Held bool `json:"held,omitempty"`
@@ -199,6 +200,8 @@ func (s *Service) tryLeftover(ctx context.Context, l patchbay.Leftover) error {
 			}
 		}
 		return s.removeLogin(ctx, l.Resource, *w.Login)
+	case len(w.Openings) > 0:
+		return s.closeLeft(ctx, c, alive, w.Openings)
 	case w.Release:
 		return s.releaseKept(ctx, sourceRef{l.Resource, w.Scope}, w.Written.open())
 	case w.Written != nil:

@@ -34,6 +34,10 @@ type outline struct {
 	// Old is the login that is revoked once the new settings are in use.
 	Old       *driver.LoginRequest `json:"old,omitempty"`
 	OldTarget patchbay.ID          `json:"oldTarget,omitempty"`
+	// Open are the openings on the way to the target, Shut those that the connection
+	// does not need any more.
+	Open []opening `json:"open,omitempty"`
+	Shut []opening `json:"shut,omitempty"`
 	// Restarts says that the source has a way to restart.
 	Restarts bool   `json:"restarts,omitempty"`
 	Message  string `json:"message,omitempty"` // a warning for the user

@@ -152,29 +152,35 @@ func (s *Service) openTarget(ctx context.Context, r patchbay.Resource) (*driver.
 	return driver.Guard{Name: r.Driver, Admin: c.Admin, Observe: s.observe, Isolate: s.isolate, Share: s.share(ctx, r.ID, r.ID, "")}.OpenTarget(ctx, d, c)
 }
 
+// configOn is config with the machine that the resource is on, which is let go of with
+// done.
+func (s *Service) configOn(ctx context.Context, r patchbay.Resource) (c driver.Config, done func(), err error) {
+	if c, err = s.config(r); err != nil {
+		return c, nil, err
+	}
+	machine, err := s.hostOf(ctx, r)
+	if err != nil {
+		return c, nil, err
+	}
+	c.Host, done = s.local, func() {}
+	if machine.ID != "" {
+		c.Host, done, err = s.host(ctx, machine)
+	}
+	return c, done, err
+}
+
 // openSource opens the part of a source that a scope names.
 func (s *Service) openSource(ctx context.Context, r patchbay.Resource, scope string) (*driver.GuardedSource, error) {
 	d, ok := s.catalog.Sources[r.Driver]
 	if !ok {
 		return nil, patchbay.Errorf(patchbay.NotSupported, "the resource %s has driver %q, which is not a source's", r.ID.Name(), r.Driver)
 	}
-	c, err := s.config(r)
+	c, done, err := s.configOn(ctx, r)
 	if err != nil {
 		return nil, err
 	}
 	if d.Part != "" {
 		c.Scope = scope
-	}
-	machine, err := s.hostOf(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	c.Host = s.local
-	done := func() {}
-	if machine.ID != "" {
-		if c.Host, done, err = s.host(ctx, machine); err != nil {
-			return nil, err
-		}
 	}
 	source, err := driver.Guard{Name: r.Driver, Admin: c.Admin, Observe: s.observe}.OpenSource(ctx, d, c)
 	if err != nil {

@@ -121,23 +121,28 @@ func previewSteps(kind patchbay.OperationKind, d *draft, keeps bool) []PreviewSt
 	}
 	text := map[string]string{
 		stepPlan:     "read both ends and decide everything",
+		stepOpen:     d.openText(target),
 		stepLogin:    d.loginText(target),
 		stepProbe:    fmt.Sprintf("sign in to %s as the application, from where it runs", target),
 		stepSettings: fmt.Sprintf("write %s to %s", count(len(d.set), "setting"), source),
 		stepRestart:  fmt.Sprintf("restart or reload %s, where it has a way to, and wait until it is up", source),
 		stepVerify:   "read the settings back and sign in with them",
 		stepRevoke:   "revoke the login " + d.in.Connection.Login + " when nothing uses it any more, if it is replaced",
+		stepClose:    "close what was open to the old target, or for the old login, and is not needed any more",
 		stepRelease:  "remove what " + source + " had before, which is kept until then",
 	}
 	if id.IsLocal() {
 		text[stepProbe] = fmt.Sprintf("sign in to %s from the server", target)
 		text[stepVerify] = "keep the login for the developer to read"
 	}
+	if !id.IsLocal() && len(guardsOf(d.parties, spec)) == 0 {
+		text[stepPlan] += "; " + notGuarded
+	}
 	if d.plan.LoginKind == loginIdentity {
 		text[stepProbe] = "try the way to " + target
 	}
 	var out []PreviewStep
-	for _, name := range steps(kind, d.in, keeps) {
+	for _, name := range steps(kind, d.in, keeps, len(d.parties.target.Guards) > 0) {
 		out = append(out, PreviewStep{Name: name, Text: text[name]})
 	}
 	return out

@@ -17,6 +17,12 @@ func TestAProcessThatEndsAnywhereIsContinued(t *testing.T) {
 		"registered":   func(w *world) patchbay.Spec { return w.cache(registered()) },
 		"given":        func(w *world) patchbay.Spec { return w.cache(givenAuth("dba", "named-pass")) },
 		"identity":     func(w *world) patchbay.Spec { return w.cache(servicePrincipal("sp-secret")) },
+		"behind guards": func(w *world) patchbay.Spec {
+			if w.app.egress == nil {
+				w.walled("wall", "hba")
+			}
+			return w.spec()
+		},
 		"endpoint": func(w *world) patchbay.Spec {
 			return selfHosted("redis://"+w.away.listener.Addr().String(), givenAuth("dba", "named-pass"))
 		},
@@ -108,13 +114,16 @@ func interruptedAt(t *testing.T, n int, local bool, form func(*world) patchbay.S
 		if names := w.broker.names(); c.State != patchbay.Succeeded || len(names) > 1 || len(names) == 1 && names[0] != c.Login {
 			t.Errorf("%+v; the target has %v", c, names)
 		}
+		if open := w.wall.opened(); len(open) != len(c.Guards) {
+			t.Errorf("open is %q, and %q are on record", open, c.Guards)
+		}
 		if r := w.validated(false); !r.Available() {
 			t.Errorf("%+v", r.Checks)
 		}
 		w.want(w.end(w.Delete(t.Context(), w.linker, w.caller, "")), patchbay.Done, "")
 	}
-	if got := w.app.read(); !maps.Equal(got, untouched) || len(w.broker.names()) > 0 {
-		t.Errorf("interrupted at call %d, left: %v, %v", n, got, w.broker.names())
+	if got := w.app.read(); !maps.Equal(got, untouched) || len(w.broker.names())+len(w.wall.opened()) > 0 {
+		t.Errorf("interrupted at call %d, left: %v, %v, %v", n, got, w.broker.names(), w.wall.opened())
 	}
 	return interrupted
 }

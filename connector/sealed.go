@@ -24,6 +24,7 @@ type holding struct {
 	Credential credential           `json:"credential"`          // what the application signs in with
 	Written    *written             `json:"written,omitempty"`   // nil when the settings were left to the caller
 	Reading    *settings.Reading    `json:"reading,omitempty"`   // as plan's
+	Openings   []opening            `json:"openings,omitempty"`  // in the order in which they were made
 	// Last is the highest generation that any operation used, the failed ones
 	// too: what one of those left behind must never be named as something new.
 	Last int64 `json:"last,omitempty"`

@@ -465,7 +465,7 @@ func (s *Service) planDelete(ctx context.Context, op *saga.Op) ([]byte, error) {
 		}
 	}
 	p := plan{Write: held.Written}
-	p.outline = outline{ref: held.ref, Generation: in.Connection.Generation, Old: held.Login, OldTarget: held.Target}
+	p.outline = outline{Shut: held.Openings, ref: held.ref, Generation: in.Connection.Generation, Old: held.Login, OldTarget: held.Target}
 	return s.sealPlan(op, p)
 }
 
@@ -656,6 +656,7 @@ func (s *Service) finishChange(_ context.Context, op *saga.Op, outcome patchbay.
 	message := joined(p.Message, warningsOf(op))
 	c.State, c.Generation, c.ETag, c.Message = patchbay.Succeeded, p.Generation, newETag(), message
 	h := holding{ref: p.ref, Last: p.Last, Given: p.Given, Where: p.Where, Login: p.Login, LoginKind: p.LoginKind, Credential: p.Credential, Reading: p.Reading}
+	h.Openings, c.Guards = recorded(p.Open)
 	c.Login = ""
 	if p.Login != nil {
 		c.Login = p.Login.Name
@@ -717,7 +718,7 @@ func notRevoked(op *saga.Op, login string) string {
 	return ""
 }
 
-func (s *Service) finishValidate(_ context.Context, op *saga.Op, outcome patchbay.OperationState) (saga.Commit, error) {
+func (s *Service) finishValidate(ctx context.Context, op *saga.Op, outcome patchbay.OperationState) (saga.Commit, error) {
 	if outcome != patchbay.Done {
 		return saga.Commit{Message: notRestarted(op)}, nil
 	}
@@ -725,7 +726,8 @@ func (s *Service) finishValidate(_ context.Context, op *saga.Op, outcome patchba
 	if err := unmarshalReport(op.Output(stepValidate), &report); err != nil {
 		return saga.Commit{}, err
 	}
-	return saga.Commit{Result: &report}, nil
+	moved, err := s.moved(ctx, op)
+	return saga.Commit{Result: &report, PutConnection: moved}, err
 }
 
 // errNothing is the cause of a leftover that an operator's abandon makes.

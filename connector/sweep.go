@@ -416,9 +416,11 @@ func (w *sweep) marksAt(ctx context.Context, id patchbay.ID) error {
 	if err != nil {
 		return err
 	}
-	look := w.sweepTarget
-	if _, ok := w.catalog.Targets[r.Driver]; !ok {
-		look = w.lookAtSource
+	look := w.lookAtSource
+	if _, ok := w.catalog.Targets[r.Driver]; ok {
+		look = w.sweepTarget
+	} else if _, ok := w.catalog.Networks[r.Driver]; ok {
+		look = w.sweepGuard
 	}
 	err = look(ctx, r)
 	if err != nil && ctx.Err() == nil {
@@ -479,6 +481,84 @@ func (w *sweep) sweepTarget(ctx context.Context, r patchbay.Resource) error {
 		w.goes(l)
 	}
 	return nil
+}
+
+// sweepGuard removes openings that no connection owns, for each target that is behind
+// the guard.
+func (w *sweep) sweepGuard(ctx context.Context, r patchbay.Resource) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	act, err := w.seenBy(ctx, patchbay.ActOf(ctx), r.ID)
+	if err != nil {
+		return err
+	}
+	ctx = patchbay.WithAct(ctx, act)
+	return w.eachResource(ctx, func(target patchbay.Resource) error {
+		if !slices.ContainsFunc(target.Guards, r.ID.Equal) {
+			return nil
+		}
+		guard, done, err := w.guardOf(ctx, r, target)
+		if err != nil {
+			return err
+		}
+		defer done()
+		owned, err := guard.Owned(ctx)
+		if err != nil {
+			return err
+		}
+		for _, o := range owned {
+			stray, err := w.isStray(ctx, o, r.ID)
+			if err != nil {
+				return err
+			}
+			if !stray {
+				continue
+			}
+			name := driver.Quoted(o.Name)
+			l := patchbay.Leftover{
+				ID: "stray." + name, Resource: r.ID, What: "opening " + name, Why: "no connection owns it", Created: w.now().UTC(),
+			}
+			if l.Connection, err = w.believed(ctx, o.Mark, target.ID); err != nil {
+				return err
+			}
+			err = w.tell(ctx, patchbay.AuditEntry{Resource: r.ID, Detail: l.What + ", which no connection owns"})
+			if err == nil {
+				err = guard.RemoveRule(ctx, driver.Rule{Mark: o.Mark, Name: o.Name, Sub: o.Sub})
+			}
+			if err != nil {
+				l.Why = patchbay.AsError(err).Error()
+				w.stays(l)
+				continue
+			}
+			w.goes(l)
+		}
+		return nil
+	})
+}
+
+// isStray reports whether an opening at a guard belongs to nothing: as strays.
+func (s *Service) isStray(ctx context.Context, o driver.Owned, guard patchbay.ID) (bool, error) {
+	c, err := s.records.Connection(ctx, o.Mark.Connection)
+	switch {
+	case patchbay.CodeOf(err) == patchbay.ResourceNotFound:
+		if known, err := s.knows(ctx, o.Mark.Connection.Subscription()); err != nil || !known {
+			return false, err
+		}
+	case err != nil:
+		return false, err
+	case changing(c):
+		return false, nil
+	default:
+		held, err := s.openHolding(c)
+		if err != nil {
+			return false, err
+		}
+		if slices.ContainsFunc(held.Openings, func(has opening) bool { return has.Rule.Name == o.Name && has.Guard.Equal(guard) }) {
+			return false, nil
+		}
+	}
+	left, err := s.records.LeftoversOf(ctx, o.Mark.Connection)
+	return !slices.ContainsFunc(left, func(l patchbay.Leftover) bool { return l.Resource.Equal(guard) }), err
 }
 
 // tell puts a line into the audit log of what is about to be done, and writes no

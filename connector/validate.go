@@ -59,6 +59,15 @@ func (s *Service) validate(ctx context.Context, op *saga.Op) ([]byte, error) {
 	if v.held, err = s.openHolding(c); err != nil {
 		return nil, err
 	}
+	var mended []string
+	if in.Fix {
+		p, err := s.outlineOf(op)
+		if err != nil {
+			return nil, err
+		}
+		mended = p.Mended
+		v.held.Openings, _ = recorded(p.Open) // what the record will have
+	}
 	done := v.existence(ctx)
 	defer done()
 	v.network(ctx)
@@ -72,13 +81,7 @@ func (s *Service) validate(ctx context.Context, op *saga.Op) ([]byte, error) {
 	if c.Spec.Auth == nil {
 		report.AuthType = ""
 	}
-	if in.Fix {
-		p, err := s.outlineOf(op)
-		if err != nil {
-			return nil, err
-		}
-		report.Fixed = p.Mended
-	}
+	report.Fixed = mended
 	return json.Marshal(report)
 }
 
@@ -191,6 +194,9 @@ func (v *checking) network(ctx context.Context) {
 		skip(v.mute)
 		return
 	}
+	if !v.rules(ctx) {
+		return
+	}
 	var r driver.ProbeRequest
 	if v.target != nil {
 		var err error
@@ -213,9 +219,14 @@ func (v *checking) network(ctx context.Context) {
 	message := ""
 	if v.c.ID.IsLocal() {
 		message = "seen from the server; the way from the developer's own machine was not tried"
+	} else if len(v.held.Openings) == 0 {
+		message = notGuarded
 	}
 	v.add(patchbay.CheckNetwork, nameNetwork, patchbay.Success, "", message, "")
 }
+
+// notGuarded says openly that nothing was opened, and nothing is closed.
+const notGuarded = "the way is not guarded by Patchbay"
 
 // optsOutOfNetwork reports whether spec leaves the network to the caller.
 func optsOutOfNetwork(spec patchbay.Spec) bool {

@@ -25,9 +25,9 @@ const restartTimeout = driver.MaxWait + time.Minute
 
 // Workflows are the steps of every kind of operation, for a saga engine.
 //
-//	create, update, rotate   plan → login → probe → settings → restart → verify (pivot) → revoke → release
-//	delete                   plan (pivot) → settings → restart → revoke → release
-//	validate                 validate; with fix: plan → login → probe → settings → restart → validate → release
+//	create, update, rotate   plan → open → login → probe → settings → restart → verify (pivot) → revoke → close → release
+//	delete                   plan (pivot) → settings → restart → revoke → close → release
+//	validate                 validate; with fix: plan → open → login → probe → settings → restart → validate → close → release
 //	sweep                    retry → marks (pivot)
 //
 // A delete goes forward only: what can't be reached is parked, so that neither
@@ -35,6 +35,7 @@ const restartTimeout = driver.MaxWait + time.Minute
 func (s *Service) Workflows() []saga.Workflow {
 	forward := []saga.Step{
 		{Name: stepPlan, Do: s.plan},
+		{Name: stepOpen, Where: saga.OnTarget, Do: s.entitled(s.open), Undo: s.undoOpen, Park: s.parkOpen, Timeout: time.Minute},
 		{Name: stepLogin, Where: saga.OnTarget, Do: s.entitled(s.ensureLogin), Undo: s.undoLogin, Park: s.parkLogin},
 		{Name: stepProbe, Do: s.entitled(s.probe)},
 		{Name: stepSettings, Where: saga.OnSource, Do: s.entitled(s.writeSettings), Undo: s.undoSettings, Park: s.parkSettings, Timeout: restartTimeout},
@@ -42,10 +43,12 @@ func (s *Service) Workflows() []saga.Workflow {
 		// for ever.
 		{Name: stepRestart, Do: s.entitled(s.restart), Undo: s.undoSettings, Park: s.parkRestart, Timeout: restartTimeout},
 	}
+	closing := saga.Step{Name: stepClose, Kind: saga.Retriable, Where: saga.OnTarget, Do: s.closeOld, Park: s.parkClose, Timeout: time.Minute}
 	release := saga.Step{Name: stepRelease, Kind: saga.Retriable, Do: s.release, Park: s.parkRelease}
 	change := append(forward[:len(forward):len(forward)],
 		saga.Step{Name: stepVerify, Kind: saga.Pivot, Do: s.verify},
 		saga.Step{Name: stepRevoke, Kind: saga.Retriable, Where: saga.OnTarget, Do: s.revokeOld, Park: s.parkOld, Timeout: time.Minute},
+		closing,
 		release,
 	)
 	return []saga.Workflow{
@@ -59,10 +62,12 @@ func (s *Service) Workflows() []saga.Workflow {
 			{Name: stepSettings, Kind: saga.Retriable, Do: s.removeSettings, Park: s.parkSettings},
 			{Name: stepRestart, Kind: saga.Retriable, Do: s.restartAfterDelete, Timeout: restartTimeout},
 			{Name: stepRevoke, Kind: saga.Retriable, Where: saga.OnTarget, Do: s.revokeOwn, Park: s.parkOld},
+			closing,
 			release,
 		}},
 		{Kind: patchbay.OpValidate, Finish: s.finishValidate, Steps: append(forward[:len(forward):len(forward)],
 			saga.Step{Name: stepValidate, Kind: saga.Pivot, Do: s.validate, Timeout: time.Minute},
+			closing,
 			release,
 		)},
 		s.sweepWorkflow(),
@@ -115,6 +120,9 @@ func (s *Service) plan(ctx context.Context, op *saga.Op) ([]byte, error) {
 	d.parties.scope = d.in.Want.Spec.Scope
 	if err := s.decide(ctx, d); err != nil {
 		return nil, err
+	}
+	if len(d.plan.Open) > 0 && !slices.Contains(op.Plan, stepOpen) {
+		return nil, patchbay.Errorf(patchbay.Conflict, "%s got a guard while the operation waited", d.parties.target.ID.Name()).WithFix("try again")
 	}
 	return s.sealPlan(op, d.plan)
 }
@@ -190,6 +198,9 @@ func (s *Service) decide(ctx context.Context, d *draft) error {
 	}
 	d.to, _ = netip.ParseAddr(facts.Values["host"])
 	if err := d.note(s.planLogin(ctx, d, held, source, target)); err != nil {
+		return err
+	}
+	if err := d.note(s.planOpenings(ctx, d, held, source, target)); err != nil {
 		return err
 	}
 	if d.plan.LoginKind == loginGiven && target != nil {
@@ -280,6 +291,9 @@ func (s *Service) planFix(ctx context.Context, op *saga.Op, id patchbay.ID, who 
 	if _, err := source.Inspect(ctx); err != nil {
 		return nil, err
 	}
+	if err := s.fixOpenings(ctx, &p.outline, c, held, source, target); err != nil {
+		return nil, err
+	}
 	p.Restarts = source.Restarts()
 	if held.Written != nil {
 		before, err := source.ReadSettings(ctx)
@@ -299,14 +313,21 @@ func (s *Service) planFix(ctx context.Context, op *saga.Op, id patchbay.ID, who 
 		p.Message = strings.Join(advice, "; ")
 		p.Write = &written{Change: change, Before: hideSnapshot(before)}
 	}
-	if err := p.findBroken(ctx, target); err != nil {
+	if err := s.findBroken(ctx, &p, target); err != nil {
 		return nil, err
 	}
 	return s.sealPlan(op, p)
 }
 
 // findBroken notes what a fix will have mended.
-func (p *plan) findBroken(ctx context.Context, target *driver.GuardedTarget) error {
+func (s *Service) findBroken(ctx context.Context, p *plan, target *driver.GuardedTarget) error {
+	open, err := s.isOpen(ctx, p.Open)
+	if err != nil {
+		return err
+	}
+	if !open {
+		p.Mended = append(p.Mended, stepOpen)
+	}
 	if p.Login != nil {
 		r := *p.Login
 		r.Credential = p.Credential.open()

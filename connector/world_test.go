@@ -219,6 +219,7 @@ type app struct {
 	touched func()
 	answer  func() error
 	id      patchbay.ID
+	egress  []netip.Prefix
 	closing
 }
 
@@ -346,7 +347,7 @@ func (a *app) Restart(context.Context) error {
 
 func (a *app) RestartLimit() time.Duration { return driver.DefaultTimeout }
 
-func (a *app) Egress(context.Context, netip.Addr) ([]netip.Prefix, error) { return nil, nil }
+func (a *app) Egress(context.Context, netip.Addr) ([]netip.Prefix, error) { return a.egress, nil }
 func (a *app) Dialer(context.Context) (driver.ClosingDialer, error) {
 	return driver.KeptOpen(&net.Dialer{}), nil
 }
@@ -368,6 +369,7 @@ type world struct {
 	gate   *gate
 	broker *broker
 	away   *away
+	wall   *wall
 	app    *app // nil in a world over other sources
 	open   func(context.Context, driver.Config) (driver.Source, error)
 	keeps  bool // sources keep what they replace
@@ -449,6 +451,7 @@ func newWorldOver(t *testing.T, limits Limits, records recorder, open func(conte
 		t:      t,
 		gate:   doors,
 		broker: &broker{gate: doors, listener: listener, logins: map[string]driver.LoginRequest{}, passwords: map[string]string{}, sessions: map[string]int{}},
+		wall:   &wall{gate: doors, rules: map[string]driver.Rule{}},
 		away:   &away{gate: doors, listener: listener, accepts: map[string]bool{}},
 		open:   open,
 		caller: Trusted("tester"), limits: limits,
@@ -501,7 +504,8 @@ func (w *world) start(records recorder, keys *keyring.Keyring) (stop func()) {
 				Keeps:    w.keeps,
 				Discover: w.look,
 			}},
-			Hosts: w.machines,
+			Hosts:    w.machines,
+			Networks: map[string]driver.NetworkDriver{"wall": w.wall.driver("wall", false), "hba": w.wall.driver("hba", true)},
 		},
 	})
 	service := w.Service

@@ -1,0 +1,513 @@
+package connector
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/saga"
+)
+
+// opening is a rule of a connection's at a guard.
+type opening struct {
+	Guard  patchbay.ID `json:"guard"`
+	Target patchbay.ID `json:"target"` // what it guards
+	Rule   driver.Rule `json:"rule"`
+	// Made says that the operation makes it, so its undo removes it.
+	Made bool `json:"made,omitempty"`
+}
+
+// opensAs reports whether two let the same through.
+func (o opening) opensAs(other opening) bool {
+	o.Rule.Mark, o.Rule.Name, o.Made = other.Rule.Mark, other.Rule.Name, other.Made
+	same := o.Guard.Equal(other.Guard) && o.Target.Equal(other.Target)
+	o.Guard, o.Target = other.Guard, other.Target
+	return same && reflect.DeepEqual(o, other)
+}
+
+func among(list []opening, o opening) bool { return slices.ContainsFunc(list, o.opensAs) }
+
+// guardsOf are those on the way from a connection to its target.
+func guardsOf(p parties, spec patchbay.Spec) []patchbay.ID {
+	if p.local || p.endpoint || optsOutOfNetwork(spec) {
+		return nil
+	}
+	return p.target.Guards
+}
+
+// planOpenings decides what has to be open for the connection. A rotation only sees
+// to it that its new login may pass where the old one does.
+func (s *Service) planOpenings(ctx context.Context, d *draft, held holding, source *driver.GuardedSource, target *driver.GuardedTarget) error {
+	login := ""
+	if d.plan.Login != nil {
+		login = d.plan.Login.Name
+	}
+	var wanted []opening
+	if d.in.Rotate {
+		wanted = slices.Clone(held.Openings)
+		for i := range wanted {
+			if wanted[i].Rule.Login != "" {
+				wanted[i].Rule.Login = login
+			}
+		}
+	} else if guards := guardsOf(d.parties, d.in.Want.Spec); len(guards) > 0 && target != nil {
+		rule := driver.Rule{Login: login, Sub: d.plan.Sub}
+		var err error
+		if rule.From, rule.To, err = s.way(ctx, d.parties.source.ID, d.plan.ref, source, target); err != nil {
+			return err
+		}
+		if wanted, err = s.openings(ctx, guards, d.parties.target.ID, rule); err != nil {
+			return err
+		}
+	}
+	d.plan.decideOpenings(d.in.Want, held, wanted)
+	return nil
+}
+
+// openings are a rule at each of a target's guards.
+func (s *Service) openings(ctx context.Context, guards []patchbay.ID, target patchbay.ID, rule driver.Rule) ([]opening, error) {
+	var all []opening
+	for _, guard := range guards {
+		o := opening{Guard: guard, Target: target, Rule: rule}
+		r, err := s.records.Resource(ctx, guard)
+		if err != nil {
+			return nil, err
+		}
+		if !s.catalog.Networks[r.Driver].Logins {
+			o.Rule.Login, o.Rule.Sub = "", ""
+		}
+		all = append(all, o)
+	}
+	return all, nil
+}
+
+// decideOpenings keeps of what is wanted that which is open already, and names the
+// rest.
+func (p *outline) decideOpenings(c patchbay.Connection, held holding, wanted []opening) {
+	for i, o := range wanted {
+		if at := slices.IndexFunc(held.Openings, o.opensAs); at >= 0 {
+			wanted[i] = held.Openings[at]
+			continue
+		}
+		p.Last++ // of one that another operation left over, it has neither name nor mark
+		wanted[i].Rule.Mark = driver.Mark{UID: c.UID, Generation: p.Last, Connection: c.ID}
+		wanted[i].Rule.Name = loginName(wanted[i].Rule.Mark)
+		wanted[i].Made = true
+	}
+	p.Open = wanted
+	for _, o := range held.Openings {
+		if !among(wanted, o) {
+			p.Shut = append(p.Shut, o)
+		}
+	}
+}
+
+// way is from where to where a connection goes: the addresses that its source speaks
+// from, and those that its target listens on.
+func (s *Service) way(ctx context.Context, id patchbay.ID, r ref, source *driver.GuardedSource, target *driver.GuardedTarget) (from []netip.Prefix, to []netip.AddrPort, err error) {
+	prepared, err := target.PrepareProbe(ctx, driver.ProbeRequest{Dialer: s.dialer, Sub: r.Sub, Share: s.shareOf(ctx, id, r)})
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, server := range prepared.Servers {
+		addresses, err := resolve(ctx, server)
+		if err != nil {
+			return nil, nil, err
+		}
+		to = append(to, addresses...)
+	}
+	for _, one := range to {
+		egress, err := source.Egress(ctx, one.Addr())
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, p := range egress {
+			if p.Addr().Is4() == one.Addr().Is4() && !slices.Contains(from, p) {
+				from = append(from, p)
+			}
+		}
+	}
+	slices.SortFunc(from, netip.Prefix.Compare)
+	slices.SortFunc(to, netip.AddrPort.Compare)
+	switch {
+	case len(to) == 0:
+		err = patchbay.Errorf(patchbay.NotSupported, "%s does not say where it listens, so no way to it can be opened", r.Target.Name()).
+			WithFix("open the way yourself, and connect with --opt-out publicnetwork")
+	case len(from) == 0:
+		err = patchbay.Errorf(patchbay.InvalidArgument, "it is not known from which addresses %s speaks to %s, and nothing is opened for everybody", id.Name(), r.Target.Name()).
+			WithFix("register %s again with --egress ADDRESS, as the target sees it", id.Name())
+	}
+	return from, slices.Compact(to), err
+}
+
+// resolve is what stands behind host:port.
+func resolve(ctx context.Context, server string) ([]netip.AddrPort, error) {
+	host, service, err := net.SplitHostPort(server)
+	if err != nil {
+		return nil, patchbay.Errorf(patchbay.NotSupported, "%.200q is no host and port, so no way to it can be opened", server)
+	}
+	port, err := net.DefaultResolver.LookupPort(ctx, "tcp", service)
+	if err != nil {
+		return nil, patchbay.Errorf(patchbay.NotSupported, "%.200q has no port, so no way to it can be opened", server)
+	}
+	addresses, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return nil, driver.DialError(err, server)
+	}
+	var all []netip.AddrPort
+	for _, a := range addresses {
+		all = append(all, netip.AddrPortFrom(a.Unmap().WithZone(""), uint16(port))) // #nosec G115 -- a port
+	}
+	return all, nil
+}
+
+// open opens the way to the target, guard by guard.
+func (s *Service) open(ctx context.Context, op *saga.Op) ([]byte, error) {
+	p, err := s.outlineOf(op)
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range p.Open {
+		if err := s.ensureRule(ctx, o); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+func (s *Service) ensureRule(ctx context.Context, o opening) error {
+	guard, done, err := s.guard(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer done()
+	return guard.EnsureRule(ctx, o.Rule)
+}
+
+// undoOpen closes what the operation opened.
+func (s *Service) undoOpen(ctx context.Context, op *saga.Op) error {
+	p, err := s.outlineOf(op)
+	if err != nil {
+		return err
+	}
+	return s.shut(ctx, made(p.Open))
+}
+
+func made(all []opening) []opening {
+	return slices.DeleteFunc(slices.Clone(all), func(o opening) bool { return !o.Made })
+}
+
+// closeOld closes what the connection does not need any more.
+func (s *Service) closeOld(ctx context.Context, op *saga.Op) ([]byte, error) {
+	p, err := s.outlineOf(op)
+	if err != nil {
+		return nil, err
+	}
+	return nil, s.shut(ctx, p.Shut)
+}
+
+// shut removes rules, the last one first.
+func (s *Service) shut(ctx context.Context, all []opening) error {
+	for _, o := range slices.Backward(all) {
+		guard, done, err := s.guard(ctx, o)
+		if err != nil {
+			return err
+		}
+		err = guard.RemoveRule(ctx, o.Rule)
+		done()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Service) parkOpen(op *saga.Op, cause error) (patchbay.Leftover, error) {
+	p, err := s.outlineOf(op)
+	if err != nil {
+		return patchbay.Leftover{}, err
+	}
+	return s.parkOpenings(op, stepOpen, made(p.Open), cause)
+}
+
+func (s *Service) parkClose(op *saga.Op, cause error) (patchbay.Leftover, error) {
+	p, err := s.outlineOf(op)
+	if err != nil {
+		return patchbay.Leftover{}, err
+	}
+	return s.parkOpenings(op, stepClose, p.Shut, cause)
+}
+
+func (s *Service) parkOpenings(op *saga.Op, step string, all []opening, cause error) (patchbay.Leftover, error) {
+	if len(all) == 0 {
+		return patchbay.Leftover{}, nil
+	}
+	names := make([]string, len(all))
+	for i, o := range all {
+		names[i] = o.Rule.Name + " at " + o.Guard.Name()
+	}
+	return s.newLeftover(op, step, all[0].Guard, "opening "+strings.Join(names, ", "), cause, work{Openings: all, UID: all[0].Rule.Mark.UID})
+}
+
+// closeLeft removes what a leftover is about, less what its connection has on record.
+func (s *Service) closeLeft(ctx context.Context, c patchbay.Connection, alive bool, left []opening) error {
+	if alive {
+		if changing(c) {
+			return patchbay.Errorf(patchbay.OperationInProgress, "an operation of the connection %s has not ended", c.Name)
+		}
+		held, err := s.openHolding(c)
+		if err != nil {
+			return err
+		}
+		left = slices.DeleteFunc(slices.Clone(left), func(o opening) bool {
+			return slices.ContainsFunc(held.Openings, func(has opening) bool { return has.Rule.Name == o.Rule.Name && has.Guard.Equal(o.Guard) })
+		})
+	}
+	return s.shut(ctx, left)
+}
+
+// guard gives the opened driver of an opening's guard.
+func (s *Service) guard(ctx context.Context, o opening) (*driver.GuardedNetwork, func(), error) {
+	r, err := s.records.Resource(ctx, o.Guard)
+	if patchbay.CodeOf(err) == patchbay.ResourceNotFound {
+		err = patchbay.Errorf(patchbay.TargetNotFound, "the guard %s is not in the inventory any more", o.Guard.Name()).
+			WithFix("register it again under the same name")
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	target, err := s.records.Resource(ctx, o.Target)
+	if patchbay.CodeOf(err) == patchbay.ResourceNotFound {
+		target, err = patchbay.Resource{ID: o.Target}, nil // what is open there is closed all the same, if the guard can do it alone
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return s.guardOf(ctx, r, target)
+}
+
+// guardOf gives the opened driver of a guard, for a target that is behind it.
+func (s *Service) guardOf(ctx context.Context, r, target patchbay.Resource) (*driver.GuardedNetwork, func(), error) {
+	machine, err := s.hostOf(ctx, r)
+	if err != nil {
+		return nil, nil, err
+	}
+	etag := r.ETag + " " + target.ETag + " " + machine.ETag
+	return s.guards.get(ctx, r.ID, target.ID.Key(), etag, func(ctx context.Context) (*driver.GuardedNetwork, error) { return s.openGuard(ctx, r, target) })
+}
+
+func (s *Service) openGuard(ctx context.Context, r, target patchbay.Resource) (*driver.GuardedNetwork, error) {
+	d, ok := s.catalog.Networks[r.Driver]
+	if !ok {
+		return nil, patchbay.Errorf(patchbay.InvalidArgument, "%s is to be behind %s, which has driver %q and is no guard", target.ID.Name(), r.ID.Name(), r.Driver)
+	}
+	c, done, err := s.configOn(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	guarded, err := s.config(target)
+	if err != nil {
+		done()
+		return nil, err
+	}
+	network, err := driver.Guard{Name: r.Driver, Admin: c.Admin, Observe: s.observe}.OpenNetwork(ctx, d, c, guarded)
+	if err != nil {
+		done()
+		return nil, err
+	}
+	network.OnClose(done)
+	return network, nil
+}
+
+// openText says what is opened, and for whom.
+func (d *draft) openText(target string) string {
+	var guards []string
+	for _, o := range d.plan.Open {
+		guards = append(guards, o.Guard.Name())
+	}
+	if len(guards) == 0 {
+		return ""
+	}
+	var from []string
+	for _, p := range d.plan.Open[0].Rule.From {
+		from = append(from, p.String())
+	}
+	return fmt.Sprintf("open %s for %s alone (%s), at %s", target, d.parties.source.ID.Name(), strings.Join(from, ", "), strings.Join(guards, ", then at "))
+}
+
+// checkGuards refuses what can't be a target's guard, and a caller who may not use one.
+func (s *Service) checkGuards(ctx context.Context, who Caller, target patchbay.Resource) error {
+	if len(target.Guards) == 0 {
+		return nil
+	}
+	if _, ok := s.catalog.Targets[target.Driver]; !ok {
+		return patchbay.Errorf(patchbay.InvalidArgument, "%s is no target, and nothing guards the way to it", target.ID.Name())
+	}
+	for i, id := range target.Guards {
+		if slices.ContainsFunc(target.Guards[:i], id.Equal) {
+			return patchbay.Errorf(patchbay.InvalidArgument, "the guard %s is there twice", id.Name())
+		}
+		// Whoever says what a guard lets through says what its machine does.
+		if err := who.allow(ctx, ActionHost, id); err != nil {
+			return err
+		}
+		r, err := s.records.Resource(ctx, id)
+		if patchbay.CodeOf(err) == patchbay.ResourceNotFound {
+			return patchbay.Errorf(patchbay.InvalidArgument, "the guard %s is not registered", id).WithFix("patchbay resource add GUARD-DRIVER %s, then register %s", id.Name(), target.ID.Name())
+		}
+		if err != nil {
+			return err
+		}
+		guard, err := s.openGuard(ctx, r, target)
+		if err != nil {
+			return err
+		}
+		_ = guard.Close() // it was opened to be checked
+	}
+	return nil
+}
+
+// unguarded refuses to take a guard away that a target is behind, or that a
+// connection has an opening at.
+func (s *Service) unguarded(ctx context.Context, guard patchbay.Resource) error {
+	if _, ok := s.catalog.Networks[guard.Driver]; !ok {
+		return nil
+	}
+	err := s.eachResource(ctx, func(r patchbay.Resource) error {
+		if slices.ContainsFunc(r.Guards, guard.ID.Equal) {
+			return patchbay.Errorf(patchbay.Conflict, "%s is behind %s", r.ID.Name(), guard.ID.Name()).WithFix("register %s without that guard", r.ID.Name())
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return s.eachOf(ctx, "", func(c patchbay.Connection) error {
+		if slices.ContainsFunc(c.Guards, guard.ID.Equal) {
+			return patchbay.Errorf(patchbay.Conflict, "the connection %s has an opening at %s", c.Name, guard.ID.Name()).
+				WithFix("patchbay connection update %s   (which closes it, once its target is not behind that guard any more)", onCommandLine(c))
+		}
+		return nil
+	})
+}
+
+// rules compares what is open with what the connection has on record; it gives false
+// when that is a finding.
+func (v *checking) rules(ctx context.Context) bool {
+	before := len(v.checks)
+	failed := func(code patchbay.Code, format string, args ...any) {
+		v.add(patchbay.CheckNetwork, nameNetwork, patchbay.Failure, code, fmt.Sprintf(format, args...), v.fix())
+	}
+	for _, o := range v.held.Openings {
+		guard, done, err := v.s.guard(ctx, o)
+		var state driver.RuleState
+		if err == nil {
+			state, err = guard.InspectRule(ctx, o.Rule)
+			done()
+		}
+		switch at := o.Guard.Name(); {
+		case err != nil:
+			v.failed(patchbay.CheckNetwork, nameNetwork, err, "check the guard "+at)
+		case !state.Exists:
+			failed(patchbay.RuleMissing, "the opening %s is not at %s any more", o.Rule.Name, at)
+		case !state.Ours:
+			failed(patchbay.NotOurs, "the opening %s at %s lost Patchbay's mark", o.Rule.Name, at)
+		case !state.Exact:
+			failed(patchbay.RuleMissing, "the opening %s at %s is not as it was made", o.Rule.Name, at)
+		case state.Despite != "":
+			v.add(patchbay.CheckNetwork, nameNetwork, patchbay.Failure, patchbay.PortClosed,
+				fmt.Sprintf("%s lets %s through, and that has no effect: %s", at, v.c.Source.Name(), state.Despite), "take out of the way what is not Patchbay's, or let the connection through there")
+		}
+	}
+	if len(v.held.Openings) > 0 && v.source != nil && v.target != nil {
+		from, to, err := v.s.way(ctx, v.c.Source, v.ref, v.source, v.target)
+		was := v.held.Openings[0].Rule
+		if err == nil && (!slices.Equal(from, was.From) || !slices.Equal(to, was.To)) {
+			failed(patchbay.RuleMissing, "%s speaks from %s to %s by now, and open is the way from %s to %s", v.c.Source.Name(), texts(from), texts(to), texts(was.From), texts(was.To))
+		}
+	}
+	return len(v.checks) == before
+}
+
+func texts[T fmt.Stringer](all []T) string {
+	list := make([]string, len(all))
+	for i, one := range all {
+		list[i] = one.String()
+	}
+	return strings.Join(list, ", ")
+}
+
+// recorded are the openings that a connection has after an operation, and where they are.
+func recorded(all []opening) (openings []opening, at []patchbay.ID) {
+	for _, o := range all {
+		o.Made = false
+		openings = append(openings, o)
+		if !slices.ContainsFunc(at, o.Guard.Equal) {
+			at = append(at, o.Guard)
+		}
+	}
+	return openings, at
+}
+
+// fixOpenings has the openings of a connection as they are on record, or where its
+// source speaks from other addresses by now, from there.
+func (s *Service) fixOpenings(ctx context.Context, p *outline, c patchbay.Connection, held holding, source *driver.GuardedSource, target *driver.GuardedTarget) error {
+	if len(held.Openings) == 0 {
+		return nil
+	}
+	from, to, err := s.way(ctx, c.Source, p.ref, source, target)
+	if err != nil {
+		return err
+	}
+	wanted := slices.Clone(held.Openings)
+	for i := range wanted {
+		wanted[i].Rule.From, wanted[i].Rule.To = from, to
+	}
+	p.decideOpenings(c, held, wanted)
+	return nil
+}
+
+// isOpen reports whether all of that is in force.
+func (s *Service) isOpen(ctx context.Context, all []opening) (bool, error) {
+	for _, o := range all {
+		guard, done, err := s.guard(ctx, o)
+		if err != nil {
+			return false, err
+		}
+		state, err := guard.InspectRule(ctx, o.Rule)
+		done()
+		if err != nil || !state.Exact || !state.Ours {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// moved is the connection with the openings that a fix has moved; nil when it moved none.
+func (s *Service) moved(ctx context.Context, op *saga.Op) (*patchbay.Connection, error) {
+	if !slices.Contains(op.Plan, stepOpen) {
+		return nil, nil
+	}
+	p, err := s.outlineOf(op)
+	if err != nil || len(made(p.Open)) == 0 {
+		return nil, err
+	}
+	c, err := s.records.Connection(ctx, op.Connection)
+	if err != nil {
+		return nil, err
+	}
+	held, err := s.openHolding(c)
+	if err != nil {
+		return nil, err
+	}
+	held.Openings, c.Guards = recorded(p.Open)
+	held.Last, c.ETag = max(held.Last, p.Last), newETag()
+	c.Sealed, err = s.seal(held, "connection "+c.UID)
+	return &c, err
+}

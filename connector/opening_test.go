@@ -1,0 +1,221 @@
+package connector
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
+)
+
+func (w *world) opened(want ...string) {
+	w.t.Helper()
+	if got := w.wall.opened(); !slices.Equal(got, want) {
+		w.t.Errorf("open is %q, want %q", got, want)
+	}
+}
+
+func (w *world) delete() patchbay.Operation {
+	w.t.Helper()
+	return w.end(w.Delete(w.t.Context(), w.linker, w.caller, ""))
+}
+
+// TestAWayIsOpenForAsLongAsItIsNeeded, for exactly where its source speaks from.
+func TestAWayIsOpenForAsLongAsItIsNeeded(t *testing.T) {
+	w := newWorld(t)
+	guard := w.walled("wall")[0]
+	op := w.put(w.spec())
+	w.want(op, patchbay.Done, "")
+	w.opened("g2 10.0.3.7/32 ")
+	if at := slices.Index(op.Plan, stepOpen); at != 1 || op.Plan[2] != stepLogin {
+		t.Errorf("the way is to be open before there is a login: %q", op.Plan)
+	}
+	c, err := w.Get(t.Context(), w.linker)
+	if err != nil || !slices.Equal(c.Guards, []patchbay.ID{guard}) {
+		t.Errorf("the connection has openings at %q, %v", c.Guards, err)
+	}
+	if err := w.DeleteResource(t.Context(), guard, ""); patchbay.CodeOf(err) != patchbay.Conflict {
+		t.Errorf("a guard that a target is behind goes away: %v", err)
+	}
+	w.want(w.put(w.spec()), patchbay.Done, "") // a repair
+	w.want(w.end(w.Rotate(t.Context(), RotateRequest{ID: w.linker, Caller: w.caller})), patchbay.Done, "")
+	w.opened("g2 10.0.3.7/32 ")
+	w.want(w.delete(), patchbay.Done, "")
+	w.opened()
+	// What nobody owns any more is not closed while the login is there.
+	if want := []string{"open 10.0.3.7/32", "open 10.0.3.7/32", "open 10.0.3.7/32", "close 10.0.3.7/32"}; !slices.Equal(w.wall.trail, want) {
+		t.Errorf("%q", w.wall.trail)
+	}
+}
+
+// TestAFailedChangeClosesWhatItOpened, and leaves what was open.
+func TestAFailedChangeClosesWhatItOpened(t *testing.T) {
+	w := newWorld(t)
+	w.walled("wall")
+	w.broker.failProbe = patchbay.Errorf(patchbay.LoginRefused, "no")
+	w.want(w.put(w.spec()), patchbay.Undone, patchbay.LoginRefused)
+	w.opened()
+	w.broker.failProbe = nil
+	w.want(w.put(w.spec()), patchbay.Done, "")
+	before := w.wall.opened()
+	w.app.egress = []netip.Prefix{netip.MustParsePrefix("10.0.3.8/32")}
+	w.broker.failProbe = patchbay.Errorf(patchbay.LoginRefused, "no")
+	w.want(w.put(w.spec()), patchbay.Undone, patchbay.LoginRefused)
+	w.opened(before...)
+}
+
+// TestAGuardOfLoginsLetsTheNewOneInBeforeTheOldOneGoes.
+func TestAGuardOfLoginsLetsTheNewOneInBeforeTheOldOneGoes(t *testing.T) {
+	w := newWorld(t)
+	w.walled("wall", "hba")
+	w.want(w.put(w.spec()), patchbay.Done, "")
+	c, _ := w.Get(t.Context(), w.linker)
+	w.opened("g2 10.0.3.7/32 ", "g3 10.0.3.7/32 "+c.Login)
+	w.want(w.end(w.Rotate(t.Context(), RotateRequest{ID: w.linker, Caller: w.caller})), patchbay.Done, "")
+	next, _ := w.Get(t.Context(), w.linker)
+	if next.Login == c.Login {
+		t.Fatalf("the login is still %s", c.Login)
+	}
+	w.opened("g2 10.0.3.7/32 ", "g5 10.0.3.7/32 "+next.Login)
+	if want := "open 10.0.3.7/32, open 10.0.3.7/32, close 10.0.3.7/32"; !strings.HasSuffix(strings.Join(w.wall.trail, ", "), want) {
+		t.Errorf("%q", w.wall.trail)
+	}
+}
+
+// TestAWayThatMoved is found by a validation, and opened before the old one is closed
+// by its fix.
+func TestAWayThatMoved(t *testing.T) {
+	w := newWorld(t)
+	w.walled("wall")
+	w.want(w.put(w.spec()), patchbay.Done, "")
+	find := func(fix bool) []patchbay.Check {
+		t.Helper()
+		op := w.end(w.Validate(t.Context(), w.linker, w.caller, fix))
+		w.want(op, patchbay.Done, "")
+		return slices.DeleteFunc(op.Result.Checks, func(c patchbay.Check) bool { return c.Group != patchbay.CheckNetwork })
+	}
+	if found := find(false); len(found) != 1 || found[0].Result != patchbay.Success {
+		t.Fatalf("%+v", found)
+	}
+	w.app.egress = []netip.Prefix{netip.MustParsePrefix("10.0.3.8/32")}
+	found := find(false)
+	if len(found) != 1 || found[0].Code != patchbay.RuleMissing || !strings.Contains(found[0].Message, "10.0.3.8/32") || !strings.Contains(found[0].Fix, "--fix") {
+		t.Fatalf("%+v", found)
+	}
+	w.opened("g2 10.0.3.7/32 ")
+	if found := find(true); len(found) != 1 || found[0].Result != patchbay.Success {
+		t.Fatalf("after the fix: %+v", found)
+	}
+	w.opened("g3 10.0.3.8/32 ")
+	// Somebody took it out by hand.
+	w.wall.rules = map[string]driver.Rule{}
+	if found := find(false); len(found) != 1 || found[0].Code != patchbay.RuleMissing {
+		t.Fatalf("%+v", found)
+	}
+	if found := find(true); len(found) != 1 || found[0].Result != patchbay.Success {
+		t.Fatalf("%+v", found)
+	}
+	w.opened("g3 10.0.3.8/32 ")
+	w.wall.despite = "the chain input of the table theirs drops it"
+	if found := find(false); len(found) != 1 || found[0].Code != patchbay.PortClosed || !strings.Contains(found[0].Message, "theirs drops it") {
+		t.Fatalf("%+v", found)
+	}
+	w.want(w.delete(), patchbay.Done, "")
+	w.opened()
+}
+
+// TestAClosingThatFailsIsALeftover.
+func TestAClosingThatFailsIsALeftover(t *testing.T) {
+	w := newWorld(t)
+	w.walled("wall")
+	w.want(w.put(w.spec()), patchbay.Done, "")
+	w.wall.fail(patchbay.Errorf(patchbay.TargetUnreachable, "gone"))
+	w.want(w.delete(), patchbay.Done, "")
+	left, _, err := w.Leftovers(t.Context(), "", 0)
+	if err != nil || len(left) != 1 || !strings.HasPrefix(left[0].What, "opening pb_") {
+		t.Fatalf("%+v, %v", left, err)
+	}
+	w.wall.fail(nil)
+	op, err := w.Sweep(t.Context(), w.caller)
+	w.want(w.end(Begun{Operation: op}, err), patchbay.Done, "")
+	w.opened()
+}
+
+// TestWhatIsOpenForNobodyIsClosedBySweeping.
+func TestWhatIsOpenForNobodyIsClosedBySweeping(t *testing.T) {
+	w := newWorld(t)
+	w.walled("wall")
+	w.want(w.put(w.spec()), patchbay.Done, "")
+	stray := driver.Rule{Name: "pb_nobody_g1"}
+	stray.Mark.UID, stray.Mark.Generation, stray.Mark.Connection = "nobody", 1, w.app.id.Linker("gone")
+	w.wall.rules[stray.Name] = stray
+	op, err := w.Sweep(t.Context(), w.caller)
+	op = w.end(Begun{Operation: op}, err)
+	if len(op.Swept.Removed) != 1 || !strings.Contains(op.Swept.Removed[0].What, "opening pb_nobody_g1") {
+		t.Errorf("%+v", op.Swept)
+	}
+	w.opened("g2 10.0.3.7/32 ")
+}
+
+// TestNobodyKnowsFromWhere: nothing is opened for everybody.
+func TestNobodyKnowsFromWhere(t *testing.T) {
+	w := newWorld(t)
+	w.walled("wall")
+	w.app.egress = nil
+	op := w.put(w.spec())
+	w.want(op, patchbay.Undone, patchbay.InvalidArgument)
+	if !strings.Contains(op.Error.Fix, "--egress") {
+		t.Errorf("%v", op.Error)
+	}
+	w.opened()
+	spec := w.spec()
+	spec.PublicNetwork = &patchbay.PublicNetworkSolution{Action: patchbay.OptOut}
+	w.want(w.put(spec), patchbay.Done, "")
+	w.opened()
+	if len(w.broker.names()) != 1 {
+		t.Errorf("%q", w.broker.names())
+	}
+}
+
+// TestOptingOutClosesTheWay, and so does a target that is not guarded any more.
+func TestOptingOutClosesTheWay(t *testing.T) {
+	for name, change := range map[string]func(*world, *patchbay.Spec){
+		"opt-out": func(_ *world, s *patchbay.Spec) {
+			s.PublicNetwork = &patchbay.PublicNetworkSolution{Action: patchbay.OptOut}
+		},
+		"no guard": func(w *world, s *patchbay.Spec) { w.walled(); s.Client = "python" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.walled("wall")
+			w.want(w.put(w.spec()), patchbay.Done, "")
+			spec := w.spec()
+			change(w, &spec)
+			w.want(w.put(spec), patchbay.Done, "")
+			w.opened()
+			if c, err := w.Get(t.Context(), w.linker); err != nil || len(c.Guards) != 0 {
+				t.Errorf("%q, %v", c.Guards, err)
+			}
+		})
+	}
+}
+
+// TestWhatIsNoGuard is refused where it is named.
+func TestWhatIsNoGuard(t *testing.T) {
+	w := newWorld(t)
+	guard := w.walled("wall")[0]
+	db := w.group + "/providers/Microsoft.DBforPostgreSQL/flexibleServers/db"
+	for name, r := range map[string]patchbay.Resource{
+		"unknown":     {ID: db, Guards: []patchbay.ID{w.group.Child("providers/Patchbay.Services/guards", "nowhere")}},
+		"an app":      {ID: db, Guards: []patchbay.ID{w.app.id}},
+		"twice":       {ID: db, Guards: []patchbay.ID{guard, guard}},
+		"of a source": {ID: w.app.id, Guards: []patchbay.ID{guard}},
+	} {
+		_, _, _, err := w.PutResource(t.Context(), ResourceRequest{Resource: r, Caller: w.caller})
+		if patchbay.CodeOf(err) != patchbay.InvalidArgument {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
