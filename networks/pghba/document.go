@@ -79,9 +79,9 @@ func (m mark) bears(other driver.Mark) bool {
 	return m.UID == other.UID && m.Generation == other.Generation
 }
 
-// own reports whether the login was made for the rule. Any other is somebody's, who
-// may let it in from elsewhere.
-func (m mark) own() bool { return m.Login == m.Name }
+// own reports whether Patchbay made the login, whose name then has the connection's uid
+// in it. Any other is somebody's, who may let it in from elsewhere.
+func (m mark) own() bool { return strings.Contains(m.Login, m.UID) }
 
 func (m mark) owner() driver.Mark {
 	return driver.Mark{UID: m.UID, Generation: m.Generation, Connection: m.Connection}

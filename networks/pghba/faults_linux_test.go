@@ -74,7 +74,8 @@ func TestABroadLineOfSomebodyElsesOpensNothing(t *testing.T) {
 		s.set(s.conf, theirs+"\nhost all all all scram-sha-256\n")
 		before, err := s.content()
 		must(t, err)
-		own, given := s.rule("a", "10.1.3.7/32"), s.rule("b", "10.1.4.0/30")
+		own, given := s.rule("k7m2", "10.1.3.7/32"), s.rule("q4x9", "10.1.4.0/30")
+		own.Login = "pb_k7m2_g5" // rules and logins are counted each for themselves
 		given.Login = "somebody"
 		for _, r := range []driver.Rule{own, given} {
 			must(t, s.network().EnsureRule(t.Context(), r))
