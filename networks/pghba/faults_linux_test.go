@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -248,6 +249,51 @@ func TestTheFileOfAnotherServerIsPutBack(t *testing.T) {
 		must(t, os.Remove(path))
 		failed(t, s.opened(guard, s.target()).EnsureRule(t.Context(), s.rule("a", "10.1.3.7/32")), patchbay.NotSupported)
 	})
+}
+
+// A distribution may have it elsewhere, and a link where the server looks.
+func TestAFileBehindALinkStaysOne(t *testing.T) {
+	each(t, func(t *testing.T, s *server) {
+		dir := filepath.Join(filepath.Dir(s.conf), "elsewhere")
+		must(t, os.Mkdir(dir, 0o700))
+		info, err := os.Stat(s.conf)
+		must(t, err)
+		must(t, os.Chown(dir, int(info.Sys().(*syscall.Stat_t).Uid), int(info.Sys().(*syscall.Stat_t).Gid)))
+		real := filepath.Join(dir, "hba")
+		must(t, os.Rename(s.conf, real))
+		must(t, os.Symlink(real, s.conf))
+		r := s.rule("a", "10.1.3.7/32")
+		must(t, os.WriteFile(filepath.Join(dir, ".patchbay-hba.tmp"), nil, 0o600)) // of a crash
+		must(t, s.network().EnsureRule(t.Context(), r))
+		s.whole(t, r, exact)
+		s.open(t, "10.1.3.7", r.Login, "orders", true)
+		must(t, s.network().RemoveRule(t.Context(), r))
+		if info, err := os.Lstat(s.conf); err != nil || info.Mode()&os.ModeSymlink == 0 || s.text(real) != theirs {
+			t.Errorf("%v, %v: %q", info, err, s.text(real))
+		}
+		if names, err := os.ReadDir(dir); err != nil || len(names) != 1 {
+			t.Errorf("beside the file are %v, %v", names, err)
+		}
+	})
+}
+
+// Of an error in postgresql.conf the server tells nobody; the rules hold.
+func TestAReloadThatIsNotSeenSaysWhereToLook(t *testing.T) {
+	if !*everything {
+		t.Skip("NOT CHECKED: a server is waited for that never answers, with -whole alone")
+	}
+	s := newServer(t, 18, true)
+	path := filepath.Join(filepath.Dir(s.conf), "postgresql.conf")
+	good := s.text(path)
+	must(t, os.WriteFile(path, []byte(good+"no such line at all\n"), 0o600))
+	r := s.rule("a", "10.1.3.7/32")
+	err := s.network().EnsureRule(t.Context(), r)
+	if e := failed(t, err, patchbay.Timeout); !e.Transient || !strings.Contains(e.Fix, "pg_file_settings") {
+		t.Errorf("%v: %s", e, e.Fix)
+	}
+	must(t, os.WriteFile(path, []byte(good), 0o600))
+	must(t, s.network().EnsureRule(t.Context(), r))
+	s.whole(t, r, exact)
 }
 
 func TestAnEditorAtTheSameMomentLosesNothing(t *testing.T) {

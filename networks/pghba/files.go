@@ -201,7 +201,9 @@ func (s *state) write(ctx context.Context, d document) error {
 			WithFix("mend that line; what the server says of it: SELECT file_name, line_number, error FROM pg_hba_file_rules WHERE error IS NOT NULL").
 			WithSaid(e.broken)
 	}
-	_ = s.n.host.Sweep(ctx, s.path, temp) // who may not write is told below
+	for _, path := range []string{s.path, s.ownPath} { // a link leads to another directory
+		_ = s.n.host.Sweep(ctx, path, temp) // who may not write is told below
+	}
 	var undo []edit
 	for _, e := range s.edits(d) {
 		err := s.apply(ctx, e)

@@ -102,6 +102,10 @@ func invalid(format string, args ...any) *patchbay.Error {
 	return patchbay.Errorf(patchbay.InvalidArgument, format, args...)
 }
 
+// maxFrom bounds the networks of a rule: a removal writes them in one line, and version
+// 13 reads none of more than 20,000 bytes.
+const maxFrom = 200
+
 // check refuses a rule that can't be written whatever the server says. A removal
 // needs less.
 func check(r driver.Rule, opening bool) error {
@@ -121,8 +125,12 @@ func check(r driver.Rule, opening bool) error {
 			return invalid("the %s's name %.80q has a line break or another control character, and pg_hba.conf can't name it", what, name)
 		}
 	}
-	if len(r.From) == 0 || len(r.To) == 0 {
+	switch {
+	case len(r.From) == 0 || len(r.To) == 0:
 		return invalid("an opening is from somewhere to somewhere")
+	case len(r.From) > maxFrom:
+		return invalid("an opening is from at most %d networks, and this one from %d", maxFrom, len(r.From)).
+			WithFix("register the source with fewer that hold them: --egress")
 	}
 	for _, p := range r.From {
 		if !p.IsValid() || p.Addr().Is4In6() {
@@ -217,7 +225,7 @@ func (n *network) InspectRule(ctx context.Context, r driver.Rule) (found driver.
 func (s *state) owned(r driver.Rule) error {
 	if have := s.document.named(r.Name); have != nil && !have.bears(r.Mark) {
 		return patchbay.Errorf(patchbay.NotOurs, "a rule %s is in %s and does not bear this connection's mark", driver.Quoted(r.Name), s.able.path).
-			WithFix("look at it: grep -n -A3 '%q' %s", "name\":\""+r.Name, s.where())
+			WithFix("look at it: grep -n %s %s", shell(r.Name), shell(s.where()))
 	}
 	return nil
 }

@@ -230,14 +230,15 @@ func reload(ctx context.Context, s *pgconnect.Server) error {
 	if err := a.conn.QueryRow(ctx, "select pg_catalog.clock_timestamp(), pg_catalog.pg_reload_conf()").Scan(&asked, &sent); err != nil {
 		return a.failed(ctx, err)
 	}
-	return a.until(ctx, "has not read its configuration", func() (done bool, err error) {
+	const fix = "its postgresql.conf may have an error, and then the time of a reload is not known: SELECT sourcefile, sourceline, error FROM pg_file_settings WHERE error IS NOT NULL; else look at the server's log"
+	return a.until(ctx, "has not read its configuration", fix, func() (done bool, err error) {
 		err = a.conn.QueryRow(ctx, "select pg_catalog.pg_conf_load_time() operator(pg_catalog.>) $1", asked).Scan(&done)
 		return done, err
 	})
 }
 
 // until asks again and again, as long as a server may take.
-func (a *admin) until(ctx context.Context, what string, done func() (bool, error)) error {
+func (a *admin) until(ctx context.Context, what, fix string, done func() (bool, error)) error {
 	limit := time.NewTimer(settleFor)
 	defer limit.Stop()
 	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
@@ -254,7 +255,7 @@ func (a *admin) until(ctx context.Context, what string, done func() (bool, error
 		case <-limit.C:
 			timer.Stop()
 			return patchbay.Errorf(patchbay.Timeout, "%s %s within %s", a.server.Address(), what, settleFor).
-				WithFix("look at the server's log").AsTransient()
+				WithFix("%s", fix).AsTransient()
 		case <-ctx.Done():
 			timer.Stop()
 			return a.failed(ctx, ctx.Err())
@@ -276,12 +277,12 @@ func (a *admin) cut(ctx context.Context, closing mark, rest document) error {
 			}
 		}
 	}
-	go_ := []string{}
+	away := []string{}
 	for _, from := range closing.Closing {
-		go_ = append(go_, from.String())
+		away = append(away, from.String())
 	}
-	return a.until(ctx, "has not ended the sessions of "+driver.Quoted(closing.Login), func() (done bool, err error) {
-		err = a.conn.QueryRow(ctx, cutQuery, closing.Login, closing.Database, go_, stay).Scan(&done)
+	return a.until(ctx, "has not ended the sessions of "+driver.Quoted(closing.Login), "see what they wait for: SELECT pid, state, wait_event FROM pg_stat_activity", func() (done bool, err error) {
+		err = a.conn.QueryRow(ctx, cutQuery, closing.Login, closing.Database, away, stay).Scan(&done)
 		return done, err
 	})
 }
