@@ -72,7 +72,8 @@ func (s *server) same(t *testing.T, before string) {
 
 func TestABroadLineOfSomebodyElsesOpensNothing(t *testing.T) {
 	each(t, func(t *testing.T, s *server) {
-		s.set(s.conf, theirs+"\nhost all all all scram-sha-256\n")
+		broadly := theirs + "\nhost all,replication all all scram-sha-256\nlocal all,replication all trust\n"
+		s.set(s.conf, broadly)
 		before, err := s.content()
 		must(t, err)
 		own, given := s.rule("k7m2", "10.1.3.7/32"), s.rule("q4x9", "10.1.4.0/30")
@@ -86,6 +87,20 @@ func TestABroadLineOfSomebodyElsesOpensNothing(t *testing.T) {
 		s.open(t, "10.1.3.8", own.Login, "orders", false)
 		s.open(t, "10.1.3.7", own.Login, "postgres", false)
 		s.open(t, "fd00:1::4", own.Login, "orders", false)
+		var sockets string
+		must(t, s.super.QueryRow(t.Context(), "show unix_socket_directories").Scan(&sockets))
+		for login, want := range map[string]bool{own.Login: false, "anybody": true} {
+			for _, parameters := range []map[string]string{{"user": login, "database": "orders"}, {"user": login, "replication": "true"}} {
+				for network, address := range map[string]string{"unix": fmt.Sprintf("%s/.s.PGSQL.%d", sockets, s.Port), "tcp": s.Addr()} {
+					conn, err := new(net.Dialer).DialContext(t.Context(), network, address)
+					must(t, err)
+					if got, err := asks(conn, parameters); err != nil || got != want {
+						t.Errorf("%v by %s: open is %t, %v, want %t", parameters, network, got, err, want)
+					}
+					_ = conn.Close()
+				}
+			}
+		}
 		// A login that is somebody's own, and all others, go on as they did.
 		s.open(t, "10.1.4.1", "somebody", "orders", true)
 		s.open(t, "10.1.3.8", "somebody", "bills", true)
@@ -102,10 +117,10 @@ func TestABroadLineOfSomebodyElsesOpensNothing(t *testing.T) {
 		for _, r := range []driver.Rule{own, given} {
 			must(t, s.network().RemoveRule(t.Context(), r))
 		}
-		if got := s.text(s.conf); got != broad+theirs+"\nhost all all all scram-sha-256\n" {
+		if got := s.text(s.conf); got != broad+broadly {
 			t.Errorf("pg_hba.conf is\n%s", got)
 		}
-		s.set(s.conf, theirs+"\nhost all all all scram-sha-256\n")
+		s.set(s.conf, broadly)
 		s.same(t, before)
 	})
 }

@@ -264,7 +264,13 @@ func (s *server) signsIn(ctx context.Context, from netip.Addr, port uint16, encr
 		}
 		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true}) // #nosec G402 -- who answers is known
 	}
-	hello, err := (&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30, Parameters: map[string]string{"user": login, "database": database}}).Encode(nil)
+	return asks(conn, map[string]string{"user": login, "database": database})
+}
+
+// asks reports whether the server asks for a password, or lets in without; false when it
+// refuses by pg_hba.conf.
+func asks(conn net.Conn, parameters map[string]string) (bool, error) {
+	hello, err := (&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30, Parameters: parameters}).Encode(nil)
 	if err != nil {
 		return false, err
 	}
