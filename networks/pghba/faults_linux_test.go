@@ -464,19 +464,20 @@ func (s *server) session(t *testing.T, from, login string) *pgx.Conn {
 
 func TestSessionsThatNoRuleLetsInEnd(t *testing.T) {
 	each(t, func(t *testing.T, s *server) {
-		one, two := s.rule("one", "10.1.3.7/32"), s.rule("two", "10.1.4.0/30", "10.1.3.6/32")
+		one, two := s.rule("one", "10.1.3.7/32", "10.1.3.8/32"), s.rule("two", "10.1.4.0/30", "10.1.3.6/32", "10.1.3.8/32")
 		two.Login = one.Login
 		s.exec("create role " + one.Login + " login password '" + s.Password + "'")
 		s.exec("create database orders")
 		n := s.network()
 		must(t, n.EnsureRule(t.Context(), one))
 		must(t, n.EnsureRule(t.Context(), two))
-		gone, stays := s.session(t, "10.1.3.7", one.Login), s.session(t, "10.1.4.1", one.Login)
+		gone, stays, both := s.session(t, "10.1.3.7", one.Login), s.session(t, "10.1.4.1", one.Login), s.session(t, "10.1.3.8", one.Login)
 		must(t, n.RemoveRule(t.Context(), one))
 		if err := gone.Ping(t.Context()); err == nil {
 			t.Error("a session goes on that nobody lets in any more")
 		}
 		must(t, stays.Ping(t.Context()))
+		must(t, both.Ping(t.Context()))
 
 		// It ends too when who closed the rule died before.
 		late := s.session(t, "10.1.3.6", one.Login)
@@ -490,7 +491,7 @@ func TestSessionsThatNoRuleLetsInEnd(t *testing.T) {
 		must(t, late.Ping(t.Context()))
 		s.whole(t, two, driver.RuleState{Exists: true, Ours: true})
 		must(t, n.RemoveRule(t.Context(), two))
-		for _, c := range []*pgx.Conn{late, stays} {
+		for _, c := range []*pgx.Conn{late, stays, both} {
 			if err := c.Ping(t.Context()); err == nil {
 				t.Error("a session goes on after a crash in the middle")
 			}

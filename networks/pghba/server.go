@@ -216,10 +216,24 @@ func prefix(address, mask string) netip.Prefix {
 	return netip.PrefixFrom(a, bits).Masked()
 }
 
-// reload makes the server go by its files, and returns when it does: it takes
-// nobody in while it reads them. The session is a new one: one that was there may still
-// be told of a reload before.
+// reload makes the server go by its files, and returns when it does. It tells its
+// sessions to read their configuration before it reads the rules itself, and takes
+// nobody in meanwhile: so a session that was told proves that it has begun, and one that
+// begins after that, that it is done. The first is a new one too: one that was there may
+// be told late of a reload before.
 func reload(ctx context.Context, s *pgconnect.Server) error {
+	if err := reloading(ctx, s); err != nil {
+		return err
+	}
+	a, err := signIn(ctx, s)
+	if err != nil {
+		return err
+	}
+	a.close()
+	return nil
+}
+
+func reloading(ctx context.Context, s *pgconnect.Server) error {
 	a, err := signIn(ctx, s)
 	if err != nil {
 		return err

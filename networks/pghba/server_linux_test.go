@@ -160,8 +160,8 @@ func (s *server) set(path, text string) {
 	s.settled()
 }
 
-// settled returns when the server goes by what was asked before: it is one process
-// that reads the rules and takes sessions in.
+// settled returns when the server goes by what was asked before: one process
+// tells the sessions, reads the rules and takes sessions in, in this order.
 func (s *server) settled() {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -171,6 +171,9 @@ func (s *server) settled() {
 	for done := false; !done; {
 		must(s.t, s.super.QueryRow(ctx, "select pg_conf_load_time() > $1", asked).Scan(&done))
 	}
+	c, err := s.Connect(ctx, "postgres")
+	must(s.t, err)
+	must(s.t, c.Close(ctx))
 }
 
 func (s *server) text(path string) string {
