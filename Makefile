@@ -92,7 +92,7 @@ attack: deps ## all that attacks: hostile servers against every client, tenants,
 test-postgres: deps ## PostgreSQL's driver, each test on every version that it is about
 	$(GO) test -count=1 -timeout 60m ./targets/postgres -versions
 
-# make test takes two versions, and of eight sign-ins of the suite one.
+# make test takes two versions, and really tries one of sixteen sign-ins.
 .PHONY: test-pghba
 test-pghba: deps ## the guard in pg_hba.conf on every version of PostgreSQL, each sign-in really tried
 	$(GO) test -count=1 -timeout 30m ./networks/pghba -whole

@@ -178,7 +178,7 @@ func TestWhatIsInTheWayIsSaid(t *testing.T) {
 }
 
 func TestWhatWasBrokenIsNotTouched(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+	one(t, func(t *testing.T, s *server) {
 		r, other := s.rule("a", "10.1.3.7/32"), s.rule("b", "10.1.4.0/30")
 		must(t, s.network().EnsureRule(t.Context(), r))
 		s.set(s.conf, s.text(s.conf)+"\nhost all all 10.2.0.0/16 no_such_way\n")
@@ -200,11 +200,15 @@ func TestWhatWasBrokenIsNotTouched(t *testing.T) {
 // changing is a host on which something happens meanwhile.
 type changing struct {
 	hosts.Host
+	first func(path string) // before anything is written
 	ready func(path string) // before it is compared for the last time
 	after func(path string)
 }
 
 func (h changing) ReplaceFile(ctx context.Context, r hosts.Replacement) error {
+	if h.first != nil {
+		h.first(r.Path)
+	}
 	ready := r.Ready
 	r.Ready = func(ctx context.Context) error {
 		if h.ready != nil {
@@ -249,7 +253,7 @@ func TestAFileThatTheServerCanNotReadIsPutBack(t *testing.T) {
 }
 
 func TestTheFileOfAnotherServerIsPutBack(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+	one(t, func(t *testing.T, s *server) {
 		before, err := s.content()
 		must(t, err)
 		path := filepath.Join(t.TempDir(), "pg_hba.conf")
@@ -268,7 +272,7 @@ func TestTheFileOfAnotherServerIsPutBack(t *testing.T) {
 
 // A distribution may have it elsewhere, and a link where the server looks.
 func TestAFileBehindALinkStaysOne(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+	one(t, func(t *testing.T, s *server) {
 		dir := filepath.Join(filepath.Dir(s.conf), "elsewhere")
 		must(t, os.Mkdir(dir, 0o700))
 		info, err := os.Stat(s.conf)
@@ -312,32 +316,41 @@ func TestAReloadThatIsNotSeenSaysWhereToLook(t *testing.T) {
 }
 
 func TestAnEditorAtTheSameMomentLosesNothing(t *testing.T) {
+	const added = "host bills all 10.3.0.0/16 scram-sha-256\n"
 	each(t, func(t *testing.T, s *server) {
-		r := s.rule("a", "10.1.3.7/32")
-		const added = "host bills all 10.3.0.0/16 scram-sha-256\n"
-		once := false
-		guard := s.guard()
-		guard.Host = changing{Host: s.host, ready: func(path string) {
-			if path == s.conf && !once {
-				once = true
-				must(t, os.WriteFile(path, []byte(theirs+"\n"+added), 0o600))
+		for _, early := range []bool{true, false} {
+			s.set(s.conf, theirs)
+			r := s.rule("a", "10.1.3.7/32")
+			once := false
+			edit := func(path string) {
+				if path == s.conf && !once {
+					once = true
+					must(t, os.WriteFile(path, []byte(theirs+"\n"+added), 0o600))
+				}
 			}
-		}}
-		n := s.opened(guard, s.target())
-		if err := n.EnsureRule(t.Context(), r); !patchbay.IsTransient(err) || patchbay.CodeOf(err) != patchbay.Conflict {
-			t.Errorf("EnsureRule = %v", err)
-		}
-		if got := s.text(s.conf); got != theirs+"\n"+added {
-			t.Errorf("pg_hba.conf is\n%s", got)
-		}
-		if _, err := os.Stat(s.own); s.own != "" && !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("the file of our own: %v", err)
-		}
-		must(t, n.EnsureRule(t.Context(), r))
-		s.whole(t, r, exact)
-		must(t, n.RemoveRule(t.Context(), r))
-		if got := s.text(s.conf); got != theirs+"\n"+added {
-			t.Errorf("pg_hba.conf is\n%s", got)
+			guard, host := s.guard(), changing{Host: s.host}
+			if early {
+				host.first = edit
+			} else {
+				host.ready = edit
+			}
+			guard.Host = host
+			n := s.opened(guard, s.target())
+			if err := n.EnsureRule(t.Context(), r); !patchbay.IsTransient(err) || patchbay.CodeOf(err) != patchbay.Conflict {
+				t.Errorf("EnsureRule = %v", err)
+			}
+			if got := s.text(s.conf); got != theirs+"\n"+added {
+				t.Errorf("pg_hba.conf is\n%s", got)
+			}
+			if _, err := os.Stat(s.own); s.own != "" && !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("the file of our own: %v", err)
+			}
+			must(t, n.EnsureRule(t.Context(), r))
+			s.whole(t, r, exact)
+			must(t, n.RemoveRule(t.Context(), r))
+			if got := s.text(s.conf); got != theirs+"\n"+added {
+				t.Errorf("pg_hba.conf is\n%s", got)
+			}
 		}
 	})
 }
@@ -463,7 +476,7 @@ func (s *server) session(t *testing.T, from, login string) *pgx.Conn {
 }
 
 func TestSessionsThatNoRuleLetsInEnd(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+	one(t, func(t *testing.T, s *server) {
 		one, two := s.rule("one", "10.1.3.7/32", "10.1.3.8/32"), s.rule("two", "10.1.4.0/30", "10.1.3.6/32", "10.1.3.8/32")
 		two.Login = one.Login
 		s.exec("create role " + one.Login + " login password '" + s.Password + "'")
@@ -500,7 +513,7 @@ func TestSessionsThatNoRuleLetsInEnd(t *testing.T) {
 }
 
 func TestRightsThatLackAreNamedAndAreTheLeast(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+	one(t, func(t *testing.T, s *server) {
 		s.exec("create role limited login password '" + s.Password + "'")
 		target := s.target()
 		target.Admin["username"] = patchbay.NewSecret("limited")

@@ -160,8 +160,7 @@ type edit struct {
 }
 
 // edits are what makes the files hold the document. Whatever is done of them, a server
-// that starts finds rules that it can read: the file that is included comes first,
-// and goes last.
+// that starts finds rules that it can read: a file that is not there is not included.
 func (s *state) edits(d document) []edit {
 	at := s.conf.at
 	if at < 0 || slices.ContainsFunc(d, s.wider) {
@@ -173,24 +172,25 @@ func (s *state) edits(d document) []edit {
 		}
 		at = s.conf.place(rejects)
 	}
-	had, hadOwn := s.confText, s.ownText // what is read later is something else
-	text := s.conf.with(s.block(d), at)
-	all := []edit{{"conf", s.path, &had, &text}}
-	if s.able.version >= includes {
-		own := edit{"own", s.ownPath, nil, nil}
-		if s.ownThere {
-			own.from = &hadOwn
+	var all []edit
+	change := func(name, path, from, to string, there, wanted bool) {
+		if from == to && there == wanted {
+			return
 		}
-		if text := d.text(s.able.version); text != "" {
-			own.to = &text
-			all = []edit{own, all[0]}
-		} else {
-			all = append(all, own)
+		e := edit{name: name, path: path}
+		if there {
+			e.from = &from
 		}
+		if wanted {
+			e.to = &to
+		}
+		all = append(all, e)
 	}
-	return slices.DeleteFunc(all, func(e edit) bool {
-		return e.from == e.to || e.from != nil && e.to != nil && *e.from == *e.to
-	})
+	if s.able.version >= includes {
+		change("own", s.ownPath, s.ownText, d.text(s.able.version), s.ownThere, len(d) > 0)
+	}
+	change("conf", s.path, s.confText, s.conf.with(s.block(d), at), true, true)
+	return all
 }
 
 // write makes the files hold the document, and the server go by them; or leaves both as

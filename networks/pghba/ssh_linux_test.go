@@ -19,7 +19,7 @@ import (
 
 // The files of a server on another machine, as whom it runs as: the documented way.
 func TestFilesOfAnotherMachine(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+	one(t, func(t *testing.T, s *server) {
 		info, err := os.Stat(s.conf)
 		must(t, err)
 		owner, err := user.LookupId(strconv.Itoa(int(info.Sys().(*syscall.Stat_t).Uid)))
