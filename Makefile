@@ -16,6 +16,10 @@ FUZZTIME ?= 30
 # Arguments of the benchmark, as in make bench BENCH='-only engine'.
 BENCH ?=
 
+# As it is released. With a C compiler on the machine everything above net would be
+# built twice: the tests' own programs need no library at all.
+export CGO_ENABLED ?= 0
+
 GO ?= go
 LINT = $(GO) tool -modfile=tools/go.mod golangci-lint
 
@@ -36,13 +40,18 @@ help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} \
 		/^[a-z-]+:.*## / {printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# The packages that take longest, which come first: the last one would run alone.
+SLOW = ./targets/postgres ./sources/docker ./sources/systemd ./internal/crashtest
+
+# make vet does what go test would do of it, and more. Tests that run beside each
+# other wait for the most part.
 .PHONY: test
 test: deps ## all tests, against real servers; fetches what they need
-	$(GO) test -p $(JOBS) -timeout 15m -json ./... | $(GO) run ./internal/tested
+	$(GO) test -p $(JOBS) -parallel 4 -vet=off -timeout 15m -json $(SLOW) ./... | $(GO) run ./internal/tested
 
 .PHONY: build
 build: ## bin/patchbay, for this machine
-	CGO_ENABLED=0 $(GO) build -p $(JOBS) -trimpath -buildvcs=false \
+	$(GO) build -p $(JOBS) -trimpath -buildvcs=false \
 		-ldflags '-X $(STAMP).version=$(VERSION) -X $(STAMP).commit=$(COMMIT)' -o bin/patchbay ./cmd/patchbay
 
 .PHONY: quick
@@ -74,7 +83,8 @@ race: ## the race detector on the engine and the stores
 
 .PHONY: crash
 crash: deps ## kill -9 at every step and instant, with real servers; prints a table
-	$(GO) test -count=1 -v -timeout 4h ./internal/crashtest -every=1 -rotations=50
+	@compose=$$(tools/compose.sh build); \
+		PATCHBAY_COMPOSE=$$compose $(GO) test -count=1 -v -timeout 8h ./internal/crashtest -every=1 -rotations=50 -compose
 
 # make test takes every 20th scenario; a number that shares no factor with it
 # takes others.
@@ -102,7 +112,8 @@ test-pghba: deps ## the guard in pg_hba.conf on every version of PostgreSQL, eac
 test-containers: deps ## the driver of containers on Docker and Podman: all suites, and a death at each call of an engine
 	$(GO) test -count=1 -v -timeout 90m ./sources/docker -whole -every=1
 
-# make test tries what takes many restarts a few times.
+# make test tries what takes many restarts a few times, and what is alike for both
+# managers with one.
 .PHONY: test-systemd
 test-systemd: deps ## units of a user's manager and of a machine's, each value by itself
 	$(GO) test -count=1 -timeout 60m ./sources/systemd -whole
@@ -115,7 +126,8 @@ test-ssh: deps ## hosts by SSH, cut at every single instant of every change
 .PHONY: test-compose
 test-compose: deps ## sources in Compose projects, with Compose itself, which is built first
 	@compose=$$(tools/compose.sh build); \
-		PATCHBAY_COMPOSE=$$compose $(GO) test -count=1 -timeout 30m ./sources/compose -whole
+		export PATCHBAY_COMPOSE=$$compose; $(GO) test -count=1 -timeout 60m ./sources/compose -whole; \
+		$(GO) test -count=1 -v -timeout 60m ./internal/crashtest -run Compose -compose
 
 .PHONY: test-compose-cached
 test-compose-cached: ## the same where Compose is in the cache, for CI
@@ -123,14 +135,16 @@ test-compose-cached: ## the same where Compose is in the cache, for CI
 		else echo 'NOT CHECKED: sources in Compose projects: Compose is not in the cache; make test-compose builds it'; fi
 
 .PHONY: test-az
-test-az: deps ## az itself, against fifteen kinds of target; installs it
+test-az: deps ## az itself, of two ages, against fifteen kinds of target and every kind of source; installs it
 	@tools/deps.sh az
-	$(GO) test -tags az -count=1 -timeout 20m -run Az ./internal/clienttest
+	@az=$$(tools/az.sh build); \
+		PATCHBAY_AZ=$$az $(GO) test -tags az -count=1 -timeout 20m -run Az ./internal/clienttest
 
 .PHONY: test-az-short
 test-az-short: deps ## a share of the same, for CI
 	@tools/deps.sh az
-	$(GO) test -tags az -count=1 -timeout 10m -short -run Az ./internal/clienttest
+	@az=$$(tools/az.sh cached) || echo 'NOT CHECKED: az of today: it is not in the cache; make test-az fetches it'; \
+		PATCHBAY_AZ=$$az $(GO) test -tags az -count=1 -timeout 10m -short -run Az ./internal/clienttest
 
 .PHONY: test-terraform
 test-terraform: deps ## Terraform itself, with azurerm, which is built first: a quarter of an hour
@@ -147,7 +161,7 @@ test-kubernetes: ## the sources in a Kubernetes cluster, which is built first: t
 	@tools/deps.sh kubernetes
 	@tools/kubernetes.sh build >/dev/null
 	PATCHBAY_TESTENV=required $(GO) test -p 1 -count=1 -timeout 30m ./internal/testenv/kubernetes ./sources/kubernetes -cluster
-	PATCHBAY_TESTENV=required $(GO) test -count=1 -timeout 30m ./internal/crashtest -run TestAKillLosesNothingInKubernetes -cluster
+	PATCHBAY_TESTENV=required $(GO) test -count=1 -timeout 30m ./internal/crashtest -run InKubernetes -cluster
 
 .PHONY: test-kubernetes-cached
 test-kubernetes-cached: ## the same where the cluster's programs are in the cache, for CI
@@ -189,7 +203,7 @@ vet: ## go vet, all variants
 	$(GO) vet -p $(JOBS) ./...
 	$(GO) vet -p $(JOBS) -tags failpoints ./...
 	$(GO) vet -p $(JOBS) -tags az,terraform ./internal/clienttest
-	GOOS=darwin CGO_ENABLED=0 $(GO) vet -trimpath -p $(JOBS) ./...
+	GOOS=darwin $(GO) vet -trimpath -p $(JOBS) ./...
 
 .PHONY: house
 house: ## the rules of the repository

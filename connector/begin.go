@@ -102,7 +102,11 @@ func (s *Service) patch(ctx context.Context, r PutRequest, merge func(*patchbay.
 func (s *Service) want(ctx context.Context, r PutRequest, old patchbay.Connection, exists bool, note func(error) error) (begin, parties, error) {
 	spec := cloneSpec(r.Spec)
 	p, err := s.newParties(ctx, r.Caller, r.ID, &spec)
-	if p.sources.Part != "" && spec.Scope == "" {
+	switch {
+	case p.sources.Part != "" && spec.Scope == "",
+		// az says so with every update of a cluster's connection that names no namespace, and
+		// Azure leaves it where it is (contract 3.3).
+		exists && spec.Scope == "default" && strings.EqualFold(p.source.ID.Type(), clusterType):
 		spec.Scope = old.Spec.Scope
 	}
 	p.scope = spec.Scope

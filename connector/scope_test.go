@@ -55,6 +55,27 @@ func TestAScopeOfATypeThatHasPartsIsKept(t *testing.T) {
 	}
 }
 
+// az update of a cluster's connection says default where its user said nothing: the
+// connection stays where it is, and does not move for another namespace either.
+func TestTheNamespaceOfAClustersConnectionStays(t *testing.T) {
+	for _, part := range []string{"", "namespace"} {
+		w := newWorld(t)
+		w.part = part
+		w.restart()
+		id := w.group.Child("providers/Microsoft.ContainerService/managedClusters", "fleet")
+		w.register(patchbay.Resource{ID: id, Driver: "memoryApp"}, nil)
+		w.linker = id.Linker("orders")
+		spec := w.spec()
+		spec.Scope = "shop"
+		w.want(w.put(spec), patchbay.Done, "")
+		spec.Scope, spec.Access = "default", patchbay.Reader
+		w.want(w.put(spec), patchbay.Done, "")
+		if c := mustGet(t, w); c.Spec.Scope != "shop" || c.Spec.Access != patchbay.Reader {
+			t.Errorf("part %q: after an update %+v", part, c.Spec)
+		}
+	}
+}
+
 // An earlier release took any scope: what it made can still be changed, rotated and
 // repaired.
 func TestAConnectionThatHasAScopeKeepsIt(t *testing.T) {

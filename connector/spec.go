@@ -257,7 +257,9 @@ func checkConfiguration(p parties, spec *patchbay.Spec) error {
 
 // parted are the types of sources that Azure divides. Its clients name a part of
 // one as a connection's scope: a container, a namespace (contract 3.3).
-var parted = map[string]bool{"microsoft.app/containerapps": true, "microsoft.containerservice/managedclusters": true}
+var parted = map[string]bool{"microsoft.app/containerapps": true, clusterType: true}
+
+const clusterType = "microsoft.containerservice/managedclusters"
 
 // scopeName is what a container or a namespace may be called.
 var scopeName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)

@@ -108,19 +108,25 @@ func (s *Service) signIn(ctx context.Context, at sourceRef, p outline, c driver.
 		return driver.ProbeResult{}, err
 	}
 	defer func() { _ = from.Close() }()
+	return s.signInFrom(ctx, from, at.id, p, c)
+}
+
+// signInFrom does so through a dialer that is open: what speaks from there may have to
+// be started.
+func (s *Service) signInFrom(ctx context.Context, from driver.Dialer, source patchbay.ID, p outline, c driver.Credential) (driver.ProbeResult, error) {
 	target, doneTarget, err := s.openRef(ctx, p.ref)
 	if err != nil {
 		return driver.ProbeResult{}, err
 	}
 	defer doneTarget()
-	r := driver.ProbeRequest{Credential: c, Dialer: from, Sub: p.Sub, Share: s.shareOf(ctx, at.id, p.ref)}
+	r := driver.ProbeRequest{Credential: c, Dialer: from, Sub: p.Sub, Share: s.shareOf(ctx, source, p.ref)}
 	if p.Login != nil {
 		r.Access, r.Options = p.Login.Access, p.Login.Options
 	}
 	r.Reading = probing(p.Reading)
 	result, err := target.Probe(ctx, r)
 	if patchbay.CodeOf(err) == patchbay.CertificateInvalid && p.Reading != nil && p.Reading.Verifies() {
-		return result, refused(err, *p.Reading, at.id, p.Target.Name())
+		return result, refused(err, *p.Reading, source, p.Target.Name())
 	}
 	if err != nil && p.Login == nil && patchbay.CodeOf(err) == patchbay.LoginRefused {
 		// A login that was given: Azure's code and words for it (contract 4.10).

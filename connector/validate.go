@@ -34,7 +34,7 @@ type checking struct {
 	driver driver.TargetDriver   // the target's
 	source *driver.GuardedSource // nil when it can't be opened
 	from   driver.Dialer         // where it runs; nil when nobody can speak from there
-	mute   string                // why
+	mute   *patchbay.Error       // why
 	place  driver.SourceInfo     // what it says of itself
 	target *driver.GuardedTarget // nil likewise
 	facts  map[string]string
@@ -133,7 +133,7 @@ func (v *checking) existence(ctx context.Context) (done func()) {
 			v.from = from
 			closers = append(closers, func() { _ = from.Close() })
 		} else {
-			v.mute = noVantage(v.c.Source, noWay)
+			v.mute = patchbay.AsError(noWay)
 		}
 	}
 	if err != nil {
@@ -191,7 +191,7 @@ func (v *checking) network(ctx context.Context) {
 		return
 	}
 	if v.from == nil {
-		skip(v.mute)
+		v.add(patchbay.CheckNetwork, nameNetwork, patchbay.NotChecked, "", noVantage(v.c.Source, v.mute), v.mute.Fix)
 		return
 	}
 	if !v.rules(ctx) {
@@ -340,10 +340,10 @@ func (v *checking) authentication(ctx context.Context, have map[string]patchbay.
 		holds = holdsOf(holds, values)
 	}
 	if v.from == nil {
-		v.add(group, name, patchbay.NotChecked, "", v.mute, "")
+		v.add(group, name, patchbay.NotChecked, "", noVantage(v.c.Source, v.mute), v.mute.Fix)
 		return
 	}
-	result, err := v.s.signIn(ctx, sourceOf(v.c), p.outline, holds)
+	result, err := v.s.signInFrom(ctx, v.from, sourceOf(v.c).id, p.outline, holds)
 	if err == nil && len(result.NotChecked) > 0 {
 		v.add(group, name, patchbay.NotChecked, "", "the sign-in works; not tried: "+strings.Join(result.NotChecked, "; "), "")
 	}

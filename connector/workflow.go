@@ -158,6 +158,7 @@ func refuse(err error) error { return err }
 
 // decide makes the plan.
 func (s *Service) decide(ctx context.Context, d *draft) error {
+	ctx = driver.OneLook(ctx)
 	held, err := s.openHolding(d.in.Connection)
 	if err != nil {
 		return err
@@ -246,6 +247,7 @@ func (d *draft) warnings() []string {
 // planFix puts everything back to what the connection is on record to be. It
 // decides nothing anew, so the record stays as it is.
 func (s *Service) planFix(ctx context.Context, op *saga.Op, id patchbay.ID, who Caller) ([]byte, error) {
+	ctx = driver.OneLook(ctx)
 	// Not the record of the submit: a change may have been before us in line.
 	c, err := s.records.Connection(ctx, id)
 	if err != nil {

@@ -428,6 +428,12 @@ type Vantage interface {
 	Egress(ctx context.Context, to netip.Addr) ([]netip.Prefix, error)
 }
 
+// Starter is a [Vantage] that starts something in order to be spoken from.
+type Starter interface {
+	// DialerLimit bounds Dialer; 0 for [DefaultTimeout], as any other call.
+	DialerLimit() time.Duration
+}
+
 // ClosingDialer is a [Dialer] that holds something: a channel, a process, a helper
 // in the application's network.
 type ClosingDialer interface {

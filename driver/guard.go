@@ -518,7 +518,11 @@ func (w *GuardedSource) Release(ctx context.Context, c Change) error {
 
 // Dialer is [Vantage].Dialer; NotSupported when the source is none.
 func (w *GuardedSource) Dialer(ctx context.Context) (d ClosingDialer, err error) {
-	err = w.g.call(ctx, "Dialer", nil, func(ctx context.Context) (err error) {
+	limit := cmp.Or(w.g.Timeout, DefaultTimeout)
+	if s, ok := w.s.(Starter); ok {
+		limit = cmp.Or(s.DialerLimit(), limit)
+	}
+	err = w.g.callWithin(ctx, limit, "Dialer", nil, func(ctx context.Context) (err error) {
 		s, ok := w.s.(Vantage)
 		if !ok {
 			return patchbay.Errorf(patchbay.NotSupported, "its driver has no way to speak from there")

@@ -90,8 +90,7 @@ type Host interface {
 	Lock(ctx context.Context, path string) (unlock func(), err error)
 
 	// DialContext opens a connection from this host: tcp, tcp4 or tcp6 to host:port,
-	// where [DialRules] allow it, or unix to the absolute path of a socket. Whoever
-	// names the address himself is handed [TCP] instead.
+	// where [DialRules] allow it, or unix to the absolute path of a socket.
 	DialContext(ctx context.Context, network, address string) (net.Conn, error)
 }
 

@@ -5,7 +5,10 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
+
+	"patchbay.dev/patchbay"
 )
 
 // Local is the machine that this process runs on. How it does what a [Host] does
@@ -47,4 +50,12 @@ func (l *Local) DialContext(ctx context.Context, network, address string) (net.C
 		address = real
 	}
 	return new(net.Dialer).DialContext(ctx, "unix", address)
+}
+
+// checkSocket refuses what is no path of a socket.
+func checkSocket(address string) error {
+	if !filepath.IsAbs(address) || strings.ContainsRune(address, 0) {
+		return patchbay.Errorf(patchbay.InvalidArgument, "a socket is dialed by its absolute path")
+	}
+	return nil
 }

@@ -18,8 +18,12 @@ type Networks interface {
 // Network is a network that connections are made from, until it is closed.
 type Network interface {
 	io.Closer
-	// DialContext is as [Host].DialContext. Names are looked up from there too.
+	// DialContext opens a connection from there, where [DialRules] allow it. Names are
+	// looked up from there too, with this machine's files.
 	DialContext(ctx context.Context, network, address string) (net.Conn, error)
+	// DialNameServer opens a connection to a name server, wherever that is: files of
+	// the network name it, and no caller does.
+	DialNameServer(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 var _ Networks = (*Local)(nil)

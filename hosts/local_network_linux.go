@@ -35,27 +35,32 @@ func (n *localNetwork) Close() error { return n.namespace.Close() }
 func (n *localNetwork) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	name, port, err := net.SplitHostPort(address)
 	if err != nil || net.ParseIP(name) != nil {
-		return n.dial(ctx, network, address)
+		return n.dial(ctx, &n.host.dialer, network, address)
 	}
-	resolver := net.Resolver{PreferGo: true, Dial: n.dial}
+	resolver := net.Resolver{PreferGo: true, Dial: n.DialNameServer}
 	found, err := resolver.LookupNetIP(ctx, "ip", name)
 	if err != nil {
 		return nil, err
 	}
 	var conn net.Conn
 	for _, a := range found {
-		if conn, err = n.dial(ctx, network, net.JoinHostPort(a.Unmap().String(), port)); err == nil {
+		if conn, err = n.dial(ctx, &n.host.dialer, network, net.JoinHostPort(a.Unmap().String(), port)); err == nil {
 			return conn, nil
 		}
 	}
 	return nil, err
 }
 
+// DialNameServer implements [Network].
+func (n *localNetwork) DialNameServer(ctx context.Context, network, address string) (net.Conn, error) {
+	return n.dial(ctx, new(net.Dialer), network, address)
+}
+
 // dial connects to an address. A socket is of the network that the thread is in which
 // makes it: with one address, that is this goroutine's.
-func (n *localNetwork) dial(ctx context.Context, network, address string) (conn net.Conn, err error) {
+func (n *localNetwork) dial(ctx context.Context, by *net.Dialer, network, address string) (conn net.Conn, err error) {
 	err = n.in(func() (err error) {
-		conn, err = n.host.dialer.DialContext(ctx, network, address)
+		conn, err = by.DialContext(ctx, network, address)
 		return err
 	})
 	return conn, err

@@ -77,6 +77,23 @@ func TestNetworkIsTheOther(t *testing.T) {
 	if err := n.Close(); err != nil {
 		t.Error(err)
 	}
+	// A name server is asked wherever it is: no caller names it.
+	rules, err := NewDialRules([]string{"loopback"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err = NewLocal(rules).Network(namespace); err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	if _, err := n.DialContext(t.Context(), "udp", "127.0.0.1:53"); patchbay.CodeOf(err) != patchbay.InvalidArgument {
+		t.Errorf("from there, an address that the operator closed: %v", err)
+	}
+	if c, err := n.DialNameServer(t.Context(), "udp", "127.0.0.1:53"); err != nil {
+		t.Errorf("a name server there: %v", err)
+	} else {
+		_ = c.Close()
+	}
 	if _, err := l.Network("/run/netns/none"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a network that is not there: %v", err)
 	}

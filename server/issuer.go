@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -96,8 +97,8 @@ func (s *Server) openRoute(r *http.Request) (open, bool) {
 		return open{http.MethodGet, s.signInWays}, rest == "patchbay.connector/signin"
 	case words[0] != "adfs":
 		tenant = parts[0]
-	// az asks below the authority which tenant a name is.
-	case len(words) == 4 && strings.HasPrefix(words[2], ".well-known"):
+	// Below the authority: az asks which tenant a name is, azurerm for a token.
+	case !slices.Contains([]string{".well-known", "discovery", "oauth2", "v2.0"}, words[1]):
 		tenant, rest = parts[1], strings.Join(words[2:], "/")
 	}
 	switch rest {
@@ -226,7 +227,9 @@ func (s *Server) metadata(w http.ResponseWriter, r *http.Request) error {
 		"microsoftGraphResourceId": base + "/", "resourceManager": base, "batch": base + "/", "media": base, "sqlManagement": base,
 		"vmImageAliasDoc": base,
 		"authentication": map[string]any{
-			"loginEndpoint": base, "audiences": []string{base + "/", base}, "tenant": "common", "identityProvider": "AAD",
+			// The word at its end keeps az from asking Azure's own sign-in which authorities it
+			// knows.
+			"loginEndpoint": base + "/adfs", "audiences": []string{base + "/", base}, "tenant": "common", "identityProvider": "AAD",
 		},
 		// Names that nothing here makes of them, but that clients want to read.
 		"suffixes": map[string]any{

@@ -15,7 +15,7 @@
 #   sshd      OpenSSH's server, sudo, and what machines have otherwise: fish and csh as
 #             login shells, busybox (internal/testenv/sshd)
 #   kubernetes  what a Kubernetes node needs besides its own programs
-#   engines   Docker and Podman, as Debian has them, with runc
+#   engines   Docker and Podman, as Debian has them, with runc, and Debian's Compose
 #   az        the Azure command line, as Debian has it: half a gigabyte
 #   systemd   what boots a machine in a container, for units of a real one
 #   cc        a C compiler, which the race detector wants
@@ -170,6 +170,9 @@ for group in "$@"; do
 		have runc || need runc 'what both run containers with'
 		have_server netavark || [ -x /usr/lib/podman/netavark ] || need netavark "Podman's networks"
 		[ -x /usr/lib/podman/aardvark-dns ] || need aardvark-dns "the names in Podman's networks"
+		have newuidmap || need uidmap "Podman of a login that is not root"
+		have slirp4netns || need slirp4netns 'its networks'
+		[ -x /usr/bin/docker-compose ] || need docker-compose 'Compose of before, which is refused'
 		have iptables || have_server iptables || need iptables "Docker's networks"
 		have ip || have_server ip || need iproute2 'networks of their own'
 		;;

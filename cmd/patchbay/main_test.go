@@ -1,10 +1,12 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -12,11 +14,33 @@ import (
 	"patchbay.dev/patchbay/internal/testenv"
 )
 
+var dir string // of the program
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if dir != "" {
+		_ = os.RemoveAll(dir)
+	}
+	os.Exit(code)
+}
+
+var built = sync.OnceValues(func() (string, error) {
+	var err error
+	if dir, err = os.MkdirTemp("", "patchbay-program-"); err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "patchbay")
+	if out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
 func build(t *testing.T) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "patchbay")
-	if out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
+	path, err := built()
+	if err != nil {
+		t.Fatal(err)
 	}
 	return path
 }
@@ -27,26 +51,30 @@ func TestTheDemonstrationIsAsItSaysAndLeavesNothing(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short: it starts servers and an application")
 	}
+	t.Parallel()
 	program := build(t)
 	pg := testenv.Postgres(t, testenv.PostgresOptions{})
 	if err := pg.Exec(t.Context(), "postgres", "CREATE DATABASE shop"); err != nil {
 		t.Fatal(err)
 	}
-	for name, args := range map[string][]string{
-		"NATS":                {"demo"},
-		"NATS and PostgreSQL": {"demo", "--postgres", pg.URL("shop")},
-	} {
-		t.Run(name, func(t *testing.T) {
-			scratch := t.TempDir()
-			cmd := exec.CommandContext(t.Context(), program, args...)
-			cmd.Env = append(os.Environ(), "TMPDIR="+scratch)
-			out, err := cmd.CombinedOutput()
-			if err != nil || !strings.Contains(string(out), "Everything was as it said") {
-				t.Fatalf("it ended with %v\n%s", err, out)
-			}
-			empty(t, scratch)
-		})
-	}
+	t.Run("demo", func(t *testing.T) {
+		for name, args := range map[string][]string{
+			"NATS":                {"demo"},
+			"NATS and PostgreSQL": {"demo", "--postgres", pg.URL("shop")},
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				scratch := t.TempDir()
+				cmd := exec.CommandContext(t.Context(), program, args...)
+				cmd.Env = append(os.Environ(), "TMPDIR="+scratch)
+				out, err := cmd.CombinedOutput()
+				if err != nil || !strings.Contains(string(out), "Everything was as it said") {
+					t.Fatalf("it ended with %v\n%s", err, out)
+				}
+				empty(t, scratch)
+			})
+		}
+	})
 	conn, err := pg.Connect(t.Context(), "shop")
 	if err != nil {
 		t.Fatal(err)
@@ -62,6 +90,7 @@ func TestAnInterruptedDemonstrationLeavesNothing(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short: it starts servers and an application")
 	}
+	t.Parallel()
 	program, scratch := build(t), t.TempDir()
 	cmd := exec.CommandContext(t.Context(), program, "demo", "--keep")
 	cmd.Env = append(os.Environ(), "TMPDIR="+scratch)

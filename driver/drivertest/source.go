@@ -35,6 +35,8 @@ type SourceHarness struct {
 	// Sample says that a write takes long, of a container say: what is tried many times
 	// is tried a few times, and every value together with the others alone.
 	Sample bool
+	// Cases are those that are tried, by their names; none: all.
+	Cases []string
 }
 
 // times is how often something is tried that would do well with many tries.
@@ -98,33 +100,42 @@ func Source(t *testing.T, h SourceHarness) {
 			}
 		}
 	})
-	t.Run("Inspect", s.inspect)
-	t.Run("ValuesComeThroughExactly", s.values)
-	t.Run("WhatCantBeHeldIsRefused", s.refused)
-	t.Run("VersionsTellChanges", s.versions)
-	t.Run("StaleVersionIsRefused", s.stale)
-	t.Run("RepeatedWriteIsOne", s.repeated)
-	t.Run("OthersSettingsStay", s.others)
-	t.Run("UpdateRemovesOldNames", s.update)
-	t.Run("RestoreIsByteForByte", s.restore)
-	t.Run("RestoreOfAnUpdate", s.restoreUpdate)
-	t.Run("DeleteAfterUpdatesIsByteForByte", s.deleteUpdated)
-	t.Run("DeleteBringsNothingBack", s.deleteBringsNothingBack)
-	t.Run("DeleteKeepsOthersEdits", s.deleteEdited)
-	t.Run("DeleteKeepsWhatAnotherConnectionHas", s.deleteShared)
-	t.Run("DeleteGivesBackWhatWasTakenOver", s.deleteGivesBack)
-	t.Run("RestoreOfNothing", s.restoreNothing)
-	t.Run("RestoreGivesBackTakenNames", s.restoreTaken)
-	t.Run("RestoreKeepsOthersEdits", s.restoreEdited)
-	t.Run("TwoConnections", s.two)
-	t.Run("OwnedIsExact", s.owned)
-	t.Run("ConcurrentWritersLoseNothing", s.concurrent)
-	t.Run("ReadersSeeAllOrNothing", s.atomic)
-	t.Run("Files", s.files)
-	t.Run("Restart", s.restart)
-	t.Run("Dialer", s.dialer)
-	t.Run("CanceledContext", s.canceled)
-	t.Run("GoneSource", s.gone)
+	for _, c := range []struct {
+		name string
+		run  func(*testing.T)
+	}{
+		{"Inspect", s.inspect},
+		{"ValuesComeThroughExactly", s.values},
+		{"WhatCantBeHeldIsRefused", s.refused},
+		{"VersionsTellChanges", s.versions},
+		{"StaleVersionIsRefused", s.stale},
+		{"RepeatedWriteIsOne", s.repeated},
+		{"OthersSettingsStay", s.others},
+		{"UpdateRemovesOldNames", s.update},
+		{"RestoreIsByteForByte", s.restore},
+		{"RestoreOfAnUpdate", s.restoreUpdate},
+		{"DeleteAfterUpdatesIsByteForByte", s.deleteUpdated},
+		{"DeleteBringsNothingBack", s.deleteBringsNothingBack},
+		{"DeleteKeepsOthersEdits", s.deleteEdited},
+		{"DeleteKeepsWhatAnotherConnectionHas", s.deleteShared},
+		{"DeleteGivesBackWhatWasTakenOver", s.deleteGivesBack},
+		{"RestoreOfNothing", s.restoreNothing},
+		{"RestoreGivesBackTakenNames", s.restoreTaken},
+		{"RestoreKeepsOthersEdits", s.restoreEdited},
+		{"TwoConnections", s.two},
+		{"OwnedIsExact", s.owned},
+		{"ConcurrentWritersLoseNothing", s.concurrent},
+		{"ReadersSeeAllOrNothing", s.atomic},
+		{"Files", s.files},
+		{"Restart", s.restart},
+		{"Dialer", s.dialer},
+		{"CanceledContext", s.canceled},
+		{"GoneSource", s.gone},
+	} {
+		if len(s.Cases) == 0 || slices.Contains(s.Cases, c.name) {
+			t.Run(c.name, c.run)
+		}
+	}
 }
 
 type sourceSuite struct{ SourceHarness }
@@ -451,19 +462,17 @@ func (s *sourceSuite) refused(t *testing.T) {
 		"value with NUL":    {Name: "A", Value: patchbay.NewSecret("canary\x007")},
 	}
 	maps.Copy(refused, s.Refused)
+	c := s.start(t)
+	c.set("THEIRS", "1")
+	before := c.content()
 	for what, setting := range refused {
-		t.Run(what, func(t *testing.T) {
-			c := s.start(t)
-			c.set("THEIRS", "1")
-			before := c.content()
-			change := c.change("orders", 1, newUID(), "GOOD", "good")
-			change.Set = append(change.Set, setting)
-			c.canary = append(c.canary, setting.Value.Reveal())
-			c.refusedWith(c.source.CheckChange(c.ctx(), change), patchbay.InvalidArgument, "CheckChange")
-			_, err := c.source.WriteSettings(c.ctx(), change, c.snapshot().Version)
-			c.refusedWith(err, patchbay.InvalidArgument, "WriteSettings")
-			c.same(before, "after a refused change")
-		})
+		change := c.change("orders", 1, newUID(), "GOOD", "good")
+		change.Set = append(change.Set, setting)
+		c.canary = append(c.canary, setting.Value.Reveal())
+		c.refusedWith(c.source.CheckChange(c.ctx(), change), patchbay.InvalidArgument, "CheckChange of a change with "+what)
+		_, err := c.source.WriteSettings(c.ctx(), change, c.snapshot().Version)
+		c.refusedWith(err, patchbay.InvalidArgument, "WriteSettings of a change with "+what)
+		c.same(before, "after a refused change with "+what)
 	}
 }
 

@@ -831,17 +831,21 @@ func (s *targetSuite) hung(t *testing.T) {
 	r := s.request(t, s.open(t, nil), s.sub(), patchbay.Writer)
 	hole := blackHole(t)
 	target := s.open(t, hole)
+	var all sync.WaitGroup
 	for name, call := range s.calls(target, r, hole) {
-		// The deadline is the event that is waited for; a driver that ignores it
-		// runs into the test's own limit.
-		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-		err := call(ctx)
-		cancel()
-		if !patchbay.IsTransient(err) {
-			t.Errorf("%s = %v, want a transient error", name, err)
-		}
-		s.silent(t, err, r)
+		all.Go(func() {
+			// The deadline is the event that is waited for; a driver that ignores it
+			// runs into the test's own limit.
+			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+			defer cancel()
+			err := call(ctx)
+			if !patchbay.IsTransient(err) {
+				t.Errorf("%s = %v, want a transient error", name, err)
+			}
+			s.silent(t, err, r)
+		})
 	}
+	all.Wait()
 }
 
 // talkative has a server and a name server that say what somebody else should

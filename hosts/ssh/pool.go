@@ -12,6 +12,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
 	"patchbay.dev/patchbay/hosts"
 )
 
@@ -214,15 +215,25 @@ func (p *pool) connect(ctx context.Context) (*conn, error) {
 			}
 			return nil, unreachable(err, s.address)
 		}
+		proven, said := false, ""
 		made, channels, requests, err := ssh.NewClientConn(raw, s.address, &ssh.ClientConfig{
-			User: s.user, Auth: auth, HostKeyCallback: s.check, HostKeyAlgorithms: s.algorithms(), ClientVersion: "SSH-2.0-Patchbay",
+			User: s.user, Auth: auth, HostKeyAlgorithms: s.algorithms(), ClientVersion: "SSH-2.0-Patchbay",
+			HostKeyCallback: func(host string, from net.Addr, key ssh.PublicKey) error {
+				err := s.check(host, from, key)
+				proven = err == nil
+				return err
+			},
+			BannerCallback: func(text string) error {
+				said = driver.LastWords([]byte(text), nil)
+				return nil
+			},
 		})
 		if err != nil {
 			shut()
 			if ended := ctx.Err(); ended != nil && !errors.Is(ended, context.DeadlineExceeded) {
 				return nil, ended
 			}
-			return nil, p.refused(s, err, ctx.Err() != nil)
+			return nil, p.refused(s, err, ctx.Err() != nil, proven, said)
 		}
 		passed = append(passed, ssh.NewClient(made, channels, requests))
 	}
@@ -267,8 +278,9 @@ func (p *pool) keepAlive(c *conn) {
 	}
 }
 
-// refused is a host that does not let in.
-func (p *pool) refused(s stop, err error, late bool) error {
+// refused is a host that does not let in. Whether it has proven to be the host, and what
+// it said to who signs in, tells more than the error.
+func (p *pool) refused(s stop, err error, late, proven bool, said string) error {
 	var known *patchbay.Error
 	var disagree *ssh.AlgorithmNegotiationError
 	switch {
@@ -287,6 +299,12 @@ func (p *pool) refused(s stop, err error, late bool) error {
 			return e.WithFix("echo '%s' >> ~%s/.ssh/authorized_keys   (on %s)", p.public, s.user, hostOf(s.address))
 		}
 		return e.WithFix("ssh -p %s %s@%s   (with the same key or password)", portOf(s.address), s.user, hostOf(s.address))
+	case proven: // so does sshd with an account that PAM closes, while the machine boots too
+		if said != "" {
+			said = ": it says: " + said
+		}
+		return patchbay.Errorf(patchbay.TargetUnreachable, "%s ends the connection while %s signs in%s", s.address, s.user, said).AsTransient().
+			WithFix("journalctl -u ssh -u sshd   (on %s: it is not up yet, or does not let %s in)", hostOf(s.address), s.user)
 	}
 	return notSSH(s.address)
 }

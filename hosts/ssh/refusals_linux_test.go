@@ -671,6 +671,34 @@ func TestAHostThatIsNotThereIsUnreachable(t *testing.T) {
 	}
 }
 
+// A machine that is booting, or goes down, lets root alone in.
+func TestAMachineThatIsNotUpYetSaysSo(t *testing.T) {
+	m := sshd.Start(t, sshd.Options{Config: []string{"UsePAM yes"}})
+	if out, err := m.Command(t.Context(), "grep", "-rs", "pam_nologin", "/etc/pam.d/sshd").Output(); err != nil || len(out) == 0 {
+		t.Skip("NOT CHECKED: a machine that is not up yet: its sshd asks nobody whether it is (pam_nologin)")
+	}
+	h := open(t, config(m, nil))
+	if _, err := h.Run(t.Context(), hosts.Command{Argv: []string{"true"}}); err != nil {
+		t.Fatal(err)
+	}
+	m.Must("sh", "-c", "echo 'System is booting up.' > /run/nologin")
+	m.KillSessions()
+	var e *patchbay.Error
+	for { // until it is seen that the connection is gone
+		_, err := h.Run(t.Context(), hosts.Command{Argv: []string{"true"}})
+		if e = patchbay.AsError(err); err != nil && !errors.Is(err, hosts.ErrCut) {
+			break
+		}
+	}
+	if e.Code != patchbay.TargetUnreachable || !e.Transient || !strings.Contains(e.Message, "System is booting up.") || !strings.Contains(e.Fix, "journalctl") {
+		t.Errorf("Run = %v, fix %s", e, e.Fix)
+	}
+	m.Must("rm", "/run/nologin")
+	if _, err := h.Run(t.Context(), hosts.Command{Argv: []string{"true"}}); err != nil {
+		t.Errorf("when it is up: %v", err)
+	}
+}
+
 func TestCheckSaysWhatThereIs(t *testing.T) {
 	m := sshd.Start(t, sshd.Options{})
 	all, err := open(t, config(m, nil)).Check(t.Context())

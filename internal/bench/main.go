@@ -1,7 +1,7 @@
 // Command bench measures Patchbay on this machine, and prints a small table
 // for each thing that it measures: what docs/performance.md reports.
 //
-//	go run ./internal/bench [-rounds N] [engine] [records] [connection] [tables] [probes] [floods] [build] [memory]
+//	go run ./internal/bench [-rounds N] [engine] [records] [connection] [sources] [tables] [probes] [floods] [build] [memory]
 package main
 
 import (
@@ -40,7 +40,7 @@ func main() {
 		which = append(which, strings.Split(*only, ",")...)
 	}
 	if len(which) == 0 {
-		which = []string{"engine", "records", "connection", "tables", "probes", "floods", "build", "memory"}
+		which = []string{"engine", "records", "connection", "sources", "tables", "probes", "floods", "build", "memory"}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -53,6 +53,8 @@ func main() {
 			err = inTemp(ctx, benchRecords)
 		case "connection":
 			err = benchConnections(ctx, os.Stdout, *rounds)
+		case "sources":
+			err = benchSources(ctx, os.Stdout, *rounds)
 		case "tables":
 			err = benchTables(ctx, *rounds)
 		case "probes":
@@ -64,7 +66,7 @@ func main() {
 		case "memory":
 			err = inTemp(ctx, benchMemory)
 		default:
-			err = errors.New("there is no such benchmark; there are engine, records, connection, tables, probes, floods, build and memory")
+			err = errors.New("there is no such benchmark; there are engine, records, connection, sources, tables, probes, floods, build and memory")
 		}
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "bench %s: %v\n", name, err)

@@ -31,6 +31,7 @@ import (
 	"patchbay.dev/patchbay/driver/sandbox"
 	"patchbay.dev/patchbay/hosts"
 	"patchbay.dev/patchbay/hosts/ssh"
+	"patchbay.dev/patchbay/internal/relay"
 	"patchbay.dev/patchbay/internal/version"
 	"patchbay.dev/patchbay/keyring"
 	"patchbay.dev/patchbay/saga"
@@ -99,8 +100,8 @@ func targets() []driver.TargetDriver {
 // IfChild does not return in a process that was started to probe, or to relay what
 // is probed: whatever runs a control plane calls it first of all.
 func IfChild() {
-	if len(os.Args) == 2 && os.Args[1] == docker.RelayCommand {
-		if docker.Relay(os.Stdin, os.Stdout) != nil {
+	if len(os.Args) == 2 && os.Args[1] == relay.Command {
+		if relay.Main() != nil {
 			os.Exit(1)
 		}
 		os.Exit(0)

@@ -304,11 +304,12 @@ func TestWhatAzuresClientsAskBeforeTheySignIn(t *testing.T) {
 		want         []string
 	}{
 		{"GET", "/metadata/endpoints?api-version=2015-01-01", 200, []string{`"loginEndpoint":"BASE/adfs"`, `"audiences":["BASE/"]`}},
-		{"GET", "/metadata/endpoints?api-version=2022-09-01", 200, []string{`"loginEndpoint":"BASE"`, `"resourceManager":"BASE"`, `"identityProvider":"AAD"`}},
+		{"GET", "/metadata/endpoints?api-version=2022-09-01", 200, []string{`"loginEndpoint":"BASE/adfs"`, `"resourceManager":"BASE"`, `"identityProvider":"AAD"`}},
 		{"GET", "/metadata/endpoints?api-version=2020-06-01", 200, []string{`[{`}},
 		{"GET", "/metadata/endpoints", 400, []string{"api-version"}},
 		{"GET", "//adfs/.well-known/openid-configuration", 200, []string{`"issuer":"BASE/adfs"`, `"token_endpoint":"BASE/adfs/oauth2/token"`}},
 		{"GET", "/adfs/default/.well-known/openid-configuration", 200, []string{`/v2.0"`}},
+		{"POST", "/adfs/default/oauth2/v2.0/token", 400, []string{"invalid_request"}},
 		{"GET", "/default/v2.0/.well-known/openid-configuration", 200, []string{`/oauth2/v2.0/token"`}},
 		{"GET", "/nowhere/v2.0/.well-known/openid-configuration", 404, []string{"there is no tenant of that name"}},
 		{"GET", "/ADFS/discovery/keys", 200, []string{`"kty":"EC"`}},

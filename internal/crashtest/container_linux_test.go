@@ -22,19 +22,31 @@ import (
 // runs in its network, as on the engine's machine.
 func startEngine(name string) func(*testing.T) site {
 	return func(t *testing.T) site {
-		e := docker.Start(t, name)
-		n := netns.Of(t, e.Pid())
-		image := e.Image(t, docker.App)
-		e.Must(t, "network", "create", "--subnet", "10.61.0.0/16", "--gateway", "10.61.0.1", "shop")
-		// A bridge is there for as long as something is on it.
-		e.Must(t, "run", "--detach", "--name", "theirs", "--network", "shop", image)
+		e, at := startContainers(t, name)
 		var names atomic.Int64
-		return site{network: n, gateway: "10.61.0.1", expose: n.Expose, source: func(t *testing.T, _ string) source {
-			one := names.Add(1) // those that find the instants are there until the end
-			return newContainer(t, e, n, fmt.Sprintf("web%d", one), fmt.Sprintf("10.61.%d.%d", 1+one/200, 10+one%200), image)
-		}}
+		at.source = func(t *testing.T, _ string) source {
+			one := names.Add(1)
+			return newContainer(t, e, at.network.(*netns.Network), fmt.Sprintf("web%d", one), addressOf(one))
+		}
+		return at
 	}
 }
+
+// startContainers starts an engine with a network that both ends of a connection are
+// in.
+func startContainers(t *testing.T, name string) (*docker.Engine, site) {
+	e := docker.Start(t, name)
+	n := netns.Of(t, e.Pid())
+	image := e.Image(t, docker.App)
+	e.Must(t, "network", "create", "--subnet", "10.61.0.0/16", "--gateway", "10.61.0.1", "shop")
+	// A bridge is there for as long as something is on it.
+	e.Must(t, "run", "--detach", "--name", "theirs", "--network", "shop", image)
+	return e, site{network: n, gateway: "10.61.0.1", expose: n.Expose}
+}
+
+// addressOf is one of that network for each application: those that find the instants
+// are there until the end.
+func addressOf(one int64) string { return fmt.Sprintf("10.61.%d.%d", 1+one/200, 10+one%200) }
 
 // container is an application in one, with an address, volumes and limits.
 type container struct {
@@ -45,9 +57,15 @@ type container struct {
 	before  string
 }
 
-func newContainer(t *testing.T, e *docker.Engine, n *netns.Network, name, address, image string) *container {
-	c := &container{engine: e, name: name, address: address}
-	c.client = &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DialContext: n.DialContext, DisableKeepAlives: true}}
+// containerOf is one that is there, or will be.
+func containerOf(e *docker.Engine, n *netns.Network, name, address string) *container {
+	return &container{engine: e, name: name, address: address, client: &http.Client{
+		Timeout: 10 * time.Second, Transport: &http.Transport{DialContext: n.DialContext, DisableKeepAlives: true},
+	}}
+}
+
+func newContainer(t *testing.T, e *docker.Engine, n *netns.Network, name, address string) *container {
+	c := containerOf(e, n, name, address)
 	args := []string{"run", "--detach", "--name", name, "--network", "shop", "--env", "A=1", "--env", "B=x y", "--label", "theirs=1",
 		"--volume", "/anonymous", "--memory", "64m", "--cap-drop", "MKNOD", "--restart", "unless-stopped"}
 	if e.Name == docker.Docker { // Podman tells nobody that it was asked for these
@@ -55,7 +73,7 @@ func newContainer(t *testing.T, e *docker.Engine, n *netns.Network, name, addres
 	} else {
 		c.address = ""
 	}
-	e.Must(t, append(args, image)...)
+	e.Must(t, append(args, docker.App)...)
 	t.Cleanup(func() {
 		for _, one := range c.siblings() {
 			_, _ = e.Docker("rm", "--force", "--volumes", one)
@@ -145,15 +163,18 @@ func (c *container) content() string {
 		delete(one, name)
 	}
 	if config, ok := one["Config"].(map[string]any); ok {
-		if env, ok := config["Env"].([]any); ok { // their order means nothing
-			slices.SortFunc(env, func(a, b any) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+		if labels, ok := config["Labels"].(map[string]any); ok { // which one it came in the place of
+			delete(labels, "com.docker.compose.replace")
 		}
+		env, _ := config["Env"].([]any)
+		sorted(env)
 	}
 	// A volume without a name is attached by the one that the engine gave it.
 	if host, ok := one["HostConfig"].(map[string]any); ok {
 		delete(host, "Mounts")
 	}
 	mounts, _ := one["Mounts"].([]any)
+	sorted(mounts)
 	for _, m := range mounts {
 		delete(m.(map[string]any), "Mode")
 	}
@@ -162,6 +183,8 @@ func (c *container) content() string {
 		all, _ := networks["Networks"].(map[string]any)
 		for _, n := range all {
 			delete(n.(map[string]any), "DNSNames")
+			aliases, _ := n.(map[string]any)["Aliases"].([]any)
+			sorted(aliases)
 			if c.address == "" { // what nobody asked for may be another
 				delete(n.(map[string]any), "IPAddress")
 				delete(n.(map[string]any), "MacAddress")
@@ -170,6 +193,11 @@ func (c *container) content() string {
 	}
 	out, _ := json.MarshalIndent(one, "", " ") // of what was JSON
 	return identity.ReplaceAllString(string(out), "‹own›")
+}
+
+// sorted sorts what has an order that means nothing.
+func sorted(list []any) {
+	slices.SortFunc(list, func(a, b any) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
 }
 
 func (c *container) kept() error {

@@ -385,14 +385,19 @@ func (g ground) interrupted(t *testing.T, at site, tg target, c scenario) {
 	s = w.boot(c.failpoints(), "")
 	status := c.op.begin(s, w)
 	s.eventually("the program dies at "+c.at, s.dead)
+	w.comesBack(c, status, before, old)
+}
 
-	s = w.boot("", "")
+// comesBack starts a program that died in the middle of an operation again, and
+// checks what is there.
+func (w *world) comesBack(c scenario, status int, before string, old map[string]string) {
+	s := w.boot("", "")
 	last := s.settle()
 	now := w.given(s)
 	w.check(s, c, status, last, before, old, now)
 	w.audited(s)
 	w.cleanUp(s)
-	w.silent(append(tg.secrets(old), tg.secrets(now)...))
+	w.silent(append(w.target.secrets(old), w.target.secrets(now)...))
 }
 
 // check holds the world against the invariants.

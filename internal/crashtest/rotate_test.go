@@ -17,7 +17,13 @@ func TestRotationHasNoGap(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short: it starts the program")
 	}
-	for i, g := range slices.Concat([]ground{{start: startPostgres}, {start: startNATS}, {start: startPostgres, source: newUnit, on: "systemd"}}, sites()) {
+	rotated(t, slices.Concat([]ground{{start: startPostgres}, {start: startNATS}, {start: startPostgres, source: newUnit, on: "systemd"}}, sites()))
+}
+
+// rotated rotates on each of these grounds under such a client.
+func rotated(t *testing.T, grounds []ground) {
+	t.Helper()
+	for i, g := range grounds {
 		t.Run(fmt.Sprintf("ground %d %s", i, g.on), func(t *testing.T) {
 			place, tg := g.open(t)
 			w := g.world(t, place, tg)
@@ -48,15 +54,7 @@ func TestRotationHasNoGap(t *testing.T) {
 					signIns++
 				}
 			})
-			for range *rotations {
-				status, _ := s.call("POST", w.linker+"/providers/Patchbay.Connector/rotate", own, map[string]any{})
-				if status != 202 {
-					t.Fatalf("rotate = %d", status)
-				}
-				if op := s.settle(); op["state"] != "done" {
-					t.Fatalf("rotate: %v", op)
-				}
-			}
+			w.rotate(s)
 			cancel()
 			wg.Wait()
 			t.Logf("%d sign-ins with %d logins during %d rotations, none refused", signIns, len(users), *rotations)
@@ -68,5 +66,19 @@ func TestRotationHasNoGap(t *testing.T) {
 			}
 			w.cleanUp(s)
 		})
+	}
+}
+
+// rotate does so as often as it is asked for.
+func (w *world) rotate(s *server) {
+	w.t.Helper()
+	for range *rotations {
+		status, _ := s.call("POST", w.linker+"/providers/Patchbay.Connector/rotate", own, map[string]any{})
+		if status != 202 {
+			w.t.Fatalf("rotate = %d", status)
+		}
+		if op := s.settle(); op["state"] != "done" {
+			w.t.Fatalf("rotate: %v", op)
+		}
 	}
 }

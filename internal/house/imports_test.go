@@ -43,7 +43,7 @@ var rooms = []room{
 	{pkg: "hosts/ssh", may: []string{"", "driver", "hosts/…"}, why: "a way to another machine is a driver too: it describes itself, and is opened with a registration"},
 	{pkg: "hosts/…", may: []string{"", "hosts/…"}, why: "hosts run commands and move files; they know no product"},
 	{pkg: "targets/…", may: driverMay, why: driverWhy},
-	{pkg: "sources/…", may: append([]string{"sources/internal/…"}, driverMay...), why: driverWhy},
+	{pkg: "sources/…", may: append([]string{"sources/internal/…", "internal/relay"}, driverMay...), why: driverWhy},
 	{pkg: "sources/internal/…", why: "what several sources read and write is a format, and knows none of them"},
 	{pkg: "internal/pgconnect", may: []string{"", "driver"}, why: "how a server is signed in to is the same for its target driver and its guard, and knows neither"},
 	{pkg: "networks/…", may: driverMay, why: driverWhy},
@@ -62,9 +62,11 @@ var rooms = []room{
 
 	{pkg: "internal/failpoint", may: []string{""}, why: "failpoints are everywhere, so they depend on nearly nothing"},
 	{pkg: "internal/fairshare", why: "places are divided among names, whatever they stand for"},
+	{pkg: "internal/relay", why: "a relay dials for whoever speaks to it, from wherever it was started"},
 	{pkg: "internal/recent", why: "what was used last is remembered, whatever it is"},
 	{pkg: "internal/version", why: "a version is a string"},
 	{pkg: "internal/tested", scaffold: true, why: "it reads what tests say, whatever they test"},
+	{pkg: "internal/relay/alone", may: []string{"internal/relay"}, scaffold: true, why: "a relay alone is for the tests"},
 	{pkg: "internal/wiretest", scaffold: true, why: "it compares two trees of JSON, whoever wrote them"},
 	{pkg: "internal/house", scaffold: true, why: "the rules import nothing that they judge"},
 

@@ -1,24 +1,18 @@
 package compose
 
 import (
-	"context"
 	"fmt"
 	"maps"
-	"net"
-	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
+	testdocker "patchbay.dev/patchbay/internal/testenv/docker"
 )
 
 func must(t testing.TB, err error) {
@@ -122,6 +116,9 @@ secrets: {k: {file: ./k}}
 			}
 			if name := s.Must(t, "inspect", "--format", "{{.Name}} {{.State.Health.Status}} {{.HostConfig.Memory}}", s.running(t, "web")[0]); name != "/"+s.name+"-web-1 healthy 67108864" {
 				t.Errorf("it is %s", name)
+			}
+			if on := s.Must(t, "inspect", "--format", "{{index .Config.Labels \"com.docker.compose.depends_on\"}}", s.running(t, "web")[0]); on != "db:service_started:false" {
+				t.Errorf("who stops it without its files is told that it depends on %q", on)
 			}
 			if out := s.Must(t, "cp", s.running(t, "web")[0]+":/c", "-"); !strings.Contains(out, "of $5") {
 				t.Errorf("its config is %q", out)
@@ -440,47 +437,6 @@ func TestAHandEditStays(t *testing.T) {
 	}
 }
 
-// death is an engine's socket behind which, from one call with an effect on, nothing
-// arrives any more.
-type death struct {
-	socket string
-	mu     sync.Mutex
-	left   int // calls until then
-	after  bool
-	dead   bool
-}
-
-func (w *world) death(t *testing.T) *death {
-	d := &death{socket: filepath.Join(t.TempDir(), "s.sock")}
-	listener, err := net.Listen("unix", d.socket)
-	must(t, err)
-	proxy := &httputil.ReverseProxy{
-		Rewrite: func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host = "http", "engine" },
-		Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", w.Socket)
-		}},
-	}
-	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		if r.Method != http.MethodGet && r.Method != http.MethodHead && !d.dead {
-			if d.left--; d.left < 0 {
-				d.dead = true
-				if d.after {
-					proxy.ServeHTTP(httptest.NewRecorder(), r)
-				}
-			}
-		}
-		if d.dead {
-			panic(http.ErrAbortHandler)
-		}
-		proxy.ServeHTTP(rw, r)
-	})}
-	go func() { _ = server.Serve(listener) }()
-	t.Cleanup(func() { _ = server.Close() })
-	return d
-}
-
 // TestWhereverItDies the next call goes on: one container runs, under its own name, with
 // what it is to have; forward, and when it is taken back.
 func TestWhereverItDies(t *testing.T) {
@@ -490,18 +446,16 @@ func TestWhereverItDies(t *testing.T) {
 	s.more = "    stop_grace_period: 1s\n    volumes: [/anonymous]\n"
 	s.save(t)
 	s.must(t, "up", "--detach")
-	source, d := s.open(t, nil), w.death(t)
+	source, d := s.open(t, nil), w.Death(t)
 	had, value, deaths := driver.Change{}, "", 0
 	for _, after := range []bool{false, true} {
 		for undo := range 2 {
-			for at := 0; ; at++ {
+			for at := 1; ; at++ {
 				c := change("u1", "PB_A", fmt.Sprintf("%t %d %d", after, undo, at))
 				c.Mark.Generation, c.Had = int64(at), had.Set
 				before := connect(t, source, c)
-				d.mu.Lock()
-				d.left, d.after, d.dead = at, after, false
-				d.mu.Unlock()
-				err := s.open(t, map[string]any{"engine": "unix://" + d.socket}).Restart(t.Context())
+				d.Arm(testdocker.Moment{Call: at, After: after})
+				err := s.open(t, map[string]any{"engine": "unix://" + d.Socket}).Restart(t.Context())
 				if undo == 1 {
 					must(t, source.RestoreSettings(t.Context(), c, before))
 				} else {

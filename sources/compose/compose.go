@@ -201,7 +201,7 @@ func (s *source) Close() error { s.engine.close(); return nil }
 
 // Inspect implements [driver.Source].
 func (s *source) Inspect(ctx context.Context) (driver.SourceInfo, error) {
-	p, err := s.look(ctx)
+	p, err := driver.Look(ctx, s, s.look)
 	if err != nil {
 		return driver.SourceInfo{}, err
 	}
@@ -222,7 +222,7 @@ func (s *source) Inspect(ctx context.Context) (driver.SourceInfo, error) {
 
 // Advise implements [driver.Adviser].
 func (s *source) Advise(ctx context.Context, _ driver.Change) ([]string, error) {
-	p, err := s.look(ctx)
+	p, err := driver.Look(ctx, s, s.look)
 	if err != nil {
 		return nil, err
 	}

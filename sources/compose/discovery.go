@@ -77,7 +77,7 @@ func serviceIn(f driver.Found) (driver.Found, bool) {
 	f.What = "service " + service + " of the Compose project " + project + ", of the image " + f.Image
 	f.Properties = map[string]any{"service": service}
 	f.Refused, f.Fix = "", ""
-	files := strings.Split(label("project.config_files"), ",")
+	files := configFiles(label("project.config_files"))
 	switch {
 	case checkPath("endpoint", dir) != nil || !projectForm.MatchString(project) || !serviceForm.MatchString(service):
 		f.Refused = "its labels do not say in which directory its project is"

@@ -107,6 +107,19 @@ type container struct {
 
 const labelPrefix = "com.docker.compose."
 
+// files are those that Compose made it of.
+func (c *container) files() []string { return configFiles(c.label("project.config_files")) }
+
+// configFiles are the files of Compose's label: absolute paths with commas between
+// them, and perhaps in them.
+func configFiles(label string) []string {
+	files := strings.Split(label, ",/")
+	for i := range files[1:] {
+		files[i+1] = "/" + files[i+1]
+	}
+	return files
+}
+
 func (c *container) label(name string) string { return c.Config.Labels[labelPrefix+name] }
 
 func (c *container) running() bool { return c.State.Running || c.State.Restarting }

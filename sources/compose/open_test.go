@@ -2,6 +2,7 @@ package compose
 
 import (
 	"encoding/json"
+	"slices"
 	"testing"
 
 	"patchbay.dev/patchbay"
@@ -43,6 +44,19 @@ func TestOpenRefuses(t *testing.T) {
 		}
 		if err == nil {
 			_ = s.Close()
+		}
+	}
+}
+
+func TestFilesOfALabel(t *testing.T) {
+	for label, want := range map[string][]string{
+		"/srv/shop/compose.yaml":                                 {"/srv/shop/compose.yaml"},
+		"/srv/shop/compose.yaml,/srv/shop/prod.yaml":             {"/srv/shop/compose.yaml", "/srv/shop/prod.yaml"},
+		"/srv/a, b/compose.yaml,/srv/a, b/compose.override.yaml": {"/srv/a, b/compose.yaml", "/srv/a, b/compose.override.yaml"},
+		"": {""},
+	} {
+		if got := configFiles(label); !slices.Equal(got, want) {
+			t.Errorf("%q: %q, want %q", label, got, want)
 		}
 	}
 }

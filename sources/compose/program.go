@@ -43,7 +43,7 @@ func (s *source) findProgram(ctx context.Context) ([]string, error) {
 	if s.p.Program != "" {
 		candidates = [][]string{{s.p.Program}}
 	}
-	const fix = "install Compose's plug-in for docker (docker-compose-plugin), or register %s with its program: --program FILE"
+	const fix = "install Compose's plug-in for docker for everybody (docker-compose-plugin), or register %s with its program: --program FILE   (one in a home, ~/.docker/cli-plugins/docker-compose, is not looked for)"
 	old := ""
 	for _, program := range candidates {
 		result, err := s.host.Run(ctx, hosts.Command{Argv: slices.Concat([]string{"env", "-i", programPath}, program, []string{"version", "--short"})})

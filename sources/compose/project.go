@@ -310,17 +310,17 @@ func (s *source) check(ctx context.Context, p *project) error {
 		}
 	}
 	for _, c := range p.containers {
-		// Which files the containers were made of, the engine knows.
-		started := slices.DeleteFunc(strings.Split(c.label("project.config_files"), ","), func(f string) bool {
-			return f == "" || f == p.path || path.Base(f) == ourOverride
-		})
-		want := p.files
-		if want == nil {
-			want = []string{p.base}
-			if p.over != "" && p.over != p.path {
-				want = append(want, p.over)
-			}
+		// Which files the containers were made of, the engine knows. An override by the
+		// name of ours may have come or gone since.
+		byOthers := func(files []string) []string {
+			return slices.DeleteFunc(files, func(f string) bool { return f == "" || f == p.path || path.Base(f) == ourOverride })
 		}
+		want := slices.Clone(p.files)
+		if want == nil {
+			want = []string{p.base, p.over}
+		}
+		want = byOthers(want)
+		started := byOthers(c.files())
 		if len(started) > 0 && !slices.EqualFunc(started, want, func(a, b string) bool { return path.Base(a) == path.Base(b) }) {
 			return patchbay.Errorf(patchbay.NotSupported, "the service %s was started with other files than this source has: %s", p.service.name, driver.Quoted(strings.Join(started, ", "))).
 				WithFix("register it with those (--files), or start it with these: %s", s.invocation(p.layout, "up --detach "+p.service.name))

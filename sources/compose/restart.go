@@ -3,6 +3,7 @@ package compose
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"path"
 	"regexp"
@@ -56,7 +57,7 @@ func (s *source) Restart(ctx context.Context) error {
 		if p.current() {
 			return nil
 		}
-		return s.compose(ctx, p, s.up(p, true)...)
+		return s.makeAnew(ctx, p, true)
 	}
 	if p.noted {
 		if err := s.mend(ctx, p); err != nil {
@@ -73,9 +74,9 @@ func (s *source) Restart(ctx context.Context) error {
 	}
 	all := !slices.ContainsFunc(p.containers, func(c *container) bool { return !c.State.Running })
 	if all && p.current() {
-		err = s.compose(ctx, p, "restart", "--no-deps", p.service.name)
+		err = s.compose(ctx, p, "restart", noDeps, p.service.name)
 	} else {
-		err = s.compose(ctx, p, s.up(p, false)...)
+		err = s.makeAnew(ctx, p, false)
 	}
 	if err != nil {
 		return err
@@ -102,12 +103,14 @@ func (s *source) unnote(ctx context.Context, p *project) error {
 	return nil
 }
 
+const noDeps = "--no-deps"
+
 // up is what makes the service anew, and nothing else: of the image that is there, in
 // as many containers as there are.
 func (s *source) up(p *project, stopped bool) []string {
-	args := []string{"up", "--detach", "--no-deps", "--no-build", "--pull", "never"}
+	args := []string{"up", "--detach", noDeps, "--no-build", "--pull", "never"}
 	if stopped {
-		args = []string{"up", "--no-start", "--no-deps", "--no-build", "--pull", "never"}
+		args = []string{"up", "--no-start", noDeps, "--no-build", "--pull", "never"}
 	}
 	numbers := map[string]bool{}
 	for _, c := range p.containers {
@@ -117,6 +120,47 @@ func (s *source) up(p *project, stopped bool) []string {
 		args = append(args, "--scale", p.service.name+"="+strconv.Itoa(n))
 	}
 	return append(args, p.service.name)
+}
+
+// makeAnew has Compose make the service anew, and no other one. Told not to look at what
+// the service depends on, Compose would also forget it: it keeps the dependencies in a
+// label, for whoever stops the project without its files. So it is only told where it
+// would do something to one of them.
+func (s *source) makeAnew(ctx context.Context, p *project, stopped bool) error {
+	args := s.up(p, stopped)
+	if len(p.service.DependsOn) > 0 {
+		withDeps := func(args []string) []string {
+			return slices.DeleteFunc(args, func(a string) bool { return a == noDeps })
+		}
+		// Nothing is started, not even in play: Compose plays no start of what has configs.
+		result, err := s.run(ctx, p.layout, nil, slices.Concat([]string{"--progress", "json", "--dry-run"}, s.flags(p.layout), withDeps(s.up(p, true)))...)
+		if err != nil {
+			return err
+		}
+		if result.Exit == 0 && p.alone(result.Output) {
+			args = withDeps(args)
+		}
+	}
+	return s.compose(ctx, p, args...)
+}
+
+// alone reports whether Compose would do nothing to another service's containers.
+func (p *project) alone(said []byte) bool {
+	for line := range bytes.Lines(said) {
+		var event struct{ ID, Status string }
+		if json.Unmarshal(line, &event) != nil {
+			continue
+		}
+		name, ok := strings.CutPrefix(event.ID, "Container ")
+		if m := replacing.FindStringSubmatch(name); m != nil {
+			name = m[2]
+		}
+		ours := slices.ContainsFunc(p.containers, func(c *container) bool { return c.Name == name })
+		if ok && !ours && event.Status != "Running" { // it would be made anew, or be started
+			return false
+		}
+	}
+	return true
 }
 
 // replacing is what Compose calls a container that is to replace another one.

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
@@ -72,7 +73,7 @@ func (p *project) current() bool {
 
 // ReadSettings implements [driver.Source].
 func (s *source) ReadSettings(ctx context.Context) (driver.Snapshot, error) {
-	p, err := s.look(ctx)
+	p, err := driver.Look(ctx, s, s.look)
 	if err != nil {
 		return driver.Snapshot{}, err
 	}
@@ -88,7 +89,7 @@ func (s *source) CheckChange(ctx context.Context, c driver.Change) error {
 	if err := s.checkChange(c); err != nil {
 		return err
 	}
-	p, err := s.look(ctx)
+	p, err := driver.Look(ctx, s, s.look)
 	if err != nil {
 		return err
 	}
@@ -101,7 +102,7 @@ func (s *source) CheckChange(ctx context.Context, c driver.Change) error {
 	}
 	ready := make(chan error, 1)
 	go func() { ready <- s.checkReady(ctx, p) }() // beside the other question to Compose
-	_, err = s.would(ctx, p, c, next)
+	_, err = s.would(p, c, next, func() (model, error) { return s.read(ctx, p.layout, &next) })
 	if err := cmp.Or(<-ready, err); err != nil {
 		return err
 	}
@@ -167,14 +168,14 @@ func (s *source) afterOf(p *project, f file, c driver.Change) (file, error) {
 // would is what the service has with that file of ours, and an error where that is not
 // what c sets. Of an override Compose is asked, of an env file what stands before it
 // in the project is known.
-func (s *source) would(ctx context.Context, p *project, c driver.Change, next file) (service, error) {
+func (s *source) would(p *project, c driver.Change, next file, ask func() (model, error)) (service, error) {
 	if next == p.file {
 		return p.service, nil
 	}
 	if s.p.Deliver == byEnvFile {
 		return p.service, s.checkPrecedence(p, c)
 	}
-	m, err := s.read(ctx, p.layout, &next)
+	m, err := ask()
 	if err != nil {
 		return service{}, err
 	}
@@ -244,6 +245,12 @@ func (s *source) WriteSettings(ctx context.Context, c driver.Change, ifVersion s
 	if next != p.file && p.file.version() != of {
 		return "", s.changed(p.path) // without asking Compose, which takes longer
 	}
+	asking, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ask := sync.OnceValues(func() (model, error) { return s.read(asking, p.layout, &next) })
+	if next != p.file && s.p.Deliver != byEnvFile {
+		go func() { _, _ = ask() }() // beside the other question to Compose
+	}
 	if err := s.lookAround(ctx, p); err != nil {
 		return "", err
 	}
@@ -254,7 +261,7 @@ func (s *source) WriteSettings(ctx context.Context, c driver.Change, ifVersion s
 	if have != ifVersion {
 		return "", s.changed(p.path)
 	}
-	sv, err := s.would(ctx, p, c, next)
+	sv, err := s.would(p, c, next, ask)
 	if err != nil {
 		return "", err
 	}

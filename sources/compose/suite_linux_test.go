@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -40,13 +41,20 @@ func whole(t testing.TB) {
 }
 
 func TestSourceSuite(t *testing.T) {
-	whole(t)
 	for _, deliver := range []string{byOverride, byEnvFile} {
 		t.Run(deliver, func(t *testing.T) {
+			if deliver == byEnvFile { // nor has the other all cases
+				whole(t)
+			}
 			w := start(t)
 			w.deliver = deliver
+			cases := []string{"Inspect", "ValuesComeThroughExactly", "WhatCantBeHeldIsRefused", "StaleVersionIsRefused", "RepeatedWriteIsOne",
+				"OthersSettingsStay", "RestoreIsByteForByte", "OwnedIsExact", "Restart", "CanceledContext", "GoneSource"}
+			if *all {
+				cases = nil
+			}
 			drivertest.Source(t, drivertest.SourceHarness{
-				Driver: Driver(docker.Driver()), New: w.place, Values: hard,
+				Driver: Driver(docker.Driver()), New: w.place, Values: hard, Sample: !*all, Cases: cases,
 				Refused: map[string]patchbay.Setting{
 					"longer than Linux takes": {Name: "A", Value: patchbay.NewSecret(strings.Repeat("canary", 30_000))},
 					"no UTF-8":                {Name: "A", Value: patchbay.NewSecret("canary\xff")},
@@ -80,6 +88,7 @@ type shop struct {
 	env       map[string]string // of the project's own file
 	more      string            // lines of the service
 	rest      string            // of the file
+	args      []string          // of docker compose, where its user needs some
 }
 
 func (w *world) shop(t testing.TB) *shop {
@@ -92,7 +101,7 @@ func (w *world) shop(t testing.TB) *shop {
 	s.save(t)
 	t.Cleanup(func() {
 		_, _ = s.Docker("rm", "--force", "--volumes", strings.Join(s.ids(), " "))
-		_, _ = s.compose("--project-name", name, "down", "--timeout", "0", "--volumes", "--remove-orphans")
+		_, _ = s.compose("--project-name", s.name, "down", "--timeout", "0", "--volumes", "--remove-orphans")
 	})
 	return s
 }
@@ -132,10 +141,10 @@ func (s *shop) write() error {
 	return os.WriteFile(filepath.Join(s.dir, "compose.yaml"), []byte(b.String()), 0o600)
 }
 
-// compose is the user's: in the project's directory, without an option that says
-// which files there are.
+// compose is the user's: in the project's directory, as a rule without an option that
+// says which files there are.
 func (s *shop) compose(args ...string) (string, error) {
-	cmd := exec.Command(s.program, append([]string{"--ansi", "never", "--progress", "plain"}, args...)...)
+	cmd := exec.Command(s.program, slices.Concat([]string{"--ansi", "never", "--progress", "plain"}, s.args, args)...)
 	cmd.Dir = s.dir
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "DOCKER_HOST=unix://" + s.Socket}
 	out, err := cmd.CombinedOutput()
@@ -254,19 +263,19 @@ func (s *shop) edit(name, value string) error {
 
 // content is every file of the project.
 func (s *shop) content() (string, error) {
-	entries, err := os.ReadDir(s.dir)
 	var b strings.Builder
-	for _, entry := range entries {
-		text, err := os.ReadFile(filepath.Join(s.dir, entry.Name()))
+	err := filepath.WalkDir(s.dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(path)
 		if err != nil {
-			return "", err
+			return err
 		}
 		info, err := entry.Info()
-		if err != nil {
-			return "", err
-		}
-		fmt.Fprintf(&b, "%s %s\n%s\n", info.Mode(), entry.Name(), text)
-	}
+		fmt.Fprintf(&b, "%s %s\n%s\n", info.Mode(), strings.TrimPrefix(path, s.dir), text)
+		return err
+	})
 	return b.String(), err
 }
 
@@ -276,23 +285,7 @@ func (s *shop) environ() (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	pid, err := s.Docker("inspect", "--format", "{{.State.Pid}}", id)
-	if err != nil {
-		return nil, err
-	}
-	b, err := os.ReadFile("/proc/" + pid + "/environ")
-	if err != nil {
-		return nil, err
-	}
-	all := map[string]string{}
-	for entry := range strings.SplitSeq(strings.TrimSuffix(string(b), "\x00"), "\x00") {
-		key, value, _ := strings.Cut(entry, "=")
-		all[key] = value
-	}
-	for _, added := range []string{"PATH", "HOSTNAME", "HOME"} { // by the engine
-		delete(all, added)
-	}
-	return all, nil
+	return s.Environ(id)
 }
 
 // resolved is what Compose would give a new container.

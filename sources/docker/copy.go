@@ -373,6 +373,9 @@ func (s *source) differences(c, got *container, st settings) []string {
 		for _, name := range []string{"Links", "Mounts"} { // compared as what came of them
 			delete(host, name)
 		}
+		if s.engine.rootless {
+			delete(host, "Ulimits") // told of what its command line made alone
+		}
 	}
 	list = append(list, differentMembers("HostConfig.", was, is)...)
 

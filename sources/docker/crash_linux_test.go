@@ -6,14 +6,8 @@ import (
 	"flag"
 	"fmt"
 	"maps"
-	"net"
-	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
-	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"patchbay.dev/patchbay/driver"
@@ -22,57 +16,6 @@ import (
 
 // every says how many of the crashes are tried: one in so many.
 var every = flag.Int("every", 40, "try every so many-th death; 1: all")
-
-// death is a process that dies at one of its calls of the engine that have an effect:
-// nothing of it arrives from then on.
-type death struct {
-	socket string
-	at     int  // which call, from 1; 0: none
-	after  bool // its effect happens, and nobody hears of it
-	upon   func()
-	mu     sync.Mutex
-	calls  []string
-	dead   bool
-}
-
-func (d *death) start(t *testing.T, engine *testdocker.Engine) {
-	t.Helper()
-	d.socket = filepath.Join(t.TempDir(), "s.sock")
-	listener, err := net.Listen("unix", d.socket)
-	must(t, err)
-	proxy := &httputil.ReverseProxy{
-		Rewrite: func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host = "http", "engine" },
-		Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", engine.Socket)
-		}},
-	}
-	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		if d.dead {
-			panic(http.ErrAbortHandler)
-		}
-		if r.Method == http.MethodGet || r.Method == http.MethodHead {
-			proxy.ServeHTTP(w, r)
-			return
-		}
-		d.calls = append(d.calls, r.Method+" "+r.URL.Path)
-		if len(d.calls) != d.at {
-			proxy.ServeHTTP(w, r)
-			return
-		}
-		d.dead = true
-		if d.after {
-			proxy.ServeHTTP(httptest.NewRecorder(), r)
-		}
-		if d.upon != nil {
-			d.upon()
-		}
-		panic(http.ErrAbortHandler)
-	})}
-	go func() { _ = server.Serve(listener) }()
-	t.Cleanup(func() { _ = server.Close() })
-}
 
 // A life is what happens to an application, one call after the other; each may be
 // repeated.
@@ -139,9 +82,7 @@ func TestWhereverItDiesTheNextCallGoesOn(t *testing.T) {
 							continue
 						}
 						t.Run(fmt.Sprintf("%s/%d after=%t", what, at, after), func(t *testing.T) {
-							d := &death{at: at, after: after}
-							l.live(t, w, image, d)
-							more = d.dead
+							more = l.live(t, w, image, testdocker.Moment{Call: at, After: after})
 						})
 					}
 				}
@@ -171,19 +112,17 @@ func TestTheEngineDies(t *testing.T) {
 				continue
 			}
 			t.Run(fmt.Sprintf("%s/%d", what, at), func(t *testing.T) {
-				d := &death{at: at, after: true, upon: func() {
+				more = l.live(t, w, image, testdocker.Moment{Call: at, After: true, Upon: func() {
 					w.Kill()
 					must(t, w.Up())
-				}}
-				l.live(t, w, image, d)
-				more = d.dead
+				}})
 			})
 		}
 	}
 }
 
-// live lives a life with that death in it, should it come to that call.
-func (f life) live(t *testing.T, w *world, image string, d *death) {
+// live lives a life with a death in it, and reports whether it came to that call.
+func (f life) live(t *testing.T, w *world, image string, at testdocker.Moment) bool {
 	t.Helper()
 	l := &lived{world: w, t: t, name: fmt.Sprintf("web%d", w.names.Add(1)), change: change(1, "PB_A", "1")}
 	w.Must(t, "run", "--detach", "--name", l.name, "--restart", f.policy, "--network", "n1", image)
@@ -201,11 +140,12 @@ func (f life) live(t *testing.T, w *world, image string, d *death) {
 	was, err := w.portrait(t, l.name)
 	must(t, err)
 
-	d.start(t, w.Engine)
+	d := w.Death(t)
+	d.Arm(at)
 	config := w.config(l.name)
 	properties := map[string]any{}
 	must(t, json.Unmarshal(config.Properties, &properties))
-	properties["engine"] = "unix://" + d.socket
+	properties["engine"] = "unix://" + d.Socket
 	config.Properties, _ = json.Marshal(properties)
 	opened, err := Driver().Open(t.Context(), config)
 	must(t, err)
@@ -219,12 +159,12 @@ func (f life) live(t *testing.T, w *world, image string, d *death) {
 		if err == nil {
 			continue
 		}
-		if !d.dead {
+		if !d.Came() {
 			t.Fatalf("call %d: %v", i+1, err)
 		}
 		// Somebody else goes on, who knows nothing but the plan.
-		if running := w.running(t, l.name); running > 1 && d.upon == nil {
-			t.Errorf("%d containers run when it died in call %d of %q", running, i+1, d.calls)
+		if running := w.running(t, l.name); running > 1 && at.Upon == nil {
+			t.Errorf("%d containers run when it died in call %d of %q", running, i+1, d.Calls())
 		}
 		mortal = next
 		if f.undo && !undoing {
@@ -238,12 +178,13 @@ func (f life) live(t *testing.T, w *world, image string, d *death) {
 		t.Error(err)
 	}
 	f.check(t, l, was, d)
+	return d.Came()
 }
 
-func (f life) check(t *testing.T, l *lived, was string, d *death) {
+func (f life) check(t *testing.T, l *lived, was string, d *testdocker.Death) {
 	t.Helper()
 	if left := l.ours(t, l.name); len(left) != 1 || left[0] != l.name {
-		t.Errorf("after %q there are %v", d.calls, left)
+		t.Errorf("after %q there are %v", d.Calls(), left)
 		return
 	}
 	want := 1
@@ -251,18 +192,18 @@ func (f life) check(t *testing.T, l *lived, was string, d *death) {
 		want = 0
 	}
 	if running := l.running(t, l.name); running != want {
-		t.Errorf("after %q %d containers run, want %d", d.calls, running, want)
+		t.Errorf("after %q %d containers run, want %d", d.Calls(), running, want)
 	}
 	now, err := l.portrait(t, l.name)
 	must(t, err)
-	undone := len(f.calls) == 4 || f.undo && d.dead
+	undone := len(f.calls) == 4 || f.undo && d.Came()
 	if id := l.Must(t, "inspect", "--format", "{{.Id}}", l.name); undone && id != l.id {
-		t.Errorf("after %q another container is back", d.calls)
+		t.Errorf("after %q another container is back", d.Calls())
 	}
 	if has := strings.Contains(now, "PB_A=1") && strings.Contains(now, markPrefix); has != (!undone && len(l.change.Set) > 0) {
-		t.Errorf("after %q it has the connection: %t", d.calls, has)
+		t.Errorf("after %q it has the connection: %t", d.Calls(), has)
 	}
-	compare(t, fmt.Sprintf("after %q", d.calls), was, now, "PB_A=1", "")
+	compare(t, fmt.Sprintf("after %q", d.Calls()), was, now, "PB_A=1", "")
 }
 
 // running counts those that run of an application's container and those beside it.

@@ -170,6 +170,9 @@ func dialerTo(ctx context.Context, c driver.Config, p properties) (dialFunc, str
 			encrypted := tls.Client(conn, conf)
 			if err := encrypted.HandshakeContext(ctx); err != nil {
 				_ = conn.Close()
+				if distrust := distrusted(p.Engine, err); distrust != nil {
+					return nil, distrust // before net/http has words of its own for it
+				}
 				return nil, err
 			}
 			return encrypted, nil
@@ -198,7 +201,7 @@ func (s *source) Close() error { return s.engine.close() }
 
 // Inspect implements [driver.Source].
 func (s *source) Inspect(ctx context.Context) (driver.SourceInfo, error) {
-	p, err := s.look(ctx)
+	p, err := driver.Look(ctx, s, s.look)
 	if err != nil {
 		return driver.SourceInfo{}, err
 	}
@@ -214,7 +217,7 @@ func (s *source) Inspect(ctx context.Context) (driver.SourceInfo, error) {
 
 // Advise implements [driver.Adviser].
 func (s *source) Advise(ctx context.Context, c driver.Change) ([]string, error) {
-	p, err := s.look(ctx)
+	p, err := driver.Look(ctx, s, s.look)
 	if err != nil {
 		return nil, err
 	}
@@ -226,6 +229,9 @@ func (s *source) warnings(ctx context.Context, c *container, _ *image) ([]string
 	list, err := s.lost(ctx, c)
 	for _, port := range c.chosenPorts() {
 		list = append(list, fmt.Sprintf("the engine chooses where port %s of %s is published, and chooses anew with every change", port, s.name))
+	}
+	if s.engine.rootless {
+		list = append(list, "rootless Podman gives a container that is made through its API the limits of its login (ulimit -a), whatever default_ulimits in containers.conf says")
 	}
 	if s.engine.podman && c.restartPolicy().Name == "always" {
 		list = append(list, "Podman can't turn off the restart policy of the container that is kept during a change: a machine that is booted in that moment starts both, until the operation goes on")

@@ -3,6 +3,8 @@ package docker
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -36,6 +38,7 @@ type engine struct {
 	probe     sync.Mutex
 	known     bool // what follows is
 	podman    bool
+	rootless  bool // Podman of a login that is not root
 }
 
 // maxAnswer bounds an answer of the engine, in bytes.
@@ -82,15 +85,36 @@ func (e *engine) greet(ctx context.Context) error {
 	if _, err := e.Ping(ctx, client.PingOptions{NegotiateAPIVersion: true}); err != nil {
 		return e.fault(err)
 	}
-	version, err := e.ServerVersion(ctx, client.ServerVersionOptions{})
-	if err != nil {
-		return e.fault(err)
-	}
-	for _, component := range version.Components {
-		e.podman = e.podman || strings.HasPrefix(component.Name, "Podman")
+	// Its version would say so too, and makes Podman ask the package manager of its
+	// machine for a second or so.
+	e.podman = response.Header.Get("Libpod-API-Version") != ""
+	if e.podman {
+		if e.rootless, err = e.isRootless(ctx); err != nil {
+			return err
+		}
 	}
 	e.known = true
 	return nil
+}
+
+// isRootless asks Podman in its own words: Docker's have none for it.
+func (e *engine) isRootless(ctx context.Context) (bool, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://engine/v4.0.0/libpod/info", nil)
+	if err != nil {
+		return false, err
+	}
+	response, err := e.http.Do(request)
+	if err != nil {
+		return false, e.fault(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	var info struct {
+		Host struct{ Security struct{ Rootless bool } }
+	}
+	if err := json.NewDecoder(io.LimitReader(response.Body, maxAnswer)).Decode(&info); err != nil {
+		return false, patchbay.Errorf(patchbay.SettingsUnreadable, "the engine at %s does not answer as Podman does: %s", e.url, driver.Quoted(err.Error()))
+	}
+	return info.Host.Security.Rootless, nil
 }
 
 // call is one request whose body and answer are JSON as they stand.
@@ -169,6 +193,9 @@ func isMissing(err error) bool {
 // fault is what a failed call means. What the engine said is in Said, and as the
 // cause for those who look for its kind.
 func (e *engine) fault(err error) error {
+	if u := (*url.Error)(nil); errors.As(err, &u) {
+		err = u.Err // without a URL that nobody knows
+	}
 	var known *patchbay.Error
 	if err == nil || errors.As(err, &known) {
 		return err
@@ -176,8 +203,8 @@ func (e *engine) fault(err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	if u := (*url.Error)(nil); errors.As(err, &u) {
-		err = u.Err
+	if distrust := distrusted(e.url, err); distrust != nil {
+		return distrust
 	}
 	var op *net.OpError
 	switch {
@@ -188,10 +215,38 @@ func (e *engine) fault(err error) error {
 		return patchbay.Errorf(patchbay.SourceNotFound, "the engine at %s has no such thing: %w", e.url, err)
 	}
 	failed := patchbay.Errorf(patchbay.SettingsUnwritable, "the engine at %s refuses: %w", e.url, &quoted{err})
+	if strings.Contains(err.Error(), "no space left on device") {
+		failed = failed.WithFix("docker system df   (on that machine: its engine has no room left; docker system prune gives some back)")
+	}
 	if status := (*statusError)(nil); errors.As(err, &status) && status.status >= 500 || errdefs.IsInternal(err) || errdefs.IsUnavailable(err) {
 		failed = failed.AsTransient()
 	}
 	return failed
+}
+
+// distrusted is what it means that TLS does not come about, nil for all else. Nobody has
+// proven to be the engine at that URL, or the engine does not take us for whom it serves.
+func distrusted(url string, err error) error {
+	if errors.As(err, new(*statusError)) {
+		return nil // the engine's own words
+	}
+	said := driver.DialError(err, url)
+	if said.Code != patchbay.CertificateInvalid {
+		return nil
+	}
+	var op *net.OpError
+	switch {
+	case errors.As(err, new(tls.RecordHeaderError)):
+		return said.WithFix("have it speak TLS (dockerd --tlsverify --tlscacert … --tlscert … --tlskey …), or name its socket instead: --engine unix:///run/docker.sock --host NAME")
+	case errors.As(err, &op) && op.Op == "remote error":
+		return patchbay.Errorf(patchbay.CertificateInvalid, "the engine at %s does not take the client certificate that it is shown, or is shown none: %s", url, driver.Quoted(op.Err.Error())).
+			WithFix("register it with one that its --tlscacert has signed: --client-cert-file and --client-key-file")
+	case errors.As(err, new(x509.HostnameError)):
+		return said.WithFix("register it with the name that is in its certificate: --tls-server-name NAME")
+	case errors.As(err, new(x509.UnknownAuthorityError)):
+		return said.WithFix("register it with the authority that signed its --tlscert: --ca-file FILE")
+	}
+	return said.WithFix("openssl s_client -connect %s   (shows what it speaks, and its certificate)", strings.TrimPrefix(strings.TrimPrefix(url, "tcp://"), "https://"))
 }
 
 // quoted is an error whose text is harmless where it is shown.

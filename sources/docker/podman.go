@@ -42,7 +42,11 @@ func (s *source) checkPodman(ctx context.Context, c *container, refuse func(stri
 	if told.Pod != "" {
 		return refuse("it is in a pod, whose containers share their namespaces").WithFix("start it outside of a pod")
 	}
-	if flag := unknownFlag(told.Config.CreateCommand); flag != "" {
+	var lost []string
+	if s.engine.rootless {
+		lost = []string{"ulimit"} // its API forgets them
+	}
+	if flag := unknownFlag(told.Config.CreateCommand, lost...); flag != "" {
 		return refuse("it was started with %s, which Podman does not tell of it through Docker's API, and which would be lost", driver.Quoted(flag)).
 			WithFix("start it without that, or give the application a settings file and register it with the driver envfile")
 	}
@@ -50,8 +54,9 @@ func (s *source) checkPodman(ctx context.Context, c *container, refuse func(stri
 }
 
 // unknownFlag is the first flag of a podman command that podmanFlags has not; "" when
-// there is none, as of a container that was made through an API.
-func unknownFlag(argv []string) string {
+// there is none, as of a container that was made through an API. Those that are lost are
+// unknown too.
+func unknownFlag(argv []string, lost ...string) string {
 	at := slices.IndexFunc(argv, func(a string) bool { return a == "run" || a == "create" })
 	if at < 0 {
 		return ""
@@ -67,7 +72,7 @@ func unknownFlag(argv []string) string {
 				name = "network"
 			}
 			alone, known := podmanFlags[name]
-			if !known {
+			if !known || slices.Contains(lost, name) {
 				return "--" + name
 			}
 			if !has && !alone && i+1 < len(argv) {

@@ -235,7 +235,7 @@ func TestSomebodyElseRedeploys(t *testing.T) {
 			if strings.HasPrefix(when, "removed") {
 				want = "1" // what was kept is all that there is of it
 			}
-			if got, err := w.environ(name); err != nil || got["THEIRS"] != want || got["PB_A"] != "" {
+			if got, err := w.Environ(name); err != nil || got["THEIRS"] != want || got["PB_A"] != "" {
 				t.Errorf("it has %v, %v", got, err)
 			}
 			if left := w.ours(t, name); len(left) != 1 {

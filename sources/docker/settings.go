@@ -211,7 +211,7 @@ func (st settings) takeBack(old settings, c driver.Change) settings {
 
 // ReadSettings implements [driver.Source].
 func (s *source) ReadSettings(ctx context.Context) (driver.Snapshot, error) {
-	p, err := s.look(ctx)
+	p, err := driver.Look(ctx, s, s.look)
 	if err != nil {
 		return driver.Snapshot{}, err
 	}
@@ -228,7 +228,7 @@ func (s *source) CheckChange(ctx context.Context, c driver.Change) error {
 	if err := s.checkChange(c); err != nil {
 		return err
 	}
-	p, err := s.look(ctx)
+	p, err := driver.Look(ctx, s, s.look)
 	if err != nil {
 		return err
 	}

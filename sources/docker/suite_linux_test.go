@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"maps"
-	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -86,15 +85,15 @@ func (w *world) place(t testing.TB) drivertest.SourcePlace {
 	started, restarts := w.Must(t, "inspect", "--format", "{{.State.StartedAt}}", name), 0
 	s := w.open(t, name)
 	apply := func() error {
-		if !slices.Contains(w.ours(t, name), name) {
-			return nil // it is gone
+		if all := w.ours(t, name); len(all) == 1 || !slices.Contains(all, name) {
+			return nil // it has what was written, or is gone
 		}
 		return s.Restart(context.WithoutCancel(t.Context())) // also in a cleanup
 	}
 	return drivertest.SourcePlace{
 		Config:  w.config(name),
 		Apply:   apply,
-		Read:    func() (map[string]string, error) { return w.environ(name) },
+		Read:    func() (map[string]string, error) { return w.Environ(name) },
 		Content: func() (string, error) { return w.portrait(t, w.counts(t, name)) },
 		Set: func(key, value string) error {
 			if err := apply(); err != nil {
@@ -158,27 +157,6 @@ func (w *world) counts(t testing.TB, name string) string {
 		}
 	}
 	return found
-}
-
-// environ is what the process of a container really has.
-func (w *world) environ(name string) (map[string]string, error) {
-	pid, err := w.Docker("inspect", "--format", "{{.State.Pid}}", name)
-	if err != nil {
-		return nil, err
-	}
-	b, err := os.ReadFile("/proc/" + pid + "/environ")
-	if err != nil {
-		return nil, err
-	}
-	all := map[string]string{}
-	for entry := range strings.SplitSeq(strings.TrimSuffix(string(b), "\x00"), "\x00") {
-		key, value, _ := strings.Cut(entry, "=")
-		all[key] = value
-	}
-	for _, added := range []string{"PATH", "HOSTNAME", "HOME", "TERM", "container"} { // by engines
-		delete(all, added)
-	}
-	return all, nil
 }
 
 // portrait is all that the engine says of a container, less what is its own: ids,

@@ -12,16 +12,8 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/internal/relay"
 )
-
-// inside is a container's network, seen from in there.
-type inside interface {
-	// lookup is what a name means there.
-	lookup(ctx context.Context, name string) ([]netip.Addr, error)
-	// dial opens a connection there.
-	dial(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error)
-	Close() error
-}
 
 // ruled is a host that says to which addresses connections are made from it.
 type ruled interface {
@@ -48,60 +40,19 @@ func (s *source) Dialer(ctx context.Context) (driver.ClosingDialer, error) {
 			return nil, none("%s; %s", entering, err)
 		}
 	}
-	rules, _ := s.host.(ruled)
-	return &dialer{inside: in, rules: rules}, nil
+	d := &relay.Dialer{Network: in}
+	if rules, ok := s.host.(ruled); ok {
+		d.Control = rules.Control
+	}
+	return d, nil
 }
 
 // enterHere enters the network of a container of this machine.
-func (s *source) enterHere(ctx context.Context, c *container) (inside, error) {
+func (s *source) enterHere(ctx context.Context, c *container) (relay.Network, error) {
 	if !s.local || strings.HasPrefix(s.engine.url, "tcp") || strings.HasPrefix(s.engine.url, "https") {
 		return nil, errors.New("its network is another machine's")
 	}
 	return s.enter(ctx, c)
-}
-
-// dialer opens connections inside of a container's network, to where the host's
-// rules let it.
-type dialer struct {
-	inside
-	rules ruled
-}
-
-// DialContext implements [driver.Dialer].
-func (d *dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, err
-	}
-	number, err := net.DefaultResolver.LookupPort(ctx, network, port)
-	if err != nil {
-		return nil, err
-	}
-	var all []netip.Addr
-	if a, err := netip.ParseAddr(host); err == nil {
-		all = []netip.Addr{a}
-	} else if all, err = d.lookup(ctx, host); err != nil {
-		return nil, &net.OpError{Op: "dial", Net: network, Err: err}
-	}
-	var failed error
-	for _, a := range all {
-		to := netip.AddrPortFrom(a, uint16(number)) // #nosec G115 -- a port
-		if d.rules != nil {
-			if err := d.rules.Control(network, to.String(), nil); err != nil {
-				failed = errors.Join(failed, err)
-				continue
-			}
-		}
-		conn, err := d.dial(ctx, network, to)
-		if err == nil {
-			return conn, nil
-		}
-		failed = errors.Join(failed, err)
-		if ctx.Err() != nil {
-			break
-		}
-	}
-	return nil, failed
 }
 
 // Egress implements [driver.Vantage]: the container's own address in the network

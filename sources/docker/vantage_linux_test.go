@@ -13,6 +13,7 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/internal/relay"
 	testdocker "patchbay.dev/patchbay/internal/testenv/docker"
 )
 
@@ -61,7 +62,7 @@ func TestSpokenFromInside(t *testing.T) {
 			none("after Close")
 			d, err = s.Dialer(t.Context())
 			must(t, err)
-			must(t, d.(*dialer).inside.(*relayed).session.Close()) // as a process that dies: the connection is gone
+			must(t, d.(*relay.Dialer).Network.(*relayed).Remote.Close()) // as a process that dies: the connection is gone
 			none("by one that died")
 			s.local = true
 
@@ -104,23 +105,8 @@ func speaks(t *testing.T, d driver.Dialer) {
 // staticRelay is a program that does nothing but relay, and needs no library.
 func staticRelay(t *testing.T) func() (string, error) {
 	t.Helper()
-	dir := t.TempDir()
-	source, program := filepath.Join(dir, "relay.go"), filepath.Join(dir, "relay")
-	must(t, os.WriteFile(source, []byte(`package main
-
-import (
-	"os"
-
-	"patchbay.dev/patchbay/sources/docker"
-)
-
-func main() {
-	if docker.Relay(os.Stdin, os.Stdout) != nil {
-		os.Exit(1)
-	}
-}
-`), 0o600))
-	cmd := exec.Command("go", "build", "-ldflags=-s -w", "-o", program, source)
+	program := filepath.Join(t.TempDir(), "relay")
+	cmd := exec.Command("go", "build", "-ldflags=-s -w", "-o", program, "patchbay.dev/patchbay/internal/relay/alone")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -285,7 +285,7 @@ func (s *source) Egress(context.Context, netip.Addr) ([]netip.Prefix, error) {
 
 // Dialer implements [driver.Vantage].
 func (s *source) Dialer(context.Context) (driver.ClosingDialer, error) {
-	return driver.KeptOpen(hosts.TCP{Host: s.host}), nil
+	return driver.KeptOpen(s.host), nil
 }
 
 // Close implements [driver.Source].
@@ -399,7 +399,7 @@ func (s *source) unwritable(err error) error {
 	case errors.Is(err, hosts.ErrReadOnly):
 		return unwritable("%w", err).WithFix("chmod u+w %s", quoted(s.path))
 	case errors.Is(err, hosts.ErrOwner):
-		return unwritable("%w", err).WithFix("run Patchbay as the owner of %s or as root", s.path)
+		return unwritable("%w", err).WithFix("let Patchbay work as the owner of %s and in its group, or as root (on a host: --become)", s.path)
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return unwritable("no space is left for %s: %w", s.path, err).WithFix("df -h %s   (and free some)", quoted(filepath.Dir(s.path)))
 	case errors.Is(err, syscall.EROFS):

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
@@ -30,51 +31,59 @@ type claim struct {
 	Files string            `json:"files,omitempty"`
 	At    map[string]string `json:"at,omitempty"`
 	Root  map[string]string `json:"root,omitempty"`
+	// Taken are names of others that the connection has taken over, by container.
+	Taken map[string][]ref `json:"taken,omitempty"`
 }
 
 // ref is an entry of env: the key is called like the setting.
 type ref struct {
 	Name   string `json:"name"`
 	Secret string `json:"secret"`
+	Lone   bool   `json:"lone,omitempty"` // somebody has the name, which was taken over, again
 }
 
 func newClaim() claim {
-	return claim{Env: map[string][]ref{}, From: map[string]string{}, At: map[string]string{}, Root: map[string]string{}}
+	return claim{Env: map[string][]ref{}, From: map[string]string{}, At: map[string]string{}, Root: map[string]string{}, Taken: map[string][]ref{}}
 }
 
 func (c claim) empty() bool {
-	return len(c.Env) == 0 && len(c.From) == 0 && c.Files == "" && len(c.At) == 0 && len(c.Root) == 0
+	return len(c.Env) == 0 && len(c.Taken) == 0 && len(c.From) == 0 && c.Files == "" && len(c.At) == 0 && len(c.Root) == 0
 }
 
 func (c claim) equal(other claim) bool {
 	sorted := func(c claim) claim {
-		env := map[string][]ref{}
-		for name, refs := range c.Env {
-			env[name] = slices.SortedFunc(slices.Values(refs), func(a, b ref) int {
-				if a.Name < b.Name {
-					return -1
-				}
-				return 1
-			})
+		for _, of := range []*map[string][]ref{&c.Env, &c.Taken} {
+			all := map[string][]ref{}
+			for name, refs := range *of {
+				all[name] = slices.SortedFunc(slices.Values(refs), func(a, b ref) int { return strings.Compare(a.Name, b.Name) })
+			}
+			*of = all
 		}
-		c.Env = env
 		return c
 	}
 	return c.empty() && other.empty() || reflect.DeepEqual(sorted(c), sorted(other))
 }
 
+// takes reports whether that name of somebody else's is the claim's.
+func (c claim) takes(container, name string) bool {
+	return slices.ContainsFunc(c.Taken[container], func(r ref) bool { return r.Name == name })
+}
+
 // has reports whether an entry of that name is the claim's.
 func (c claim) has(container, name string) bool {
 	_, root := c.Root[container]
-	return root && name == bindingRootName || slices.ContainsFunc(c.Env[container], func(r ref) bool { return r.Name == name })
+	return root && name == bindingRootName || c.takes(container, name) ||
+		slices.ContainsFunc(c.Taken[container], func(r ref) bool { return standIn(uidOf(r.Secret), r.Name) == name }) || slices.ContainsFunc(c.Env[container], func(r ref) bool { return r.Name == name })
 }
 
 // secrets are the Secrets that it refers to.
 func (c claim) secrets() map[string]bool {
 	all := map[string]bool{}
-	for _, refs := range c.Env {
-		for _, r := range refs {
-			all[r.Secret] = true
+	for _, of := range []map[string][]ref{c.Env, c.Taken} {
+		for _, refs := range of {
+			for _, r := range refs {
+				all[r.Secret] = true
+			}
 		}
 	}
 	for _, name := range c.From {
@@ -155,8 +164,12 @@ func claims(spec corev1.PodSpec) map[string]claim {
 		for _, e := range container.Env {
 			if secret := refersTo(e); secret != "" {
 				c := of(uidOf(secret))
-				c.Env[container.Name] = append(c.Env[container.Name], ref{e.Name, secret})
+				c.Env[container.Name] = append(c.Env[container.Name], ref{Name: e.Name, Secret: secret})
 			}
+		}
+		for _, r := range taken(container) {
+			c := of(uidOf(r.Secret))
+			c.Taken[container.Name] = append(c.Taken[container.Name], r)
 		}
 		for _, from := range container.EnvFrom {
 			if from.SecretRef != nil && from.Prefix == "" && uidOf(from.SecretRef.Name) != "" {
@@ -201,15 +214,21 @@ func (w *workload) holds(uid string, c claim) bool {
 // blank is an entry of ours that somebody has given a value, which has to go.
 type blank struct{ container, name string }
 
-// template is the claim as what is applied for it; nil for an empty one.
-func (w *workload) applied(uid string, c claim, blanks []blank) *corev1ac.PodTemplateSpecApplyConfiguration {
+// applied is the claim as what is applied for it, with entries that are given back;
+// nil for an empty one.
+func (w *workload) applied(uid string, c claim, blanks []blank, giving map[string]map[string]original) *corev1ac.PodTemplateSpecApplyConfiguration {
 	names := map[string]bool{}
 	for _, of := range []map[string]string{c.At, c.Root} {
 		for name := range of {
 			names[name] = true
 		}
 	}
-	for name := range c.Env {
+	for _, of := range []map[string][]ref{c.Env, c.Taken} {
+		for name := range of {
+			names[name] = true
+		}
+	}
+	for name := range giving {
 		names[name] = true
 	}
 	if len(names) == 0 && c.Files == "" {
@@ -218,17 +237,36 @@ func (w *workload) applied(uid string, c claim, blanks []blank) *corev1ac.PodTem
 	spec := corev1ac.PodSpec()
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		container := corev1ac.Container().WithName(name)
+		var entries []*corev1ac.EnvVarApplyConfiguration
+		secretly := func(name, secret, key string) *corev1ac.EnvVarApplyConfiguration {
+			return corev1ac.EnvVar().WithName(name).WithValueFrom(corev1ac.EnvVarSource().
+				WithSecretKeyRef(corev1ac.SecretKeySelector().WithName(secret).WithKey(key)))
+		}
 		if root, ok := c.Root[name]; ok {
-			container.WithEnv(corev1ac.EnvVar().WithName(bindingRootName).WithValue(root))
+			entries = append(entries, corev1ac.EnvVar().WithName(bindingRootName).WithValue(root))
 		}
 		for _, r := range c.Env[name] {
-			e := corev1ac.EnvVar().WithName(r.Name).WithValueFrom(corev1ac.EnvVarSource().
-				WithSecretKeyRef(corev1ac.SecretKeySelector().WithName(r.Secret).WithKey(r.Name)))
+			e := secretly(r.Name, r.Secret, r.Name)
 			if slices.Contains(blanks, blank{name, r.Name}) {
 				e.WithValue("")
 			}
-			container.WithEnv(e)
+			entries = append(entries, e)
 		}
+		for _, r := range c.Taken[name] {
+			other := standIn(uid, r.Name)
+			entries = append(entries, secretly(other, r.Secret, r.Name), corev1ac.EnvVar().WithName(r.Name).WithValue(standInReference(other)))
+		}
+		for _, was := range slices.Sorted(maps.Keys(giving[name])) {
+			e := corev1ac.EnvVar().WithName(was)
+			if value := giving[name][was].Value; value != nil {
+				e.WithValue(*value)
+			}
+			entries = append(entries, e)
+		}
+		if there, _ := w.container(name); there != nil {
+			entries = places(there, entries)
+		}
+		container.WithEnv(entries...)
 		if at, ok := c.At[name]; ok {
 			container.WithVolumeMounts(corev1ac.VolumeMount().WithName(volumeName(uid)).WithMountPath(at).WithReadOnly(true))
 		}

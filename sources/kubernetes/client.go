@@ -155,6 +155,7 @@ type cluster struct {
 	batch     rest.Interface
 	reviews   rest.Interface
 	close     func()
+	config    *rest.Config
 
 	secrets    *secretClient
 	configMaps *gentype.Client[*corev1.ConfigMap]
@@ -162,15 +163,16 @@ type cluster struct {
 	events     *gentype.ClientWithList[*corev1.Event, *corev1.EventList]
 }
 
+func unusable() error {
+	return patchbay.Errorf(patchbay.InvalidArgument, "the certificates or the key of the cluster can't be used: they are no PEM, or do not belong together")
+}
+
 func connect(config *rest.Config, namespace string) (*cluster, error) {
-	unusable := func() error {
-		return patchbay.Errorf(patchbay.InvalidArgument, "the certificates or the key of the cluster can't be used: they are no PEM, or do not belong together")
-	}
 	client, err := rest.HTTPClientFor(config)
 	if err != nil {
 		return nil, unusable() // err could quote a part of them
 	}
-	c := &cluster{host: config.Host, namespace: namespace, close: client.CloseIdleConnections}
+	c := &cluster{host: config.Host, namespace: namespace, close: client.CloseIdleConnections, config: config}
 	for i, to := range []*rest.Interface{&c.core, &c.apps, &c.batch, &c.reviews} {
 		of := rest.CopyConfig(config)
 		of.GroupVersion, of.APIPath = &groups[i], "/apis"

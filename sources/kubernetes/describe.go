@@ -51,11 +51,12 @@ first check that finds a right missing prints the whole Role that it needs.`,
 		{Name: "deliver", Type: patchbay.TextField, About: "how the settings come to a container", Words: []string{deliverEnv, deliverEnvFrom, deliverFiles}, Default: deliverEnv},
 		{Name: "bindingRoot", Type: patchbay.TextField, Form: "DIR", About: "where a container finds its service bindings", Default: "what its SERVICE_BINDING_ROOT says, or /bindings"},
 		driver.EgressField(),
+		{Name: "relayImage", Type: patchbay.TextField, Form: "IMAGE", About: "an image of Patchbay that the cluster can pull: probes then run from a pod of it, in the workload's place", Default: "none, and what would be tried from there is not checked"},
 	}, tlsFields, driver.WaitFields()),
 	Admin: admin,
 	Lacks: []patchbay.Lack{
 		{What: "kind Job", Why: "the template of a Job can't be changed; its CronJob's can"},
-		{What: "probes from the pod", Why: "whoever speaks from a pod's network has to run in the pod"},
+		{What: "probes from the pod, without --relay-image", Why: "whoever speaks from a pod's network has to run in a pod, of an image that the cluster can pull"},
 	},
 }
 

@@ -108,8 +108,8 @@ func TestAnyCallMayFail(t *testing.T) {
 			m := between(t, e)
 			a := &app{eyes: e, s: e.open(nil), id: e.id()}
 			first := a.change("aaaa", 1, "PB_A", "1", "PB_B", "1")
-			next := a.change("aaaa", 2, "PB_B", "2", "PB_C", "2")
-			next.Had = first.Set
+			next := a.change("aaaa", 2, "PB_B", "2", "PB_C", "2", "THEIRS", "taken over")
+			next.Had, next.Back = first.Set, []patchbay.Setting{{Name: "THEIRS", Value: patchbay.NewSecret("1"), Secret: true}}
 			a.write(first)
 			a.release(first)
 			before, _ := e.content()
@@ -246,12 +246,20 @@ func TestTheServerRestartsInTheMiddleOfARollout(t *testing.T) {
 
 // TestTheRoleIsEnough, and no right of it is too many.
 func TestTheRoleIsEnough(t *testing.T) {
-	for i, kind := range []string{"Deployment", "StatefulSet", "CronJob"} {
-		t.Run(kind, func(t *testing.T) {
+	for i, one := range []struct {
+		kind  string
+		relay bool // it is spoken from
+	}{{"Deployment", false}, {"StatefulSet", false}, {"CronJob", false}, {"Deployment", true}, {"DaemonSet", true}, {"CronJob", true}} {
+		kind := one.kind
+		t.Run(fmt.Sprintf("%s, relay %v", kind, one.relay), func(t *testing.T) {
 			e := newEyes(t)
 			path, resource := e.others(kind)
 			e.must("POST", path, "", of(kind, nil))
-			c := e.config(object{"kind": kind})
+			properties := object{"kind": kind}
+			if one.relay {
+				properties = relaying(t, properties)
+			}
+			c := e.config(properties)
 			c.Admin = driver.Secrets{"token": patchbay.NewSecret(e.cluster.UserToken(i))}
 			s := e.openAs(c)
 			_, err := s.Inspect(bounded(t))
@@ -282,6 +290,15 @@ func TestTheRoleIsEnough(t *testing.T) {
 			a.release(first)
 			if owned, err := s.Owned(bounded(t)); err != nil || len(owned) != 1 {
 				t.Errorf("Owned = %v, %v", owned, err)
+			}
+			if one.relay {
+				from, err := s.Dialer(bounded(t))
+				if err != nil {
+					t.Fatalf("Dialer with the whole Role = %v", err)
+				}
+				if err := from.Close(); err != nil {
+					t.Errorf("Close with the whole Role = %v", err)
+				}
 			}
 			if kind != "CronJob" {
 				bad := a.change("aaaa", 2, "APP_CRASH", "no luck")

@@ -124,6 +124,52 @@ func TestACronJobStaysSuspended(t *testing.T) {
 	}
 }
 
+// TestARunOfBeforeIsWaitedFor: it has what is revoked next. One that began without the
+// connection is not.
+func TestARunOfBeforeIsWaitedFor(t *testing.T) {
+	e := newEyes(t)
+	path, _ := e.others("CronJob")
+	job := of("CronJob", nil)
+	container := at(job, "spec", "jobTemplate", "spec", "template", "spec", "containers").([]any)[0].(object)
+	container["env"] = []any{object{"name": "APP_DRAIN", "value": "0s"}}
+	e.must("POST", path, "", job)
+	a := &app{eyes: e, s: e.open(object{"kind": "CronJob"}), id: e.id()}
+	run := func(name string) {
+		if out, err := e.cluster.Kubectl("-n", e.namespace, "create", "job", name, "--from=cronjob/web"); err != nil {
+			t.Fatal(out, err)
+		}
+		if out, err := e.cluster.Kubectl("-n", e.namespace, "wait", "--for=jsonpath={.status.ready}=1", "--timeout=60s", "job/"+name); err != nil {
+			t.Fatal(out, err)
+		}
+	}
+	run("web-first")
+	first := a.change("aaaa", 1, "PB_A", "1")
+	a.write(first)
+	a.up() // although web-first runs
+	run("web-second")
+	next := a.change("aaaa", 2, "PB_A", "2")
+	next.Had = first.Set
+	a.write(next)
+	left := make(chan string, 1)
+	go func() {
+		if err := a.s.Restart(bounded(t)); err != nil {
+			t.Error(err)
+		}
+		names := ""
+		for _, pod := range e.pods() {
+			names += text(pod, "metadata", "generateName")
+		}
+		left <- names
+	}()
+	if out, err := e.cluster.Kubectl("-n", e.namespace, "delete", "job", "web-second"); err != nil {
+		t.Error(out, err)
+	}
+	if names := <-left; names != "web-first-" {
+		t.Errorf("the step is over, and what runs is %q, want the first run alone", names)
+	}
+	a.release(next)
+}
+
 // TestManyByTheirLabels are one source: all of them change, and what one of them
 // does not come up with is taken back from all.
 func TestManyByTheirLabels(t *testing.T) {

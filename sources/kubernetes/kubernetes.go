@@ -16,8 +16,9 @@
 // A Secret that a change replaces is kept until the operation can't be undone any
 // more ([driver.Keeper]).
 //
-// An entry of env that somebody else has is never written over: with a Secret of
-// ours beside their value it would be refused at their next apply. Names that come
+// An entry of env that somebody else has is written over only when the caller says so,
+// and then by its value alone (taken.go): with a Secret of ours beside that it would be
+// refused at their next apply. Names that come
 // from a ConfigMap or Secret by envFrom are covered up by an entry, and seen again
 // when that goes.
 package kubernetes
@@ -36,6 +37,7 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/hosts"
 )
 
 // maxWorkloads bounds what a selector may select.
@@ -52,6 +54,7 @@ type properties struct {
 	Deliver     string      `json:"deliver"`
 	BindingRoot string      `json:"bindingRoot"`
 	Egress      []string    `json:"egress"`
+	RelayImage  string      `json:"relayImage"`
 	Wait        driver.Wait `json:"wait"`
 }
 
@@ -78,6 +81,8 @@ type source struct {
 	egress        []netip.Prefix
 	limit, steady time.Duration
 	poll          time.Duration // between two looks at a rollout
+	relayImage    string        // "" for none
+	dials         hosts.DialRules
 }
 
 var _ interface {
@@ -85,7 +90,11 @@ var _ interface {
 	driver.Restarter
 	driver.Keeper
 	driver.Vantage
+	driver.Starter
 } = (*source)(nil)
+
+// imageName is what a kubelet is told; which ones it takes is its to say.
+var imageName = regexp.MustCompile(`^[a-z0-9][a-zA-Z0-9._:/@-]{0,511}$`)
 
 var dnsName = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$`)
 
@@ -106,7 +115,10 @@ func open(c driver.Config) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &source{name: p.Name, selector: p.Selector, containers: p.Containers, deliver: p.Deliver, root: p.BindingRoot, poll: 500 * time.Millisecond}
+	s := &source{
+		name: p.Name, selector: p.Selector, containers: p.Containers, deliver: p.Deliver, root: p.BindingRoot, poll: 500 * time.Millisecond,
+		relayImage: p.RelayImage, dials: c.Dials,
+	}
 	if p.Namespace != "" {
 		namespace = p.Namespace
 	}
@@ -129,6 +141,8 @@ func open(c driver.Config) (*source, error) {
 		return nil, patchbay.Errorf(patchbay.InvalidArgument, "the name %.80q is none that a %s can have", p.Name, p.Kind)
 	case p.BindingRoot != "" && (!path.IsAbs(p.BindingRoot) || path.Clean(p.BindingRoot) != p.BindingRoot || p.BindingRoot == "/" || strings.ContainsAny(p.BindingRoot, ":\n")):
 		return nil, patchbay.Errorf(patchbay.InvalidArgument, "the bindingRoot %.80q is no absolute path of a directory in a container", p.BindingRoot)
+	case p.RelayImage != "" && !imageName.MatchString(p.RelayImage):
+		return nil, patchbay.Errorf(patchbay.InvalidArgument, "the relayImage %.80q is no image such as REGISTRY/patchbay:TAG", p.RelayImage)
 	}
 	if p.Selector != "" {
 		parsed, err := labels.Parse(p.Selector)
@@ -165,15 +179,22 @@ func (s *source) needs() []right {
 	all := slices.Concat(
 		rightsOn(s.kind.group, s.kind.resource, verbs...),
 		rightsOn("", "secrets", "get", "list", "create", "delete"),
-		rightsOn("", "configmaps", "get"))
-	if s.kind.name == "CronJob" {
-		return all
+		rightsOn("", "configmaps", "get"),
+		rightsOn("", "pods", "list")) // of a CronJob, see awaitRuns
+	if s.kind.name != "CronJob" {
+		all = slices.Concat(all, rightsOn("", "pods/log", "get"), rightsOn("", "events", "list"))
 	}
-	pods := []string{"list"}
-	if s.kind.name != "Deployment" {
-		pods = append(pods, "delete") // see nudge
+	if s.kind.name == "StatefulSet" || s.kind.name == "DaemonSet" {
+		all = append(all, right{"", "pods", "delete"}) // see nudge
 	}
-	return slices.Concat(all, rightsOn("", "pods", pods...), rightsOn("", "pods/log", "get"), rightsOn("", "events", "list"))
+	if s.relayImage != "" {
+		for _, one := range s.kind.relayNeeds() {
+			if !slices.Contains(all, one) {
+				all = append(all, one)
+			}
+		}
+	}
+	return all
 }
 
 // does is the right on the workload itself.

@@ -133,8 +133,12 @@ func (r *reading) in(w *workload, name string) map[string]held {
 			}
 		}
 	}
+	secretly := map[string]held{} // what stands in for names that are taken over, by reference
 	for _, e := range container.Env {
 		one := held{value: e.Value, known: e.ValueFrom == nil}
+		if by, ok := secretly[e.Value]; ok {
+			one = by
+		}
 		switch {
 		case e.ValueFrom == nil:
 		case e.ValueFrom.SecretKeyRef != nil:
@@ -144,6 +148,11 @@ func (r *reading) in(w *workload, name string) map[string]held {
 			}
 			if refersTo(e) != "" {
 				one.uid = uidOf(e.ValueFrom.SecretKeyRef.Name)
+			}
+			if secret, _ := standsIn(e); secret != "" {
+				one.uid = uidOf(secret)
+				secretly[standInReference(e.Name)] = one
+				continue
 			}
 		case e.ValueFrom.ConfigMapKeyRef != nil:
 			if from := r.configMaps[e.ValueFrom.ConfigMapKeyRef.Name]; from != nil {
@@ -304,7 +313,7 @@ func (r *reading) keep() kept {
 
 // ReadSettings implements [driver.Source].
 func (s *source) ReadSettings(ctx context.Context) (driver.Snapshot, error) {
-	r, err := s.read(ctx)
+	r, err := driver.Look(ctx, s, s.read)
 	if err != nil {
 		return driver.Snapshot{}, err
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -32,12 +33,12 @@ func (s *source) RestartLimit() time.Duration { return s.limit + s.steady + 30*t
 // is waited for. It is asked again and again rather than watched: a watch that
 // ends, and a server that restarts, are then nothing special.
 func (s *source) Restart(ctx context.Context) error {
-	if s.kind.name == "CronJob" {
-		return nil // its next run reads them
-	}
 	workloads, err := s.find(ctx)
 	if err != nil {
 		return err
+	}
+	if s.kind.name == "CronJob" {
+		return s.awaitRuns(ctx, workloads)
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, w := range workloads {
@@ -82,7 +83,7 @@ func (s *source) await(ctx context.Context, name string) error {
 			if verdict.up && upSince.IsZero() {
 				upSince = time.Now()
 			}
-			if verdict.up && time.Since(upSince) >= s.steady {
+			if verdict.up && time.Since(upSince) >= s.steady && (!verdict.ending || time.Now().After(ends)) {
 				return nil
 			}
 			if upSince.IsZero() && time.Now().After(ends) {
@@ -100,6 +101,40 @@ func (s *source) await(ctx context.Context, name string) error {
 	}
 }
 
+// awaitRuns waits for the runs of a CronJob that have what its next one has not any
+// more, as long as the registration says. A longer one nobody can wait for: it may take
+// its whole night.
+func (s *source) awaitRuns(ctx context.Context, workloads []*workload) error {
+	for ends := time.Now().Add(s.limit); time.Now().Before(ends); {
+		list, err := s.pods.List(ctx, metav1.ListOptions{})
+		if ctx.Err() != nil {
+			return interrupted(ctx.Err())
+		}
+		if e := patchbay.AsError(s.fault(patchbay.RestartFailed, right{"", "pods", "list"}, err)); err != nil && !e.Transient {
+			return e
+		}
+		if err == nil && !slices.ContainsFunc(list.Items, func(pod corev1.Pod) bool {
+			return slices.ContainsFunc(workloads, func(w *workload) bool { return runs(pod, w) && hasMore(pod.Spec, w.template.Spec) })
+		}) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(s.poll):
+		}
+	}
+	return nil
+}
+
+// runs reports whether a pod is at work for a CronJob: its Jobs have its name before
+// their own.
+func runs(pod corev1.Pod, of *workload) bool {
+	return pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed &&
+		slices.ContainsFunc(pod.OwnerReferences, func(o metav1.OwnerReference) bool {
+			return o.Kind == "Job" && strings.HasPrefix(o.Name, of.Name+"-")
+		})
+}
+
 func (s *source) lookAt(ctx context.Context, name string) (*workload, []corev1.Pod, error) {
 	w, err := s.kind.get(ctx, s.cluster, name)
 	if err != nil {
@@ -109,6 +144,7 @@ func (s *source) lookAt(ctx context.Context, name string) (*workload, []corev1.P
 	return w, pods, err
 }
 
+// podsOf are the pods of a workload, without those that we speak from.
 func (s *source) podsOf(ctx context.Context, w *workload) ([]corev1.Pod, error) {
 	if w.selector == nil {
 		return nil, nil
@@ -117,7 +153,7 @@ func (s *source) podsOf(ctx context.Context, w *workload) ([]corev1.Pod, error) 
 	if err != nil {
 		return nil, err
 	}
-	return list.Items, nil
+	return slices.DeleteFunc(list.Items, func(p corev1.Pod) bool { return p.Labels[relayLabel] != "" }), nil
 }
 
 // look remembers what was wrong since when.
@@ -137,6 +173,7 @@ type verdict struct {
 	restarts int32
 	behind   []corev1.Pod // pods that have not read the settings
 	stuck    []corev1.Pod // those of them that are no use
+	ending   bool         // a pod that goes still has what nobody else has any more
 }
 
 // persists reports whether something is wrong for longer than patience.
@@ -160,7 +197,11 @@ func (l *look) judge(w *workload, pods []corev1.Pod) verdict {
 	}
 	current := 0
 	for i, pod := range pods {
-		if pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
+		if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
+			continue
+		}
+		if pod.DeletionTimestamp != nil {
+			v.ending = v.ending || l.ends(pod, w.template.Spec)
 			continue
 		}
 		bad, at, lasting := trouble(pod)
@@ -209,6 +250,41 @@ func (l *look) judge(w *workload, pods []corev1.Pod) verdict {
 		}
 	}
 	return v
+}
+
+// ends reports whether a pod that was told to end still runs with what is revoked next:
+// its application may sign in until the last moment. Kubernetes counts such a pod
+// nowhere. A node that is gone ends none: a pod is waited for as long as it was given.
+func (l *look) ends(pod corev1.Pod, template corev1.PodSpec) bool {
+	if !hasMore(pod.Spec, template) {
+		return false
+	}
+	given := 30 * time.Second // Kubernetes' own default
+	if g := pod.DeletionGracePeriodSeconds; g != nil {
+		given = time.Duration(*g) * time.Second
+	}
+	what := "ends " + string(pod.UID)
+	if l.since[what].IsZero() {
+		l.since[what] = time.Now()
+	}
+	return time.Since(l.since[what]) < given+patience
+}
+
+// hasMore reports whether a pod was made with a Secret of ours that the template does not
+// have any more.
+func hasMore(pod, template corev1.PodSpec) bool {
+	has := map[string]bool{}
+	for _, c := range claims(template) {
+		maps.Copy(has, c.secrets())
+	}
+	for _, c := range claims(pod) {
+		for name := range c.secrets() {
+			if !has[name] {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // sameSettings reports whether a pod was made with what connections have in the
@@ -329,14 +405,6 @@ func (s *source) eventsOf(ctx context.Context, pod *corev1.Pod) []byte {
 		}
 	}
 	return []byte(strings.Join(lines[max(0, len(lines)-2):], "\n"))
-}
-
-// Dialer implements [driver.Vantage]: nobody speaks from there yet. A pod of our
-// own with the workload's labels would be adopted by its ReplicaSet and counted by
-// its PodDisruptionBudget, and one without them is let through by other policies;
-// an ephemeral container stays in the pod for good.
-func (s *source) Dialer(context.Context) (driver.ClosingDialer, error) {
-	return nil, patchbay.Errorf(patchbay.NotSupported, "only what runs in a pod speaks from its network, and Patchbay starts nothing there")
 }
 
 // Egress implements [driver.Vantage]: the addresses of its pods, and of the nodes

@@ -166,6 +166,42 @@ func TestALife(t *testing.T) {
 	a.same(before, "after the delete")
 }
 
+// TestAStepEndsWithTheLastPodOfBefore: a pod that was told to end, and goes on for as
+// long as it may, still signs in with what is revoked next. A create takes nothing away,
+// and does not wait.
+func TestAStepEndsWithTheLastPodOfBefore(t *testing.T) {
+	e := newEyes(t)
+	d := deployment(1, object{"env": []any{object{"name": "APP_DRAIN", "value": "3s"}}})
+	at(d, "spec", "template", "spec").(object)["terminationGracePeriodSeconds"] = 10
+	e.must("POST", e.apps("deployments"), "", d)
+	a := &app{eyes: e, s: e.open(nil), id: e.config(nil).ID}
+	a.up()
+	ending := func(connected bool) (names []string) {
+		for _, one := range list(e.must("GET", e.core("pods"), "", nil), "items") {
+			has := strings.Contains(string(marshal(at(one, "spec"))), `"PB_A"`)
+			// Once its process has ended it is Succeeded, and then it goes.
+			if at(one, "metadata", "deletionTimestamp") != nil && text(one, "status", "phase") == "Running" && has == connected {
+				names = append(names, text(one, "metadata", "name"))
+			}
+		}
+		return names
+	}
+	first := a.change("aaaa", 1, "PB_A", "1")
+	a.write(first)
+	a.up()
+	if len(ending(false)) != 1 {
+		t.Errorf("a create waited for a pod that had nothing of it")
+	}
+	next := a.change("aaaa", 2, "PB_A", "2")
+	next.Had = first.Set
+	a.write(next)
+	a.up()
+	if left := ending(true); len(left) > 0 {
+		t.Errorf("the step is over, and with what it replaced run %q", left)
+	}
+	a.release(next)
+}
+
 // TestACrashLoopIsTakenBack: the step fails early and says why, without a secret,
 // and what was there runs all the time.
 func TestACrashLoopIsTakenBack(t *testing.T) {

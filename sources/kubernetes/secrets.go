@@ -2,6 +2,7 @@ package kubernetes
 
 import (
 	"context"
+	"encoding/json"
 	"maps"
 	"slices"
 	"strconv"
@@ -69,13 +70,13 @@ func (s *source) of(ctx context.Context, uid string) (map[string]*corev1.Secret,
 }
 
 // written is the name of the connection's Secret that holds what c sets, "" when
-// there is none. There may be several of a generation: a Secret never changes,
+// there is none, or none that remembers what is taken over. There may be several of a generation: a Secret never changes,
 // and what a connection sets may, without a new login.
-func written(c driver.Change, all map[string]*corev1.Secret, files bool) string {
+func written(c driver.Change, all map[string]*corev1.Secret, files bool, takes originals) string {
 	want := data(c, files)
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		secret := all[name]
-		if strings.HasSuffix(name, "-files") == files && markOf(secret).Generation == c.Mark.Generation && sameData(secret.Data, want) {
+		if strings.HasSuffix(name, "-files") == files && markOf(secret).Generation == c.Mark.Generation && sameData(secret.Data, want) && originalsIn(secret).covers(takes) {
 			return name
 		}
 	}
@@ -84,7 +85,7 @@ func written(c driver.Change, all map[string]*corev1.Secret, files bool) string 
 
 // ensure makes the Secret that holds what c sets, unless it is there: perhaps an
 // answer was lost. With dry nothing is made, and the server says whether it would.
-func (s *source) ensure(ctx context.Context, c driver.Change, files, dry bool) (string, error) {
+func (s *source) ensure(ctx context.Context, c driver.Change, files bool, r *reading, dry bool) (string, error) {
 	if len(data(c, files)) == 0 {
 		return "", nil
 	}
@@ -92,8 +93,20 @@ func (s *source) ensure(ctx context.Context, c driver.Change, files, dry bool) (
 	if err != nil {
 		return "", err
 	}
-	if name := written(c, all, files); name != "" {
+	takes := originals{}
+	if !files {
+		takes = r.takes(c, originalsOf(all))
+	}
+	if name := written(c, all, files, takes); name != "" {
 		return name, nil
+	}
+	annotations := annotationsOf(c.Mark)
+	if len(takes) > 0 {
+		text, err := json.Marshal(takes)
+		if err != nil {
+			return "", err
+		}
+		annotations[takenAnnotation] = string(text)
 	}
 	immutable := true
 	for n := 1; ; n++ {
@@ -102,7 +115,7 @@ func (s *source) ensure(ctx context.Context, c driver.Change, files, dry bool) (
 			continue
 		}
 		secret := &corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: s.namespace, Labels: labelsOf(c.Mark), Annotations: annotationsOf(c.Mark)},
+			ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: s.namespace, Labels: labelsOf(c.Mark), Annotations: annotations},
 			Immutable:  &immutable, Type: corev1.SecretTypeOpaque, Data: data(c, files),
 		}
 		o := metav1.CreateOptions{FieldManager: manager(c.Mark.UID)}

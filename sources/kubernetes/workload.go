@@ -217,18 +217,18 @@ func (w *workload) container(name string) (c *corev1.Container, initial bool) {
 func (w *workload) managers(path ...string) []string {
 	var found []string
 	for _, entry := range w.ManagedFields {
-		if entry.Subresource == "" && below(&entry, slices.Concat(w.kind.path, path), false) && !slices.Contains(found, entry.Manager) {
+		if entry.Subresource == "" && below(&entry, slices.Concat(w.kind.path, path)) && !slices.Contains(found, entry.Manager) {
 			found = append(found, entry.Manager)
 		}
 	}
 	return found
 }
 
-// handOver makes entries of env that a connection has, and that somebody has
-// given another value, be theirs as a whole: what is applied without such an entry
-// would take it away. It gives the managed fields as they are then, nil when there
+// handOver makes entries of env that a connection has, and that somebody has given
+// another value or gets back, be theirs as a whole: what is applied without such an
+// entry would take it away. It gives the managed fields as they are then, nil when there
 // is nothing to hand over.
-func (w *workload) handOver(mine string, keep claim) []metav1.ManagedFieldsEntry {
+func (w *workload) handOver(mine string, keep claim, was originals) []metav1.ManagedFieldsEntry {
 	var handed []metav1.ManagedFieldsEntry
 	for _, container := range containers(w.template.Spec) {
 		_, initial := w.container(container.Name)
@@ -241,20 +241,35 @@ func (w *workload) handOver(mine string, keep claim) []metav1.ManagedFieldsEntry
 			if handed == nil {
 				handed = slices.Clone(w.ManagedFields)
 			}
-			to := slices.IndexFunc(handed, func(entry metav1.ManagedFieldsEntry) bool {
-				return entry.Subresource == "" && entry.Manager != mine && slices.Contains(managers, entry.Manager) && below(&entry, slices.Concat(w.kind.path, path), false)
-			})
-			if to >= 0 {
-				below(&handed[to], slices.Concat(w.kind.path, path), true)
+			full := slices.Concat(w.kind.path, path)
+			fields := []string{".", "f:name"}
+			if slices.Contains(w.managers(append(path, "f:value")...), mine) {
+				fields = append(fields, "f:value") // of ours alone it would go
+			}
+			theirs := func(who []string) (all []int) {
+				for i, entry := range handed {
+					if entry.Subresource == "" && entry.Manager != mine && slices.Contains(who, entry.Manager) && below(&entry, full) {
+						all = append(all, i)
+					}
+				}
+				return all
+			}
+			one, _ := was.of(w.Name, container.Name, e.Name)
+			to := theirs(one.Owners)
+			if len(to) == 0 {
+				to = theirs(managers)[:1]
+			}
+			for _, i := range to {
+				below(&handed[i], full, fields...)
 			}
 		}
 	}
 	return handed
 }
 
-// below reports whether an entry has that path; with all, the item there is the
-// manager's afterwards, its name included.
-func below(entry *metav1.ManagedFieldsEntry, path []string, all bool) bool {
+// below reports whether an entry has that path; what is added there is the manager's
+// afterwards.
+func below(entry *metav1.ManagedFieldsEntry, path []string, add ...string) bool {
 	var root map[string]any
 	if entry.FieldsV1 == nil || json.Unmarshal(entry.FieldsV1.GetRawBytes(), &root) != nil {
 		return false
@@ -267,8 +282,10 @@ func below(entry *metav1.ManagedFieldsEntry, path []string, all bool) bool {
 		}
 		fields = next
 	}
-	if all {
-		fields["."], fields["f:name"] = map[string]any{}, map[string]any{}
+	if len(add) > 0 {
+		for _, field := range add {
+			fields[field] = map[string]any{}
+		}
 		raw, _ := json.Marshal(root) // as it was read
 		entry.FieldsV1 = &metav1.FieldsV1{}
 		entry.FieldsV1.SetRawBytes(raw)

@@ -17,6 +17,7 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/internal/failpoint"
 )
 
 // tries bounds how often a change is made anew because something else than the
@@ -67,13 +68,13 @@ func (s *source) CheckChange(ctx context.Context, c driver.Change) error {
 	if len(c.Set) == 0 {
 		return nil
 	}
-	r, err := s.read(ctx)
+	r, err := driver.Look(ctx, s, s.read)
 	if err != nil {
 		return err
 	}
 	var names [2]string
 	for i, files := range []bool{false, true} {
-		if names[i], err = s.ensure(ctx, c, files, true); err != nil {
+		if names[i], err = s.ensure(ctx, c, files, r, true); err != nil {
 			return err
 		}
 	}
@@ -86,7 +87,7 @@ func (s *source) CheckChange(ctx context.Context, c driver.Change) error {
 		if err != nil {
 			return err
 		}
-		if _, err := s.apply(ctx, w, c.Mark.UID, want, blanks, true); err != nil && !outdated(err) {
+		if _, err := s.apply(ctx, w, c, want, blanks, true); err != nil && !outdated(err) {
 			return err
 		}
 	}
@@ -106,6 +107,13 @@ func (s *source) wanted(r *reading, w *workload, c driver.Change, env, files str
 				continue
 			}
 			i := slices.IndexFunc(container.Env, func(e corev1.EnvVar) bool { return e.Name == set.Name })
+			if i >= 0 && mayTake(c, set.Name) && uidOf(refersTo(container.Env[i])) == "" {
+				if container.Env[i].ValueFrom != nil {
+					return claim{}, nil, s.noTaking(w, name, set.Name, w.managers(append(at, "f:env", keyed("name", set.Name))...))
+				}
+				want.Taken[name] = append(want.Taken[name], ref{Name: set.Name, Secret: env})
+				continue
+			}
 			if i >= 0 && uidOf(refersTo(container.Env[i])) != c.Mark.UID {
 				managers := w.managers(append(at, "f:env", keyed("name", set.Name))...)
 				if container.Env[i].ValueFrom != nil || !slices.Contains(managers, mine) {
@@ -114,7 +122,7 @@ func (s *source) wanted(r *reading, w *workload, c driver.Change, env, files str
 				blanks = append(blanks, blank{name, set.Name})
 			}
 			if s.deliver != deliverEnvFrom || i >= 0 {
-				want.Env[name] = append(want.Env[name], ref{set.Name, env})
+				want.Env[name] = append(want.Env[name], ref{Name: set.Name, Secret: env})
 			}
 		}
 		if s.deliver == deliverEnvFrom && env != "" {
@@ -151,6 +159,14 @@ func (s *source) conflict(w *workload, container, name string, managers []string
 		WithFix("take it out there, or where that manager has it from: kubectl -n %s set env %s -c %s %s-", s.namespace, w.called(), container, name)
 }
 
+// noTaking is the conflict of an entry that can't be given back as it was: only with
+// its whole source gone could it have a value of ours, and its manager's next apply
+// would have both.
+func (s *source) noTaking(w *workload, container, name string, managers []string) error {
+	return patchbay.Errorf(patchbay.Conflict, "%s of the container %s of %s can't be taken over: %s takes it from a field or an object (valueFrom), and the next apply of that would be refused by Kubernetes", name, container, w.called(), owners(managers)).
+		WithFix("take it out there, or give it a value there; or have the connection's setting called otherwise")
+}
+
 // owners are field managers as people read them.
 func owners(managers []string) string {
 	if len(managers) == 0 {
@@ -174,12 +190,31 @@ func contested(err error) bool {
 
 // apply makes the workload have what a connection should, if it still is as it was
 // read. The error may be outdated.
-func (s *source) apply(ctx context.Context, w *workload, uid string, c claim, blanks []blank, dry bool) (*workload, error) {
-	o := metav1.ApplyOptions{FieldManager: manager(uid), Force: len(blanks) > 0}
+func (s *source) apply(ctx context.Context, w *workload, change driver.Change, c claim, blanks []blank, dry bool) (*workload, error) {
+	uid := change.Mark.UID
+	o := metav1.ApplyOptions{FieldManager: manager(uid), Force: len(blanks) > 0 || len(c.Taken) > 0}
 	if dry {
 		o.DryRun = []string{metav1.DryRunAll}
 	}
-	if handed := w.handOver(o.FieldManager, c); handed != nil && !dry {
+	var was originals
+	if w.has(o.FieldManager) && !dry {
+		all, err := s.of(ctx, uid)
+		if err != nil {
+			return nil, err
+		}
+		was = originalsOf(all)
+		if giving := w.givenBack(uid, c, was, change.Back); len(giving) > 0 {
+			// The template as it will be, in one request; whose the fields are, in the next.
+			forced := o
+			forced.Force = true
+			next, err := s.kind.apply(ctx, s.cluster, w, w.applied(uid, c, blanks, giving), forced)
+			if err != nil {
+				return nil, s.applyFault(w, err)
+			}
+			w = next
+		}
+	}
+	if handed := w.handOver(o.FieldManager, c, was); handed != nil && !dry {
 		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": w.UID, "resourceVersion": w.ResourceVersion, "managedFields": handed}})
 		if err != nil {
 			return nil, err
@@ -190,7 +225,7 @@ func (s *source) apply(ctx context.Context, w *workload, uid string, c claim, bl
 		}
 		w = next
 	}
-	template := w.applied(uid, c, blanks)
+	template := w.applied(uid, c, blanks, nil)
 	if template != nil || w.has(o.FieldManager) {
 		next, err := s.kind.apply(ctx, s.cluster, w, template, o)
 		if err != nil {
@@ -198,7 +233,7 @@ func (s *source) apply(ctx context.Context, w *workload, uid string, c claim, bl
 		}
 		if w = next; len(blanks) > 0 && !dry {
 			// The value was taken away by having it; now it is let go.
-			if w, err = s.kind.apply(ctx, s.cluster, w, w.applied(uid, c, nil), o); err != nil {
+			if w, err = s.kind.apply(ctx, s.cluster, w, w.applied(uid, c, nil, nil), o); err != nil {
 				return nil, s.applyFault(next, err)
 			}
 		}
@@ -307,7 +342,8 @@ func (s *source) write(ctx context.Context, c driver.Change, was map[string]stri
 	if err != nil {
 		return false, err
 	}
-	names := [2]string{written(c, all, false), written(c, all, true)}
+	takes := r.takes(c, originalsOf(all))
+	names := [2]string{written(c, all, false, takes), written(c, all, true, nil)}
 	if len(data(c, false)) == 0 {
 		names[0] = ""
 	}
@@ -340,22 +376,25 @@ func (s *source) write(ctx context.Context, c driver.Change, was map[string]stri
 		}
 	}
 	for i, files := range []bool{false, true} {
-		if names[i], err = s.ensure(ctx, c, files, false); err != nil {
+		if names[i], err = s.ensure(ctx, c, files, r, false); err != nil {
 			return false, err
 		}
+	}
+	if err := failpoint.Hit(ctx, "kubernetes/write/after-secret"); err != nil {
+		return false, err
 	}
 	for _, w := range todo {
 		want, blanks, err := s.wanted(r, w, c, names[0], names[1])
 		if err != nil {
 			return false, err
 		}
-		if _, err := s.apply(ctx, w, c.Mark.UID, want, blanks, false); outdated(err) {
+		if _, err := s.apply(ctx, w, c, want, blanks, false); outdated(err) {
 			return true, nil
 		} else if err != nil {
 			return false, err
 		}
 	}
-	return false, nil
+	return false, failpoint.Hit(ctx, "kubernetes/write/after-template")
 }
 
 // RestoreSettings implements [driver.Source].
@@ -376,6 +415,9 @@ func (s *source) RestoreSettings(ctx context.Context, c driver.Change, before dr
 		if try == tries {
 			return changed(s.id.Name()).AsTransient()
 		}
+	}
+	if err := failpoint.Hit(ctx, "kubernetes/restore/after-template"); err != nil {
+		return err
 	}
 	all, err := s.of(ctx, uid)
 	if patchbay.CodeOf(err) == patchbay.SourceNotFound {
@@ -403,7 +445,7 @@ func (s *source) restore(ctx context.Context, c driver.Change, was kept) (again 
 				had = one
 			}
 		}
-		want := takeBack(w, had, c)
+		want := takeBack(w, had, c, was.Secrets)
 		if w.holds(uid, want) {
 			continue
 		}
@@ -412,7 +454,7 @@ func (s *source) restore(ctx context.Context, c driver.Change, was kept) (again 
 				return false, err
 			}
 		}
-		if _, err := s.apply(ctx, w, uid, want, nil, false); outdated(err) {
+		if _, err := s.apply(ctx, w, c, want, nil, false); outdated(err) {
 			return true, nil
 		} else if err != nil {
 			return false, err
@@ -423,7 +465,7 @@ func (s *source) restore(ctx context.Context, c driver.Change, was kept) (again 
 
 // takeBack is what the connection has once c is taken back: what it had, but for
 // what somebody has changed or removed since.
-func takeBack(w *workload, had claim, c driver.Change) claim {
+func takeBack(w *workload, had claim, c driver.Change, was map[string]keptSecret) claim {
 	want := newClaim()
 	set := func(name string) bool {
 		return slices.ContainsFunc(c.Set, func(one patchbay.Setting) bool { return !one.File && one.Name == name })
@@ -441,7 +483,25 @@ func takeBack(w *workload, had claim, c driver.Change) claim {
 			}
 		}
 	}
-	if len(w.claimOf(c.Mark.UID).secrets()) == 0 && len(c.Set) > 0 {
+	now := w.claimOf(c.Mark.UID)
+	for name, refs := range had.Taken {
+		container, _ := w.container(name)
+		if container == nil {
+			continue
+		}
+		for _, r := range refs {
+			i := slices.IndexFunc(container.Env, func(e corev1.EnvVar) bool { return e.Name == r.Name })
+			still := slices.ContainsFunc(now.Taken[name], func(one ref) bool { return one.Name == r.Name && !one.Lone })
+			// What the change gave back is taken again, unless somebody has changed it since.
+			one, known := originalsIn(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Annotations: was[r.Secret].Annotations}}).of(w.Name, name, r.Name)
+			given := known && i >= 0 && container.Env[i].ValueFrom == nil && container.Env[i].Value == value(one.Value)
+			if r.Lone || still || given && !set(r.Name) {
+				r.Lone = false
+				want.Taken[name] = append(want.Taken[name], r)
+			}
+		}
+	}
+	if len(now.secrets()) == 0 && len(c.Set) > 0 {
 		return want // somebody took all of it out
 	}
 	want.Files = had.Files

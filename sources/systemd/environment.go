@@ -129,6 +129,13 @@ func (s *source) environmentOf(v view, texts []environmentText) (map[string]vari
 			all[name] = variable{value, "its manager's environment"}
 		}
 	}
+	for _, name := range v.list("PassEnvironment") {
+		// What the system's manager itself was started with, nobody is told. A user's says it
+		// as the environment that every unit has.
+		if _, told := all[name]; !told && !s.user {
+			all[name] = variable{"", "PassEnvironment= of " + s.unit}
+		}
+	}
 	for _, item := range v.list("Environment") {
 		name, value, _ := strings.Cut(item, "=")
 		if name == rootVariable && value == v.place.bindings() {

@@ -40,7 +40,7 @@ func fault(code patchbay.Code, path string, err error) error {
 	case errors.Is(err, hosts.ErrTooLarge):
 		return e("%s is larger than an environment file may be, %d bytes", path, maxFile).WithFix("wc -c %s   (and take out of it what is no setting)", quoted(path))
 	case errors.Is(err, hosts.ErrOwner):
-		return e("%w", err).WithFix("let Patchbay work as the owner of %s, or as root", path)
+		return e("%w", err).WithFix("let Patchbay work as the owner of %s and in its group, or as root (on a host: --become)", path)
 	case errors.Is(err, hosts.ErrReadOnly):
 		return e("%w", err).WithFix("chmod u+w %s", quoted(path))
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):

@@ -31,10 +31,15 @@ func badSettings(t *testing.T, w *world) {
 		{"ends and starts again", "notify", "Restart=on-failure\nRestartSec=10ms", "canary-later", []string{"ended again"}},
 	} {
 		t.Run(kind.name, func(t *testing.T) {
+			t.Parallel() // most of it is waiting
 			a := w.install(t, unitText{kind: kind.kind, service: kind.service, flags: crashing})
 			a.begin(t)
 			before := a.content(t)
-			s := a.source(t, map[string]any{"wait": map[string]string{"limit": "2s", "steady": "1s"}})
+			limit := "20s"
+			if kind.name == "longer than we wait" {
+				limit = "2s"
+			}
+			s := a.source(t, map[string]any{"wait": map[string]string{"limit": limit, "steady": "1s"}})
 			had := snapshot(t, s)
 			c := change("orders", 1, "PB_A", kind.value)
 			write(t, s, c)

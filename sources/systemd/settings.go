@@ -41,7 +41,7 @@ type kept struct {
 
 // read looks at all of it.
 func (s *source) read(ctx context.Context) (state, error) {
-	v, err := s.look(ctx)
+	v, err := driver.Look(ctx, s, s.look)
 	if err != nil {
 		return state{}, err
 	}
@@ -217,7 +217,7 @@ func depthAt(version string) int {
 
 // ReadSettings implements [driver.Source].
 func (s *source) ReadSettings(ctx context.Context) (driver.Snapshot, error) {
-	st, err := s.read(ctx)
+	st, err := driver.Look(ctx, s, s.read)
 	if err != nil {
 		return driver.Snapshot{}, err
 	}
@@ -256,7 +256,7 @@ func (s *source) CheckChange(ctx context.Context, c driver.Change) error {
 	if err := s.checkChange(c); err != nil {
 		return err
 	}
-	now, err := s.read(ctx)
+	now, err := driver.Look(ctx, s, s.read)
 	if err != nil {
 		return err
 	}
@@ -322,11 +322,11 @@ func (s *source) checkAgainst(ctx context.Context, now state, c driver.Change) e
 	for name, v := range now.all {
 		sizes[name] = sizeOf(name, v.value)
 	}
-	names := map[string]bool{}
+	values := map[string]string{}
 	for _, set := range c.Set {
 		if !set.File {
 			sizes[set.Name] = sizeOf(set.Name, set.Value.Reveal())
-			names[set.Name] = true
+			values[set.Name] = set.Value.Reveal()
 		}
 	}
 	total := 0
@@ -338,13 +338,13 @@ func (s *source) checkAgainst(ctx context.Context, now state, c driver.Change) e
 			WithFix("register the source with --deliver files and choose --naming servicebinding, or raise LimitSTACK= of the unit")
 	}
 	for _, item := range now.list("UnsetEnvironment") {
-		name, _, exact := strings.Cut(item, "=")
-		if names[name] && !exact {
+		name, value, exact := strings.Cut(item, "=")
+		if ours, set := values[name]; set && (!exact || value == ours) {
 			return patchbay.Errorf(patchbay.InvalidArgument, "%s takes %s away from its processes (UnsetEnvironment=)", s.unit, name).
 				WithFix("systemctl %sedit %s   (and take it out), or give the setting another name", s.flag(), quoted(s.unit))
 		}
 	}
-	if len(names) > 0 {
+	if len(values) > 0 {
 		for _, path := range now.list("DropInPaths") {
 			if filepath.Base(path) < filepath.Base(now.place.dropin(c.Mark.UID)) {
 				continue
@@ -395,15 +395,15 @@ func (st state) isOf(connection, uid string) bool {
 
 // Advise implements [driver.Adviser].
 func (s *source) Advise(ctx context.Context, c driver.Change) (list []string, err error) {
-	u, err := s.show(ctx, s.unit)
+	v, err := driver.Look(ctx, s, s.look)
 	if err != nil {
 		return nil, err
 	}
 	if s.deliver && slices.ContainsFunc(c.Set, func(set patchbay.Setting) bool { return !set.File && set.Secret }) {
 		list = append(list, fmt.Sprintf("%s is registered for files, and these settings are variables: every process of its login reads them in /proc; --naming servicebinding makes them files", s.id.Name()))
 	}
-	if len(c.Set) > 0 && !u.running() {
-		list = append(list, fmt.Sprintf("%s is not running (%s), and is not started: it reads the settings when it is", s.unit, u.facts["ActiveState"]))
+	if len(c.Set) > 0 && !v.running() {
+		list = append(list, fmt.Sprintf("%s is not running (%s), and is not started: it reads the settings when it is", s.unit, v.facts["ActiveState"]))
 	}
 	return list, nil
 }
@@ -476,23 +476,26 @@ func (s *source) WriteSettings(ctx context.Context, c driver.Change, ifVersion s
 }
 
 // locked reads, while nobody of Patchbay writes beside the same manager's units.
-func (s *source) locked(ctx context.Context) (state, func(), error) {
-	v, err := s.look(ctx)
-	if err != nil {
-		return state{}, nil, err
+func (s *source) locked(ctx context.Context) (now state, unlock func(), err error) {
+	unlock = func() {}
+	var v view
+	for units := s.units.Load(); ; units = &v.own.units {
+		if units != nil {
+			unlock, err = s.host.Lock(ctx, filepath.Join(*units, lockedName))
+			if absent(err) {
+				unlock, err = func() {}, nil // there is nothing yet that another could write to
+			}
+			if err != nil {
+				return state{}, nil, fault(patchbay.SettingsUnwritable, *units, err)
+			}
+		}
+		if v, err = s.look(ctx); err != nil || units != nil && v.own.units == *units {
+			break
+		}
+		unlock() // it was not known where they are
 	}
-	units := v.own.units
-	unlock, err := s.host.Lock(ctx, filepath.Join(units, lockedName))
-	if absent(err) {
-		unlock, err = func() {}, nil // there is nothing yet that another could write to
-	}
-	if err != nil {
-		return state{}, nil, fault(patchbay.SettingsUnwritable, units, err)
-	}
-	u, err := s.show(ctx, s.unit) // once more, now that nobody changes it
-	var now state
 	if err == nil {
-		now, err = s.readWith(ctx, s.viewOf(u, v.own))
+		now, err = s.readWith(ctx, v)
 	}
 	if err == nil && now.missing == 0 {
 		if err = s.host.Sweep(ctx, now.place.env(""), "."+prefix+"*.tmp"); err != nil {
@@ -525,7 +528,7 @@ func (s *source) make(ctx context.Context, uid string, now, next state) (unit, e
 			return unit{}, err
 		}
 	}
-	u, err := s.load(ctx, p, uid, want)
+	u, err := s.load(ctx, now.unit, p.dropin(uid), had.Dropin, want.Dropin)
 	if err != nil {
 		return unit{}, err
 	}
@@ -607,17 +610,15 @@ func (s *source) replace(ctx context.Context, path, had, want string, mode fs.Fi
 }
 
 // load tells the manager of what changed, when it does not know, and gives what it then
-// says of the unit.
-func (s *source) load(ctx context.Context, p place, uid string, want things) (unit, error) {
-	dropin := p.dropin(uid)
+// says of the unit. u is what it said before.
+func (s *source) load(ctx context.Context, u unit, dropin, had, want string) (unit, error) {
+	// Of a unit that is not there, or masked, it loads nothing.
+	none := func(u unit) bool { return u.missing() || u.is("LoadState", "masked") }
 	knows := func(u unit) bool {
-		// Of a unit that is not there, or masked, it loads nothing.
-		return u.missing() || u.is("LoadState", "masked") ||
-			slices.Contains(u.list("DropInPaths"), dropin) == (want.Dropin != "") && !u.is("NeedDaemonReload", "yes")
+		return slices.Contains(u.list("DropInPaths"), dropin) == (want != "") && !u.is("NeedDaemonReload", "yes")
 	}
-	u, err := s.show(ctx, s.unit)
-	if err != nil || knows(u) {
-		return u, err
+	if none(u) || had == want && knows(u) {
+		return u, nil
 	}
 	if _, err := s.systemctl(ctx, "daemon-reload"); err != nil {
 		if f := (*failure)(nil); errors.As(err, &f) {
@@ -629,7 +630,8 @@ func (s *source) load(ctx context.Context, p place, uid string, want things) (un
 	if err := failpoint.Hit(ctx, "systemd/write/after-reload"); err != nil {
 		return u, err
 	}
-	if u, err = s.show(ctx, s.unit); err != nil || knows(u) {
+	u, err := s.show(ctx, s.unit)
+	if err != nil || none(u) || knows(u) {
 		return u, err
 	}
 	return u, patchbay.Errorf(patchbay.SettingsUnwritable, "systemd does not take %s into account", dropin).

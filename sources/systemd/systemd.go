@@ -38,6 +38,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"patchbay.dev/patchbay"
@@ -73,6 +74,7 @@ type source struct {
 	reload        bool
 	egress        []netip.Prefix
 	limit, steady time.Duration
+	units         atomic.Pointer[string] // where the manager's were when it was asked last
 }
 
 var _ interface {
@@ -148,7 +150,7 @@ func unitName(endpoint string) (string, error) {
 
 // Inspect implements [driver.Source].
 func (s *source) Inspect(ctx context.Context) (driver.SourceInfo, error) {
-	v, err := s.look(ctx)
+	v, err := driver.Look(ctx, s, s.look)
 	if err != nil {
 		return driver.SourceInfo{}, err
 	}
@@ -227,6 +229,7 @@ func (s *source) look(ctx context.Context) (view, error) {
 	if o.err != nil {
 		return view{}, o.err
 	}
+	s.units.Store(&o.units)
 	return s.viewOf(u, o.own), nil
 }
 

@@ -75,12 +75,17 @@ func inMachine(t *testing.T, m *env.Machine, job string) string {
 	return string(out)
 }
 
+// alike are tests in which a user's manager does what the system's does.
+var alike = []string{"BadSettings", "Down", "Others", "RefusedUnits", "Reload"}
+
 // run runs the tests that are of either manager.
 func (w *world) run(t *testing.T) {
 	tests := map[string]func(*testing.T, *world){
 		"Suite":        suite,
 		"Crashes":      crashes,
 		"Reading":      reading,
+		"Passed":       passed,
+		"LaterFiles":   laterFiles,
 		"Others":       others,
 		"Files":        fileUpdates,
 		"BadDisk":      badDisk,
@@ -96,7 +101,12 @@ func (w *world) run(t *testing.T) {
 		"Generated":    generated,
 	}
 	for _, name := range slices.Sorted(maps.Keys(tests)) {
-		t.Run(name, func(t *testing.T) { tests[name](t, w) })
+		t.Run(name, func(t *testing.T) {
+			if w.manager == "user" && !*whole && slices.Contains(alike, name) {
+				t.Skip("it is the same for the system's manager: make test-systemd runs it")
+			}
+			tests[name](t, w)
+		})
 	}
 }
 

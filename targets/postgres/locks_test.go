@@ -39,7 +39,7 @@ func TestWhoHoldsALockIsNamed(t *testing.T) {
 					return target.RemoveLogin(t.Context(), r)
 				}},
 			} {
-				if c.another && version < 18 && !*everyVersion {
+				if c.another && (version < 18 || admin != "admin") && !*everyVersion {
 					continue // ours is waited for longer than all others
 				}
 				t.Run(fmt.Sprint(version, " ", admin, " ", name), func(t *testing.T) {

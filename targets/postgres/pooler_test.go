@@ -38,7 +38,7 @@ func TestThroughAPooler(t *testing.T) {
 					t.Fatalf("%v, warnings %q", err, info.Warnings)
 				}
 				var all sync.WaitGroup
-				for i := range 16 {
+				for i := range 8 {
 					all.Go(func() {
 						uid := fmt.Sprintf("pooled%d", i)
 						r := driver.LoginRequest{

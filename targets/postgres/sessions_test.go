@@ -36,7 +36,7 @@ func ours(t *testing.T, s *testenv.PostgresServer) {
 // The server counts: it lets no more sessions of the administrator in than the
 // registration says. Two registrations of one server share them.
 func TestManyDatabasesTakeFewSessions(t *testing.T) {
-	const many = 16
+	const many = 9
 	for _, limits := range [][]int{{3}, {1}, {3, 2}} {
 		t.Run(fmt.Sprint(limits), func(t *testing.T) {
 			s := server(t, testenv.PostgresOptions{})
@@ -54,7 +54,7 @@ func TestManyDatabasesTakeFewSessions(t *testing.T) {
 				r := driver.LoginRequest{
 					Mark: driver.Mark{UID: name, Generation: 1}, Name: fmt.Sprintf("pb_%s_g1", name), Sub: name, Auth: patchbay.AuthSecret, Access: patchbay.Owner,
 				}
-				if i%4 == 0 { // several of one database
+				if i%3 == 0 { // several of one database
 					r.Sub = "app0"
 				}
 				r.Credential, _ = targets[0].NewCredential(t.Context(), r)

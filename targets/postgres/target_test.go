@@ -55,6 +55,9 @@ func exec(t testing.TB, s *testenv.PostgresServer, database string, statements .
 	}
 }
 
+// This package's tests are two packages, with one choice of versions.
+var some, turn, everyVersion = postgres.SomeVersions, postgres.Turn, postgres.EveryVersion
+
 func quoted(name string) string { return pgx.Identifier{name}.Sanitize() }
 
 // shared are servers that several tests use, one for each version; every test
@@ -409,18 +412,13 @@ func harness(s *testenv.PostgresServer) drivertest.TargetHarness {
 	}
 }
 
-// The suite runs against every version that is installed, or with -short
-// against two of them.
 func TestTarget(t *testing.T) {
-	for version := 13; version <= 18; version++ {
+	for i, version := range some(t, 13, 14, 15, 16, 17, 18) {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {
-			if testing.Short() && version != 15 && version != 18 {
-				t.Skip("-short tries versions 15 and 18 alone")
-			}
 			s := sharedServer(t, version)
 			hostile(t, s)
 			h := harness(s)
-			h.Quick = version != 15
+			h.Quick = i > 0 // one of them is cut with every access
 			drivertest.Target(t, h)
 			tidy(t, s)
 			nothingLeft(t, s)

@@ -24,6 +24,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"patchbay.dev/patchbay/internal/testenv/cgroup"
 )
 
 // The engines.
@@ -40,6 +42,7 @@ type Engine struct {
 	Name   string // Docker or Podman
 	Socket string // of its API, Docker's
 	dir    string
+	more   Options
 	holder *child // of the namespaces
 	daemon *child
 	images map[string]bool
@@ -51,10 +54,28 @@ const prefix = "patchbay-engine-"
 // limit is how long anything may take that is done to an engine.
 const limit = time.Minute
 
+// Options are what an engine may have otherwise.
+type Options struct {
+	// Args are more arguments of dockerd.
+	Args []string
+	// Disk is the size of a disk of the engine's own, as tmpfs has it (64m); this
+	// machine's when empty.
+	Disk string
+	// Beside is a process whose network is the engine's too, as on its machine; the
+	// engine has one of its own when it is 0. The process ends with the engine.
+	Beside int
+}
+
 // Start starts the engine of that name; it ends with the test, with all that runs
 // in it. Where it can't run the test is skipped, unless PATCHBAY_TESTENV is
 // "required".
 func Start(t testing.TB, engine string) *Engine {
+	t.Helper()
+	return StartWith(t, engine, Options{})
+}
+
+// StartWith is Start of one that has something otherwise.
+func StartWith(t testing.TB, engine string, o Options) *Engine {
 	t.Helper()
 	if why := missing(engine); why != "" {
 		if os.Getenv("PATCHBAY_TESTENV") == "required" {
@@ -62,7 +83,7 @@ func Start(t testing.TB, engine string) *Engine {
 		}
 		t.Skipf("%s can't run here: %s", engine, why)
 	}
-	e, err := start(engine)
+	e, err := start(engine, o)
 	if e != nil {
 		t.Cleanup(func() {
 			if t.Failed() {
@@ -114,20 +135,24 @@ ip link set lo up
 echo ready
 exec sleep infinity`
 
-func start(name string) (*Engine, error) {
+func start(name string, o Options) (*Engine, error) {
 	sweep()
 	dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", prefix, os.Getpid()))
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{Name: name, Socket: filepath.Join(dir, "s.sock"), dir: dir, images: map[string]bool{}}
+	e := &Engine{Name: name, Socket: filepath.Join(dir, "s.sock"), dir: dir, more: o, images: map[string]bool{}}
 	// The holder keeps the namespaces when the engine is restarted.
 	ready, hold, err := os.Pipe()
 	if err != nil {
 		return e, err
 	}
 	defer func() { _ = ready.Close() }()
-	cmd := exec.Command("unshare", "--net", "--mount", "--propagation", "private", "sh", "-c", own)
+	argv := []string{"unshare", "--net", "--mount", "--propagation", "private", "sh", "-c", own}
+	if o.Beside != 0 {
+		argv = append([]string{"nsenter", "-t", strconv.Itoa(o.Beside), "-n"}, slices.Delete(argv, 1, 2)...)
+	}
+	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Stdout, cmd.Stderr = hold, hold
 	e.holder, err = startChild(cmd)
 	_ = hold.Close()
@@ -138,6 +163,14 @@ func start(name string) (*Engine, error) {
 	if n, _ := ready.Read(said); !strings.HasPrefix(string(said[:n]), "ready") {
 		return e, fmt.Errorf("namespaces: %s", said[:n])
 	}
+	if o.Disk != "" {
+		if err := os.Mkdir(e.Data(), 0o711); err != nil {
+			return e, err
+		}
+		if _, err := output(e.inside("mount", "-t", "tmpfs", "-o", "size="+o.Disk, "tmpfs", e.Data())); err != nil {
+			return e, err
+		}
+	}
 	return e, e.Up()
 }
 
@@ -147,9 +180,10 @@ func (e *Engine) Up() error {
 	env := []string{"PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + e.dir, "XDG_RUNTIME_DIR=" + e.dir, "TMPDIR=" + e.dir}
 	switch e.Name {
 	case Docker:
-		args = []string{"dockerd", "--data-root", e.path("data"), "--exec-root", e.path("exec"), "--pidfile", e.path("pid"), "--host", "unix://" + e.Socket,
+		args = []string{"dockerd", "--data-root", e.Data(), "--exec-root", e.path("exec"), "--pidfile", e.path("pid"), "--host", "unix://" + e.Socket,
 			// Root may have no right to raise limits: then only these can be set.
 			"--default-ulimit", "nofile=1024:1024", "--cgroup-parent", "/" + filepath.Base(e.dir), "--config-file", e.path("daemon.json")}
+		args = append(args, e.more.Args...)
 		_ = os.Remove(e.path("pid"))
 		if err := os.WriteFile(e.path("daemon.json"), []byte("{}"), 0o600); err != nil {
 			return err
@@ -231,10 +265,13 @@ func alive(pid int) bool {
 	return err == nil && !bytes.Contains(stat, []byte(") Z "))
 }
 
+// Data is the directory of its disk.
+func (e *Engine) Data() string { return e.path("data") }
+
 func (e *Engine) path(name string) string { return filepath.Join(e.dir, name) }
 
 func (e *Engine) podman() []string {
-	return []string{"podman", "--root", e.path("data"), "--runroot", e.path("run"), "--network-config-dir", e.path("networks"), "--tmpdir", e.path("tmp"),
+	return []string{"podman", "--root", e.Data(), "--runroot", e.path("run"), "--network-config-dir", e.path("networks"), "--tmpdir", e.path("tmp"),
 		"--storage-driver", "overlay", "--runtime", "runc"}
 }
 
@@ -250,6 +287,9 @@ func (e *Engine) Pid() int { return e.holder.cmd.Process.Pid }
 func (e *Engine) Inside(argv ...string) (string, error) {
 	return output(exec.Command("nsenter", append([]string{"-t", strconv.Itoa(e.Pid()), "-n"}, argv...)...))
 }
+
+// OnDisk runs a command that sees the engine's disk and mounts.
+func (e *Engine) OnDisk(argv ...string) (string, error) { return output(e.inside(argv...)) }
 
 // Docker runs Docker's command line, which both engines answer.
 func (e *Engine) Docker(args ...string) (string, error) { return output(e.docker(args...)) }
@@ -284,6 +324,28 @@ func (e *Engine) Must(t testing.TB, args ...string) string {
 		t.Fatal(err)
 	}
 	return out
+}
+
+// Environ is what the process of a container really has, less what engines give to
+// each of them.
+func (e *Engine) Environ(container string) (map[string]string, error) {
+	pid, err := e.Docker("inspect", "--format", "{{.State.Pid}}", container)
+	if err != nil {
+		return nil, err
+	}
+	b, err := os.ReadFile("/proc/" + pid + "/environ")
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]string{}
+	for entry := range strings.SplitSeq(strings.TrimSuffix(string(b), "\x00"), "\x00") {
+		key, value, _ := strings.Cut(entry, "=")
+		all[key] = value
+	}
+	for _, given := range []string{"PATH", "HOSTNAME", "HOME", "TERM", "container"} {
+		delete(all, given)
+	}
+	return all, nil
 }
 
 // App is the image of the application that Image's are made from.
@@ -325,6 +387,16 @@ func (e *Engine) Image(t testing.TB, name string, lines ...string) string {
 	return name
 }
 
+// Program is the application itself, which needs nothing else.
+func Program(t testing.TB) []byte {
+	t.Helper()
+	program, err := builtApp()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return program
+}
+
 // builtApp is the program, without a library that an empty image lacks.
 var builtApp = sync.OnceValues(func() ([]byte, error) {
 	dir, err := os.MkdirTemp("", prefix+strconv.Itoa(os.Getpid())+"-")
@@ -333,7 +405,7 @@ var builtApp = sync.OnceValues(func() ([]byte, error) {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	path := filepath.Join(dir, "app")
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", path, "patchbay.dev/patchbay/internal/testenv/docker/app")
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-ldflags=-s -w", "-o", path, "patchbay.dev/patchbay/internal/testenv/docker/app")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+runtime.GOARCH)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build the application of the containers: %w\n%s", err, out)
@@ -426,17 +498,10 @@ func removeAll(dir string) error {
 	// Podman's groups are not below one of the engine's.
 	containers, _ := filepath.Glob(filepath.Join(dir, "data/overlay-containers/*"))
 	for _, c := range containers {
-		groups, _ := filepath.Glob("/sys/fs/cgroup/*/libpod_parent/libpod-*" + filepath.Base(c))
-		for _, group := range groups {
-			removeGroup(group)
-		}
+		cgroup.Remove("libpod_parent/libpod-" + filepath.Base(c))
+		cgroup.Remove("libpod_parent/libpod-conmon-" + filepath.Base(c))
 	}
-	for _, controller := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/*"} {
-		groups, _ := filepath.Glob(filepath.Join(controller, filepath.Base(dir)))
-		for _, group := range groups {
-			removeGroup(group)
-		}
-	}
+	cgroup.Remove(filepath.Base(dir))
 	var err error
 	for range 100 { // a mount goes when the last process of its namespace has
 		if err = os.RemoveAll(dir); err == nil {
@@ -447,16 +512,6 @@ func removeAll(dir string) error {
 	return err
 }
 
-func removeGroup(dir string) {
-	entries, _ := os.ReadDir(dir)
-	for _, entry := range entries {
-		if entry.IsDir() {
-			removeGroup(filepath.Join(dir, entry.Name()))
-		}
-	}
-	_ = os.Remove(dir)
-}
-
 // sweep removes what tests left that were killed.
 func sweep() {
 	stale := func(path string) bool {
@@ -464,15 +519,7 @@ func sweep() {
 		pid, err := strconv.Atoi(text)
 		return err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
 	}
-	// A group outlives its directory when a process was still ending.
-	for _, pattern := range []string{"/sys/fs/cgroup/", "/sys/fs/cgroup/*/"} {
-		groups, _ := filepath.Glob(pattern + prefix + "*")
-		for _, group := range groups {
-			if stale(group) {
-				removeGroup(group)
-			}
-		}
-	}
+	cgroup.Sweep(prefix) // a group outlives its directory when a process was still ending
 	dirs, _ := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*"))
 	for _, dir := range dirs {
 		if !stale(dir) {

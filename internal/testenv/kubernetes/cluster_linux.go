@@ -30,6 +30,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"patchbay.dev/patchbay/internal/testenv"
+	"patchbay.dev/patchbay/internal/testenv/cgroup"
 )
 
 // Image is the application's, on the node. It listens on port 8080.
@@ -139,25 +140,8 @@ func sweep() {
 	for _, dir := range dirs {
 		text, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), stalePrefix), "-")
 		if pid, err := strconv.Atoi(text); err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
-			removeCgroups(filepath.Base(dir))
+			cgroup.Remove(filepath.Base(dir))
 			_ = os.RemoveAll(dir)
-		}
-	}
-}
-
-// removeCgroups removes the control groups below one of the cluster's name.
-func removeCgroups(name string) {
-	roots, _ := filepath.Glob("/sys/fs/cgroup/*/" + name)
-	for _, root := range append(roots, "/sys/fs/cgroup/"+name) {
-		var dirs []string
-		_ = filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
-			if err == nil && d.IsDir() {
-				dirs = append(dirs, path)
-			}
-			return nil
-		})
-		for i := len(dirs) - 1; i >= 0; i-- {
-			_ = syscall.Rmdir(dirs[i])
 		}
 	}
 }
@@ -192,6 +176,9 @@ while read -r _; do :; done`)
 	c.netns, err = os.Open(fmt.Sprintf("/proc/%d/ns/net", c.init.Process.Pid))
 	return err
 }
+
+// Pid is of a process in the cluster's own network, which is the node's.
+func (c *Cluster) Pid() int { return c.init.Process.Pid }
 
 // Command is a program inside the namespaces, with the cluster's programs first in
 // its PATH.
@@ -400,16 +387,13 @@ func (c *Cluster) node() error {
 	if err := c.start("containerd", "-c", filepath.Join(c.Dir, "containerd.toml")); err != nil {
 		return err
 	}
-	image, err := buildImage(c.Dir)
-	if err != nil {
-		return err
-	}
 	socket := filepath.Join(c.Dir, "ctr.sock")
 	if err := c.await("containerd", func() error { return c.Command("ctr", "-a", socket, "version").Run() }); err != nil {
 		return err
 	}
-	if out, err := c.Command("ctr", "-a", socket, "-n", "k8s.io", "images", "import", image).CombinedOutput(); err != nil {
-		return fmt.Errorf("import the image: %w\n%s", err, out)
+	// The application's, and the one that holds a pod's network.
+	if err := c.load("internal/testenv/kubernetes/app", map[string][]string{Image: {"/program"}, "local.test/pause:1": {"/program", "pause"}}); err != nil {
+		return err
 	}
 	if err := c.start("kubelet", "--config="+filepath.Join(c.Dir, "kubelet.yaml"), "--kubeconfig="+filepath.Join(c.Dir, "kubeconfig"), "--root-dir="+filepath.Join(c.Dir, "kubelet"),
 		"--cert-dir="+filepath.Join(c.Dir, "kubelet-pki"), "--hostname-override=node1", "--node-ip="+NodeAddress); err != nil {
@@ -451,7 +435,7 @@ func (c *Cluster) Stop() error {
 		_ = c.netns.Close()
 		c.hold = nil
 	}
-	removeCgroups(c.cgroup)
+	cgroup.Remove(c.cgroup)
 	return os.RemoveAll(c.Dir)
 }
 

@@ -16,28 +16,44 @@ import (
 
 func base64Of(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
 
-// buildImage makes an archive of the application's image and of the one that holds
-// a pod's network: the same program with other arguments.
-func buildImage(dir string) (string, error) {
+// Build gives the node an image of one program of this module, named by its directory.
+func (c *Cluster) Build(image, program string) error {
+	return c.load(program, map[string][]string{image: {"/program"}})
+}
+
+// load gives the node images that have the same program with other arguments.
+func (c *Cluster) load(program string, images map[string][]string) error {
+	archive, err := buildImages(c.Dir, program, images)
+	if err != nil {
+		return err
+	}
+	if out, err := c.Command("ctr", "-a", filepath.Join(c.Dir, "ctr.sock"), "-n", "k8s.io", "images", "import", archive).CombinedOutput(); err != nil {
+		return fmt.Errorf("import the image: %w\n%s", err, out)
+	}
+	return os.Remove(archive)
+}
+
+// buildImages makes an archive of images, each with the entry point that it is given.
+func buildImages(dir, program string, images map[string][]string) (string, error) {
 	_, file, _, _ := runtime.Caller(0)
-	binary := filepath.Join(dir, "app")
-	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", binary, ".")
-	build.Dir = filepath.Join(filepath.Dir(file), "app")
+	binary := filepath.Join(dir, filepath.Base(program))
+	build := exec.Command("go", "build", "-buildvcs=false", "-ldflags", "-s -w", "-o", binary, ".")
+	build.Dir = filepath.Join(filepath.Dir(file), "../../..", program)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the application: %w\n%s", err, out)
+		return "", fmt.Errorf("build %s: %w\n%s", program, err, out)
 	}
 	content, err := os.ReadFile(binary)
 	if err != nil {
 		return "", err
 	}
-	layer, err := archive(entry{"app", content, 0o755})
+	layer, err := archive(entry{"program", content, 0o755})
 	if err != nil {
 		return "", err
 	}
 	entries := []entry{{"layer.tar", layer, 0o644}}
 	var manifest []map[string]any
-	for name, arguments := range map[string][]string{Image: {"/app"}, "local.test/pause:1": {"/app", "pause"}} {
+	for name, arguments := range images {
 		config, err := json.Marshal(map[string]any{
 			"architecture": runtime.GOARCH, "os": "linux",
 			"config": map[string]any{"Entrypoint": arguments},
@@ -58,7 +74,7 @@ func buildImage(dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, "app.tar")
+	path := binary + ".tar"
 	return path, os.WriteFile(path, all, 0o600)
 }
 

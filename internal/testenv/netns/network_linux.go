@@ -19,13 +19,25 @@ type Network struct{ file *os.File }
 // Of is the network that a process is in. It ends with the test.
 func Of(t testing.TB, pid int) *Network {
 	t.Helper()
-	file, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
+	n, err := Open(pid)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = file.Close() })
-	return &Network{file}
+	t.Cleanup(func() { _ = n.Close() })
+	return n
 }
+
+// Open is the network that a process is in, until it is closed.
+func Open(pid int) (*Network, error) {
+	file, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
+	if err != nil {
+		return nil, err
+	}
+	return &Network{file}, nil
+}
+
+// Close lets go of the network.
+func (n *Network) Close() error { return n.file.Close() }
 
 // Inside is a command that runs there.
 func (n *Network) Inside(argv ...string) *exec.Cmd {
@@ -74,13 +86,23 @@ func (n *Network) DialContext(ctx context.Context, network, address string) (con
 // there, at host and the port that it gives. It ends with the test.
 func (n *Network) Expose(t testing.TB, host, address string) (port int) {
 	t.Helper()
+	port, err := n.ExposeAt(t, net.JoinHostPort(host, "0"), address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+// ExposeAt is Expose at that address; it fails when the port is taken there.
+func (n *Network) ExposeAt(t testing.TB, at, address string) (port int, err error) {
+	t.Helper()
 	var l net.Listener
-	err := n.in(func() (err error) {
-		l, err = net.Listen("tcp", net.JoinHostPort(host, "0"))
+	err = n.in(func() (err error) {
+		l, err = net.Listen("tcp", at)
 		return err
 	})
 	if err != nil {
-		t.Fatal(err)
+		return 0, err
 	}
 	t.Cleanup(func() { _ = l.Close() })
 	go func() {
@@ -92,7 +114,7 @@ func (n *Network) Expose(t testing.TB, host, address string) (port int) {
 			go forward(in, address)
 		}
 	}()
-	return l.Addr().(*net.TCPAddr).Port
+	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
 func forward(in net.Conn, address string) {

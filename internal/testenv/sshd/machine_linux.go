@@ -180,6 +180,9 @@ read end
 	m.Must("ip", "route", "add", "default", "via", m.Beside)
 }
 
+// Pid is of a process in the machine's own namespaces.
+func (m *Machine) Pid() int { return m.holder.Process.Pid }
+
 // Command is a command that runs on the machine, as root.
 func (m *Machine) Command(ctx context.Context, argv ...string) *exec.Cmd {
 	pid := strconv.Itoa(m.holder.Process.Pid)

@@ -10,9 +10,12 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"patchbay.dev/patchbay/internal/testenv/cgroup"
 )
 
 // Machine is a machine of its own: its own first process, network and files, which
@@ -22,7 +25,7 @@ type Machine struct {
 	again  string // a file: it is to start once more when it has stopped
 	log    *bytes.Buffer
 	ended  chan struct{}
-	leader int // its first process, as seen from here
+	leader atomic.Int64 // its first process, as seen from here
 }
 
 // Target is what it boots: the basic system, and what units install themselves into.
@@ -39,7 +42,16 @@ func Boot(t testing.TB, shared ...string) *Machine {
 	if err != nil {
 		t.Skip("systemd-container is not installed: `make deps` does")
 	}
-	dir, err := os.MkdirTemp("", "patchbay-machine-")
+	for _, s := range shared {
+		// What is everybody's the machine would clear at its boot, as its own (tmpfiles.d).
+		for _, theirs := range []string{os.TempDir(), "/tmp", "/var/tmp"} {
+			if rel, err := filepath.Rel(s, theirs); err == nil && !strings.HasPrefix(rel, "..") {
+				t.Fatalf("a machine is not given %s: it would empty %s. A test's program is to be in a directory of its own", s, theirs)
+			}
+		}
+	}
+	cgroup.Sweep(ofMachine)
+	dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", ofMachine, os.Getpid()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,11 +64,15 @@ func Boot(t testing.TB, shared ...string) *Machine {
 	if err := os.Mkdir(filepath.Join(dir, "disk"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	// All is mounted where nobody else sees it, and gone with the last process there.
-	script := `set -e; D=$1/disk; again=$1/again; shift; mount --make-rprivate /; mount -t tmpfs tmpfs "$D"; mkdir "$D/new" "$D/work" "$D/root"
+	// All is mounted where nobody else sees it, and gone with the last process there. Each
+	// daemon-reload would run all generators: those of disks and databases are not needed.
+	script := cgroup.Enter(filepath.Base(dir)) + `; set -e; D=$1/disk; again=$1/again; shift; mount --make-rprivate /; mount -t tmpfs tmpfs "$D"; mkdir "$D/new" "$D/work" "$D/root"
 		mount -t overlay overlay -o "lowerdir=/,upperdir=$D/new,workdir=$D/work" "$D/root"
 		mount -t tmpfs tmpfs /run
 		rm -f "$D/root/etc/resolv.conf" "$D/root/etc/machine-id"
+		find "$D/root/usr/lib/systemd/system-generators" -type f ! -name systemd-sysv-generator -delete 2>/dev/null || :
+		mkdir -p "$D/root/etc/tmpfiles.d"
+		ln -sf /dev/null "$D/root/etc/tmpfiles.d/tmp.conf"
 		printf '[Unit]\nRequires=basic.target\nAfter=basic.target\nAllowIsolate=yes\n' > "$D/root/etc/systemd/system/` + Target + `"
 		while :; do
 			setpriv --pdeathsig TERM "$@"
@@ -78,7 +94,10 @@ func Boot(t testing.TB, shared ...string) *Machine {
 		_ = m.cmd.Wait()
 		close(m.ended)
 	}()
-	t.Cleanup(func() { m.stop(t) })
+	t.Cleanup(func() {
+		m.stop(t)
+		cgroup.Remove(filepath.Base(dir))
+	})
 	if err := m.up(0); err != nil {
 		t.Fatalf("the machine does not boot: %v\n%s", err, m.log)
 	}
@@ -86,13 +105,13 @@ func Boot(t testing.TB, shared ...string) *Machine {
 }
 
 // up waits for another first process than the one before, and for it to be done.
-func (m *Machine) up(before int) error {
+func (m *Machine) up(before int64) error {
 	return await(m.ended, func() error {
 		leader, err := firstProcess(m.cmd.Process.Pid)
-		if err != nil || leader == before {
+		if err != nil || int64(leader) == before {
 			return errors.Join(err, errors.New("nothing has started yet"))
 		}
-		m.leader = leader
+		m.leader.Store(int64(leader))
 		out, _ := m.Command(context.Background(), "systemctl", "is-system-running").Output()
 		if state := strings.TrimSpace(string(out)); state != "running" && state != "degraded" {
 			return fmt.Errorf("it is %q", state)
@@ -103,14 +122,14 @@ func (m *Machine) up(before int) error {
 
 // Command is a command that runs in the machine.
 func (m *Machine) Command(ctx context.Context, argv ...string) *exec.Cmd {
-	return exec.CommandContext(ctx, "nsenter", append([]string{"-t", strconv.Itoa(m.leader), "-m", "-u", "-i", "-n", "-p", "--"}, argv...)...)
+	return exec.CommandContext(ctx, "nsenter", append([]string{"-t", strconv.FormatInt(m.leader.Load(), 10), "-m", "-u", "-i", "-n", "-p", "--"}, argv...)...)
 }
 
 // Reboot stops the machine and starts it again: what is on its disk stays, and
 // nothing else.
 func (m *Machine) Reboot(t testing.TB) {
 	t.Helper()
-	before := m.leader
+	before := m.leader.Load()
 	if err := os.WriteFile(m.again, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -121,8 +140,8 @@ func (m *Machine) Reboot(t testing.TB) {
 }
 
 func (m *Machine) powerOff() {
-	if m.leader != 0 {
-		_ = syscall.Kill(m.leader, syscall.Signal(34+4)) // SIGRTMIN+4
+	if leader := m.leader.Load(); leader != 0 {
+		_ = syscall.Kill(int(leader), syscall.Signal(34+4)) // SIGRTMIN+4
 	}
 }
 

@@ -14,6 +14,15 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"patchbay.dev/patchbay/internal/testenv/cgroup"
+)
+
+// What the managers' directories and control groups are called, before the process
+// that they belong to.
+const (
+	ofUnits   = "patchbay-units-"
+	ofMachine = "patchbay-machine-"
 )
 
 // limit bounds what is waited for.
@@ -43,8 +52,7 @@ func manager() (string, error) {
 }
 
 // User starts a user's manager, and makes it the one of this process until the test
-// ends. It gives the directory of the user's units. Two managers share their control
-// groups: units that run in both at once need different names.
+// ends. It gives the directory of the user's units.
 func User(t testing.TB) string {
 	t.Helper()
 	program, err := manager()
@@ -54,7 +62,8 @@ func User(t testing.TB) string {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can give a user manager the /run that it wants to see")
 	}
-	dir, err := os.MkdirTemp("", "patchbay-units-")
+	cgroup.Sweep(ofUnits)
+	dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", ofUnits, os.Getpid()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,21 +79,11 @@ func User(t testing.TB) string {
 			t.Fatal(err)
 		}
 	}
-	// What this machine gives every user's manager is none of the test's.
-	variables := filepath.Join(home, ".config", "environment.d")
-	if err := os.MkdirAll(variables, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	theirs, _ := filepath.Glob("/*/environment.d/*.conf")
-	ours, _ := filepath.Glob("/usr/*/environment.d/*.conf")
-	for _, name := range append(theirs, ours...) {
-		if err := os.WriteFile(filepath.Join(variables, filepath.Base(name)), nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
 	// It looks for /run/systemd/system; credentials are mounts, which the service sees
-	// by propagation alone.
-	cmd := exec.Command("unshare", "-m", "sh", "-c", `mount --make-rprivate / && mount --make-rshared / && mount -t tmpfs tmpfs /run &&
+	// by propagation alone. What this machine gives every user's manager is none of the
+	// test's, and each daemon-reload would run its generators.
+	cmd := exec.Command("unshare", "-m", "sh", "-c", cgroup.Enter(filepath.Base(dir))+` && mount --make-rprivate / && mount --make-rshared / && mount -t tmpfs tmpfs /run &&
+		for dir in /usr/lib/systemd/user-generators /usr/lib/systemd/user-environment-generators; do [ ! -d $dir ] || mount -t tmpfs tmpfs $dir; done &&
 		mkdir -p /run/systemd/system && exec "$0" --user --log-target=console`, program)
 	cmd.Env = []string{"XDG_RUNTIME_DIR=" + runtime, "HOME=" + home, "PATH=/usr/bin:/bin"}
 	cmd.Dir = "/"
@@ -115,6 +114,7 @@ func User(t testing.TB) string {
 			<-ended
 			t.Error("the user manager had to be killed")
 		}
+		cgroup.Remove(filepath.Base(dir))
 	})
 	if err := await(ended, func() error { return systemctl("list-units", "--no-legend") }); err != nil {
 		t.Fatalf("the user manager does not start: %v\n%s", err, log)

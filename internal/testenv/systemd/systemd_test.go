@@ -1,11 +1,15 @@
 package systemd
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"patchbay.dev/patchbay/internal/testenv/cgroup"
 )
 
 func TestUserManagerRunsUnits(t *testing.T) {
@@ -27,7 +31,12 @@ func TestUserManagerRunsUnits(t *testing.T) {
 }
 
 func TestMachineIsItsOwn(t *testing.T) {
-	m := Boot(t)
+	dir := t.TempDir()
+	kept := filepath.Join(dir, "kept")
+	if err := os.WriteFile(kept, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m := Boot(t, dir)
 	says := func() string {
 		out, err := m.Command(t.Context(), "sh", "-c", "cat /proc/sys/kernel/random/boot_id /etc/kept; ip -o addr; systemctl is-active "+Target).CombinedOutput()
 		if err != nil {
@@ -45,6 +54,9 @@ func TestMachineIsItsOwn(t *testing.T) {
 		t.Error("the machine writes to this one")
 	}
 	m.Reboot(t)
+	if _, err := os.Stat(kept); err != nil {
+		t.Errorf("a boot clears what is shared: %v", err)
+	}
 	if got := says(); !strings.Contains(got, "here") {
 		t.Errorf("after a reboot the machine says %s", got)
 	}
@@ -53,5 +65,27 @@ func TestMachineIsItsOwn(t *testing.T) {
 	}
 	if _, err := exec.LookPath("journalctl"); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestManagersKeepToTheirOwnGroups: a group that is empty may be one that an engine has
+// just made.
+func TestManagersKeepToTheirOwnGroups(t *testing.T) {
+	name := fmt.Sprintf("patchbay-empty-%d-", os.Getpid())
+	t.Cleanup(func() { cgroup.Remove(name) })
+	if out, err := exec.Command("sh", "-c", cgroup.Enter(name)).CombinedOutput(); err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	before := cgroup.Find(name)
+	if len(before) == 0 {
+		t.Skip("no control groups can be made here")
+	}
+	t.Run("a user's", func(t *testing.T) { User(t) })
+	t.Run("a machine's", func(t *testing.T) { Boot(t) })
+	if after := cgroup.Find(name); !slices.Equal(after, before) {
+		t.Errorf("of the groups %q there are %q", before, after)
+	}
+	if left := cgroup.Find(fmt.Sprintf("patchbay-*-%d-?*", os.Getpid())); len(left) > 0 {
+		t.Errorf("groups of managers that have ended: %q", left)
 	}
 }

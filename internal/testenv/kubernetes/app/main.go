@@ -8,10 +8,16 @@
 // With the argument pause it does nothing, as a pod's first container does.
 // Variables make it misbehave: APP_CRASH ends it, with $APP_CRASH and the password
 // that it was given as its last words; APP_UNREADY keeps it from being ready, and
-// APP_SLOW from listening for so many seconds.
+// APP_SLOW from listening for so many seconds. APP_DRAIN is how long it goes on when
+// it is told to end (200ms).
+//
+// With APP_SIGN_IN=HOST:PORT, and the settings of a connection, it signs in to PostgreSQL
+// all the time, and tells the listener there of each time, a line: "as", a space and
+// who it is, or what it was answered.
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,6 +30,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 func main() {
@@ -42,6 +50,17 @@ func main() {
 		case <-ended:
 			return
 		case <-time.After(time.Duration(seconds) * time.Second):
+		}
+	}
+	if to := os.Getenv("APP_SIGN_IN"); to != "" && os.Getenv(connectionString) != "" {
+		go signInAgainAndAgain(to)
+	}
+	drain := 200 * time.Millisecond // whoever still has its address may finish
+	if text := os.Getenv("APP_DRAIN"); text != "" {
+		var err error
+		if drain, err = time.ParseDuration(text); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(2)
 		}
 	}
 	answers := http.NewServeMux()
@@ -84,9 +103,9 @@ func main() {
 	server := &http.Server{Addr: ":" + port, Handler: answers, ReadHeaderTimeout: 5 * time.Second}
 	go func() {
 		<-ended
-		select { // whoever still has its address may finish
+		select {
 		case <-ended:
-		case <-time.After(200 * time.Millisecond):
+		case <-time.After(drain):
 		}
 		_ = server.Close()
 	}()
@@ -94,4 +113,35 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+const connectionString = "AZURE_POSTGRESQL_CONNECTIONSTRING"
+
+// signInAgainAndAgain ends with the program, or with who listens.
+func signInAgainAndAgain(to string) {
+	told, err := net.DialTimeout("tcp", to, 5*time.Second)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	for err == nil {
+		who, failed := signIn()
+		if failed != nil {
+			who = strings.ReplaceAll(failed.Error(), "\n", " ")
+		}
+		_, err = fmt.Fprintln(told, who)
+	}
+}
+
+func signIn() (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, os.Getenv(connectionString))
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	var who string
+	err = conn.QueryRow(ctx, "SELECT session_user").Scan(&who)
+	return "as " + who, err
 }
