@@ -63,6 +63,11 @@ func failed(t *testing.T, err error, code patchbay.Code) *patchbay.Error {
 	return e
 }
 
+func refused(t *testing.T, err error, code patchbay.Code) {
+	t.Helper()
+	_ = failed(t, err, code)
+}
+
 func (s *server) same(t *testing.T, before string) {
 	t.Helper()
 	if now, err := s.content(); err != nil || now != before {
@@ -237,7 +242,7 @@ func TestAFileThatTheServerCanNotReadIsPutBack(t *testing.T) {
 		err = s.opened(guard, s.target()).EnsureRule(t.Context(), r)
 		if s.own == "" {
 			// The server can't even say what is wrong with the file it begins with.
-			failed(t, err, patchbay.Forbidden)
+			refused(t, err, patchbay.Forbidden)
 			if got := s.text(s.conf); got != theirs {
 				t.Errorf("pg_hba.conf is\n%s", got)
 			}
@@ -260,13 +265,13 @@ func TestTheFileOfAnotherServerIsPutBack(t *testing.T) {
 		must(t, os.WriteFile(path, []byte(theirs), 0o600))
 		guard := s.guard()
 		guard.Endpoint = path
-		failed(t, s.opened(guard, s.target()).EnsureRule(t.Context(), s.rule("a", "10.1.3.7/32")), patchbay.NotSupported)
+		refused(t, s.opened(guard, s.target()).EnsureRule(t.Context(), s.rule("a", "10.1.3.7/32")), patchbay.NotSupported)
 		if names, err := os.ReadDir(filepath.Dir(path)); err != nil || len(names) != 1 || s.text(path) != theirs {
 			t.Errorf("the other file is %q, beside %v, %v", s.text(path), names, err)
 		}
 		s.same(t, before)
 		must(t, os.Remove(path))
-		failed(t, s.opened(guard, s.target()).EnsureRule(t.Context(), s.rule("a", "10.1.3.7/32")), patchbay.NotSupported)
+		refused(t, s.opened(guard, s.target()).EnsureRule(t.Context(), s.rule("a", "10.1.3.7/32")), patchbay.NotSupported)
 	})
 }
 
@@ -282,8 +287,13 @@ func TestAFileBehindALinkStaysOne(t *testing.T) {
 		must(t, os.Rename(s.conf, real))
 		must(t, os.Symlink(real, s.conf))
 		r := s.rule("a", "10.1.3.7/32")
-		must(t, os.WriteFile(filepath.Join(dir, ".patchbay-hba.tmp"), nil, 0o600)) // of a crash
 		must(t, s.network().EnsureRule(t.Context(), r))
+		left := filepath.Join(dir, ".patchbay-hba.tmp") // of a crash
+		must(t, os.WriteFile(left, nil, 0o600))
+		must(t, s.network().EnsureRule(t.Context(), r)) // which has nothing to write
+		if _, err := os.Stat(left); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("what a crash left is still there: %v", err)
+		}
 		s.whole(t, r, exact)
 		s.open(t, "10.1.3.7", r.Login, "orders", true)
 		must(t, s.network().RemoveRule(t.Context(), r))
@@ -543,7 +553,7 @@ func TestRightsThatLackAreNamedAndAreTheLeast(t *testing.T) {
 			t.Error("a session goes on")
 		}
 		target.Admin["password"] = patchbay.NewSecret("wrong")
-		failed(t, s.opened(s.guard(), target).EnsureRule(t.Context(), r), patchbay.AdminRefused)
+		refused(t, s.opened(s.guard(), target).EnsureRule(t.Context(), r), patchbay.AdminRefused)
 	})
 }
 
@@ -577,15 +587,15 @@ func TestWhatIsNotOursIsLeftAlone(t *testing.T) {
 	must(t, os.WriteFile(s.own, []byte("local all postgres trust\n"), 0o600))
 	before, err := s.content()
 	must(t, err)
-	failed(t, n.EnsureRule(t.Context(), r), patchbay.NotOurs)
-	failed(t, n.RemoveRule(t.Context(), r), patchbay.NotOurs)
+	refused(t, n.EnsureRule(t.Context(), r), patchbay.NotOurs)
+	refused(t, n.RemoveRule(t.Context(), r), patchbay.NotOurs)
 	s.same(t, before)
 	must(t, os.Remove(s.own))
 	must(t, n.EnsureRule(t.Context(), r))
 	other := r
 	other.Mark.UID = "somebody"
-	failed(t, n.EnsureRule(t.Context(), other), patchbay.NotOurs)
-	failed(t, n.RemoveRule(t.Context(), other), patchbay.NotOurs)
+	refused(t, n.EnsureRule(t.Context(), other), patchbay.NotOurs)
+	refused(t, n.RemoveRule(t.Context(), other), patchbay.NotOurs)
 	s.whole(t, other, driver.RuleState{Exists: true})
 	s.whole(t, r, exact)
 }
