@@ -102,6 +102,11 @@ attack: deps ## all that attacks: hostile servers against every client, tenants,
 test-postgres: deps ## PostgreSQL's driver, each test on every version that it is about
 	$(GO) test -count=1 -timeout 60m ./targets/postgres -versions
 
+# make test takes two versions, and really tries one of sixteen sign-ins.
+.PHONY: test-pghba
+test-pghba: deps ## the guard in pg_hba.conf on every version of PostgreSQL, each sign-in really tried
+	$(GO) test -count=1 -timeout 30m ./networks/pghba -whole
+
 # make test takes every 40th death, and the source suite on Docker alone.
 .PHONY: test-containers
 test-containers: deps ## the driver of containers on Docker and Podman: all suites, and a death at each call of an engine

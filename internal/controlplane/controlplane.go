@@ -35,6 +35,7 @@ import (
 	"patchbay.dev/patchbay/internal/version"
 	"patchbay.dev/patchbay/keyring"
 	"patchbay.dev/patchbay/networks/nftables"
+	"patchbay.dev/patchbay/networks/pghba"
 	"patchbay.dev/patchbay/saga"
 	"patchbay.dev/patchbay/server"
 	"patchbay.dev/patchbay/settings"
@@ -89,6 +90,7 @@ func Catalog() driver.Catalog {
 		ssh.Driver(),
 	}, []driver.NetworkDriver{
 		nftables.Driver(),
+		pghba.Driver(),
 	})
 }
 

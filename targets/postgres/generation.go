@@ -210,7 +210,7 @@ func (s *session) mayNotSet(name string) string {
 	if s.version() < 15 {
 		return "register a superuser as the administrator"
 	}
-	return fmt.Sprintf("GRANT SET ON PARAMETER %s TO %s", settingName(name), ident(s.t.settings.admin.Username))
+	return fmt.Sprintf("GRANT SET ON PARAMETER %s TO %s", settingName(name), ident(s.t.settings.Admin.Username))
 }
 
 // settingName quotes each part of a parameter's name.

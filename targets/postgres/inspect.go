@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"slices"
 	"strconv"
@@ -37,6 +38,14 @@ group by 1 order by 1`
 // poolerWarning: that it works does not say that its logins do.
 const poolerWarning = "there is a connection pooler in front of the server: it has to let the logins in that are made (PgBouncer: auth_query), and the application has to do without what it does not keep from one transaction to the next"
 
+// tlsVersion names the protocol of a session, "" when it is in the clear.
+func tlsVersion(c *pgx.Conn) string {
+	if t, ok := c.PgConn().Conn().(*tls.Conn); ok {
+		return tls.VersionName(t.ConnectionState().Version)
+	}
+	return ""
+}
+
 func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, error) {
 	s, release, err := t.acquire(ctx, sub, false)
 	if err != nil {
@@ -47,7 +56,7 @@ func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, er
 		Version: s.conn.PgConn().ParameterStatus("server_version"),
 		TLS:     tlsVersion(s.conn),
 		Values: map[string]string{
-			"host": t.settings.host, "port": strconv.Itoa(int(t.settings.port)), "sslmode": string(t.settings.tls.Mode),
+			"host": t.settings.Host, "port": strconv.Itoa(int(t.settings.Port)), "sslmode": string(t.settings.TLS.Mode),
 		},
 	}
 	var super, createRole, standby bool
@@ -114,14 +123,14 @@ func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, er
 		warn("the server is a standby: nothing can be changed on it")
 	}
 	if !super && !createRole {
-		return driver.TargetInfo{}, patchbay.Errorf(patchbay.AdminRights, "the administrator %q may not create roles", t.settings.admin.Username).
-			WithFix("ALTER ROLE %s CREATEROLE", ident(t.settings.admin.Username))
+		return driver.TargetInfo{}, patchbay.Errorf(patchbay.AdminRights, "the administrator %q may not create roles", t.settings.Admin.Username).
+			WithFix("ALTER ROLE %s CREATEROLE", ident(t.settings.Admin.Username))
 	}
 	if len(others) > 0 && !super {
-		warn("%s", warnOfOthers(t.settings.admin.Username, others))
+		warn("%s", warnOfOthers(t.settings.Admin.Username, others))
 	}
 	// What the application is told to do is what was seen to work.
-	if t.settings.tls.Mode == driver.TLSPrefer {
+	if t.settings.TLS.Mode == driver.TLSPrefer {
 		info.Values["sslmode"] = "require"
 		if info.TLS == "" {
 			info.Values["sslmode"] = "disable"

@@ -13,11 +13,12 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/internal/pgconnect"
 )
 
 func atServer(address string, sessions int) *target {
-	s := &settings{host: address, port: 5432, database: "postgres", sessions: sessions}
-	return &target{settings: s, line: joinLine(s.address())}
+	s := &pgconnect.Server{Host: address, Port: 5432, Database: "postgres", Sessions: sessions}
+	return &target{settings: s, line: joinLine(s.Address())}
 }
 
 func (t *target) turn(database string, change bool) *turn {
@@ -52,8 +53,8 @@ func TestEverybodyComesToTheirTurn(t *testing.T) {
 					}
 					mu.Lock()
 					of[one]++
-					if open++; open > slices.Max(limits) || of[one] > one.settings.sessions {
-						t.Errorf("%d sessions, %d of one that may have %d", open, of[one], one.settings.sessions)
+					if open++; open > slices.Max(limits) || of[one] > one.settings.Sessions {
+						t.Errorf("%d sessions, %d of one that may have %d", open, of[one], one.settings.Sessions)
 					}
 					if change && changing[database] {
 						t.Errorf("two change %s", database)
@@ -124,9 +125,9 @@ func TestAWaitForASessionEnds(t *testing.T) {
 }
 
 func TestSessionsAreANumber(t *testing.T) {
-	for properties, want := range map[string]int{``: usualSessions, `{"maxSessions":"1"}`: 1, `{"maxSessions":"50"}`: 50, `{"maxSessions":"0"}`: 0, `{"maxSessions":"many"}`: 0, `{"maxSessions":"51"}`: 0} {
-		s, err := parsePlace(driver.Config{Endpoint: "h", Properties: []byte(properties)})
-		if err == nil && s.sessions != want || (err == nil) != (want > 0) || err != nil && patchbay.CodeOf(err) != patchbay.InvalidArgument {
+	for properties, want := range map[string]int{``: pgconnect.UsualSessions, `{"maxSessions":"1"}`: 1, `{"maxSessions":"50"}`: 50, `{"maxSessions":"0"}`: 0, `{"maxSessions":"many"}`: 0, `{"maxSessions":"51"}`: 0} {
+		s, err := pgconnect.ParsePlace(driver.Config{Endpoint: "h", Properties: []byte(properties)})
+		if err == nil && s.Sessions != want || (err == nil) != (want > 0) || err != nil && patchbay.CodeOf(err) != patchbay.InvalidArgument {
 			t.Errorf("%s: %v", properties, err)
 		}
 	}

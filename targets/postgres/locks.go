@@ -12,13 +12,14 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/internal/pgconnect"
 )
 
 // failed says what err means, which statements met in the session. What the server
 // has to be asked for that is asked in the same session.
 func (s *session) failed(ctx context.Context, statements string, err error) error {
-	if err != nil && misbehaved(s.conn) != nil {
-		return misbehaved(s.conn) // the library forgets it
+	if err != nil && pgconnect.Misbehaved(s.conn) != nil {
+		return pgconnect.Misbehaved(s.conn) // the library forgets it
 	}
 	var pg *pgconn.PgError
 	if err == nil || ctx.Err() != nil || !errors.As(err, &pg) {
@@ -33,7 +34,7 @@ func (s *session) failed(ctx context.Context, statements string, err error) erro
 		b.Queue("select pg_catalog.pg_is_in_recovery()").QueryRow(func(row pgx.Row) error { return row.Scan(&standby) })
 		s.rollback(ctx)
 		if s.ask(ctx, b) == nil && standby {
-			return patchbay.Errorf(patchbay.TargetUnreachable, "%s is a standby, and nothing can be changed there", s.t.settings.address()).
+			return patchbay.Errorf(patchbay.TargetUnreachable, "%s is a standby, and nothing can be changed there", s.t.settings.Address()).
 				WithFix("register the primary").AsTransient().WithSaid(pg.Message)
 		}
 	}
@@ -99,14 +100,14 @@ func (s *session) locked(ctx context.Context, statements string, pg *pgconn.PgEr
 	if statements == "" {
 		wait = ourLockWait
 	}
-	at := s.t.settings.address()
+	at := s.t.settings.Address()
 	if s.ask(ctx, b) != nil || h.pid == 0 {
 		return patchbay.Errorf(patchbay.Timeout, "%s: a lock was not to be had within %s, and whoever had it has it no longer, or is not to be seen", at, wait).
 			WithFix("ask again; while it waits, this names who is in the way: select pid, pg_blocking_pids(pid) from pg_stat_activity where application_name = 'patchbay'").
 			AsTransient().WithSaid(pg.Message)
 	}
 	e := patchbay.Errorf(patchbay.Timeout, "%s: a lock on %s was not to be had within %s: %s has it", at, driver.Quoted(h.on), wait, h).AsTransient().WithSaid(pg.Message)
-	if h.application == applicationName {
+	if h.application == pgconnect.ApplicationName {
 		return e.WithFix("another Patchbay changes logins of this database: wait until it has ended")
 	}
 	return e.WithFix("let it end, or end it: select pg_terminate_backend(%d); then ask again", h.pid)

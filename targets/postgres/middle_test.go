@@ -22,6 +22,7 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/internal/pgconnect"
 	"patchbay.dev/patchbay/internal/testenv"
 	attack "patchbay.dev/patchbay/internal/testenv/hostile"
 	"patchbay.dev/patchbay/targets/postgres"
@@ -307,7 +308,7 @@ func TestASessionOverTLSIsNotHandedOn(t *testing.T) {
 		{`{"sslmode":"require","weakestAuth":"scram-sha-256"}`, true}, // named: the test's own check
 	} {
 		address, relayed := relay(t, s.Addr(), web.TLS)
-		config := withProperties(config(s), postgres.Properties{})
+		config := withProperties(config(s), pgconnect.Properties{})
 		config.Endpoint, config.Properties = address, []byte(c.properties)
 		if err := signIns["admin"](t.Context(), config); (err == nil) != c.in || relayed() != c.in {
 			t.Errorf("%s: %v, relayed %v", c.properties, err, relayed())
@@ -336,28 +337,28 @@ func TestWaysToSignIn(t *testing.T) {
 				break
 			}
 		}
-		full := postgres.Properties{SSLMode: "verify-full", CA: string(s.CA)}
+		full := pgconnect.Properties{SSLMode: "verify-full", CA: string(s.CA)}
 		for _, c := range []struct {
 			user    string
-			p       postgres.Properties
+			p       pgconnect.Properties
 			onlyTLS bool
 			ok      bool
 		}{
-			{"scram", postgres.Properties{}, false, true},
-			{"scram", postgres.Properties{SSLMode: "disable"}, false, true},
-			{"scram", postgres.Properties{SSLMode: "require"}, true, true},
-			{"scram", postgres.Properties{WeakestAuth: "scram-sha-256-plus"}, true, true},
+			{"scram", pgconnect.Properties{}, false, true},
+			{"scram", pgconnect.Properties{SSLMode: "disable"}, false, true},
+			{"scram", pgconnect.Properties{SSLMode: "require"}, true, true},
+			{"scram", pgconnect.Properties{WeakestAuth: "scram-sha-256-plus"}, true, true},
 			{"scram", full, true, true},
-			{"md5er", postgres.Properties{}, false, false},
-			{"md5er", postgres.Properties{SSLMode: "require"}, true, false},
-			{"md5er", postgres.Properties{SSLMode: "disable", WeakestAuth: "md5"}, false, true},
+			{"md5er", pgconnect.Properties{}, false, false},
+			{"md5er", pgconnect.Properties{SSLMode: "require"}, true, false},
+			{"md5er", pgconnect.Properties{SSLMode: "disable", WeakestAuth: "md5"}, false, true},
 			{"md5er", full, true, true},
-			{"clear", postgres.Properties{}, false, false},
-			{"clear", postgres.Properties{WeakestAuth: "md5"}, false, false},
-			{"clear", postgres.Properties{SSLMode: "disable", WeakestAuth: "password"}, false, true},
+			{"clear", pgconnect.Properties{}, false, false},
+			{"clear", pgconnect.Properties{WeakestAuth: "md5"}, false, false},
+			{"clear", pgconnect.Properties{SSLMode: "disable", WeakestAuth: "password"}, false, true},
 			{"clear", full, true, true},
-			{"trusted", postgres.Properties{}, false, true},
-			{"certified", postgres.Properties{SSLMode: "require"}, true, true},
+			{"trusted", pgconnect.Properties{}, false, true},
+			{"certified", pgconnect.Properties{SSLMode: "require"}, true, true},
 			{"certified", full, true, true},
 		} {
 			if c.onlyTLS && !secure {

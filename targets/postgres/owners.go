@@ -24,14 +24,14 @@ func (t *target) advised(ctx context.Context, database string, err error) error 
 	s, release, err := t.acquire(ctx, database, false)
 	switch {
 	case patchbay.CodeOf(err) == patchbay.AdminRights:
-		told.Fix = driver.Quoted("GRANT CONNECT ON DATABASE " + ident(database) + " TO " + ident(t.settings.admin.Username))
+		told.Fix = driver.Quoted("GRANT CONNECT ON DATABASE " + ident(database) + " TO " + ident(t.settings.Admin.Username))
 	case err == nil:
 		defer release()
 		defer s.rollback(ctx)
 		if s.begin(ctx, false, &pgx.Batch{}) != nil { // names are looked up in no path of somebody else's
 			return &told
 		}
-		if fix, err := s.ownersFix(ctx, &catalogue{admin: t.settings.admin.Username, version: s.version()}); err == nil {
+		if fix, err := s.ownersFix(ctx, &catalogue{admin: t.settings.Admin.Username, version: s.version()}); err == nil {
 			told.Fix = fix
 		}
 	}

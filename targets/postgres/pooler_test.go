@@ -13,6 +13,7 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/internal/pgconnect"
 	"patchbay.dev/patchbay/internal/testenv"
 	"patchbay.dev/patchbay/targets/postgres"
 )
@@ -25,7 +26,7 @@ func TestThroughAPooler(t *testing.T) {
 				s := server(t, testenv.PostgresOptions{})
 				pooler := testenv.PgBouncer(t, s, mode, secure)
 				c := config(s)
-				p := postgres.Properties{MaxSessions: "16"}
+				p := pgconnect.Properties{MaxSessions: "16"}
 				if secure {
 					p.SSLMode, p.CA = "verify-full", string(pooler.CA)
 				}

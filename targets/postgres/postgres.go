@@ -38,6 +38,7 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/internal/pgconnect"
 )
 
 // Driver is PostgreSQL's target driver.
@@ -49,16 +50,16 @@ func Driver() driver.TargetDriver {
 }
 
 func open(_ context.Context, c driver.Config) (driver.Target, error) {
-	s, err := parseSettings(c)
+	s, err := pgconnect.Parse(c)
 	if err != nil {
 		return nil, err
 	}
-	return &target{settings: s, line: joinLine(s.address())}, nil
+	return &target{settings: s, line: joinLine(s.Address())}, nil
 }
 
 // target administers one server.
 type target struct {
-	settings *settings
+	settings *pgconnect.Server
 	line     *line
 	link     atomic.Int32
 	closed   atomic.Bool

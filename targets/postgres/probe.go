@@ -14,6 +14,7 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/internal/pgconnect"
 )
 
 // probeLimit bounds a probe whose caller sets no deadline.
@@ -21,18 +22,18 @@ const probeLimit = 30 * time.Second
 
 // PrepareProbe implements [driver.Target].
 func (t *target) PrepareProbe(_ context.Context, r driver.ProbeRequest) (driver.ProbeRequest, error) {
-	r.Servers = []string{t.settings.address()}
+	r.Servers = []string{t.settings.Address()}
 	return r, nil
 }
 
 // tryLogin is the driver's Probe.
 func tryLogin(ctx context.Context, c driver.Config, r driver.ProbeRequest) (driver.ProbeResult, error) {
 	started := time.Now()
-	settings, err := parsePlace(c)
+	settings, err := pgconnect.ParsePlace(c)
 	if err != nil {
 		return driver.ProbeResult{}, err
 	}
-	settings.tls = settings.tls.ReadBy(r.Reading)
+	settings.TLS = settings.TLS.ReadBy(r.Reading)
 	l, err := driver.Secrets(r.Credential.Values()).UserPassword()
 	switch {
 	case err != nil:
@@ -45,7 +46,7 @@ func tryLogin(ctx context.Context, c driver.Config, r driver.ProbeRequest) (driv
 		ctx, cancel = context.WithTimeout(ctx, probeLimit)
 		defer cancel()
 	}
-	config, err := settings.connect(r.Sub, l, r.Dialer)
+	config, err := settings.Config(r.Sub, l, r.Dialer)
 	if err != nil {
 		return driver.ProbeResult{}, err
 	}
@@ -67,7 +68,7 @@ func tryLogin(ctx context.Context, c driver.Config, r driver.ProbeRequest) (driv
 
 // probe is one sign-in as the application.
 type probe struct {
-	settings *settings
+	settings *pgconnect.Server
 	login    driver.UserPassword
 	conn     *pgx.Conn
 	result   driver.ProbeResult
@@ -190,7 +191,7 @@ func (p *probe) try(ctx context.Context, access patchbay.Access) error {
 	if standby := (*pgconn.PgError)(nil); errors.As(err, &standby) && standby.Code == featureNotSupported {
 		// What a standby says to that.
 		if access != patchbay.Reader {
-			return patchbay.Errorf(patchbay.RightsMissing, "%s may not write: %s is a standby", p.login.Username, p.settings.address()).
+			return patchbay.Errorf(patchbay.RightsMissing, "%s may not write: %s is a standby", p.login.Username, p.settings.Address()).
 				WithFix("register the primary, not a standby")
 		}
 		if _, err = p.conn.Exec(ctx, "rollback"); err == nil {
@@ -223,7 +224,7 @@ func (p *probe) try(ctx context.Context, access patchbay.Access) error {
 		return p.error(ctx, err)
 	}
 	if session != p.login.Username {
-		return patchbay.Errorf(patchbay.LoginRefused, "%s lets %s in as somebody else", p.settings.address(), p.login.Username).
+		return patchbay.Errorf(patchbay.LoginRefused, "%s lets %s in as somebody else", p.settings.Address(), p.login.Username).
 			WithFix("look at the user name map in pg_ident.conf")
 	}
 	if readOnly && access != patchbay.Reader {
@@ -249,7 +250,7 @@ func (p *probe) try(ctx context.Context, access patchbay.Access) error {
 		case err != nil:
 			return p.error(ctx, err)
 		case own:
-			return patchbay.Errorf(patchbay.RightsMissing, "what %s makes on %s would belong to it, not to the database's owner role", p.login.Username, p.settings.address())
+			return patchbay.Errorf(patchbay.RightsMissing, "what %s makes on %s would belong to it, not to the database's owner role", p.login.Username, p.settings.Address())
 		}
 	}
 	if access == patchbay.Owner {
@@ -280,7 +281,7 @@ func (p *probe) readOnly(ctx context.Context) error {
 	case "global":
 		where, end = "ROLE ALL", ""
 	}
-	return patchbay.Errorf(patchbay.RightsMissing, "%s may not write: default_transaction_read_only is on for it on %s", p.login.Username, p.settings.address()).
+	return patchbay.Errorf(patchbay.RightsMissing, "%s may not write: default_transaction_read_only is on for it on %s", p.login.Username, p.settings.Address()).
 		WithFix("SET default_transaction_read_only = off; ALTER %s SET default_transaction_read_only = off%s", where, end)
 }
 
@@ -334,11 +335,11 @@ func (p *probe) holders(ctx context.Context, table candidate, name string) strin
 }
 
 func (p *probe) missing(what string) error {
-	return patchbay.Errorf(patchbay.RightsMissing, "%s lacks a right on %s: %s", p.login.Username, p.settings.address(), what)
+	return patchbay.Errorf(patchbay.RightsMissing, "%s lacks a right on %s: %s", p.login.Username, p.settings.Address(), what)
 }
 
 func (p *probe) excess(what string) error {
-	return patchbay.Errorf(patchbay.RightsExcess, "%s may do more than it should on %s: %s", p.login.Username, p.settings.address(), what)
+	return patchbay.Errorf(patchbay.RightsExcess, "%s may do more than it should on %s: %s", p.login.Username, p.settings.Address(), what)
 }
 
 // trial is a statement that shows a right.
@@ -399,11 +400,11 @@ func (p *probe) one(ctx context.Context, t trial) (found bool, why sqlState, err
 // may try a login need not be who administers the server.
 func (p *probe) error(ctx context.Context, err error) error {
 	if p.conn != nil {
-		if e := misbehaved(p.conn); e != nil {
+		if e := pgconnect.Misbehaved(p.conn); e != nil {
 			return e // the library forgets it
 		}
 	}
-	if e := p.settings.lost(ctx, err); e != nil {
+	if e := p.settings.Lost(ctx, err); e != nil {
 		return e
 	}
 	if e := (*patchbay.Error)(nil); errors.As(err, &e) {
@@ -411,17 +412,17 @@ func (p *probe) error(ctx context.Context, err error) error {
 	}
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {
-		return p.settings.unreachable(err)
+		return p.settings.Unreachable(err)
 	}
 	text := driver.SQLState(pg.Code)
 	switch pg.Code {
 	case invalidPassword, invalidAuthorization:
-		return patchbay.Errorf(patchbay.LoginRefused, "%s does not let %s in: %s", p.settings.address(), p.login.Username, text).
-			WithFix("%s", hbaFix(pg, p.login.Username, ""))
+		return patchbay.Errorf(patchbay.LoginRefused, "%s does not let %s in: %s", p.settings.Address(), p.login.Username, text).
+			WithFix("%s", pgconnect.HBAFix(pg, p.login.Username, ""))
 	case invalidCatalogName:
-		return patchbay.Errorf(patchbay.ChildMissing, "there is no such database on %s", p.settings.address())
+		return patchbay.Errorf(patchbay.ChildMissing, "there is no such database on %s", p.settings.Address())
 	case insufficientPrivilege:
-		return patchbay.Errorf(patchbay.RightsMissing, "%s lacks a right on %s", p.login.Username, p.settings.address())
+		return patchbay.Errorf(patchbay.RightsMissing, "%s lacks a right on %s", p.login.Username, p.settings.Address())
 	}
-	return p.settings.refusal(pg, text)
+	return p.settings.Refusal(pg, text)
 }

@@ -14,6 +14,7 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/internal/pgconnect"
 )
 
 // A server lets in some hundred sessions, and they are the applications'. So an
@@ -22,10 +23,7 @@ import (
 // moment, because operations come in groups, and no longer, because it is in the way
 // of DROP DATABASE and CREATE DATABASE … TEMPLATE, which wait five seconds.
 const (
-	// usualSessions are as many as superuser_reserved_connections keeps free.
-	usualSessions = 3
-	mostSessions  = 50
-	idleFor       = 2 * time.Second
+	idleFor = 2 * time.Second
 	// turnFor is how long a call waits for a session; it has to do something then,
 	// in what is left of [driver.DefaultTimeout].
 	turnFor    = 20 * time.Second
@@ -101,7 +99,7 @@ func (l *line) leave(address string) {
 // maintenance database, until release. A changing one is the only one of the
 // database.
 func (t *target) acquire(ctx context.Context, database string, change bool) (s *session, release func(), err error) {
-	database = cmp.Or(database, t.settings.database)
+	database = cmp.Or(database, t.settings.Database)
 	w, err := t.line.wait(ctx, &turn{t: t, database: database, change: change, ready: make(chan struct{})})
 	if err != nil {
 		return nil, nil, err
@@ -120,7 +118,7 @@ func (t *target) acquire(ctx context.Context, database string, change bool) (s *
 			return nil, nil, notEntered{err}
 		}
 	}
-	end := beginCall(ctx, conn)
+	end := pgconnect.BeginCall(ctx, conn)
 	return &session{t: t, conn: conn}, func() { end(); t.line.back(w, conn) }, nil
 }
 
@@ -128,7 +126,7 @@ func (t *target) acquire(ctx context.Context, database string, change bool) (s *
 // may give each transaction to another session, is seen in the first one: until
 // then, and behind a pooler, no statement is kept for the next.
 func (t *target) signIn(ctx context.Context, database string) (*pgx.Conn, error) {
-	c, err := t.settings.connect(database, t.settings.admin, t.settings.dialer)
+	c, err := t.settings.Config(database, t.settings.Admin, t.settings.Dialer)
 	if err != nil {
 		return nil, err
 	}
@@ -195,15 +193,15 @@ func (l *line) wait(ctx context.Context, w *turn) (*turn, error) {
 	if w.given {
 		l.back(w, nil)
 	}
-	at := w.t.settings.address()
-	if err := w.t.settings.lost(ctx, ctx.Err()); err != nil {
+	at := w.t.settings.Address()
+	if err := w.t.settings.Lost(ctx, ctx.Err()); err != nil {
 		return nil, err
 	}
 	if busy {
 		return nil, patchbay.Errorf(patchbay.Timeout, "others have been changing the logins of the database %s on %s for %s", driver.Quoted(w.database), at, turnFor).
 			WithFix("ask again when they have ended: patchbay operation list").AsTransient()
 	}
-	return nil, patchbay.Errorf(patchbay.Timeout, "all %d sessions that may be opened on %s have been in use for %s", w.t.settings.sessions, at, turnFor).
+	return nil, patchbay.Errorf(patchbay.Timeout, "all %d sessions that may be opened on %s have been in use for %s", w.t.settings.Sessions, at, turnFor).
 		WithFix("ask again when what uses them has ended; or, if its max_connections has room, register the server with more: --max-sessions").AsTransient()
 }
 
@@ -215,7 +213,7 @@ func (l *line) admit() {
 			i++
 			continue
 		}
-		most := w.t.settings.sessions
+		most := w.t.settings.Sessions
 		at := slices.IndexFunc(l.idle, func(k *kept) bool { return k.t == w.t && k.database == w.database })
 		switch {
 		case at >= 0:
@@ -349,7 +347,7 @@ func (t *target) Close() error {
 	l.ending -= len(ours)
 	l.admit()
 	l.mu.Unlock()
-	l.leave(t.settings.address())
+	l.leave(t.settings.Address())
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/internal/pgconnect"
 	"patchbay.dev/patchbay/internal/testenv"
 	"patchbay.dev/patchbay/targets/postgres"
 )
@@ -42,7 +43,7 @@ func TestManyDatabasesTakeFewSessions(t *testing.T) {
 			exec(t, s, "postgres", fmt.Sprintf("alter role admin connection limit %d", slices.Max(limits)))
 			var targets []driver.Administrator
 			for _, n := range limits {
-				c := withProperties(config(s), postgres.Properties{MaxSessions: fmt.Sprint(n)})
+				c := withProperties(config(s), pgconnect.Properties{MaxSessions: fmt.Sprint(n)})
 				c.Admin["username"] = patchbay.NewSecret("admin")
 				targets = append(targets, openTarget(t, c))
 			}
@@ -83,7 +84,7 @@ func TestManyDatabasesTakeFewSessions(t *testing.T) {
 				return err
 			})
 			each(func(_ driver.Administrator, r driver.LoginRequest) error {
-				_, err := postgres.Driver().ProbeHere(t.Context(), withProperties(config(s), postgres.Properties{}), targets[0], driver.ProbeRequest{Credential: r.Credential, Dialer: config(s).Dialer, Sub: r.Sub, Access: r.Access})
+				_, err := postgres.Driver().ProbeHere(t.Context(), withProperties(config(s), pgconnect.Properties{}), targets[0], driver.ProbeRequest{Credential: r.Credential, Dialer: config(s).Dialer, Sub: r.Sub, Access: r.Access})
 				return err
 			})
 			ours(t, s)

@@ -13,6 +13,7 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/internal/pgconnect"
 	"patchbay.dev/patchbay/internal/testenv"
 	"patchbay.dev/patchbay/targets/postgres"
 )
@@ -63,7 +64,7 @@ func TestNoPasswordReachesTheServersLog(t *testing.T) {
 	}
 }
 
-func withProperties(c driver.Config, p postgres.Properties) driver.Config {
+func withProperties(c driver.Config, p pgconnect.Properties) driver.Config {
 	c.Properties, _ = json.Marshal(p)
 	return c
 }
@@ -78,24 +79,24 @@ func TestTLSModes(t *testing.T) {
 	cases := []struct {
 		name   string
 		server *testenv.PostgresServer
-		p      postgres.Properties
+		p      pgconnect.Properties
 		want   patchbay.Code
 		mode   string // the application's
 		tls    bool
 	}{
-		{"default", s, postgres.Properties{}, "", "require", true},
-		{"require", s, postgres.Properties{SSLMode: "require"}, "", "require", true},
-		{"require with another authority", s, postgres.Properties{SSLMode: "require", CA: string(other.CA)}, patchbay.CertificateInvalid, "", false},
-		{"verify-ca", s, postgres.Properties{SSLMode: "verify-ca", CA: string(s.CA)}, "", "verify-ca", true},
-		{"verify-ca ignores the name", s, postgres.Properties{SSLMode: "verify-ca", CA: string(s.CA), TLSServerName: "elsewhere.example"}, "", "verify-ca", true},
-		{"verify-ca with another authority", s, postgres.Properties{SSLMode: "verify-ca", CA: string(other.CA)}, patchbay.CertificateInvalid, "", false},
-		{"verify-ca without one", s, postgres.Properties{SSLMode: "verify-ca"}, patchbay.CertificateInvalid, "", false},
-		{"verify-full", s, postgres.Properties{SSLMode: "verify-full", CA: string(s.CA)}, "", "verify-full", true},
-		{"verify-full by another name", s, postgres.Properties{SSLMode: "verify-full", CA: string(s.CA), TLSServerName: "localhost"}, "", "verify-full", true},
-		{"verify-full with a wrong name", s, postgres.Properties{SSLMode: "verify-full", CA: string(s.CA), TLSServerName: "elsewhere.example"}, patchbay.CertificateInvalid, "", false},
-		{"disable where TLS is a must", s, postgres.Properties{SSLMode: "disable"}, patchbay.AdminRefused, "", false},
-		{"default without TLS", plain, postgres.Properties{}, "", "disable", false},
-		{"require without TLS", plain, postgres.Properties{SSLMode: "require"}, patchbay.CertificateInvalid, "", false},
+		{"default", s, pgconnect.Properties{}, "", "require", true},
+		{"require", s, pgconnect.Properties{SSLMode: "require"}, "", "require", true},
+		{"require with another authority", s, pgconnect.Properties{SSLMode: "require", CA: string(other.CA)}, patchbay.CertificateInvalid, "", false},
+		{"verify-ca", s, pgconnect.Properties{SSLMode: "verify-ca", CA: string(s.CA)}, "", "verify-ca", true},
+		{"verify-ca ignores the name", s, pgconnect.Properties{SSLMode: "verify-ca", CA: string(s.CA), TLSServerName: "elsewhere.example"}, "", "verify-ca", true},
+		{"verify-ca with another authority", s, pgconnect.Properties{SSLMode: "verify-ca", CA: string(other.CA)}, patchbay.CertificateInvalid, "", false},
+		{"verify-ca without one", s, pgconnect.Properties{SSLMode: "verify-ca"}, patchbay.CertificateInvalid, "", false},
+		{"verify-full", s, pgconnect.Properties{SSLMode: "verify-full", CA: string(s.CA)}, "", "verify-full", true},
+		{"verify-full by another name", s, pgconnect.Properties{SSLMode: "verify-full", CA: string(s.CA), TLSServerName: "localhost"}, "", "verify-full", true},
+		{"verify-full with a wrong name", s, pgconnect.Properties{SSLMode: "verify-full", CA: string(s.CA), TLSServerName: "elsewhere.example"}, patchbay.CertificateInvalid, "", false},
+		{"disable where TLS is a must", s, pgconnect.Properties{SSLMode: "disable"}, patchbay.AdminRefused, "", false},
+		{"default without TLS", plain, pgconnect.Properties{}, "", "disable", false},
+		{"require without TLS", plain, pgconnect.Properties{SSLMode: "require"}, patchbay.CertificateInvalid, "", false},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -136,7 +137,7 @@ func TestTLSModes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := withProperties(config(s), postgres.Properties{SSLMode: "verify-full", CA: string(s.CA)})
+		c := withProperties(config(s), pgconnect.Properties{SSLMode: "verify-full", CA: string(s.CA)})
 		c.Admin = driver.Secrets{"username": patchbay.NewSecret("certified"), "clientCert": patchbay.NewSecret(string(cert)), "clientKey": patchbay.NewSecret(string(key))}
 		target := openTarget(t, c)
 		r := login(t, target, "orders", patchbay.Writer)

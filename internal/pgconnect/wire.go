@@ -1,4 +1,4 @@
-package postgres
+package pgconnect
 
 import (
 	"bytes"
@@ -80,9 +80,9 @@ func watch(c *pgx.ConnConfig, g gate, d driver.Dialer) {
 
 const wireKey = "patchbay.wire"
 
-// beginCall begins a call on a session; what ends it is to be called before the session
+// BeginCall begins a call on a session; what ends it is to be called before the session
 // goes to the next.
-func beginCall(ctx context.Context, c *pgx.Conn) (end func()) {
+func BeginCall(ctx context.Context, c *pgx.Conn) (end func()) {
 	w, ok := c.PgConn().CustomData()[wireKey].(*wire)
 	if !ok {
 		return func() {}
@@ -92,8 +92,8 @@ func beginCall(ctx context.Context, c *pgx.Conn) (end func()) {
 	return w.budget.End
 }
 
-// misbehaved is what the server did in the session that no bound allows.
-func misbehaved(c *pgx.Conn) error {
+// Misbehaved is what the server did in the session that no bound allows.
+func Misbehaved(c *pgx.Conn) error {
 	if w, ok := c.PgConn().CustomData()[wireKey].(*wire); ok && w.budget.Fault() != nil {
 		return w.budget.Fault()
 	}

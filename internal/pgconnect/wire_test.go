@@ -1,4 +1,4 @@
-package postgres
+package pgconnect
 
 import (
 	"context"
@@ -21,7 +21,7 @@ func message(kind byte, body string) string {
 
 // heard is what is handed on of what a server says, in pieces of so many bytes.
 func heard(said string, piece int) ([]byte, error) {
-	w := &wire{budget: driver.NewBudget("db.test:5432", driver.CallBytes), gate: gate{weakest: authClear}, parameters: map[string]bool{}}
+	w := &wire{budget: driver.NewBudget("db.test:5432", driver.CallBytes), gate: gate{weakest: AuthClear}, parameters: map[string]bool{}}
 	if w.from = io.Reader(strings.NewReader(said)); piece == 1 {
 		w.from = iotest.OneByteReader(w.from)
 	} else {

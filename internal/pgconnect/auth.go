@@ -1,4 +1,4 @@
-package postgres
+package pgconnect
 
 import (
 	"bytes"
@@ -13,19 +13,19 @@ import (
 	"patchbay.dev/patchbay/driver"
 )
 
-// auth is a way to sign in with a password, in PostgreSQL's words; a server
+// Auth is a way to sign in with a password, in PostgreSQL's words; a server
 // chooses the one that it asks for.
-type auth string
+type Auth string
 
 const (
-	authBound auth = "scram-sha-256-plus" // SCRAM, bound to the TLS connection: nobody hands it on
-	authSCRAM auth = "scram-sha-256"      // proves the password to both sides, and shows it to neither
-	authMD5   auth = "md5"                // a digest that passwords can be tried on, fast
-	authClear auth = "password"           // the password itself
+	AuthBound Auth = "scram-sha-256-plus" // SCRAM, bound to the TLS connection: nobody hands it on
+	AuthSCRAM Auth = "scram-sha-256"      // proves the password to both sides, and shows it to neither
+	AuthMD5   Auth = "md5"                // a digest that passwords can be tried on, fast
+	AuthClear Auth = "password"           // the password itself
 )
 
-// auths are from the strongest to the weakest.
-var auths = []auth{authBound, authSCRAM, authMD5, authClear}
+// Auths are from the strongest to the weakest.
+var Auths = []Auth{AuthBound, AuthSCRAM, AuthMD5, AuthClear}
 
 // fewestRounds is what SCRAM has at least (RFC 7677, section 4). Who asks for
 // less wants to try passwords on the proof.
@@ -36,29 +36,29 @@ const fewestRounds = 4096
 // told nothing that helps to find the password.
 type gate struct {
 	address  string
-	weakest  auth
+	weakest  Auth
 	verified bool
 }
 
 // parseAuth decides which is the weakest way to sign in that is answered.
-func parseAuth(named string, t driver.TLS) (auth, error) {
-	weakest := auth(named)
+func parseAuth(named string, t driver.TLS) (Auth, error) {
+	weakest := Auth(named)
 	switch {
-	case weakest == authBound && t.Mode == driver.TLSDisable:
+	case weakest == AuthBound && t.Mode == driver.TLSDisable:
 		return "", invalid("weakestAuth is scram-sha-256-plus, which needs TLS, and sslmode is disable")
 	case weakest != "":
 		return weakest, nil
 	case t.Verified():
-		return authClear, nil
+		return AuthClear, nil
 	case t.Mode == driver.TLSDisable, t.Mode == driver.TLSPrefer:
-		return authSCRAM, nil
+		return AuthSCRAM, nil
 	}
-	return authBound, nil // TLS is insisted on, and proves nothing by itself
+	return AuthBound, nil // TLS is insisted on, and proves nothing by itself
 }
 
 // answers reports whether that way is strong enough.
-func (g gate) answers(asked auth) bool {
-	return slices.Index(auths, asked) <= slices.Index(auths, g.weakest)
+func (g gate) answers(asked Auth) bool {
+	return slices.Index(Auths, asked) <= slices.Index(Auths, g.weakest)
 }
 
 // asked judges a request for authentication (PostgreSQL manual, section 54.7).
@@ -68,16 +68,16 @@ func (g gate) asked(body []byte) error {
 	if len(body) < 4 {
 		return nil
 	}
-	var way auth
+	var way Auth
 	switch binary.BigEndian.Uint32(body) {
 	case pgproto3.AuthTypeCleartextPassword:
-		way = authClear
+		way = AuthClear
 	case pgproto3.AuthTypeMD5Password:
-		way = authMD5
+		way = AuthMD5
 	case pgproto3.AuthTypeSASL:
-		way = authSCRAM
+		way = AuthSCRAM
 		if slices.Contains(strings.Split(string(body[4:]), "\x00"), "SCRAM-SHA-256-PLUS") {
-			way = authBound
+			way = AuthBound
 		}
 	default:
 		return nil
@@ -86,7 +86,7 @@ func (g gate) asked(body []byte) error {
 }
 
 // refusal is why that way to sign in is not answered, nil when it is.
-func (g gate) refusal(way auth) error {
+func (g gate) refusal(way Auth) error {
 	if g.answers(way) {
 		return nil
 	}
@@ -96,10 +96,10 @@ func (g gate) refusal(way auth) error {
 	}
 	const verify = "register it again with sslmode verify-full and the authority of its certificate (ca), so that it is known who asks; or "
 	switch way {
-	case authClear:
+	case AuthClear:
 		return patchbay.Errorf(code, "%s asks for the password in the clear, and %s; nothing was sent", g.address, why).
 			WithFix("%suse scram-sha-256 in pg_hba.conf; or let whoever is in between read the password: --property weakestAuth=password", verify)
-	case authMD5:
+	case AuthMD5:
 		return patchbay.Errorf(code, "%s asks for the password as MD5, and %s; nothing was sent", g.address, why).
 			WithFix("%skeep the password as SCRAM (SET password_encryption = 'scram-sha-256', then set it again); or let whoever is in between try passwords: --property weakestAuth=md5", verify)
 	}
@@ -109,7 +109,7 @@ func (g gate) refusal(way auth) error {
 
 // rounds judges how many rounds of SCRAM are asked for.
 func (g gate) rounds(n int) error {
-	if n >= fewestRounds || g.verified || g.answers(authMD5) {
+	if n >= fewestRounds || g.verified || g.answers(AuthMD5) {
 		return nil
 	}
 	return patchbay.Errorf(patchbay.CertificateInvalid, "%s asks for %d rounds of SCRAM, and nothing proves that it is the server; fewer than %d are not made, for passwords can be tried on them", g.address, n, fewestRounds).
@@ -128,7 +128,7 @@ var unbound = []byte("SCRAM-SHA-256\x00")
 // Write implements [io.Writer]. The library flushes each answer by itself.
 func (o outlet) Write(p []byte) (int, error) {
 	if len(p) > 5 && p[0] == 'p' && bytes.HasPrefix(p[5:], unbound) {
-		if err := o.gate.refusal(authSCRAM); err != nil {
+		if err := o.gate.refusal(AuthSCRAM); err != nil {
 			return 0, err
 		}
 	}
