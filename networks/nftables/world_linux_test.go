@@ -34,7 +34,6 @@ type world struct {
 	t              testing.TB
 	db, app, other *netns.Network
 	box            *box
-	echoing        net.Addr
 }
 
 func must(t testing.TB, err error) {
