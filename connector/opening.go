@@ -44,7 +44,7 @@ func guardsOf(p parties, spec patchbay.Spec) []patchbay.ID {
 // planOpenings decides what has to be open for the connection. A rotation only sees
 // to it that its new login may pass where the old one does.
 func (s *Service) planOpenings(ctx context.Context, d *draft, held holding, source *driver.GuardedSource, target *driver.GuardedTarget) error {
-	login := ""
+	login := d.plan.Credential.Public["username"] // one that was given
 	if d.plan.Login != nil {
 		login = d.plan.Login.Name
 	}

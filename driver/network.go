@@ -14,7 +14,8 @@ type NetworkDriver struct {
 	// needs another one.
 	Logins bool
 	// Open checks the configuration strictly, and reaches nothing. Guarded registers the
-	// target: a guard may ask it.
+	// target: a guard may ask it. Without an ID it is none: then c alone is checked, and
+	// what was opened is closed.
 	Open func(ctx context.Context, c Config, guarded Config) (Network, error)
 }
 

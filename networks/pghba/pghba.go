@@ -80,11 +80,13 @@ func open(ctx context.Context, c driver.Config, guarded driver.Config) (driver.N
 			return nil, fileError("read", c.Endpoint, err)
 		}
 	}
-	server, err := pgconnect.Parse(guarded)
-	if err != nil {
-		return nil, err
+	n := &network{host: c.Host, path: c.Endpoint, tls: p.TLS != tlsOptional}
+	if guarded.ID == "" { // it is registered, and guards nothing yet
+		return n, nil
 	}
-	return &network{host: c.Host, path: c.Endpoint, server: server, tls: p.TLS != tlsOptional}, nil
+	var err error
+	n.server, err = pgconnect.Parse(guarded)
+	return n, err
 }
 
 // network is the guard of one server.

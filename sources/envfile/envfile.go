@@ -278,8 +278,14 @@ func (s *source) Inspect(ctx context.Context) (driver.SourceInfo, error) {
 	return info, nil
 }
 
-// Egress implements [driver.Vantage]: what the registration says.
-func (s *source) Egress(context.Context, netip.Addr) ([]netip.Prefix, error) {
+// Egress implements [driver.Vantage]: what the registration says, or the address that
+// the host speaks from to that one.
+func (s *source) Egress(ctx context.Context, to netip.Addr) ([]netip.Prefix, error) {
+	if len(s.egress) == 0 && to.IsValid() {
+		if from, ok := hosts.SpeaksFrom(ctx, s.host, to); ok {
+			return []netip.Prefix{netip.PrefixFrom(from, from.BitLen())}, nil
+		}
+	}
 	return slices.Clone(s.egress), nil
 }
 

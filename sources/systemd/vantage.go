@@ -127,15 +127,8 @@ func (s *source) Egress(ctx context.Context, to netip.Addr) ([]netip.Prefix, err
 	if u.ownNetwork() != "" {
 		return nil, nil
 	}
-	result, err := s.host.Run(ctx, hosts.Command{Argv: []string{"ip", "-o", "route", "get", to.WithZone("").String()}})
-	if err != nil || result.Exit != 0 {
-		return nil, nil //nolint:nilerr // a host without the program, or without a route: it can't be known
-	}
-	fields := strings.Fields(string(result.Output))
-	if i := slices.Index(fields, "src"); i >= 0 && i+1 < len(fields) {
-		if a, err := netip.ParseAddr(fields[i+1]); err == nil {
-			return []netip.Prefix{netip.PrefixFrom(a, a.BitLen())}, nil
-		}
+	if from, ok := hosts.SpeaksFrom(ctx, s.host, to); ok {
+		return []netip.Prefix{netip.PrefixFrom(from, from.BitLen())}, nil
 	}
 	return nil, nil
 }
