@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -191,6 +192,7 @@ func (s *source) await(ctx context.Context, p *place) error {
 	defer tick.Stop()
 	var since time.Time // when it was first seen to run as it does
 	var seen container
+	ended := 0 // the exit code of the last life that was seen to end
 	for {
 		c, err := s.engine.inspect(ctx, p.current.ID)
 		if err != nil {
@@ -198,6 +200,9 @@ func (s *source) await(ctx context.Context, p *place) error {
 		}
 		if c == nil {
 			return patchbay.Errorf(patchbay.RestartFailed, "somebody removed the container %s while it was waited for", s.name)
+		}
+		if c.State.Restarting {
+			ended = c.State.ExitCode
 		}
 		health := ""
 		if c.State.Health != nil && c.State.Health.Status != "none" {
@@ -220,6 +225,7 @@ func (s *source) await(ctx context.Context, p *place) error {
 		case <-tick.C:
 		case <-deadline.C:
 			if c.State.Restarting || c.RestartCount > 0 {
+				c.State.ExitCode = cmp.Or(c.State.ExitCode, ended) // it may be in another life right now
 				return s.failed(ctx, c, "does not stay up")
 			}
 			return s.failed(ctx, c, fmt.Sprintf("is not up after %s", s.limit))
