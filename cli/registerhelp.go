@@ -29,8 +29,11 @@ func (a *app) addExample(d patchbay.Driver, whole bool) string {
 	if d.Logins == nil && len(d.Admin) == 0 {
 		name = "web"
 	}
-	if a.isFor(d.Name, forHosts) {
+	switch {
+	case a.isFor(d.Name, forHosts):
 		name = "db1"
+	case a.isFor(d.Name, forGuards):
+		name = "db1-guard"
 	}
 	line := "  patchbay " + a.adding(d) + " " + name
 	begun := line
