@@ -52,10 +52,13 @@ func (a *app) addExample(d patchbay.Driver, whole bool) string {
 	if kind != "" {
 		line += " --kind " + kind
 	}
+	needs := line
 	if e.Required || e.Example != "" && (fits || whole && kind == "") {
 		say(e)
 	}
-	needs := line
+	if e.Required || fits {
+		needs = line
+	}
 	for _, f := range d.Properties {
 		switch {
 		case f.Required && !strings.Contains(f.Name, "."):
