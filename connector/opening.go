@@ -59,7 +59,7 @@ func (s *Service) planOpenings(ctx context.Context, d *draft, held holding, sour
 	} else if guards := guardsOf(d.parties, d.in.Want.Spec); len(guards) > 0 && target != nil {
 		rule := driver.Rule{Login: login, Sub: d.plan.Sub}
 		var err error
-		if rule.From, rule.To, err = s.way(ctx, d.parties.source.ID, d.plan.ref, source, target); err != nil {
+		if rule.From, rule.To, err = s.way(ctx, d.parties.source.ID, d.plan.ref, d.in.Want.Spec, source, target); err != nil {
 			return err
 		}
 		if wanted, err = s.openings(ctx, guards, d.parties.target.ID, rule); err != nil {
@@ -109,8 +109,8 @@ func (p *outline) decideOpenings(c patchbay.Connection, held holding, wanted []o
 }
 
 // way is from where to where a connection goes: the addresses that its source speaks
-// from, and those that its target listens on.
-func (s *Service) way(ctx context.Context, id patchbay.ID, r ref, source *driver.GuardedSource, target *driver.GuardedTarget) (from []netip.Prefix, to []netip.AddrPort, err error) {
+// from, those that its caller named besides, and those that its target listens on.
+func (s *Service) way(ctx context.Context, id patchbay.ID, r ref, spec patchbay.Spec, source *driver.GuardedSource, target *driver.GuardedTarget) (from []netip.Prefix, to []netip.AddrPort, err error) {
 	prepared, err := target.PrepareProbe(ctx, driver.ProbeRequest{Dialer: s.dialer, Sub: r.Sub, Share: s.shareOf(ctx, id, r)})
 	if err != nil {
 		return nil, nil, err
@@ -133,8 +133,16 @@ func (s *Service) way(ctx context.Context, id patchbay.ID, r ref, source *driver
 			}
 		}
 	}
+	if len(from) > 0 {
+		more, err := namedRanges(spec)
+		if err != nil {
+			return nil, nil, err
+		}
+		from = append(from, more...)
+	}
 	slices.SortFunc(from, netip.Prefix.Compare)
 	slices.SortFunc(to, netip.AddrPort.Compare)
+	from = slices.Compact(from)
 	switch {
 	case len(to) == 0:
 		err = patchbay.Errorf(patchbay.NotSupported, "%s does not say where it listens, so no way to it can be opened", r.Target.Name()).
@@ -144,6 +152,41 @@ func (s *Service) way(ctx context.Context, id patchbay.ID, r ref, source *driver
 			WithFix("register %s again with --egress ADDRESS, as the target sees it", id.Name())
 	}
 	return from, slices.Compact(to), err
+}
+
+// namedRanges are the addresses that a caller wants let in besides the source's.
+func namedRanges(spec patchbay.Spec) ([]netip.Prefix, error) {
+	if spec.PublicNetwork == nil || spec.PublicNetwork.FirewallRules == nil {
+		return nil, nil
+	}
+	var all []netip.Prefix
+	for _, text := range spec.PublicNetwork.FirewallRules.IPRanges {
+		p, err := netip.ParsePrefix(text)
+		if a, addrErr := netip.ParseAddr(text); addrErr == nil && a.Zone() == "" {
+			p, err = netip.PrefixFrom(a, a.BitLen()), nil
+		}
+		if err != nil || p != p.Masked() || p.Bits() == 0 {
+			return nil, patchbay.Errorf(patchbay.InvalidArgument, "ipRanges has %q, which is no address and no network such as 10.0.9.0/24", clip(text, 60))
+		}
+		all = append(all, p)
+	}
+	return all, nil
+}
+
+// checkFirewall refuses rules that mean nothing on the way to a target with guards. To
+// one without, nothing is opened and nothing closed.
+func checkFirewall(p parties, spec *patchbay.Spec) error {
+	if len(guardsOf(p, *spec)) == 0 || spec.PublicNetwork == nil || spec.PublicNetwork.FirewallRules == nil {
+		return nil
+	}
+	for name, on := range map[string]string{"azureServices": spec.PublicNetwork.FirewallRules.AzureServices, "callerClientIP": spec.PublicNetwork.FirewallRules.CallerClientIP} {
+		if strings.EqualFold(on, "true") {
+			return patchbay.Errorf(patchbay.NotSupported, "%s is not opened for %s: whoever that is, Patchbay can't tell their addresses", p.target.ID.Name(), name).
+				WithFix("name the addresses in firewallRules.ipRanges, or leave %s out", name)
+		}
+	}
+	_, err := namedRanges(*spec)
+	return err
 }
 
 // resolve is what stands behind host:port.
@@ -426,7 +469,7 @@ func (v *checking) rules(ctx context.Context) bool {
 		}
 	}
 	if len(v.held.Openings) > 0 && v.source != nil && v.target != nil {
-		from, to, err := v.s.way(ctx, v.c.Source, v.ref, v.source, v.target)
+		from, to, err := v.s.way(ctx, v.c.Source, v.ref, v.c.Spec, v.source, v.target)
 		was := v.held.Openings[0].Rule
 		if err == nil && (!slices.Equal(from, was.From) || !slices.Equal(to, was.To)) {
 			failed(patchbay.RuleMissing, "%s speaks from %s to %s by now, and open is the way from %s to %s", v.c.Source.Name(), texts(from), texts(to), texts(was.From), texts(was.To))
@@ -461,7 +504,7 @@ func (s *Service) fixOpenings(ctx context.Context, p *outline, c patchbay.Connec
 	if len(held.Openings) == 0 {
 		return nil
 	}
-	from, to, err := s.way(ctx, c.Source, p.ref, source, target)
+	from, to, err := s.way(ctx, c.Source, p.ref, c.Spec, source, target)
 	if err != nil {
 		return err
 	}

@@ -219,3 +219,32 @@ func TestWhatIsNoGuard(t *testing.T) {
 		}
 	}
 }
+
+// TestACallersOwnRangesAreOpenedBesides, and who can't be told is refused.
+func TestACallersOwnRangesAreOpenedBesides(t *testing.T) {
+	w := newWorld(t)
+	w.walled("wall")
+	spec := w.spec()
+	with := func(r patchbay.FirewallRules) patchbay.Spec {
+		spec.PublicNetwork = &patchbay.PublicNetworkSolution{FirewallRules: &r}
+		return spec
+	}
+	for name, r := range map[string]patchbay.FirewallRules{
+		"azureServices":  {AzureServices: "true"},
+		"callerClientIP": {CallerClientIP: "true"},
+		"10.0.9.1/24":    {IPRanges: []string{"10.0.9.1/24"}},
+		"0.0.0.0/0":      {IPRanges: []string{"0.0.0.0/0"}},
+		"somewhere":      {IPRanges: []string{"somewhere"}},
+	} {
+		if _, err := w.Put(t.Context(), PutRequest{ID: w.linker, Spec: with(r), Caller: w.caller}); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	w.want(w.put(with(patchbay.FirewallRules{IPRanges: []string{"10.0.9.0/24", "10.0.3.7", "10.0.8.1"}, AzureServices: "false"})), patchbay.Done, "")
+	w.opened("g2 10.0.3.7/32, 10.0.8.1/32, 10.0.9.0/24 ")
+	if !w.validated(false).Available() {
+		t.Error("what was opened is not what is looked for")
+	}
+	w.want(w.put(w.spec()), patchbay.Done, "")
+	w.opened("g3 10.0.3.7/32 ")
+}

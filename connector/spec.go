@@ -121,7 +121,7 @@ func (s *Service) checkSpec(p parties, spec *patchbay.Spec) error {
 	if spec.Naming == "" {
 		spec.Naming = settings.DefaultNaming(p.kind)
 	}
-	for _, check := range []func(parties, *patchbay.Spec) error{checkAccess, checkAuth, checkConfiguration} {
+	for _, check := range []func(parties, *patchbay.Spec) error{checkAccess, checkAuth, checkConfiguration, checkFirewall} {
 		if err := check(p, spec); err != nil {
 			return err
 		}
@@ -250,7 +250,7 @@ func checkConfiguration(p parties, spec *patchbay.Spec) error {
 		return patchbay.Errorf(patchbay.NotSupported, "a secret store can't be written to yet")
 	}
 	if spec.VNet != nil && spec.VNet.Type != "" {
-		return patchbay.Errorf(patchbay.NotSupported, "%s has no guard of its network that Patchbay administers; leave vNetSolution out", p.title())
+		return patchbay.Errorf(patchbay.NotSupported, "nothing on the way to %s is a %s; leave vNetSolution out", p.title(), clip(spec.VNet.Type, 40))
 	}
 	return nil
 }
