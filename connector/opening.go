@@ -173,6 +173,21 @@ func namedRanges(spec patchbay.Spec) ([]netip.Prefix, error) {
 	return all, nil
 }
 
+// mayLetIn asks whether who may let others in than the source: who may connect a target
+// has no say in who else reaches it.
+func mayLetIn(ctx context.Context, who Caller, p parties, spec patchbay.Spec) error {
+	more, err := namedRanges(spec)
+	if err != nil || len(more) == 0 {
+		return nil //nolint:nilerr // checkFirewall has said what there is to say
+	}
+	for _, guard := range guardsOf(p, spec) {
+		if err := who.allow(ctx, ActionHost, guard); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // checkFirewall refuses rules that mean nothing on the way to a target with guards. To
 // one without, nothing is opened and nothing closed.
 func checkFirewall(p parties, spec *patchbay.Spec) error {
@@ -396,7 +411,8 @@ func (s *Service) checkGuards(ctx context.Context, who Caller, target patchbay.R
 		if slices.ContainsFunc(target.Guards[:i], id.Equal) {
 			return patchbay.Errorf(patchbay.InvalidArgument, "the guard %s is there twice", id.Name())
 		}
-		// Whoever says what a guard lets through says what its machine does.
+		// Whoever says which target a guard is on the way to, and where that is, says which
+		// of its machine's ports are closed: also who changes a target that has one.
 		if err := who.allow(ctx, ActionHost, id); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"context"
 	"net/netip"
 	"slices"
 	"strings"
@@ -242,6 +243,16 @@ func TestACallersOwnRangesAreOpenedBesides(t *testing.T) {
 	}
 	w.want(w.put(with(patchbay.FirewallRules{IPRanges: []string{"10.0.9.0/24", "10.0.3.7", "10.0.8.1"}, AzureServices: "false"})), patchbay.Done, "")
 	w.opened("g2 10.0.3.7/32, 10.0.8.1/32, 10.0.9.0/24 ")
+	weak := w.caller
+	weak.Allow = func(_ context.Context, action string, _ patchbay.ID) error {
+		if action == ActionHost {
+			return patchbay.Errorf(patchbay.Forbidden, "no")
+		}
+		return nil
+	}
+	if _, err := w.Put(t.Context(), PutRequest{ID: w.linker, Spec: with(patchbay.FirewallRules{IPRanges: []string{"10.0.7.0/24"}}), Caller: weak}); patchbay.CodeOf(err) != patchbay.Forbidden {
+		t.Errorf("whoever may connect lets others in: %v", err)
+	}
 	if !w.validated(false).Available() {
 		t.Error("what was opened is not what is looked for")
 	}

@@ -62,7 +62,10 @@ func (s *Service) newParties(ctx context.Context, who Caller, id patchbay.ID, sp
 	if err := s.resolveTarget(ctx, who, &p, spec.Target); err != nil {
 		return p, err
 	}
-	return p, s.checkSpec(p, spec)
+	if err := s.checkSpec(p, spec); err != nil {
+		return p, err
+	}
+	return p, mayLetIn(ctx, who, p, *spec)
 }
 
 // nameOnce leaves the one name that a target of t's type has: what nobody looked
