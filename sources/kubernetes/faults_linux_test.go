@@ -288,7 +288,12 @@ func TestTheRoleIsEnough(t *testing.T) {
 				"subjects": []any{object{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": fmt.Sprintf("user%d", i)}},
 			})
 			a := &app{eyes: e, s: s, id: e.id()}
-			if _, err := s.Inspect(bounded(t)); err != nil {
+			for range 100 { // the authorizer hears of it in a moment
+				if _, err = s.Inspect(bounded(t)); err == nil {
+					break
+				}
+			}
+			if err != nil {
 				t.Fatalf("Inspect with the whole Role = %v", err)
 			}
 			first := a.change("aaaa", 1, "PB_A", "1")
