@@ -603,7 +603,7 @@ func TestWhatIsNotOursIsLeftAlone(t *testing.T) {
 func TestARegistrationIsChecked(t *testing.T) {
 	private := t.TempDir()
 	good := driver.Config{Host: hosts.NewLocal(hosts.DialRules{}, private)}
-	target := driver.Config{Endpoint: "db.test", Dialer: &net.Dialer{}, Admin: driver.Secrets{"username": patchbay.NewSecret("postgres")}}
+	target := driver.Config{ID: "/db", Endpoint: "db.test", Dialer: &net.Dialer{}, Admin: driver.Secrets{"username": patchbay.NewSecret("postgres")}}
 	for what, change := range map[string]func(guard, target *driver.Config){
 		"an unknown property": func(g, _ *driver.Config) { g.Properties = []byte(`{"x":"y"}`) },
 		"another word":        func(g, _ *driver.Config) { g.Properties = []byte(`{"tls":"never"}`) },
@@ -620,8 +620,14 @@ func TestARegistrationIsChecked(t *testing.T) {
 			t.Errorf("with %s: %v", what, err)
 		}
 	}
-	if _, err := pghba.Driver().Open(t.Context(), good, target); err != nil {
-		t.Error(err)
+	for what, target := range map[string]driver.Config{"a target": target, "none yet": {}} {
+		n, err := pghba.Driver().Open(t.Context(), good, target)
+		if err == nil {
+			err = n.Close()
+		}
+		if err != nil {
+			t.Errorf("for %s: %v", what, err)
+		}
 	}
 }
 
@@ -633,7 +639,7 @@ func TestAServerThatHangsIsGivenUp(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	n, err := pghba.Driver().Open(ctx, driver.Config{Host: hosts.NewLocal(hosts.DialRules{})}, driver.Config{
-		Endpoint: l.Addr().String(), Dialer: &net.Dialer{}, Admin: driver.Secrets{"username": patchbay.NewSecret("postgres")},
+		ID: "/db", Endpoint: l.Addr().String(), Dialer: &net.Dialer{}, Admin: driver.Secrets{"username": patchbay.NewSecret("postgres")},
 	})
 	must(t, err)
 	_, err = n.Owned(ctx)
