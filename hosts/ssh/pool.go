@@ -403,7 +403,8 @@ func (p *pool) release(c *conn) {
 	c.sessions--
 }
 
-// openChannel opens a channel until ctx ends.
+// openChannel opens a channel until ctx or the connection ends: the library waits for
+// ever for one that it asked for in the moment in which the connection ended.
 func openChannel(ctx context.Context, c *conn, kind string, extra []byte) (ssh.Channel, <-chan *ssh.Request, error) {
 	type opened struct {
 		ch       ssh.Channel
@@ -415,16 +416,20 @@ func openChannel(ctx context.Context, c *conn, kind string, extra []byte) (ssh.C
 		ch, requests, err := c.client.OpenChannel(kind, extra)
 		answer <- opened{ch, requests, err}
 	}()
+	var err error
 	select {
 	case o := <-answer:
 		return o.ch, o.requests, o.err
+	case <-c.done:
+		err = net.ErrClosed
 	case <-ctx.Done():
-		go func() {
-			if o := <-answer; o.err == nil {
-				go ssh.DiscardRequests(o.requests)
-				_ = o.ch.Close()
-			}
-		}()
-		return nil, nil, ctx.Err()
+		err = ctx.Err()
 	}
+	go func() {
+		if o := <-answer; o.err == nil {
+			go ssh.DiscardRequests(o.requests)
+			_ = o.ch.Close()
+		}
+	}()
+	return nil, nil, err
 }
