@@ -201,7 +201,7 @@ func (s *Service) tryLeftover(ctx context.Context, l patchbay.Leftover) error {
 		}
 		return s.removeLogin(ctx, l.Resource, *w.Login)
 	case len(w.Openings) > 0:
-		return s.closeLeft(ctx, c, alive, w.Openings)
+		return s.closeLeft(ctx, l, c, alive, w.Openings)
 	case w.Release:
 		return s.releaseKept(ctx, sourceRef{l.Resource, w.Scope}, w.Written.open())
 	case w.Written != nil:

@@ -12,6 +12,7 @@ import (
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
 	"patchbay.dev/patchbay/saga"
+	"patchbay.dev/patchbay/store"
 )
 
 // opening is a rule of a connection's at a guard.
@@ -254,7 +255,21 @@ func (s *Service) undoOpen(ctx context.Context, op *saga.Op) error {
 	if err != nil {
 		return err
 	}
+	if err := inUse(op, stepLogin); err != nil {
+		return err
+	}
 	return s.shut(ctx, made(p.Open))
+}
+
+// inUse fails while the login that a step was to end stays for the application's sake:
+// what is open for it is closed behind it.
+func inUse(op *saga.Op, step string) error {
+	for _, run := range op.Trail {
+		if run.Name == step && run.Parked {
+			return saga.Leave(patchbay.Errorf(patchbay.StillInUse, "a login that it is open for is not gone yet"))
+		}
+	}
+	return nil
 }
 
 func made(all []opening) []opening {
@@ -266,6 +281,11 @@ func (s *Service) closeOld(ctx context.Context, op *saga.Op) ([]byte, error) {
 	p, err := s.outlineOf(op)
 	if err != nil {
 		return nil, err
+	}
+	if op.Kind != patchbay.OpDelete { // of a connection that goes, nobody has a say
+		if err := inUse(op, stepRevoke); err != nil {
+			return nil, err
+		}
 	}
 	return nil, s.shut(ctx, p.Shut)
 }
@@ -314,9 +334,22 @@ func (s *Service) parkOpenings(op *saga.Op, step string, all []opening, cause er
 }
 
 // closeLeft removes what a leftover is about, less what its connection has on record.
-func (s *Service) closeLeft(ctx context.Context, c patchbay.Connection, alive bool, left []opening) error {
+func (s *Service) closeLeft(ctx context.Context, l patchbay.Leftover, c patchbay.Connection, alive bool, left []opening) error {
 	if alive {
-		if changing(c) {
+		waits, err := s.waits(ctx, l.Operation, stepLogin, stepRevoke)
+		if err != nil {
+			return err
+		}
+		if waits {
+			e := patchbay.Errorf(patchbay.StillInUse, "a login that it is open for is not gone yet")
+			e.Err = errWaits
+			return e
+		}
+		busy, err := s.busy(ctx, c)
+		if err != nil {
+			return err
+		}
+		if busy {
 			return patchbay.Errorf(patchbay.OperationInProgress, "an operation of the connection %s has not ended", c.Name)
 		}
 		held, err := s.openHolding(c)
@@ -328,6 +361,13 @@ func (s *Service) closeLeft(ctx context.Context, c patchbay.Connection, alive bo
 		})
 	}
 	return s.shut(ctx, left)
+}
+
+// busy reports whether an operation of c is under way, a fix among them: what that opens
+// is on record only when it has ended.
+func (s *Service) busy(ctx context.Context, c patchbay.Connection) (bool, error) {
+	under, _, err := s.records.Operations(ctx, store.OperationFilter{Connection: c.ID, Active: true}, "", 1)
+	return changing(c) || len(under) > 0, err
 }
 
 // guard gives the opened driver of an opening's guard.

@@ -259,3 +259,48 @@ func TestACallersOwnRangesAreOpenedBesides(t *testing.T) {
 	w.want(w.put(w.spec()), patchbay.Done, "")
 	w.opened("g3 10.0.3.7/32 ")
 }
+
+// TestAWayStaysOpenForALoginThatIsStillInUse: what can't be revoked yet still passes, and
+// the way is closed behind it.
+func TestAWayStaysOpenForALoginThatIsStillInUse(t *testing.T) {
+	w := newWorld(t)
+	w.walled("hba")
+	w.want(w.put(w.spec()), patchbay.Done, "")
+	old, _ := w.Get(t.Context(), w.linker)
+	w.broker.mu.Lock()
+	w.broker.sessions[old.Login] = 1
+	w.broker.mu.Unlock()
+	w.want(w.end(w.Rotate(t.Context(), RotateRequest{ID: w.linker, Caller: w.caller})), patchbay.Done, "")
+	open := strings.Join(w.wall.opened(), "\n")
+	next, _ := w.Get(t.Context(), w.linker)
+	if !strings.Contains(open, old.Login) || !strings.Contains(open, next.Login) {
+		t.Fatalf("in use are %s and %s, and open is\n%s", old.Login, next.Login, open)
+	}
+	w.broker.mu.Lock()
+	w.broker.sessions[old.Login] = 0
+	w.broker.mu.Unlock()
+	op, err := w.Sweep(t.Context(), w.caller)
+	w.want(w.end(Begun{Operation: op}, err), patchbay.Done, "")
+	if open := w.wall.opened(); len(open) != 1 || !strings.Contains(open[0], next.Login) {
+		t.Errorf("behind the old login, open is %q", open)
+	}
+}
+
+// TestAWayStaysOpenForALoginThatAnUndoLeaves.
+func TestAWayStaysOpenForALoginThatAnUndoLeaves(t *testing.T) {
+	w := newWorld(t)
+	w.walled("hba")
+	w.want(w.put(w.spec()), patchbay.Done, "")
+	w.app.restartErr = patchbay.Errorf(patchbay.RestartFailed, "it does not come up")
+	op := w.end(w.Rotate(t.Context(), RotateRequest{ID: w.linker, Caller: w.caller}))
+	w.want(op, patchbay.Undone, patchbay.RestartFailed)
+	if open := w.wall.opened(); len(open) != len(w.broker.names()) {
+		t.Errorf("there are the logins %q, and open is %q", w.broker.names(), open)
+	}
+	w.app.restartErr = nil
+	sweep, err := w.Sweep(t.Context(), w.caller)
+	w.want(w.end(Begun{Operation: sweep}, err), patchbay.Done, "")
+	if open, names := w.wall.opened(), w.broker.names(); len(open) != 1 || len(names) != 1 {
+		t.Errorf("in the end there are the logins %q, and open is %q", names, open)
+	}
+}

@@ -546,9 +546,14 @@ func (s *Service) isStray(ctx context.Context, o driver.Owned, guard patchbay.ID
 		}
 	case err != nil:
 		return false, err
-	case changing(c):
-		return false, nil
 	default:
+		if busy, err := s.busy(ctx, c); err != nil || busy {
+			return false, err
+		}
+		// Read again: what was busy may have ended in between.
+		if c, err = s.records.Connection(ctx, c.ID); err != nil {
+			return false, err
+		}
 		held, err := s.openHolding(c)
 		if err != nil {
 			return false, err
