@@ -502,16 +502,11 @@ func credentialOf(t driver.TargetDriver, is settings.Service, variables []string
 
 // inventory is all that is registered.
 func (s *Service) inventory(ctx context.Context) (all []patchbay.Resource, err error) {
-	for after := ""; ; {
-		page, next, err := s.records.Resources(ctx, "", after, store.MaxPage)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, page...)
-		if after = next; next == "" {
-			return all, nil
-		}
-	}
+	err = s.eachResource(ctx, func(r patchbay.Resource) error {
+		all = append(all, r)
+		return nil
+	})
+	return all, err
 }
 
 // connectionsAt are those of a resource that the caller may see.

@@ -432,11 +432,7 @@ func (d *draft) openText(target string) string {
 	if len(guards) == 0 {
 		return ""
 	}
-	var from []string
-	for _, p := range d.plan.Open[0].Rule.From {
-		from = append(from, p.String())
-	}
-	return fmt.Sprintf("open %s for %s alone (%s), at %s", target, d.parties.source.ID.Name(), strings.Join(from, ", "), strings.Join(guards, ", then at "))
+	return fmt.Sprintf("open %s for %s (from %s alone), at %s", target, d.parties.source.ID.Name(), texts(d.plan.Open[0].Rule.From), strings.Join(guards, ", then at "))
 }
 
 // checkGuards refuses what can't be a target's guard, and a caller who may not use one.

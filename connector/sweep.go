@@ -390,20 +390,15 @@ func unlessForgotten(err error) error {
 // say whose Patchbay wrote them.
 func (s *Service) sweepMarks(ctx context.Context, _ *saga.Op) (patchbay.Sweep, error) {
 	var all []patchbay.ID
-	for after := ""; ; {
-		page, next, err := s.records.Resources(ctx, "", after, store.MaxPage)
-		if err != nil {
-			return patchbay.Sweep{}, err
-		}
-		for _, r := range page {
-			all = append(all, r.ID)
-		}
-		if after = next; next == "" {
-			break
-		}
+	err := s.eachResource(ctx, func(r patchbay.Resource) error {
+		all = append(all, r.ID)
+		return nil
+	})
+	if err != nil {
+		return patchbay.Sweep{}, err
 	}
 	w := &sweep{Service: s, asked: true}
-	err := w.everywhere(ctx, all, w.marksAt)
+	err = w.everywhere(ctx, all, w.marksAt)
 	return w.result(), err
 }
 
