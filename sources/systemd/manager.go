@@ -113,7 +113,7 @@ func (m *manager) journalctl(ctx context.Context, args ...string) (string, error
 
 // facts are what is asked of a unit.
 var facts = []string{
-	"Id", "LoadState", "ActiveState", "SubState", "Type", "RemainAfterExit", "Result", "ExecMainCode", "ExecMainStatus", "ExecMainStartTimestamp",
+	"Id", "LoadState", "ActiveState", "SubState", "Type", "RemainAfterExit", "Result", "Job", "ExecMainCode", "ExecMainStatus", "ExecMainStartTimestamp",
 	"InvocationID", "NRestarts", "NeedDaemonReload", "Transient", "UnitFileState", "FragmentPath", "DropInPaths",
 	"CanReload", "ExecReload", "RefuseManualStart", "RefuseManualStop",
 	"Environment", "EnvironmentFiles", "PassEnvironment", "UnsetEnvironment", "LimitSTACKSoft",
@@ -144,6 +144,9 @@ func (u unit) running() bool {
 	}
 	return false
 }
+
+// queued reports whether somebody has asked for a start that has not begun.
+func (u unit) queued() bool { return !u.running() && u.facts["Job"] != "" }
 
 // show asks what the manager knows of a unit.
 func (m *manager) show(ctx context.Context, name string) (unit, error) {

@@ -26,6 +26,8 @@ func (s *source) Restart(ctx context.Context) error {
 	defer cancel()
 	u, err := s.settled(within)
 	switch {
+	case err != nil && u.queued() && ctx.Err() == nil:
+		return nil // when its turn comes, it starts with the new settings
 	case err != nil && ctx.Err() == nil && errors.Is(within.Err(), context.DeadlineExceeded):
 		return s.failed(ctx, "", "it is %s (%s) for longer than %s, with the settings that it was started with", u.facts["ActiveState"], u.facts["SubState"], s.limit)
 	case err != nil:
@@ -81,8 +83,8 @@ func isFailure(err error) bool {
 	return errors.As(err, &f)
 }
 
-// settled waits while the unit is on its way down, or does a piece of work that a
-// restart would break off and that ends by itself.
+// settled waits while the unit is on its way down, has been asked to start and has not
+// begun, or does a piece of work that a restart would break off and that ends by itself.
 func (s *source) settled(ctx context.Context) (unit, error) {
 	var u unit
 	tick := time.NewTicker(lookEvery)
@@ -94,7 +96,7 @@ func (s *source) settled(ctx context.Context) (unit, error) {
 		}
 		u = now
 		working := u.is("Type", "oneshot") && u.is("ActiveState", "activating") && !u.is("SubState", "auto-restart")
-		if !u.is("ActiveState", "deactivating") && !working {
+		if !u.is("ActiveState", "deactivating") && !u.queued() && !working {
 			return u, nil
 		}
 		select {

@@ -148,6 +148,7 @@ func kindsOfUnits(t *testing.T, w *world) {
 	t.Run("oneshot at work", func(t *testing.T) {
 		a := w.install(t, unitText{kind: "oneshot"}) // it goes on until it is told
 		a.does(t, "start", "--no-block", a.name)
+		a.awaits(t)
 		s := a.source(t, map[string]any{"wait": map[string]string{"limit": "1s"}})
 		refused(t, s.Restart(t.Context()), patchbay.RestartFailed, "for longer than 1s")
 		ended := make(chan error)
@@ -156,6 +157,21 @@ func kindsOfUnits(t *testing.T, w *world) {
 		must(t, <-ended)
 		if a.starts() != 1 {
 			t.Errorf("work was broken off and begun again: %d starts", a.starts())
+		}
+	})
+	t.Run("asked to start, and waiting", func(t *testing.T) {
+		first := w.install(t, unitText{kind: "oneshot"}) // it goes on until it is told
+		a := w.install(t, unitText{unit: "After=" + first.name})
+		first.does(t, "start", "--no-block", first.name)
+		first.awaits(t)
+		a.does(t, "start", "--no-block", a.name)
+		must(t, a.source(t, map[string]any{"wait": map[string]string{"limit": "1s"}}).Restart(t.Context()))
+		ended := make(chan error)
+		go func() { ended <- a.source(t, nil).Restart(t.Context()) }()
+		first.does(t, "kill", first.name)
+		must(t, <-ended)
+		if saw := a.awaits(t); saw.Environment == nil || w.fact(t, a.name, "ActiveState") != "active" {
+			t.Errorf("it is %s", w.fact(t, a.name, "ActiveState"))
 		}
 	})
 	t.Run("socket", func(t *testing.T) {
