@@ -40,6 +40,8 @@ type Driver struct {
 	// Search are the names of what a search for such sources is told of where to look,
 	// among Properties and "endpoint"; none: they can't be searched for.
 	Search []string `json:"search,omitempty"`
+	// Solutions are the types of vNetSolution that a guard stands for.
+	Solutions []string `json:"solutions,omitempty"`
 	// Logins is what the logins that it makes may be; nil when it makes none.
 	Logins *Logins `json:"logins,omitempty"`
 	// Lacks is what it can't do, each with the reason.

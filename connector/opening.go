@@ -58,12 +58,12 @@ func (s *Service) planOpenings(ctx context.Context, d *draft, held holding, sour
 			}
 		}
 	} else if guards := guardsOf(d.parties, d.in.Want.Spec); len(guards) > 0 && target != nil {
-		rule := driver.Rule{Login: login, Sub: d.plan.Sub}
 		var err error
-		if rule.From, rule.To, err = s.way(ctx, d.parties.source.ID, d.plan.ref, d.in.Want.Spec, source, target); err != nil {
+		if wanted, err = s.openings(ctx, guards, d.parties.target.ID, login, d.plan.Sub); err != nil {
 			return err
 		}
-		if wanted, err = s.openings(ctx, guards, d.parties.target.ID, rule); err != nil {
+		w := way{id: d.parties.source.ID, ref: d.plan.ref, spec: d.in.Want.Spec, source: source, target: target}
+		if err := s.lead(ctx, wanted, w); err != nil {
 			return err
 		}
 	}
@@ -71,17 +71,17 @@ func (s *Service) planOpenings(ctx context.Context, d *draft, held holding, sour
 	return nil
 }
 
-// openings are a rule at each of a target's guards.
-func (s *Service) openings(ctx context.Context, guards []patchbay.ID, target patchbay.ID, rule driver.Rule) ([]opening, error) {
+// openings are a rule at each of a target's guards, not yet from anywhere.
+func (s *Service) openings(ctx context.Context, guards []patchbay.ID, target patchbay.ID, login, sub string) ([]opening, error) {
 	var all []opening
 	for _, guard := range guards {
-		o := opening{Guard: guard, Target: target, Rule: rule}
+		o := opening{Guard: guard, Target: target}
 		r, err := s.records.Resource(ctx, guard)
 		if err != nil {
 			return nil, err
 		}
-		if !s.catalog.Networks[r.Driver].Logins {
-			o.Rule.Login, o.Rule.Sub = "", ""
+		if s.catalog.Networks[r.Driver].Logins {
+			o.Rule.Login, o.Rule.Sub = login, sub
 		}
 		all = append(all, o)
 	}
@@ -109,50 +109,106 @@ func (p *outline) decideOpenings(c patchbay.Connection, held holding, wanted []o
 	}
 }
 
-// way is from where to where a connection goes: the addresses that its source speaks
-// from, those that its caller named besides, and those that its target listens on.
-func (s *Service) way(ctx context.Context, id patchbay.ID, r ref, spec patchbay.Spec, source *driver.GuardedSource, target *driver.GuardedTarget) (from []netip.Prefix, to []netip.AddrPort, err error) {
-	prepared, err := target.PrepareProbe(ctx, driver.ProbeRequest{Dialer: s.dialer, Sub: r.Sub, Share: s.shareOf(ctx, id, r)})
+// way is from where to where a connection goes.
+type way struct {
+	id     patchbay.ID // the source's
+	ref    ref
+	spec   patchbay.Spec
+	source *driver.GuardedSource
+	target *driver.GuardedTarget
+}
+
+// lead has each opening lead from the source to the target, in the words of its guard.
+func (s *Service) lead(ctx context.Context, all []opening, w way) error {
+	prepared, err := w.target.PrepareProbe(ctx, driver.ProbeRequest{Dialer: s.dialer, Sub: w.ref.Sub, Share: s.shareOf(ctx, w.id, w.ref)})
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	for _, server := range prepared.Servers {
-		addresses, err := resolve(ctx, server)
-		if err != nil {
-			return nil, nil, err
+	if len(prepared.Servers) == 0 {
+		return patchbay.Errorf(patchbay.NotSupported, "%s does not say where it listens, so no way to it can be opened", w.ref.Target.Name()).
+			WithFix("open the way yourself, and connect with --opt-out publicnetwork")
+	}
+	more, err := namedRanges(w.spec)
+	if err != nil {
+		return err
+	}
+	for i := range all {
+		if err := s.leadAt(ctx, &all[i], w, prepared.Servers, more); err != nil {
+			return err
 		}
-		to = append(to, addresses...)
+	}
+	return nil
+}
+
+// leadAt is lead for one guard. A platform is told names, everybody else addresses; more
+// are let in besides the source's.
+func (s *Service) leadAt(ctx context.Context, o *opening, w way, servers []string, more []netip.Prefix) error {
+	guard, done, err := s.guard(ctx, *o)
+	if err != nil {
+		return err
+	}
+	defer done()
+	r := &o.Rule
+	r.From, r.To, r.Peer, r.Servers = nil, nil, nil, nil
+	if guard.Platform() {
+		if r.Peer, err = w.peerAt(ctx, guard); err != nil {
+			return err
+		}
+		r.Servers = slices.Sorted(slices.Values(servers))
+	}
+	var to []netip.AddrPort
+	if r.Servers == nil {
+		if to, err = resolveAll(ctx, servers); err != nil {
+			return err
+		}
+		r.To = to
+	}
+	if r.Peer == nil {
+		if r.From, err = w.egress(ctx, to); err != nil {
+			return err
+		}
+		if len(r.From) == 0 {
+			return patchbay.Errorf(patchbay.InvalidArgument, "it is not known from which addresses %s speaks to %s, and nothing is opened for everybody", w.id.Name(), w.ref.Target.Name()).
+				WithFix("register %s again with --egress ADDRESS, as the target sees it", w.id.Name())
+		}
+	}
+	r.From = append(r.From, more...)
+	slices.SortFunc(r.From, netip.Prefix.Compare)
+	r.From = slices.Compact(r.From)
+	return nil
+}
+
+// peerAt is the source as the guard's platform knows it; nil when it is none of its own.
+func (w way) peerAt(ctx context.Context, guard *driver.GuardedNetwork) (*driver.Peer, error) {
+	peer, err := w.source.Peer(ctx)
+	if err != nil || peer == nil {
+		return nil, err
+	}
+	known, err := guard.Knows(ctx, *peer)
+	if err != nil || !known {
+		return nil, err
+	}
+	return peer, nil
+}
+
+// egress are the addresses that the source speaks from to those; without any, to whatever
+// is asked.
+func (w way) egress(ctx context.Context, to []netip.AddrPort) (from []netip.Prefix, err error) {
+	if len(to) == 0 {
+		return w.source.Egress(ctx, netip.Addr{})
 	}
 	for _, one := range to {
-		egress, err := source.Egress(ctx, one.Addr())
+		egress, err := w.source.Egress(ctx, one.Addr())
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		for _, p := range egress {
-			if p.Addr().Is4() == one.Addr().Is4() && !slices.Contains(from, p) {
+			if p.Addr().Is4() == one.Addr().Is4() {
 				from = append(from, p)
 			}
 		}
 	}
-	if len(from) > 0 {
-		more, err := namedRanges(spec)
-		if err != nil {
-			return nil, nil, err
-		}
-		from = append(from, more...)
-	}
-	slices.SortFunc(from, netip.Prefix.Compare)
-	slices.SortFunc(to, netip.AddrPort.Compare)
-	from = slices.Compact(from)
-	switch {
-	case len(to) == 0:
-		err = patchbay.Errorf(patchbay.NotSupported, "%s does not say where it listens, so no way to it can be opened", r.Target.Name()).
-			WithFix("open the way yourself, and connect with --opt-out publicnetwork")
-	case len(from) == 0:
-		err = patchbay.Errorf(patchbay.InvalidArgument, "it is not known from which addresses %s speaks to %s, and nothing is opened for everybody", id.Name(), r.Target.Name()).
-			WithFix("register %s again with --egress ADDRESS, as the target sees it", id.Name())
-	}
-	return from, slices.Compact(to), err
+	return from, nil
 }
 
 // namedRanges are the addresses that a caller wants let in besides the source's.
@@ -189,6 +245,29 @@ func mayLetIn(ctx context.Context, who Caller, p parties, spec patchbay.Spec) er
 	return nil
 }
 
+// checkVNet refuses a way that none of the target's guards stands for.
+func (s *Service) checkVNet(ctx context.Context, p parties, spec *patchbay.Spec) error {
+	if spec.VNet == nil || spec.VNet.Type == "" {
+		return nil
+	}
+	var offered []string
+	for _, id := range guardsOf(p, *spec) {
+		guard, err := s.records.Resource(ctx, id)
+		if err != nil {
+			return err
+		}
+		offered = append(offered, s.catalog.Networks[guard.Driver].Solutions...)
+	}
+	if slices.ContainsFunc(offered, func(one string) bool { return strings.EqualFold(one, spec.VNet.Type) }) {
+		return nil
+	}
+	fix := "leave vNetSolution out, or register " + p.title() + " with a guard that is one"
+	if len(offered) > 0 {
+		fix = "ask for " + strings.Join(offered, " or ") + ", or leave vNetSolution out"
+	}
+	return patchbay.Errorf(patchbay.NotSupported, "nothing on the way to %s is a %s", p.title(), clip(spec.VNet.Type, 40)).WithFix("%s", fix)
+}
+
 // checkFirewall refuses rules that mean nothing on the way to a target with guards. To
 // one without, nothing is opened and nothing closed.
 func checkFirewall(p parties, spec *patchbay.Spec) error {
@@ -203,6 +282,19 @@ func checkFirewall(p parties, spec *patchbay.Spec) error {
 	}
 	_, err := namedRanges(*spec)
 	return err
+}
+
+// resolveAll is what stands behind servers, in order and each once.
+func resolveAll(ctx context.Context, servers []string) (all []netip.AddrPort, err error) {
+	for _, server := range servers {
+		addresses, err := resolve(ctx, server)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, addresses...)
+	}
+	slices.SortFunc(all, netip.AddrPort.Compare)
+	return slices.Compact(all), nil
 }
 
 // resolve is what stands behind host:port.
@@ -432,7 +524,7 @@ func (d *draft) openText(target string) string {
 	if len(guards) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("open %s for %s (from %s alone), at %s", target, d.parties.source.ID.Name(), texts(d.plan.Open[0].Rule.From), strings.Join(guards, ", then at "))
+	return fmt.Sprintf("open %s for %s (from %s alone), at %s", target, d.parties.source.ID.Name(), from(d.plan.Open[0].Rule), strings.Join(guards, ", then at "))
 }
 
 // checkGuards refuses what can't be a target's guard, and a caller who may not use one.
@@ -521,13 +613,36 @@ func (v *checking) rules(ctx context.Context) bool {
 		}
 	}
 	if len(v.held.Openings) > 0 && v.source != nil && v.target != nil {
-		from, to, err := v.s.way(ctx, v.c.Source, v.ref, v.c.Spec, v.source, v.target)
-		was := v.held.Openings[0].Rule
-		if err == nil && (!slices.Equal(from, was.From) || !slices.Equal(to, was.To)) {
-			failed(patchbay.RuleMissing, "%s speaks from %s to %s by now, and open is the way from %s to %s", v.c.Source.Name(), texts(from), texts(to), texts(was.From), texts(was.To))
+		now := slices.Clone(v.held.Openings)
+		if err := v.s.lead(ctx, now, way{v.c.Source, v.ref, v.c.Spec, v.source, v.target}); err == nil {
+			for i, was := range v.held.Openings {
+				if !was.opensAs(now[i]) {
+					failed(patchbay.RuleMissing, "%s speaks from %s to %s by now, and open at %s is the way from %s to %s",
+						v.c.Source.Name(), from(now[i].Rule), to(now[i].Rule), was.Guard.Name(), from(was.Rule), to(was.Rule))
+					break // others have moved with it
+				}
+			}
 		}
 	}
 	return len(v.checks) == before
+}
+
+// from says who is let through, and to where to.
+func from(r driver.Rule) string {
+	switch {
+	case r.Peer != nil && len(r.From) > 0:
+		return r.Peer.String() + ", " + texts(r.From)
+	case r.Peer != nil:
+		return r.Peer.String()
+	}
+	return texts(r.From)
+}
+
+func to(r driver.Rule) string {
+	if len(r.Servers) > 0 {
+		return strings.Join(r.Servers, ", ")
+	}
+	return texts(r.To)
 }
 
 func texts[T fmt.Stringer](all []T) string {
@@ -556,13 +671,9 @@ func (s *Service) fixOpenings(ctx context.Context, p *outline, c patchbay.Connec
 	if len(held.Openings) == 0 {
 		return nil
 	}
-	from, to, err := s.way(ctx, c.Source, p.ref, c.Spec, source, target)
-	if err != nil {
-		return err
-	}
 	wanted := slices.Clone(held.Openings)
-	for i := range wanted {
-		wanted[i].Rule.From, wanted[i].Rule.To = from, to
+	if err := s.lead(ctx, wanted, way{c.Source, p.ref, c.Spec, source, target}); err != nil {
+		return err
 	}
 	p.decideOpenings(c, held, wanted)
 	return nil

@@ -62,7 +62,7 @@ func (s *Service) newParties(ctx context.Context, who Caller, id patchbay.ID, sp
 	if err := s.resolveTarget(ctx, who, &p, spec.Target); err != nil {
 		return p, err
 	}
-	if err := s.checkSpec(p, spec); err != nil {
+	if err := s.checkSpec(ctx, p, spec); err != nil {
 		return p, err
 	}
 	return p, mayLetIn(ctx, who, p, *spec)
@@ -120,7 +120,7 @@ func topLevel(id patchbay.ID) patchbay.ID {
 }
 
 // checkSpec fills spec's defaults and refuses what the two ends can't do.
-func (s *Service) checkSpec(p parties, spec *patchbay.Spec) error {
+func (s *Service) checkSpec(ctx context.Context, p parties, spec *patchbay.Spec) error {
 	if spec.Naming == "" {
 		spec.Naming = settings.DefaultNaming(p.kind)
 	}
@@ -128,6 +128,9 @@ func (s *Service) checkSpec(p parties, spec *patchbay.Spec) error {
 		if err := check(p, spec); err != nil {
 			return err
 		}
+	}
+	if err := s.checkVNet(ctx, p, spec); err != nil {
+		return err
 	}
 	switch spec.Naming {
 	case patchbay.NamingAzure, patchbay.NamingNative, patchbay.NamingServiceBinding:
@@ -251,9 +254,6 @@ func checkConfiguration(p parties, spec *patchbay.Spec) error {
 	}
 	if spec.SecretStore != nil && spec.SecretStore.KeyVaultID != "" {
 		return patchbay.Errorf(patchbay.NotSupported, "a secret store can't be written to yet")
-	}
-	if spec.VNet != nil && spec.VNet.Type != "" {
-		return patchbay.Errorf(patchbay.NotSupported, "nothing on the way to %s is a %s; leave vNetSolution out", p.title(), clip(spec.VNet.Type, 40))
 	}
 	return nil
 }

@@ -428,6 +428,14 @@ type Vantage interface {
 	Egress(ctx context.Context, to netip.Addr) ([]netip.Prefix, error)
 }
 
+// Platformed is a [Source] that a platform runs, which may guard targets too
+// ([Platform]).
+type Platformed interface {
+	// Peer is who the application is there; nil when that can't be said, or when its
+	// network is not the platform's (a container that has its host's).
+	Peer(ctx context.Context) (*Peer, error)
+}
+
 // Starter is a [Vantage] that starts something in order to be spoken from.
 type Starter interface {
 	// DialerLimit bounds Dialer; 0 for [DefaultTimeout], as any other call.

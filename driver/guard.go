@@ -558,6 +558,19 @@ func (w *GuardedSource) Egress(ctx context.Context, to netip.Addr) (from []netip
 	return from, err
 }
 
+// Peer is [Platformed].Peer; nil when no platform knows the source.
+func (w *GuardedSource) Peer(ctx context.Context) (p *Peer, err error) {
+	s, ok := w.s.(Platformed)
+	if !ok {
+		return nil, nil
+	}
+	err = w.g.call(ctx, "Peer", nil, func(ctx context.Context) (err error) {
+		p, err = s.Peer(ctx)
+		return err
+	})
+	return p, err
+}
+
 // Owned is [Source].Owned.
 func (w *GuardedSource) Owned(ctx context.Context) (owned []Owned, err error) {
 	err = w.g.call(ctx, "Owned", nil, func(ctx context.Context) (err error) {
@@ -602,11 +615,30 @@ type GuardedNetwork struct {
 // would make of it is not left to it.
 func (w *GuardedNetwork) EnsureRule(ctx context.Context, r Rule) error {
 	return w.g.call(ctx, "EnsureRule", w.secrets, func(ctx context.Context) error {
-		if len(r.From) == 0 || len(r.To) == 0 {
+		if len(r.From) == 0 && r.Peer == nil || len(r.To) == 0 && len(r.Servers) == 0 {
 			return patchbay.Errorf(patchbay.InvalidArgument, "an opening is from somewhere to somewhere")
 		}
 		return w.n.EnsureRule(ctx, r)
 	})
+}
+
+// Platform reports whether it is a [Platform], whose rules have other words.
+func (w *GuardedNetwork) Platform() bool {
+	_, ok := w.n.(Platform)
+	return ok
+}
+
+// Knows is [Platform].Knows; false when the network is none.
+func (w *GuardedNetwork) Knows(ctx context.Context, p Peer) (known bool, err error) {
+	platform, ok := w.n.(Platform)
+	if !ok {
+		return false, nil
+	}
+	err = w.g.call(ctx, "Knows", w.secrets, func(ctx context.Context) (err error) {
+		known, err = platform.Knows(ctx, p)
+		return err
+	})
+	return known, err
 }
 
 // InspectRule is [Network].InspectRule.

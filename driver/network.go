@@ -2,7 +2,10 @@ package driver
 
 import (
 	"context"
+	"maps"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"patchbay.dev/patchbay"
 )
@@ -18,6 +21,14 @@ type NetworkDriver struct {
 	// what was opened is closed.
 	Open func(ctx context.Context, c Config, guarded Config) (Network, error)
 }
+
+// The types of vNetSolution that a guard may stand for ([patchbay.Driver].Solutions).
+const (
+	// ServiceEndpoint: the target keeps its address, and lets the source in by its own.
+	ServiceEndpoint = "serviceEndpoint"
+	// PrivateLink: the source reaches the target where nobody outside does.
+	PrivateLink = "privateLink"
+)
 
 // Network guards a target: it lets one source's egress reach one target's port, never
 // wider, and nobody whom no rule lets. Errors: TargetUnreachable, NotOurs,
@@ -37,12 +48,55 @@ type Network interface {
 	Close() error
 }
 
+// Platform is a [Network] of what starts applications itself: a cluster, a container
+// engine. An address says nothing there, for each start gives another one. A rule's To is
+// empty there, and Servers says where the target is in the platform's own words.
+type Platform interface {
+	Network
+	// Knows reports whether p is one of this platform's own: a rule for it has Peer in
+	// place of From. For anybody else it is asked with the addresses that are known, or
+	// refused: NotSupported.
+	Knows(ctx context.Context, p Peer) (bool, error)
+}
+
+// Peer is a source as its own platform knows it.
+type Peer struct {
+	// Platform and Place say whose words the rest is in: the kind, and which one of its
+	// kind, by an id that nobody chose.
+	Platform string `json:"platform"`
+	Place    string `json:"place"`
+	// Scope divides a place (a namespace); Name is one of it, Labels are all that bear
+	// them.
+	Scope  string            `json:"scope,omitempty"`
+	Name   string            `json:"name,omitempty"`
+	Labels map[string]string `json:"labels,omitempty"`
+}
+
+// String says it for people.
+func (p Peer) String() string {
+	var who []string
+	if p.Name != "" {
+		who = append(who, p.Name)
+	}
+	for _, label := range slices.Sorted(maps.Keys(p.Labels)) {
+		who = append(who, label+"="+p.Labels[label])
+	}
+	text := strings.Join(who, ",")
+	if p.Scope != "" {
+		text += " in " + p.Scope
+	}
+	return text
+}
+
 // Rule is an opening from a source to a target's port.
 type Rule struct {
 	Mark Mark             `json:"mark"` // its Generation counts a connection's openings
 	Name string           `json:"name"` // as LoginRequest.Name
-	From []netip.Prefix   `json:"from"`
-	To   []netip.AddrPort `json:"to"`
+	From []netip.Prefix   `json:"from,omitempty"`
+	To   []netip.AddrPort `json:"to,omitempty"`
+	// Peer and Servers (host:port, as applications name them) are for a [Platform].
+	Peer    *Peer    `json:"peer,omitempty"`
+	Servers []string `json:"servers,omitempty"`
 	// Login and Sub narrow the rule where the guard knows logins (pg_hba).
 	Login string `json:"principal,omitempty"`
 	Sub   string `json:"sub,omitempty"`

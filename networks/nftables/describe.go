@@ -17,7 +17,8 @@ closed after the last connection.
 It has a table of its own, inet patchbay, and changes no other: what somebody
 else's rules drop stays dropped, and is reported. It needs the program nft, and root or
 CAP_NET_ADMIN.`,
-	Types: []string{"Patchbay.Services/guards"},
+	Types:     []string{"Patchbay.Services/guards"},
+	Solutions: []string{driver.ServiceEndpoint},
 	Properties: []patchbay.Field{
 		driver.HostField(),
 		{Name: "allow", Type: patchbay.ListField, Commas: true, Form: "PREFIX", About: "who is always let in, Patchbay among them", Default: "the address that Patchbay speaks from", Example: "10.0.9.0/24"},
