@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -24,6 +25,9 @@ type NetworkHarness struct {
 	// the guarded target. None of them is open when the suite begins.
 	From []netip.Prefix
 	To   []netip.AddrPort
+	// Names gives, for a guard that is a [driver.Platform], whom it knows behind one of From
+	// (single addresses, then, which stand for peers of its own) and what it calls one of To.
+	Names func(from netip.Prefix, to netip.AddrPort) (driver.Peer, string)
 	// AnyTo says that the guard does not see by which of its endpoints the target is
 	// reached: a rule opens them all.
 	AnyTo bool
@@ -152,18 +156,44 @@ func (c *networkCase) rule(uid string, generation int64, from []netip.Prefix, to
 			c.Errorf("clean up: Open: %v", err)
 			return
 		}
-		if err := errors.Join(network.RemoveRule(ctx, r), network.Close()); err != nil && patchbay.CodeOf(err) != patchbay.NotOurs {
+		if err := errors.Join(network.RemoveRule(ctx, c.told(r)), network.Close()); err != nil && patchbay.CodeOf(err) != patchbay.NotOurs {
 			c.Errorf("clean up: RemoveRule: %v", err)
 		}
 	})
 	return r
 }
 
+// told is r in the words of the guard.
+func (s *networkSuite) told(r driver.Rule) driver.Rule {
+	if s.Names == nil {
+		return r
+	}
+	from, to := r.From, r.To
+	r.From, r.To = nil, nil
+	if len(from) > 0 {
+		peer, _ := s.Names(from[0], s.To[0])
+		r.Peer = &peer
+	}
+	for _, one := range to {
+		_, server := s.Names(s.From[0], one)
+		r.Servers = append(r.Servers, server)
+	}
+	return r
+}
+
+// two are two of From, from one of which a rule is enough where it knows one peer.
+func (s *networkSuite) two() []netip.Prefix {
+	if s.Names != nil {
+		return s.From[:1]
+	}
+	return s.From[:2]
+}
+
 func (c *networkCase) ensure(r driver.Rule) {
 	c.Helper()
 	var err error
 	for range 5 { // as the saga does
-		if err = c.network.EnsureRule(c.ctx(), r); err == nil || !patchbay.IsTransient(err) {
+		if err = c.network.EnsureRule(c.ctx(), c.told(r)); err == nil || !patchbay.IsTransient(err) {
 			break
 		}
 	}
@@ -174,14 +204,14 @@ func (c *networkCase) ensure(r driver.Rule) {
 
 func (c *networkCase) remove(r driver.Rule) {
 	c.Helper()
-	if err := c.network.RemoveRule(c.ctx(), r); err != nil {
+	if err := c.network.RemoveRule(c.ctx(), c.told(r)); err != nil {
 		c.Fatalf("RemoveRule: %v", err)
 	}
 }
 
 func (c *networkCase) state(r driver.Rule, want driver.RuleState) {
 	c.Helper()
-	state, err := c.network.InspectRule(c.ctx(), r)
+	state, err := c.network.InspectRule(c.ctx(), c.told(r))
 	if err != nil {
 		c.Fatalf("InspectRule: %v", err)
 	}
@@ -215,7 +245,7 @@ func (c *networkCase) opens(rules ...driver.Rule) {
 				for _, port := range []uint16{to.Port(), to.Port() + 1} {
 					for _, l := range logins {
 						// Nobody speaks from one family to the other.
-						if !addr.IsValid() || addr.Is4() != to.Addr().Is4() || slices.ContainsFunc(c.From, func(p netip.Prefix) bool { return p != from && p.Contains(addr) }) {
+						if !addr.IsValid() || c.Names != nil && !from.Contains(addr) || addr.Is4() != to.Addr().Is4() || slices.ContainsFunc(c.From, func(p netip.Prefix) bool { return p != from && p.Contains(addr) }) {
 							continue
 						}
 						to := netip.AddrPortFrom(to.Addr(), port)
@@ -259,7 +289,7 @@ func (s *networkSuite) exact(t *testing.T) {
 		c.state(r, absent)
 		c.opens()
 	}
-	r := c.rule(newUID(), 1, s.From[:2], s.To)
+	r := c.rule(newUID(), 1, s.two(), s.To)
 	c.ensure(r)
 	c.state(r, whole)
 	c.opens(r)
@@ -284,14 +314,14 @@ func (s *networkSuite) twice(t *testing.T) {
 // changed: the source's egress has moved. What it was must not stay open.
 func (s *networkSuite) changed(t *testing.T) {
 	c := s.start(t)
-	r := c.rule(newUID(), 1, s.From[:2], s.To[:1])
+	r := c.rule(newUID(), 1, s.two(), s.To[:1])
 	c.ensure(r)
 	for _, next := range []struct {
 		from []netip.Prefix
 		to   []netip.AddrPort
-	}{{s.From[1:3], s.To[:1]}, {s.From[1:2], s.To[1:2]}, {s.From[:1], s.To}} {
+	}{{s.From[1 : 1+len(s.two())], s.To[:1]}, {s.From[1:2], s.To[1:2]}, {s.From[:1], s.To}} {
 		r.From, r.To = next.from, next.to
-		if state, err := c.network.InspectRule(c.ctx(), r); err != nil || state.Exact {
+		if state, err := c.network.InspectRule(c.ctx(), c.told(r)); err != nil || state.Exact {
 			t.Errorf("InspectRule of another rule of that name = %+v, %v", state, err)
 		}
 		c.ensure(r)
@@ -362,16 +392,21 @@ func (s *networkSuite) generations(t *testing.T) {
 // nothing: an egress that nobody knows must not become any.
 func (s *networkSuite) nothing(t *testing.T) {
 	c := s.start(t)
-	for what, r := range map[string]driver.Rule{
-		"no From":       c.rule(newUID(), 1, nil, s.To),
-		"no To":         c.rule(newUID(), 1, s.From, nil),
-		"no name":       func() driver.Rule { r := c.rule(newUID(), 1, s.From, s.To); r.Name = ""; return r }(),
-		"invalid From":  c.rule(newUID(), 1, []netip.Prefix{{}}, s.To),
-		"invalid To":    c.rule(newUID(), 1, s.From, []netip.AddrPort{{}}),
-		"port 0":        c.rule(newUID(), 1, s.From, []netip.AddrPort{netip.AddrPortFrom(s.To[0].Addr(), 0)}),
-		"one valid one": c.rule(newUID(), 1, []netip.Prefix{s.From[0], {}}, s.To),
-	} {
-		if err := c.network.EnsureRule(c.ctx(), r); patchbay.CodeOf(err) != patchbay.InvalidArgument {
+	none := map[string]driver.Rule{
+		"no From": c.rule(newUID(), 1, nil, s.To),
+		"no To":   c.rule(newUID(), 1, s.From, nil),
+		"no name": func() driver.Rule { r := c.rule(newUID(), 1, s.From, s.To); r.Name = ""; return r }(),
+	}
+	if s.Names == nil {
+		maps.Copy(none, map[string]driver.Rule{
+			"invalid From":  c.rule(newUID(), 1, []netip.Prefix{{}}, s.To),
+			"invalid To":    c.rule(newUID(), 1, s.From, []netip.AddrPort{{}}),
+			"port 0":        c.rule(newUID(), 1, s.From, []netip.AddrPort{netip.AddrPortFrom(s.To[0].Addr(), 0)}),
+			"one valid one": c.rule(newUID(), 1, []netip.Prefix{s.From[0], {}}, s.To),
+		})
+	}
+	for what, r := range none {
+		if err := c.network.EnsureRule(c.ctx(), c.told(r)); patchbay.CodeOf(err) != patchbay.InvalidArgument {
 			t.Errorf("EnsureRule with %s = %v, want InvalidArgument", what, err)
 		}
 		c.opens()
@@ -405,7 +440,7 @@ func (s *networkSuite) hostile(t *testing.T) {
 			r.Login, r.Sub = name, name
 		}
 		before := c.content()
-		err := c.network.EnsureRule(c.ctx(), r)
+		err := c.network.EnsureRule(c.ctx(), c.told(r))
 		switch {
 		case err == nil:
 			c.state(r, whole)
@@ -429,15 +464,15 @@ func (s *networkSuite) foreign(t *testing.T) {
 	r := c.rule(newUID(), 1, s.From[:1], s.To[:1])
 	s.Foreign(t, r)
 	before := c.content()
-	if err := c.network.EnsureRule(c.ctx(), r); patchbay.CodeOf(err) != patchbay.NotOurs {
+	if err := c.network.EnsureRule(c.ctx(), c.told(r)); patchbay.CodeOf(err) != patchbay.NotOurs {
 		t.Errorf("EnsureRule over a foreign rule = %v, want NotOurs", err)
 	}
 	c.same(before, "after EnsureRule over a foreign rule")
-	if err := c.network.RemoveRule(c.ctx(), r); patchbay.CodeOf(err) != patchbay.NotOurs {
+	if err := c.network.RemoveRule(c.ctx(), c.told(r)); patchbay.CodeOf(err) != patchbay.NotOurs {
 		t.Errorf("RemoveRule of a foreign rule = %v, want NotOurs", err)
 	}
 	c.same(before, "after RemoveRule of a foreign rule")
-	if state, err := c.network.InspectRule(c.ctx(), r); err != nil || state.Ours || !state.Exists {
+	if state, err := c.network.InspectRule(c.ctx(), c.told(r)); err != nil || state.Ours || !state.Exists {
 		t.Errorf("InspectRule of a foreign rule = %+v, %v", state, err)
 	}
 	owned, err := c.network.Owned(c.ctx())
@@ -453,13 +488,13 @@ func (s *networkSuite) drift(t *testing.T) {
 	for _, d := range s.Drifts {
 		t.Run(d.Name, func(t *testing.T) {
 			c := s.start(t)
-			r := c.rule(newUID(), 1, s.From[:2], s.To[:1])
+			r := c.rule(newUID(), 1, s.two(), s.To[:1])
 			c.ensure(r)
 			good := c.content()
 			if err := d.Make(c.ctx(), r); err != nil {
 				t.Fatalf("the drift: %v", err)
 			}
-			state, err := c.network.InspectRule(c.ctx(), r)
+			state, err := c.network.InspectRule(c.ctx(), c.told(r))
 			if err != nil || state.Exact || state.Exists == d.Gone {
 				t.Errorf("InspectRule after the drift = %+v, %v", state, err)
 			}
@@ -486,7 +521,7 @@ func (s *networkSuite) owned(t *testing.T) {
 	uid := newUID()
 	rules := []driver.Rule{
 		c.rule(uid, 1, s.From[:1], s.To[:1]),
-		c.rule(uid, 2, s.From[:2], s.To),
+		c.rule(uid, 2, s.two(), s.To),
 		c.rule(newUID(), 5, s.From[:1], s.To[:1]),
 	}
 	for _, r := range rules {
@@ -525,7 +560,7 @@ func (s *networkSuite) outlive(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := first.EnsureRule(c.ctx(), r); err != nil {
+	if err := first.EnsureRule(c.ctx(), c.told(r)); err != nil {
 		t.Fatalf("EnsureRule: %v", err)
 	}
 	if err := first.Close(); err != nil {
@@ -555,7 +590,7 @@ func (s *networkSuite) concurrent(t *testing.T) {
 		network := c.open()
 		group.Go(func() {
 			for range 20 {
-				if failures[i] = network.EnsureRule(ctx, rules[i]); failures[i] == nil || !patchbay.IsTransient(failures[i]) {
+				if failures[i] = network.EnsureRule(ctx, c.told(rules[i])); failures[i] == nil || !patchbay.IsTransient(failures[i]) {
 					return
 				}
 			}
@@ -581,13 +616,13 @@ func (s *networkSuite) canceled(t *testing.T) {
 	r := c.rule(newUID(), 1, s.From[:1], s.To[:1])
 	ctx, cancel := context.WithCancel(c.ctx())
 	cancel()
-	if err := c.network.EnsureRule(ctx, r); err == nil {
+	if err := c.network.EnsureRule(ctx, c.told(r)); err == nil {
 		t.Error("EnsureRule with a context that has ended succeeds")
 	}
 	c.same(c.begin, "after an EnsureRule that was canceled before it began")
 	c.ensure(r)
 	before := c.content()
-	if err := c.network.RemoveRule(ctx, r); err == nil {
+	if err := c.network.RemoveRule(ctx, c.told(r)); err == nil {
 		t.Error("RemoveRule with a context that has ended succeeds")
 	}
 	c.same(before, "after a RemoveRule that was canceled before it began")
