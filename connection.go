@@ -29,6 +29,10 @@ type Connection struct {
 	ModifiedBy     string    `json:"modifiedBy"`
 	ModifiedByType string    `json:"modifiedByType,omitempty"`
 
+	// Health is what the last look at it found; nil before the first. It is no part of
+	// the record.
+	Health *Verdict `json:"-"`
+
 	// Sealed holds what the connection knows and nobody may read: the secrets
 	// that were given, the credential in use, the values as written, and what
 	// they replaced. Package connector alone opens it.
@@ -103,6 +107,8 @@ type Spec struct {
 	// TakeOver lets the settings have names that the source has for something else.
 	// What was there comes back when they go.
 	TakeOver bool `json:"takeOver,omitempty"`
+	// Drift is what is done when somebody changes the settings; "" is [DriftReport].
+	Drift Drift `json:"drift,omitempty"`
 }
 
 // IsZero reports whether nothing is asked for.

@@ -35,6 +35,7 @@ type Records interface {
 	store.Directory
 	store.Dryruns
 	store.Counter
+	store.Verdicts
 	// AppendAudit is [store.Audit]'s.
 	AppendAudit(ctx context.Context, e patchbay.AuditEntry) error
 }

@@ -99,9 +99,10 @@ type Commit struct {
 	PutConnection    *patchbay.Connection
 	DeleteConnection patchbay.ID // "" for none
 	Leftovers        []patchbay.Leftover
-	Result           *patchbay.Report // of a validate
-	Swept            *patchbay.Sweep  // of a sweep
-	Message          string           // a warning that comes with success
+	Result           *patchbay.Report  // of a validate
+	Swept            *patchbay.Sweep   // of a sweep
+	Verdict          *patchbay.Verdict // of a validate: what it says of the connection's health
+	Message          string            // a warning that comes with success
 }
 
 // Op is an operation as its steps see it.

@@ -68,6 +68,32 @@ type Records interface {
 	DeleteLeftover(ctx context.Context, id string) error
 }
 
+// MaxVerdicts is how many verdicts of a connection are kept.
+const MaxVerdicts = 50
+
+// Verdicts keeps what validations found. Nobody asked for most of them: they have no line
+// in the audit log.
+type Verdicts interface {
+	// PutVerdict puts v behind the last one of its connection ([patchbay.Verdict].Behind).
+	// A connection that is gone, or another one by now, is ResourceNotFound.
+	PutVerdict(ctx context.Context, v patchbay.Verdict) error
+	// Verdicts lists a connection's, the newest first. They go with the connection.
+	Verdicts(ctx context.Context, connection patchbay.ID) ([]patchbay.Verdict, error)
+	// Unseen lists connections that nobody has looked at since then, the longest ago
+	// first, and at most limit; those that were made since are none.
+	Unseen(ctx context.Context, since time.Time, limit int) ([]Glance, error)
+	// CountHealth counts connections by their health.
+	CountHealth(ctx context.Context) (map[patchbay.Health]int, error)
+}
+
+// Glance is what is to be known of a connection before it is looked at.
+type Glance struct {
+	ID     patchbay.ID
+	Source patchbay.ID // "" of a local connection
+	Target patchbay.ID // the registered one or its child, in lower case; "" for none
+	Last   time.Time   // when it was looked at last; zero: never
+}
+
 // Counter counts records without reading them.
 type Counter interface {
 	// CountConnections counts those below scope (a subscription), local ones

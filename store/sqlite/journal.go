@@ -354,12 +354,20 @@ func (tx *txn) commit(c saga.Commit) error {
 		if _, err := tx.exec(`DELETE FROM connection WHERE key = ?`, c.DeleteConnection.Key()); err != nil {
 			return err
 		}
+		if _, err := tx.exec(`DELETE FROM verdict WHERE key = ?`, c.DeleteConnection.Key()); err != nil {
+			return err
+		}
 		if err := tx.forgetScope(c.DeleteConnection); err != nil {
 			return err
 		}
 	}
 	for _, l := range c.Leftovers {
 		if err := tx.putLeftover(l); err != nil {
+			return err
+		}
+	}
+	if c.Verdict != nil { // of one that is gone, nothing is kept
+		if err := tx.putVerdict(*c.Verdict); patchbay.CodeOf(err) != patchbay.ResourceNotFound {
 			return err
 		}
 	}

@@ -71,13 +71,33 @@ func one[T any](items []T, err error, missing error) (item T, _ error) {
 	return items[0], nil
 }
 
-func sealConnection(c *patchbay.Connection, sealed []byte) { c.Sealed = sealed }
 func sealResource(r *patchbay.Resource, sealed []byte)     { r.Admin = sealed }
 func sealLeftover(l *patchbay.Leftover, sealed []byte)     { l.Sealed = sealed }
 
+// connections reads records, each with its sealed and its health column.
+func (s *Store) connections(ctx context.Context, query string, args ...any) (items []patchbay.Connection, err error) {
+	err = s.rows(ctx, func(r *sql.Rows) error {
+		var record, sealed, health sql.RawBytes
+		if err := r.Scan(&record, &sealed, &health); err != nil {
+			return storeError(err)
+		}
+		var c patchbay.Connection
+		if err := json.Unmarshal(record, &c); err != nil {
+			return unreadable("record", err)
+		}
+		if len(sealed) > 0 {
+			c.Sealed = append([]byte(nil), sealed...)
+		}
+		c.Health, err = readVerdict(health)
+		items = append(items, c)
+		return err
+	}, query, args...)
+	return items, err
+}
+
 // Connection implements [store.Records].
 func (s *Store) Connection(ctx context.Context, id patchbay.ID) (patchbay.Connection, error) {
-	items, err := list(ctx, s, sealConnection, `SELECT record, sealed FROM connection WHERE key = ?`, id.Key())
+	items, err := s.connections(ctx, `SELECT record, sealed, health FROM connection WHERE key = ?`, id.Key())
 	return one(items, err, notFound(id, "connection"))
 }
 
@@ -94,8 +114,8 @@ func (s *Store) Connections(ctx context.Context, source patchbay.ID, after strin
 		}
 		from, to = below(strings.TrimSuffix(first.Key(), "/"))
 	}
-	items, err := list(ctx, s, sealConnection,
-		`SELECT record, sealed FROM connection WHERE key > ? AND key < ? ORDER BY key LIMIT ?`, max(from, after), to, limit+1)
+	items, err := s.connections(ctx,
+		`SELECT record, sealed, health FROM connection WHERE key > ? AND key < ? ORDER BY key LIMIT ?`, max(from, after), to, limit+1)
 	items, next := page(items, limit, func(c patchbay.Connection) string { return c.ID.Key() })
 	return items, next, err
 }
@@ -107,12 +127,12 @@ const connectionsOf = `WITH found (key) AS (
 		SELECT key FROM (SELECT key FROM connection WHERE key > ?2 AND key < ?3 LIMIT ?4)
 		UNION SELECT key FROM (SELECT key FROM connection WHERE target_key <> '' AND target_key = ?1 LIMIT ?4)
 		UNION SELECT key FROM (SELECT key FROM connection WHERE target_key <> '' AND target_key > ?2 AND target_key < ?3 LIMIT ?4))
-	SELECT record, sealed FROM connection WHERE key IN (SELECT key FROM found) LIMIT ?4`
+	SELECT record, sealed, health FROM connection WHERE key IN (SELECT key FROM found) LIMIT ?4`
 
 // ConnectionsOf implements [store.Records].
 func (s *Store) ConnectionsOf(ctx context.Context, resource patchbay.ID, limit int) ([]patchbay.Connection, error) {
 	from, to := below(resource.Key())
-	return list(ctx, s, sealConnection, connectionsOf, resource.Key(), from, to, pageSizeOf(limit))
+	return s.connections(ctx, connectionsOf, resource.Key(), from, to, pageSizeOf(limit))
 }
 
 func (tx *txn) putConnection(c patchbay.Connection) error {
@@ -120,10 +140,10 @@ func (tx *txn) putConnection(c patchbay.Connection) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.exec(`INSERT INTO connection (key, target_key, state, etag, record, sealed) VALUES (?, ?, ?, ?, ?, ?)
+	_, err = tx.exec(`INSERT INTO connection (key, target_key, state, etag, record, sealed, seen) VALUES (?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (key) DO UPDATE SET target_key = excluded.target_key, state = excluded.state, etag = excluded.etag,
 			record = excluded.record, sealed = excluded.sealed`,
-		c.ID.Key(), c.Spec.Target.ID.Key(), string(c.State), c.ETag, string(record), []byte(c.Sealed))
+		c.ID.Key(), c.Spec.Target.ID.Key(), string(c.State), c.ETag, string(record), []byte(c.Sealed), formatTime(tx.l.now()))
 	return err
 }
 
@@ -196,7 +216,7 @@ func (s *Store) DeleteResource(ctx context.Context, id patchbay.ID, ifMatch stri
 		}
 		from, to := below(id.Key())
 		var record, sealed []byte
-		used, err := tx.row([]any{&record, &sealed}, connectionsOf, id.Key(), from, to, 1)
+		used, err := tx.row([]any{&record, &sealed, new(string)}, connectionsOf, id.Key(), from, to, 1)
 		if err != nil {
 			return err
 		}

@@ -38,6 +38,8 @@ type Memory struct {
 	definitions   map[string]patchbay.RoleDefinition
 	assignments   map[string]patchbay.RoleAssignment
 	dryruns       map[string]patchbay.Dryrun
+	verdicts      map[string][]patchbay.Verdict // by connection, the newest first
+	seen          map[string]time.Time
 	chain         store.Chain
 	log           []patchbay.AuditEntry
 	head          store.AuditHead
@@ -60,7 +62,7 @@ func NewMemory() *Memory {
 		leftovers: map[string]patchbay.Leftover{}, tenants: map[string]patchbay.Tenant{},
 		principals: map[string]patchbay.Principal{}, keys: map[string]patchbay.SigningKey{},
 		definitions: map[string]patchbay.RoleDefinition{}, assignments: map[string]patchbay.RoleAssignment{},
-		dryruns: map[string]patchbay.Dryrun{}, chain: store.NewChain(nil),
+		dryruns: map[string]patchbay.Dryrun{}, verdicts: map[string][]patchbay.Verdict{}, seen: map[string]time.Time{}, chain: store.NewChain(nil),
 	}
 }
 
@@ -74,6 +76,7 @@ func (m *Memory) Clone() *Memory {
 		subscriptions: maps.Clone(m.subscriptions), groups: maps.Clone(m.groups), leftovers: maps.Clone(m.leftovers),
 		tenants: maps.Clone(m.tenants), principals: maps.Clone(m.principals), keys: maps.Clone(m.keys),
 		definitions: maps.Clone(m.definitions), assignments: maps.Clone(m.assignments), dryruns: maps.Clone(m.dryruns),
+		verdicts: maps.Clone(m.verdicts), seen: maps.Clone(m.seen),
 		chain: m.chain, log: slices.Clone(m.log), head: m.head, roles: m.roles,
 	}
 }
@@ -159,14 +162,24 @@ func (m *Memory) Submit(ctx context.Context, life saga.Life, s saga.Submission, 
 
 func (m *Memory) commit(c saga.Commit) {
 	if c.PutConnection != nil {
-		m.connections[c.PutConnection.ID.Key()] = *c.PutConnection
+		key, put := c.PutConnection.ID.Key(), *c.PutConnection
+		if stored, ok := m.connections[key]; ok {
+			put.Health = stored.Health
+		} else {
+			put.Health, m.seen[key] = nil, m.Clock()
+		}
+		m.connections[key] = put
 	}
 	if c.DeleteConnection != "" {
 		delete(m.connections, c.DeleteConnection.Key())
+		delete(m.verdicts, c.DeleteConnection.Key())
 		m.forgetScope(c.DeleteConnection)
 	}
 	for _, l := range c.Leftovers {
 		m.leftovers[l.ID] = l
+	}
+	if c.Verdict != nil {
+		_ = m.putVerdict(*c.Verdict) // of one that is gone, nothing is kept
 	}
 }
 

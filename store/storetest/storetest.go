@@ -30,6 +30,7 @@ type Store interface {
 	store.Dryruns
 	store.Audit
 	store.Counter
+	store.Verdicts
 }
 
 // sharer is a [Store] that several processes may have open at a time; of
@@ -86,6 +87,7 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 		{"SubscriptionsAndGroups", groups},
 		{"OperationsPageNewestFirst", operationPages},
 		{"Leftovers", leftovers},
+		{"Verdicts", verdicts},
 		{"HostileNamesAreOnlyNames", hostile},
 		{"Principals", principals},
 		{"RoleDefinitionsAndAssignments", roleDefinitions},
