@@ -330,7 +330,8 @@ type SourceDriver struct {
 	patchbay.Driver
 	// Open checks the configuration strictly. What it opens is a [Restarter] when
 	// the application can be told of its settings, a [Vantage] when it can be
-	// spoken from where it runs, and a [Keeper] when it keeps what it replaces.
+	// spoken from where it runs, a [Keeper] when it keeps what it replaces, and a
+	// [Watcher] when its platform says that it changed.
 	Open func(ctx context.Context, c Config) (Source, error)
 	// Keeps says that what it opens is a [Keeper].
 	Keeps bool
@@ -434,6 +435,20 @@ type Platformed interface {
 	// Peer is who the application is there; nil when that can't be said, or when its
 	// network is not the platform's (a container that has its host's).
 	Peer(ctx context.Context) (*Peer, error)
+}
+
+// Watcher is a [Source] whose platform says when it changed.
+type Watcher interface {
+	// Watch calls changed after each change that may matter to the source's settings,
+	// its application's state or address: also for changes of our own, and rather once
+	// too often than not. Reading is none. The first call says that from now on nothing
+	// is missed; a source that is not there is waited for. changed returns at once, and
+	// is called by one goroutine at a time.
+	//
+	// Watch returns when ctx ends (nil), or with an error when it can't watch (any
+	// more): the caller begins again with a growing delay. NotSupported says that it is
+	// of no use to begin again.
+	Watch(ctx context.Context, changed func()) error
 }
 
 // Starter is a [Vantage] that starts something in order to be spoken from.

@@ -244,6 +244,7 @@ var (
 		Restarter
 		Keeper
 		Vantage
+		Watcher
 	} = (*GuardedSource)(nil)
 	_ Network = (*GuardedNetwork)(nil)
 )
@@ -569,6 +570,23 @@ func (w *GuardedSource) Peer(ctx context.Context) (p *Peer, err error) {
 		return err
 	})
 	return p, err
+}
+
+// Watch is [Watcher].Watch, for as long as ctx lasts; NotSupported when the source is
+// none. It is neither measured nor traced: it takes as long as nothing goes wrong.
+func (w *GuardedSource) Watch(ctx context.Context, changed func()) error {
+	s, ok := w.s.(Watcher)
+	if !ok {
+		return patchbay.Errorf(patchbay.NotSupported, "its platform does not say when it changes")
+	}
+	err := s.Watch(context.WithValue(ctx, callerKey{}, w.g.Share), changed)
+	switch {
+	case ctx.Err() != nil:
+		return nil // whatever it was that could not be done any more
+	case err == nil: // the caller would believe that it goes on
+		return patchbay.Errorf(patchbay.Internal, "the driver stopped watching, and does not say why").AsTransient()
+	}
+	return w.g.redact(err, nil)
 }
 
 // Owned is [Source].Owned.

@@ -73,6 +73,7 @@ func (b bothSource) Egress(ctx context.Context, _ netip.Addr) ([]netip.Prefix, e
 	return nil, b.do(ctx)
 }
 func (b bothSource) Dialer(ctx context.Context) (ClosingDialer, error) { return nil, b.do(ctx) }
+func (b bothSource) Watch(ctx context.Context, _ func()) error         { return b.do(ctx) }
 
 const (
 	adminSecret    = "geheim-des-verwalters"
@@ -136,6 +137,7 @@ func calls(g Guard, do func(context.Context) error) map[string]func(context.Cont
 		"GuardedSource.Release":         func(ctx context.Context) error { return s.Release(ctx, c) },
 		"GuardedSource.Dialer":          func(ctx context.Context) error { _, err := s.Dialer(ctx); return err },
 		"GuardedSource.Egress":          func(ctx context.Context) error { _, err := s.Egress(ctx, netip.Addr{}); return err },
+		"GuardedSource.Watch":           func(ctx context.Context) error { return s.Watch(ctx, func() {}) },
 		"GuardedSource.Owned":           func(ctx context.Context) error { _, err := s.Owned(ctx); return err },
 	}
 }
@@ -207,6 +209,7 @@ func TestNoMethodIsWaitedForWithoutEnd(t *testing.T) {
 	methods := calls(Guard{Timeout: time.Millisecond}, hang)
 	delete(methods, "GuardedTarget.Given") // they reach nobody, and have no context
 	delete(methods, "GuardedTarget.Registered")
+	delete(methods, "GuardedSource.Watch") // that is what it is for
 	for method, call := range methods {
 		synctest.Test(t, func(t *testing.T) { // a restart takes its own time
 			if err := call(t.Context()); patchbay.CodeOf(err) != patchbay.Timeout || !patchbay.IsTransient(err) {
@@ -258,6 +261,7 @@ func TestEveryCallIsObserved(t *testing.T) {
 	methods := calls(g, func(context.Context) error { return patchbay.Errorf(patchbay.NotOurs, "no") })
 	delete(methods, "GuardedTarget.Given")
 	delete(methods, "GuardedTarget.Registered")
+	delete(methods, "GuardedSource.Watch") // it is no call that takes some time
 	for method, call := range methods {
 		seen = nil
 		_ = call(t.Context())
@@ -334,6 +338,29 @@ func TestASourceThatIsNothingElse(t *testing.T) {
 	}
 	if err := source.Restart(t.Context()); patchbay.CodeOf(err) != patchbay.NotSupported {
 		t.Errorf("it restarts: %v", err)
+	}
+	if err := source.Watch(t.Context(), func() { t.Error("it tells") }); patchbay.CodeOf(err) != patchbay.NotSupported {
+		t.Errorf("it watches: %v", err)
+	}
+}
+
+// Watching ends with its context, which is no error, and with none but that it ends in one.
+func TestWatchingLastsAsLongAsItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*DefaultTimeout)
+		defer cancel()
+		start := time.Now()
+		s := Guard{Timeout: time.Second}.Source(bothSource{both{func(ctx context.Context) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}}})
+		if err := s.Watch(ctx, func() {}); err != nil || time.Since(start) != 100*DefaultTimeout {
+			t.Errorf("after %v: %v", time.Since(start), err)
+		}
+	})
+	s := Guard{}.Source(bothSource{both{func(context.Context) error { return nil }}})
+	if err := s.Watch(t.Context(), func() {}); patchbay.CodeOf(err) != patchbay.Internal || !patchbay.IsTransient(err) {
+		t.Errorf("a driver that stops without a word: %v", err)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
@@ -37,6 +38,11 @@ type SourceHarness struct {
 	Sample bool
 	// Cases are those that are tried, by their names; none: all.
 	Cases []string
+	// Watches says that its sources are [driver.Watcher]s.
+	Watches bool
+	// Patience is how long a change may take to be told; 0: 30 s. It is waited for a word,
+	// and this long for none.
+	Patience time.Duration
 }
 
 // times is how often something is tried that would do well with many tries.
@@ -65,6 +71,12 @@ type SourcePlace struct {
 	Leftovers func() ([]string, error)
 	// Remove makes the source be gone. Nil when it can't go.
 	Remove func() error
+	// Make makes what Remove has removed be there again, as it was at first. Nil when
+	// it can't go.
+	Make func() error
+	// Bounce is somebody else restarting the application. Nil when its platform does
+	// not tell.
+	Bounce func() error
 	// Restarts counts how often the application was told to read its settings
 	// anew. Nil when the source has no way to tell it.
 	Restarts func() (int, error)
@@ -129,6 +141,9 @@ func Source(t *testing.T, h SourceHarness) {
 		{"Files", s.files},
 		{"Restart", s.restart},
 		{"Dialer", s.dialer},
+		{"ChangesAreTold", s.told},
+		{"ReadingIsNotTold", s.reading},
+		{"WatchingLeavesNothing", s.leaves},
 		{"CanceledContext", s.canceled},
 		{"GoneSource", s.gone},
 	} {
@@ -384,6 +399,9 @@ func (s *sourceSuite) inspect(t *testing.T) {
 	}
 	if _, keeps := c.source.(driver.Keeper); keeps != s.Driver.Keeps {
 		t.Errorf("the driver says that it keeps what it replaces: %t; its source is a Keeper: %t", s.Driver.Keeps, keeps)
+	}
+	if _, watches := c.source.(driver.Watcher); watches != s.Watches {
+		t.Errorf("it is a Watcher: %t", watches)
 	}
 	if info.Files != (c.ReadFiles != nil) {
 		t.Errorf("Inspect says Files = %t", info.Files)

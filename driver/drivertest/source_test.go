@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -29,7 +30,71 @@ type place struct {
 	left     []string
 	restored map[string]bool
 	first    map[string]placeState // what each connection found
+	watchers map[chan struct{}]bool
 }
+
+// tell is what a platform does.
+func (p *place) tell(of string) {
+	if p.is(of + " is not told") {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for w := range p.watchers {
+		select {
+		case w <- struct{}{}:
+		default:
+		}
+		if p.is("one watcher alone is told") {
+			return
+		}
+	}
+}
+
+func (s placeSource) Watch(ctx context.Context, changed func()) error {
+	s.mu.Lock()
+	if s.gone && s.is("what is gone can't be watched") {
+		s.mu.Unlock()
+		return patchbay.Errorf(patchbay.SourceNotFound, "there is no such source")
+	}
+	told := make(chan struct{}, 1)
+	if s.is("one watcher alone is told") {
+		clear(s.watchers)
+	}
+	s.watchers[told] = true
+	s.mu.Unlock()
+	if !s.is("the beginning is not told") {
+		changed()
+	}
+	switch s.mutant {
+	case "a watch leaves a goroutine":
+		go func() { select {} }()
+	case "a watch leaves a file open":
+		if f, err := os.Open(os.DevNull); err == nil {
+			runtime.SetFinalizer(f, nil)
+			leaked = append(leaked, f)
+		}
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			if s.is("a watch does not end") {
+				select {}
+			}
+			s.mu.Lock()
+			delete(s.watchers, told)
+			s.mu.Unlock()
+			if s.is("a watch ends with an error") {
+				return ctx.Err()
+			}
+			return nil
+		case <-told:
+			changed()
+		}
+	}
+}
+
+var leaked []*os.File
 
 type placeState struct {
 	Entries  []entry
@@ -97,6 +162,13 @@ func (p *place) driver() driver.SourceDriver {
 		if err := driver.CheckAdmin(d, c.Admin); err != nil {
 			return nil, err
 		}
+		if p.is("it is no watcher") {
+			return struct {
+				driver.Source
+				driver.Restarter
+				driver.Vantage
+			}{placeSource{p}, placeSource{p}, placeSource{p}}, nil
+		}
 		if p.is("says that it can't restart") {
 			return struct {
 				driver.Source
@@ -133,6 +205,9 @@ func (s placeSource) missing() error {
 }
 
 func (s placeSource) Inspect(context.Context) (driver.SourceInfo, error) {
+	if s.is("a look is told") {
+		s.tell("a look")
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return driver.SourceInfo{Files: true}, s.missing()
@@ -329,6 +404,7 @@ func (s placeSource) WriteSettings(ctx context.Context, c driver.Change, ifVersi
 	if s.is("a write answers the old version") {
 		return s.version(now), nil
 	}
+	go s.tell("a write of ours")
 	return s.version(next), nil
 }
 
@@ -390,6 +466,7 @@ func (s placeSource) Restart(context.Context) error {
 	if !s.is("Restart does nothing") {
 		s.restarts++
 	}
+	s.tell("a restart of ours")
 	return nil
 }
 
@@ -468,6 +545,21 @@ var placeMutants = map[string]string{
 	"Owned lists what is not ours":                  "OwnedIsExact",
 	"Owned forgets the generation":                  "OwnedIsExact",
 	"Restart does nothing":                          "Restart",
+	"it is no watcher":                              "Inspect",
+	"the beginning is not told":                     "ChangesAreTold",
+	"an edit is not told":                           "ChangesAreTold",
+	"a write of ours is not told":                   "ChangesAreTold",
+	"a restart of ours is not told":                 "ChangesAreTold",
+	"a restart is not told":                         "ChangesAreTold",
+	"its end is not told":                           "ChangesAreTold",
+	"its return is not told":                        "ChangesAreTold",
+	"one watcher alone is told":                     "ChangesAreTold",
+	"what is gone can't be watched":                 "ChangesAreTold",
+	"a watch does not end":                          "ChangesAreTold",
+	"a watch ends with an error":                    "ChangesAreTold",
+	"a look is told":                                "ReadingIsNotTold",
+	"a watch leaves a goroutine":                    "WatchingLeavesNothing",
+	"a watch leaves a file open":                    "WatchingLeavesNothing",
 	"a write ignores its context":                   "CanceledContext",
 	"a restore ignores its context":                 "CanceledContext",
 }
@@ -479,9 +571,11 @@ func runSourceSuite(t *testing.T, mutant string) {
 			Driver: (&place{mutant: mutant}).driver().Driver,
 			Open:   func(ctx context.Context, c driver.Config) (driver.Source, error) { return p.driver().Open(ctx, c) },
 		},
-		Values: []string{"one\ntwo\n"},
+		Values:   []string{"one\ntwo\n"},
+		Watches:  mutant != "says that it can't restart",
+		Patience: map[bool]time.Duration{false: 200 * time.Millisecond}[mutant == ""],
 		New: func(testing.TB) drivertest.SourcePlace {
-			p = &place{mutant: mutant, restored: map[string]bool{}, first: map[string]placeState{}, state: placeState{Entries: []entry{}, Bindings: map[string]files{}}}
+			p = &place{mutant: mutant, restored: map[string]bool{}, first: map[string]placeState{}, watchers: map[chan struct{}]bool{}, state: placeState{Entries: []entry{}, Bindings: map[string]files{}}}
 			return drivertest.SourcePlace{
 				Config: driver.Config{ID: placeID},
 				Read: func() (map[string]string, error) {
@@ -499,6 +593,7 @@ func runSourceSuite(t *testing.T, mutant string) {
 					return strings.ReplaceAll(encode(p.state), "},", "},\n"), nil
 				},
 				Set: func(name, value string) error {
+					defer p.tell("an edit")
 					p.mu.Lock()
 					defer p.mu.Unlock()
 					if i := p.state.last(name); i >= 0 {
@@ -509,8 +604,22 @@ func runSourceSuite(t *testing.T, mutant string) {
 					return nil
 				},
 				Leftovers: func() ([]string, error) { return p.left, nil },
-				Remove:    func() error { p.gone = true; return nil },
-				Restarts:  func() (int, error) { return p.restarts, nil },
+				Remove: func() error {
+					p.mu.Lock()
+					p.gone = true
+					p.mu.Unlock()
+					p.tell("its end")
+					return nil
+				},
+				Make: func() error {
+					p.mu.Lock()
+					p.gone, p.state = false, placeState{Entries: []entry{}, Bindings: map[string]files{}}
+					p.mu.Unlock()
+					p.tell("its return")
+					return nil
+				},
+				Bounce:   func() error { p.tell("a restart"); return nil },
+				Restarts: func() (int, error) { return p.restarts, nil },
 				ReadFiles: func(name string) (map[string]string, error) {
 					p.mu.Lock()
 					defer p.mu.Unlock()
