@@ -318,17 +318,30 @@ func (s *Service) Validate(ctx context.Context, id patchbay.ID, caller Caller, f
 	if err != nil {
 		return Begun{}, err
 	}
+	if fix {
+		return s.mend(ctx, old, caller, "")
+	}
 	h, err := s.openHolding(old)
 	if err != nil {
 		return Begun{}, err
 	}
-	if fix {
-		if err := s.mayRepair(ctx, caller, old, h.ref); err != nil {
-			return Begun{}, err
-		}
+	return s.submit(ctx, begin{
+		kind: patchbay.OpValidate, in: input{Connection: old, Sealed: old.Sealed, Want: old}, caller: caller, target: h.Target,
+	})
+}
+
+// mend begins a validation that puts back what can be, as an operation of that id; ""
+// mints one.
+func (s *Service) mend(ctx context.Context, c patchbay.Connection, by Caller, id string) (Begun, error) {
+	h, err := s.openHolding(c)
+	if err != nil {
+		return Begun{}, err
+	}
+	if err := s.mayRepair(ctx, by, c, h.ref); err != nil {
+		return Begun{}, err
 	}
 	return s.submit(ctx, begin{
-		kind: patchbay.OpValidate, in: input{Connection: old, Sealed: old.Sealed, Want: old, Fix: fix}, caller: caller, target: h.Target,
+		kind: patchbay.OpValidate, in: input{Connection: c, Sealed: c.Sealed, Want: c, Fix: true}, caller: by, target: h.Target, id: id,
 	})
 }
 

@@ -63,6 +63,8 @@ type Options struct {
 	Rights Rights
 	// Observe is told of every call of a driver; nil means nobody.
 	Observe func(driver, method string, took time.Duration, code patchbay.Code)
+	// Watched is told of what a watch does; nil means nobody.
+	Watched WatchObserver
 	// Isolate runs probes apart from this process; nil means in it.
 	Isolate driver.Isolator
 }
@@ -81,6 +83,7 @@ type Service struct {
 	log     *slog.Logger
 	rights  Rights
 	observe func(driver, method string, took time.Duration, code patchbay.Code)
+	watched WatchObserver
 	isolate driver.Isolator
 	local   hosts.Host
 	dials   hosts.DialRules
@@ -101,7 +104,7 @@ var _ API = (*Service)(nil)
 func New(o Options) *Service {
 	s := &Service{
 		records: o.Records, keys: o.Keys, catalog: o.Catalog,
-		overlap: o.Overlap, limits: o.Limits.withDefaults(), dialer: o.Dialer, local: o.Local, dials: o.Dials, now: o.Clock, log: o.Log, rights: o.Rights, observe: o.Observe,
+		overlap: o.Overlap, limits: o.Limits.withDefaults(), dialer: o.Dialer, local: o.Local, dials: o.Dials, now: o.Clock, log: o.Log, rights: o.Rights, observe: o.Observe, watched: o.Watched,
 		isolate: o.Isolate, life: uuid.NewString(), places: fairshare.New(sweepers, 0), suspects: fairshare.New(1, 0),
 	}
 	if s.overlap == 0 {

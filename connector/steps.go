@@ -677,7 +677,16 @@ func (s *Service) finishChange(_ context.Context, op *saga.Op, outcome patchbay.
 	if err != nil {
 		return saga.Commit{}, err
 	}
-	return saga.Commit{PutConnection: &c, Message: message}, nil
+	return saga.Commit{PutConnection: &c, Message: message, Verdict: proven(op, p.LoginKind, c, s.now().UTC())}, nil
+}
+
+// proven is what a change that came to its end says of the connection's health: that the
+// application can sign in. nil when that was not tried.
+func proven(op *saga.Op, login loginKind, c patchbay.Connection, now time.Time) *patchbay.Verdict {
+	if string(op.Output(stepProbe)) != "true" || login == loginIdentity {
+		return nil
+	}
+	return &patchbay.Verdict{Connection: c.ID, UID: c.UID, Health: patchbay.Healthy, Cause: patchbay.CauseOperation, Operation: op.ID, Last: now}
 }
 
 // joined are the messages that say something, as one.
@@ -732,8 +741,14 @@ func (s *Service) finishValidate(ctx context.Context, op *saga.Op, outcome patch
 	if err := unmarshalReport(op.Output(stepValidate), &report); err != nil {
 		return saga.Commit{}, err
 	}
+	in, err := readInput(op)
+	if err != nil {
+		return saga.Commit{}, err
+	}
+	verdict := report.Verdict(in.Want.UID, patchbay.CauseOperation)
+	verdict.Operation = op.ID
 	moved, err := s.moved(ctx, op)
-	return saga.Commit{Result: &report, PutConnection: moved}, err
+	return saga.Commit{Result: &report, PutConnection: moved, Verdict: &verdict}, err
 }
 
 // errNothing is the cause of a leftover that an operator's abandon makes.

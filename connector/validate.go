@@ -54,9 +54,8 @@ func (s *Service) validate(ctx context.Context, op *saga.Op) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	started := s.now().UTC()
-	v := &checking{s: s, c: c}
-	if v.held, err = s.openHolding(c); err != nil {
+	held, err := s.openHolding(c)
+	if err != nil {
 		return nil, err
 	}
 	var mended []string
@@ -66,8 +65,17 @@ func (s *Service) validate(ctx context.Context, op *saga.Op) ([]byte, error) {
 			return nil, err
 		}
 		mended = p.Mended
-		v.held.Openings, _ = recorded(p.Open) // what the record will have
+		held.Openings, _ = recorded(p.Open) // what the record will have
 	}
+	report := s.examine(ctx, c, held)
+	report.Fixed = mended
+	return json.Marshal(report)
+}
+
+// examine looks at a connection, and what it holds.
+func (s *Service) examine(ctx context.Context, c patchbay.Connection, held holding) patchbay.Report {
+	started := s.now().UTC()
+	v := &checking{s: s, c: c, held: held}
 	done := v.existence(ctx)
 	defer done()
 	v.network(ctx)
@@ -81,8 +89,7 @@ func (s *Service) validate(ctx context.Context, op *saga.Op) ([]byte, error) {
 	if c.Spec.Auth == nil {
 		report.AuthType = ""
 	}
-	report.Fixed = mended
-	return json.Marshal(report)
+	return report
 }
 
 func unmarshalReport(data []byte, r *patchbay.Report) error {

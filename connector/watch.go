@@ -1,0 +1,467 @@
+package connector
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/store"
+)
+
+const (
+	// lookers is how many connections are looked at at once, atTarget how many of one
+	// target. Of one source it is one: its operations come one at a time too.
+	lookers  = 8
+	atTarget = 2
+	// maxLook bounds one look, whatever hangs.
+	maxLook = 2 * time.Minute
+	// again is when a connection that turned bad is looked at once more before that is
+	// news, and when one that an operation was at is looked at instead.
+	again = 5 * time.Second
+	// settling is for how long a source's changes are one change, and rest how long
+	// passes between two looks for their sake.
+	settling = 2 * time.Second
+	rest     = 10 * time.Second
+	// grace is how long what drifted is left alone, for whoever is at work there.
+	grace = time.Minute
+	// maxRepairs is how often the settings of one connection are put back in repairHours.
+	maxRepairs  = 3
+	repairHours = time.Hour
+	// memory is for how long what was put back is not put back again: whoever changed it
+	// a second time means it.
+	memory = 24 * time.Hour
+)
+
+// WatchObserver is told of what a watch does. Its methods return at once.
+type WatchObserver interface {
+	Looked(cause patchbay.Cause, health patchbay.Health, took time.Duration)
+	// Repaired says that what drifted is put back, or (stopped) that it is not any more.
+	Repaired(stopped bool)
+	// Health is how many connections are of which health.
+	Health(counts map[patchbay.Health]int)
+}
+
+// Watch looks at each connection once in every, spread out, and at those of a source soon
+// after its platform says that something changed. It returns when ctx ends. every 0 is
+// never.
+func (s *Service) Watch(ctx context.Context, every time.Duration) error {
+	if every <= 0 {
+		return nil
+	}
+	w := &watch{
+		Service: s, every: every, looking: map[string]bool{}, at: map[string]int{}, due: map[string]appointment{}, followed: map[sourceRef]follower{},
+	}
+	defer w.wait.Wait()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for n := 0; ; n++ {
+		if n%60 == 0 { // a minute
+			w.count(ctx)
+			w.follow(ctx)
+		}
+		w.begin(ctx)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// watch looks at connections.
+type watch struct {
+	*Service
+	every time.Duration
+	wait  sync.WaitGroup
+
+	mu       sync.Mutex
+	looking  map[string]bool        // by source
+	at       map[string]int         // looks at a target
+	running  int                    // looks in all
+	due      map[string]appointment // out of turn, by connection
+	budget   float64                // looks in turn that may begin
+	total    int                    // connections
+	followed map[sourceRef]follower
+}
+
+// appointment is a look that does not wait for its turn.
+type appointment struct {
+	store.Glance
+	when  time.Time
+	cause patchbay.Cause
+}
+
+// count asks how many there are, and says so.
+func (w *watch) count(ctx context.Context) {
+	counts, err := w.records.CountHealth(ctx)
+	if err != nil {
+		w.log.WarnContext(ctx, "connections can't be counted", "code", patchbay.CodeOf(err))
+		return
+	}
+	w.total = 0
+	for _, n := range counts {
+		w.total += n
+	}
+	if w.watched != nil {
+		w.watched.Health(counts)
+	}
+}
+
+// begin begins the looks whose time has come, as far as there is room. All of those in
+// turn are begun in half of the time that there is: after a pause, no crowd.
+func (w *watch) begin(ctx context.Context) {
+	now := w.now()
+	w.budget = min(w.budget+2*float64(w.total+1)/w.every.Seconds(), lookers)
+	w.mu.Lock()
+	var soon []appointment
+	for _, a := range w.due {
+		if !a.when.After(now) {
+			soon = append(soon, a)
+		}
+	}
+	w.mu.Unlock()
+	slices.SortFunc(soon, func(a, b appointment) int { return a.when.Compare(b.when) })
+	for _, a := range soon {
+		w.start(ctx, a)
+	}
+	if w.budget < 1 {
+		return
+	}
+	unseen, err := w.records.Unseen(ctx, now.Add(-w.every), 4*lookers)
+	if err != nil {
+		w.log.WarnContext(ctx, "connections can't be listed", "code", patchbay.CodeOf(err))
+		return
+	}
+	for _, g := range unseen {
+		w.mu.Lock()
+		_, later := w.due[g.ID.Key()]
+		w.mu.Unlock()
+		if w.budget >= 1 && !later && w.start(ctx, appointment{g, now, patchbay.CauseSchedule}) {
+			w.budget--
+		}
+	}
+}
+
+// start begins a look, if there is room for it.
+func (w *watch) start(ctx context.Context, a appointment) bool {
+	source, target := string(a.ID), a.Target.Key()
+	if a.Source != "" {
+		source = a.Source.Key()
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.running >= lookers || w.looking[source] || target != "" && w.at[target] >= atTarget {
+		return false
+	}
+	delete(w.due, a.ID.Key())
+	w.running++
+	w.looking[source] = true
+	w.at[target]++
+	w.wait.Go(func() {
+		defer func() {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.running--
+			delete(w.looking, source)
+			if w.at[target]--; w.at[target] == 0 {
+				delete(w.at, target)
+			}
+		}()
+		w.look(ctx, a)
+	})
+	return true
+}
+
+// appoint has a connection looked at then, if not before.
+func (w *watch) appoint(g store.Glance, cause patchbay.Cause, when time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if a, ok := w.due[g.ID.Key()]; !ok || when.Before(a.when) {
+		w.due[g.ID.Key()] = appointment{g, when, cause}
+	}
+}
+
+// look looks at one connection, and records what it found.
+func (w *watch) look(ctx context.Context, a appointment) {
+	ctx, cancel := context.WithTimeout(ctx, maxLook)
+	defer cancel()
+	c, v, err := w.verdict(ctx, a)
+	if err == nil && v.Health == patchbay.Unhealthy && v.Turned(c.Health) && w.waitFor(ctx, again) == nil {
+		c, v, err = w.verdict(ctx, a) // a moment's weakness is no news
+	}
+	if err == nil {
+		err = w.judge(ctx, a, c, v)
+	}
+	switch code := patchbay.CodeOf(err); {
+	case err == nil:
+		if w.watched != nil {
+			w.watched.Looked(a.cause, v.Health, v.Took)
+		}
+	case ctx.Err() != nil && ctx.Err() != context.DeadlineExceeded, code == patchbay.ResourceNotFound:
+	case code == patchbay.OperationInProgress:
+		w.appoint(a.Glance, a.cause, w.now().Add(again))
+	default:
+		w.log.WarnContext(ctx, "a connection can't be looked at", "connection", string(a.ID), "code", code)
+		w.appoint(a.Glance, a.cause, w.now().Add(time.Minute))
+	}
+}
+
+// verdict looks at a connection while no operation is at its source: what is found
+// between two steps of one is neither what was nor what will be.
+func (w *watch) verdict(ctx context.Context, a appointment) (patchbay.Connection, patchbay.Verdict, error) {
+	c, err := w.records.Connection(ctx, a.ID)
+	if err != nil {
+		return c, patchbay.Verdict{}, err
+	}
+	before, err := w.atRest(ctx, c)
+	if err != nil {
+		return c, patchbay.Verdict{}, err
+	}
+	held, err := w.openHolding(c)
+	if err != nil {
+		return c, patchbay.Verdict{}, err
+	}
+	report := w.examine(ctx, c, held)
+	if err := ctx.Err(); err != nil {
+		return c, patchbay.Verdict{}, err
+	}
+	after, err := w.atRest(ctx, c)
+	if err == nil && after != before {
+		err = patchbay.Errorf(patchbay.OperationInProgress, "an operation was at %s meanwhile", c.Name)
+	}
+	return c, report.Verdict(c.UID, a.cause), err
+}
+
+// atRest is the last operation at c's source; OperationInProgress when one has not ended.
+func (w *watch) atRest(ctx context.Context, c patchbay.Connection) (string, error) {
+	at := store.OperationFilter{Source: runsOn(c)}
+	last, _, err := w.records.Operations(ctx, at, "", 1)
+	if err != nil {
+		return "", err
+	}
+	at.Active = true
+	active, _, err := w.records.Operations(ctx, at, "", 1)
+	if err == nil && (len(active) > 0 || changing(c)) {
+		err = patchbay.Errorf(patchbay.OperationInProgress, "an operation is at the source of %s", c.Name)
+	}
+	if err != nil || len(last) == 0 {
+		return "", err
+	}
+	return last[0].ID, nil
+}
+
+// repairer is who puts back what drifted.
+const repairer = "patchbay"
+
+// judge records a verdict, and has what drifted put back where the connection asks for
+// that. The verdict is on record before the repair begins: none is forgotten.
+func (w *watch) judge(ctx context.Context, a appointment, c patchbay.Connection, v patchbay.Verdict) error {
+	drifted := driftOf(v)
+	if c.Spec.Drift != patchbay.DriftRepair || len(drifted) == 0 {
+		return w.records.PutVerdict(ctx, v)
+	}
+	since := v.Last
+	if h := c.Health; h != nil && h.UID == c.UID && h.Repair == "" && slices.Equal(driftOf(*h), drifted) {
+		since = h.First
+	}
+	var err error
+	switch v.Kept, err = w.whyNot(ctx, v, drifted); {
+	case err != nil:
+		return err
+	case v.Kept != "":
+		if w.watched != nil && (c.Health == nil || c.Health.Kept != v.Kept) {
+			w.watched.Repaired(true)
+		}
+		return w.records.PutVerdict(ctx, v)
+	case v.Last.Sub(since) < grace:
+		w.appoint(a.Glance, a.cause, since.Add(grace))
+		return w.records.PutVerdict(ctx, v)
+	}
+	v.Repair = uuid.NewString()
+	if err := w.records.PutVerdict(ctx, v); err != nil {
+		return err
+	}
+	if _, err := w.mend(ctx, c, Trusted(repairer), v.Repair); err != nil {
+		return err // no operation of that id is no repair
+	}
+	w.log.InfoContext(ctx, "settings that drifted are put back", "connection", string(c.ID), "operation", v.Repair)
+	if w.watched != nil {
+		w.watched.Repaired(false)
+	}
+	return nil
+}
+
+// whyNot says why what drifted is left as it is; "" when nothing speaks against putting
+// it back: not often, and never against somebody who does it again.
+func (w *watch) whyNot(ctx context.Context, v patchbay.Verdict, drifted []patchbay.Check) (string, error) {
+	all, err := w.records.Verdicts(ctx, v.Connection)
+	if err != nil {
+		return "", err
+	}
+	repairs := 0
+	for _, before := range all {
+		if before.Repair == "" || before.UID != v.UID || v.Last.Sub(before.Last) > memory {
+			continue
+		}
+		if _, err := w.records.Operation(ctx, before.Repair); err != nil {
+			if patchbay.CodeOf(err) == patchbay.ResourceNotFound {
+				continue // the server ended before it began
+			}
+			return "", err
+		}
+		if slices.ContainsFunc(driftOf(before), func(one patchbay.Check) bool { return slices.Contains(drifted, one) }) {
+			return "it was put back at " + before.Last.UTC().Format(time.RFC3339) + ", and somebody changed it again: it is left to them", nil
+		}
+		if v.Last.Sub(before.Last) < repairHours {
+			repairs++
+		}
+	}
+	if repairs >= maxRepairs {
+		return "other settings of it were put back often enough for an hour", nil
+	}
+	return "", nil
+}
+
+// driftOf are the findings that somebody's change of the settings is.
+func driftOf(v patchbay.Verdict) []patchbay.Check {
+	var all []patchbay.Check
+	for _, c := range v.Checks {
+		if c.Group == patchbay.CheckConfiguration && (c.Code == patchbay.SettingMissing || c.Code == patchbay.SettingChanged) {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// follower is who follows a source.
+type follower struct {
+	etag string // of its registration
+	stop context.CancelFunc
+}
+
+// follow follows the sources of all connections, and no others.
+func (w *watch) follow(ctx context.Context) {
+	wanted := map[sourceRef]bool{}
+	err := w.eachOf(ctx, "", func(c patchbay.Connection) error {
+		if !c.ID.IsLocal() {
+			wanted[sourceRef{patchbay.ID(c.Source.Key()), c.Spec.Scope}] = true
+		}
+		return nil
+	})
+	if err != nil {
+		return
+	}
+	for ref, f := range w.followed {
+		r, err := w.records.Resource(ctx, ref.id)
+		if !wanted[ref] || err == nil && r.ETag != f.etag || patchbay.CodeOf(err) == patchbay.ResourceNotFound {
+			f.stop()
+			delete(w.followed, ref)
+		}
+	}
+	for ref := range wanted {
+		if _, ok := w.followed[ref]; ok {
+			continue
+		}
+		r, err := w.records.Resource(ctx, ref.id)
+		if err != nil {
+			continue
+		}
+		following, stop := context.WithCancel(ctx)
+		w.followed[ref] = follower{r.ETag, stop}
+		w.wait.Go(func() { w.attend(following, ref) })
+	}
+}
+
+// attend has the connections of a source looked at after each of its changes, until ctx
+// ends or its platform does not say.
+func (w *watch) attend(ctx context.Context, ref sourceRef) {
+	changed := make(chan struct{}, 1)
+	var group sync.WaitGroup
+	defer group.Wait()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	group.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-changed:
+			}
+			if w.waitFor(ctx, settling) != nil {
+				return
+			}
+			select { // what came meanwhile is the same change
+			case <-changed:
+			default:
+			}
+			w.changed(ctx, ref)
+			if w.waitFor(ctx, rest) != nil {
+				return
+			}
+		}
+	})
+	for delay := time.Second; ; delay = min(2*delay, 5*time.Minute) {
+		began := w.now()
+		err := w.watchSource(ctx, ref, func() {
+			select {
+			case changed <- struct{}{}:
+			default:
+			}
+		})
+		code := patchbay.CodeOf(err)
+		if ctx.Err() != nil || code == patchbay.NotSupported {
+			return
+		}
+		if w.now().Sub(began) > 5*time.Minute {
+			delay = time.Second
+		}
+		w.log.DebugContext(ctx, "a source can't be followed", "source", string(ref.id), "code", code)
+		if w.waitFor(ctx, delay) != nil {
+			return
+		}
+	}
+}
+
+func (w *watch) watchSource(ctx context.Context, ref sourceRef, changed func()) error {
+	source, done, err := w.source(ctx, ref)
+	if err != nil {
+		return err
+	}
+	defer done()
+	return source.Watch(ctx, changed)
+}
+
+// waitFor waits so long, or fails as ctx does.
+func (w *watch) waitFor(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// changed has the connections of a source looked at.
+func (w *watch) changed(ctx context.Context, ref sourceRef) {
+	now := w.now()
+	_ = w.eachOf(ctx, ref.id, func(c patchbay.Connection) error {
+		if c.Spec.Scope == ref.scope {
+			w.appoint(store.Glance{ID: c.ID, Source: c.Source, Target: patchbay.ID(c.Spec.Target.ID.Key())}, patchbay.CauseChange, now)
+		}
+		return nil
+	})
+}
+
+// History implements [API].
+func (s *Service) History(ctx context.Context, id patchbay.ID) ([]patchbay.Verdict, error) {
+	if _, err := s.records.Connection(ctx, id); err != nil {
+		return nil, err
+	}
+	return s.records.Verdicts(ctx, id)
+}
