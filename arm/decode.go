@@ -35,6 +35,7 @@ var (
 	authModes   = since(V20220501, "optInAllAuth", patchbay.OptOutAllAuth)
 	words       = since(V20220501, "true", "false") // booleans that the wire has as strings
 	permissions = since(V20220501, "Read", "Write", "Listen", "Send", "Manage")
+	drifts      = since(V20261101, string(patchbay.DriftReport), string(patchbay.DriftRepair))
 	accesses    = since(V20261101, string(patchbay.Reader), string(patchbay.Writer), string(patchbay.Owner))
 	namings     = since(V20261101, string(patchbay.NamingAzure), string(patchbay.NamingNative), string(patchbay.NamingServiceBinding))
 )
@@ -182,7 +183,7 @@ func readSpec(o *object, s *patchbay.Spec) {
 	o.child(V20221101Preview, "publicNetworkSolution", func(o *object) { readPublicNetwork(o, s) })
 	o.child(V20221101Preview, "configurationInfo", func(o *object) { readConfiguration(o, &s.Configuration) })
 	o.child(V20261101, "patchbay", func(o *object) {
-		o.ignore("generation", "principal", "operation", "keys", "message")
+		o.ignore("generation", "principal", "operation", "keys", "message", "health")
 		if a := string(s.Access); o.oneOf(V20261101, "access", &a, accesses) {
 			s.Access = patchbay.Access(a)
 		}
@@ -193,6 +194,9 @@ func readSpec(o *object, s *patchbay.Spec) {
 		var takeOver *bool
 		if o.flag(V20261101, "takeOver", &takeOver); takeOver != nil {
 			s.TakeOver = *takeOver
+		}
+		if d := string(s.Drift); o.oneOf(V20261101, "drift", &d, drifts) {
+			s.Drift = patchbay.Drift(d)
 		}
 	})
 }
@@ -481,7 +485,7 @@ func orNil[T comparable](p *T) *T {
 // say; it must not, unknowing, take back the access that a newer one asked for.
 func Carry(v Version, s *patchbay.Spec, stored patchbay.Spec) {
 	if v < V20261101 {
-		s.Access, s.Naming, s.Options, s.TakeOver = stored.Access, stored.Naming, stored.Options, stored.TakeOver
+		s.Access, s.Naming, s.Options, s.TakeOver, s.Drift = stored.Access, stored.Naming, stored.Options, stored.TakeOver, stored.Drift
 	}
 	if v < V20221101Preview {
 		s.PublicNetwork, s.Configuration = stored.PublicNetwork, stored.Configuration

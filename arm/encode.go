@@ -218,6 +218,9 @@ func (m *members) ownSpec(s patchbay.Spec) {
 	if s.TakeOver {
 		m.add("", "takeOver", true)
 	}
+	if s.Drift != "" {
+		m.add("", "drift", string(s.Drift))
+	}
 }
 
 // Dryrun is the answer to a GET, PUT or PATCH of a dryrun.
@@ -225,7 +228,7 @@ func Dryrun(v Version, d patchbay.Dryrun) any {
 	p := &members{version: v}
 	p.add(V20221101Preview, "actionName", createOrUpdate)
 	p.spec(d.Spec)
-	if s := d.Spec; s.Access != "" || s.Naming != "" || len(s.Options) > 0 || s.TakeOver {
+	if s := d.Spec; s.Access != "" || s.Naming != "" || len(s.Options) > 0 || s.TakeOver || s.Drift != "" {
 		o := &members{}
 		o.ownSpec(s)
 		p.add(V20261101, "patchbay", o)
@@ -453,6 +456,9 @@ func own(c patchbay.Connection) any {
 	}
 	m.add("", "keys", keys)
 	m.add("", "message", orNull(c.Message))
+	if c.Health != nil {
+		m.add("", "health", c.Health)
+	}
 	return m
 }
 

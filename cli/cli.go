@@ -66,6 +66,8 @@ type ServeOptions struct {
 	TrustForwarded bool
 	LogFormat      string // text or json
 	LogLevel       slog.Level
+	// ValidateEvery is how often each connection is validated; 0 is never.
+	ValidateEvery time.Duration
 	// RotationOverlap is how long an old credential keeps working, at least,
 	// after the new one is in place; 0: the server's default.
 	RotationOverlap time.Duration

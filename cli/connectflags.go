@@ -27,6 +27,7 @@ type connectFlags struct {
 	clientType     string
 	configConnstr  bool
 	access, naming string
+	drift          string
 	force          bool
 	options        []string
 
@@ -92,6 +93,8 @@ func (a *app) connectFlags(cmd *cobra.Command, v connectVerb, k *targetKind) *co
 	fs.BoolVar(&f.force, "force", false, "take names over that the source has for something else; what they had comes back when the connection goes")
 	fs.StringVar(&f.naming, "naming", "", "names of the settings: azure, native or servicebinding (default by kind)")
 	must(cmd.RegisterFlagCompletionFunc("naming", cobra.FixedCompletions([]string{"azure", "native", "servicebinding"}, cobra.ShellCompDirectiveNoFileComp)))
+	fs.StringVar(&f.drift, "drift", "", "what is done when somebody changes the settings: report, or repair, which puts them back a minute later (default report)")
+	must(cmd.RegisterFlagCompletionFunc("drift", cobra.FixedCompletions([]string{"report", "repair"}, cobra.ShellCompDirectiveNoFileComp)))
 	fs.StringArrayVar(&f.options, "option", nil, "an option of the target's driver, name=value (several)")
 
 	fs.StringArrayVar(&f.secret, "secret", nil, "the login to use: name=USER secret=@FILE (or @-, or the value); alone: a login of the connection's own, which is the default; secret-uri=URI or, with --vault-id, secret-name=NAME"+notYet)
@@ -191,6 +194,7 @@ func (f *connectFlags) check(cmd *cobra.Command, k targetKind) error {
 	}{
 		"--access": {f.access, []string{"reader", "writer", "owner"}},
 		"--naming": {f.naming, []string{"azure", "native", "servicebinding"}},
+		"--drift":  {f.drift, []string{"report", "repair"}},
 	} {
 		if v.value != "" && !slices.Contains(v.allowed, v.value) {
 			return usagef(cmd, "%s has no %q; it takes %s%s", flag, clean(v.value), strings.Join(v.allowed, ", "), didYouMean(v.value, v.allowed))

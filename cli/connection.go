@@ -32,7 +32,7 @@ computes its settings, and patchbay run --local starts a command with them.`,
 	}
 	cmd.AddCommand(
 		a.connectGroup(createVerb), a.connectGroup(updateVerb), a.connectGroup(previewVerb),
-		a.connectionList(), a.connectionShow(), a.connectionConfigurations(), a.connectionExport(), a.connectionValidate(),
+		a.connectionList(), a.connectionShow(), a.connectionConfigurations(), a.connectionExport(), a.connectionValidate(), a.connectionHistory(),
 		a.connectionRotate(), a.connectionDelete(), a.connectionWait(),
 		a.connectionSettings(), a.connectionTypes(),
 	)
@@ -125,21 +125,21 @@ func (a *app) printConnection(v client.ConnectionView) error {
 }
 
 func connectionRows(found []client.ConnectionView) rows {
-	r := rows{head: []string{"Name", "Source", "Target", "ClientType", "AuthType", "Access", "State"}}
+	r := rows{head: []string{"Name", "Source", "Target", "ClientType", "AuthType", "Access", "State", "Health"}}
 	for _, v := range found {
 		p := v.Properties
-		auth, access := "", ""
+		auth, access, health := "", "", ""
 		if p.Auth != nil {
 			auth = string(p.Auth.Type)
 		}
 		if p.Patchbay != nil {
-			access = string(p.Patchbay.Access)
+			access, health = string(p.Patchbay.Access), healthText(p.Patchbay.Health, time.Now())
 		}
 		target := p.Target.Endpoint
 		if p.Target.ID != "" {
 			target = targetShort(p.Target.ID)
 		}
-		r.add(v.Name, nameIn(v.Source()), target, cmp.Or(string(p.Client), "none"), auth, access, string(p.State))
+		r.add(v.Name, nameIn(v.Source()), target, cmp.Or(string(p.Client), "none"), auth, access, string(p.State), health)
 	}
 	return r
 }

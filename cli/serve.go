@@ -61,8 +61,11 @@ by the addresses that they lead to, from the server and from sources alike.`,
 			if err := o.LogLevel.UnmarshalText([]byte(level)); err != nil {
 				return usagef(cmd, "--log-level has no %q; it takes debug, info, warn or error", clean(level))
 			}
-			if min(o.Drain, o.RotationOverlap, o.TokenLifetime, o.KeyRotation, o.Grace) < 0 {
-				return usagef(cmd, "--drain, --rotation-overlap, --token-lifetime, --signing-key-rotation and --grace are not negative")
+			if min(o.Drain, o.RotationOverlap, o.TokenLifetime, o.KeyRotation, o.Grace, o.ValidateEvery) < 0 {
+				return usagef(cmd, "--drain, --rotation-overlap, --token-lifetime, --signing-key-rotation, --grace and --validate-every are not negative")
+			}
+			if o.ValidateEvery > 0 && o.ValidateEvery < time.Minute {
+				return usagef(cmd, "--validate-every takes a minute at least, or 0 for never")
 			}
 			if !isRate(o.RateReads) || !isRate(o.RateWrites) {
 				return usagef(cmd, "--rate-reads and --rate-writes take a number of requests a second, up to a million")
@@ -92,6 +95,7 @@ by the addresses that they lead to, from the server and from sources alike.`,
 	must(cmd.MarkFlagFilename("oidc", "yaml", "yml"))
 	f.StringVar(&o.OTLPEndpoint, "otlp-endpoint", "", "URL of an OpenTelemetry collector, for traces (OTLP over HTTP)")
 	f.DurationVar(&o.RotationOverlap, "rotation-overlap", 0, "how long a replaced credential keeps working, at least (default 2s)")
+	f.DurationVar(&o.ValidateEvery, "validate-every", time.Hour, "how often each connection is validated, spread out; 0 is never, and then nothing is noticed either when a source changes")
 	f.DurationVar(&o.Grace, "grace", 250*time.Millisecond, "how long a request waits for the operation that it began, to answer it finished; 0 is not at all")
 	f.DurationVar(&o.Drain, "drain", 20*time.Second, "how long a stop waits for what is in flight")
 	for _, name := range []string{"deny-dial", "allow-dial"} {

@@ -12,7 +12,7 @@ import (
 func (a *app) spec(cmd *cobra.Command, f *connectFlags) (patchbay.Spec, error) {
 	s := patchbay.Spec{
 		Client: patchbay.ClientType(f.clientType), Scope: f.scope,
-		Access: patchbay.Access(f.access), Naming: patchbay.Naming(f.naming), TakeOver: f.force,
+		Access: patchbay.Access(f.access), Naming: patchbay.Naming(f.naming), TakeOver: f.force, Drift: patchbay.Drift(f.drift),
 	}
 	if f.configConnstr {
 		s.Client = "dotnet-connectionString"

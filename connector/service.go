@@ -150,6 +150,8 @@ type API interface {
 	// Validate begins a validation; its result is in the ended operation. fix
 	// applies what is safe first.
 	Validate(ctx context.Context, id patchbay.ID, caller Caller, fix bool) (Begun, error)
+	// History is what validations of it found, the newest first.
+	History(ctx context.Context, id patchbay.ID) ([]patchbay.Verdict, error)
 	Rotate(ctx context.Context, r RotateRequest) (Begun, error)
 	// Configurations are the settings with their values, as they were written.
 	Configurations(ctx context.Context, id patchbay.ID, caller Caller) ([]patchbay.Setting, error)

@@ -2,6 +2,7 @@ package connector
 
 import (
 	"context"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -52,9 +53,7 @@ func (s *Service) Watch(ctx context.Context, every time.Duration) error {
 	if every <= 0 {
 		return nil
 	}
-	w := &watch{
-		Service: s, every: every, looking: map[string]bool{}, at: map[string]int{}, due: map[string]appointment{}, followed: map[sourceRef]follower{},
-	}
+	w := newWatch(s, every)
 	defer w.wait.Wait()
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -72,10 +71,19 @@ func (s *Service) Watch(ctx context.Context, every time.Duration) error {
 	}
 }
 
+func newWatch(s *Service, every time.Duration) *watch {
+	return &watch{
+		Service: s, every: every, pause: pause,
+		looking: map[string]bool{}, at: map[string]int{}, due: map[string]appointment{}, followed: map[sourceRef]follower{},
+	}
+}
+
 // watch looks at connections.
 type watch struct {
 	*Service
 	every time.Duration
+	// pause waits so long, or fails as ctx does.
+	pause func(ctx context.Context, d time.Duration) error
 	wait  sync.WaitGroup
 
 	mu       sync.Mutex
@@ -190,7 +198,7 @@ func (w *watch) look(ctx context.Context, a appointment) {
 	ctx, cancel := context.WithTimeout(ctx, maxLook)
 	defer cancel()
 	c, v, err := w.verdict(ctx, a)
-	if err == nil && v.Health == patchbay.Unhealthy && v.Turned(c.Health) && w.waitFor(ctx, again) == nil {
+	if err == nil && v.Health == patchbay.Unhealthy && v.Turned(c.Health) && w.pause(ctx, again) == nil {
 		c, v, err = w.verdict(ctx, a) // a moment's weakness is no news
 	}
 	if err == nil {
@@ -380,6 +388,8 @@ func (w *watch) follow(ctx context.Context) {
 // ends or its platform does not say.
 func (w *watch) attend(ctx context.Context, ref sourceRef) {
 	changed := make(chan struct{}, 1)
+	// What changed while nobody followed is found in turn, or soon: not all at once.
+	begun := false
 	var group sync.WaitGroup
 	defer group.Wait()
 	ctx, stop := context.WithCancel(ctx)
@@ -391,15 +401,19 @@ func (w *watch) attend(ctx context.Context, ref sourceRef) {
 				return
 			case <-changed:
 			}
-			if w.waitFor(ctx, settling) != nil {
+			if w.pause(ctx, settling) != nil {
 				return
 			}
 			select { // what came meanwhile is the same change
 			case <-changed:
 			default:
 			}
-			w.changed(ctx, ref)
-			if w.waitFor(ctx, rest) != nil {
+			var delay time.Duration
+			if !begun {
+				begun, delay = true, rand.N(min(w.every/10, 5*time.Minute))
+			}
+			w.changed(ctx, ref, w.now().Add(delay))
+			if w.pause(ctx, rest) != nil {
 				return
 			}
 		}
@@ -420,7 +434,7 @@ func (w *watch) attend(ctx context.Context, ref sourceRef) {
 			delay = time.Second
 		}
 		w.log.DebugContext(ctx, "a source can't be followed", "source", string(ref.id), "code", code)
-		if w.waitFor(ctx, delay) != nil {
+		if w.pause(ctx, delay) != nil {
 			return
 		}
 	}
@@ -435,8 +449,7 @@ func (w *watch) watchSource(ctx context.Context, ref sourceRef, changed func()) 
 	return source.Watch(ctx, changed)
 }
 
-// waitFor waits so long, or fails as ctx does.
-func (w *watch) waitFor(ctx context.Context, d time.Duration) error {
+func pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -447,12 +460,11 @@ func (w *watch) waitFor(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// changed has the connections of a source looked at.
-func (w *watch) changed(ctx context.Context, ref sourceRef) {
-	now := w.now()
+// changed has the connections of a source looked at then.
+func (w *watch) changed(ctx context.Context, ref sourceRef, when time.Time) {
 	_ = w.eachOf(ctx, ref.id, func(c patchbay.Connection) error {
 		if c.Spec.Scope == ref.scope {
-			w.appoint(store.Glance{ID: c.ID, Source: c.Source, Target: patchbay.ID(c.Spec.Target.ID.Key())}, patchbay.CauseChange, now)
+			w.appoint(store.Glance{ID: c.ID, Source: c.Source, Target: patchbay.ID(c.Spec.Target.ID.Key())}, patchbay.CauseChange, when)
 		}
 		return nil
 	})

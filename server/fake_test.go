@@ -315,6 +315,15 @@ func (f *fake) Rotate(_ context.Context, r connector.RotateRequest) (connector.B
 	return f.start(patchbay.OpRotate, r.ID, r.Caller, r.IfMatch)
 }
 
+func (f *fake) History(_ context.Context, id patchbay.ID) ([]patchbay.Verdict, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, ok := f.connections[id.Key()]; !ok {
+		return nil, patchbay.Errorf(patchbay.ResourceNotFound, "there is no connection %s", id.Name())
+	}
+	return []patchbay.Verdict{{Connection: id, Health: patchbay.Healthy, Cause: patchbay.CauseSchedule, Times: 3}}, nil
+}
+
 const connectionString = "host=10.0.0.5 user=pb_x7k2m9q4abcd_g1 password=hunter2<&>"
 
 func (f *fake) Configurations(_ context.Context, id patchbay.ID, _ connector.Caller) ([]patchbay.Setting, error) {

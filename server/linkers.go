@@ -177,6 +177,18 @@ func (s *Server) validateOwn(x *exchange) error {
 	return x.began(begun)
 }
 
+func (s *Server) linkerHistory(x *exchange) error {
+	found, err := s.api.History(x.ctx, x.path.Linker)
+	if err != nil {
+		return err
+	}
+	items := make([]any, len(found))
+	for i, v := range found {
+		items[i] = v
+	}
+	return x.list(items, "")
+}
+
 func (s *Server) previewLinker(x *exchange) error {
 	body, err := x.body()
 	if err != nil {

@@ -71,6 +71,7 @@ var table = []entry{
 		"POST generateConfigurations": {linkers + "generateConfigurations/action", atScope, dials, sinceGenerate, (*Server).generateConfigurations},
 	}},
 	{"linkers/{name}/Patchbay.Connector/{action}", "{linker}/providers/Patchbay.Connector/{action}", linkers + "read", methods{
+		"GET history":   {linkers + "read", atScope, lists, ours, (*Server).linkerHistory},
 		"POST rotate":   {own + "linkers/rotate/action", atScope, light, ours, (*Server).rotateLinker},
 		"POST validate": {own + "linkers/validate/action", atScope, light, ours, (*Server).validateOwn},
 		"POST preview":  {own + "linkers/preview/action", atScope, dials, ours, (*Server).previewLinker},
@@ -91,6 +92,7 @@ var table = []entry{
 		"POST generateConfigurations": {connectors + "generateConfigurations/action", atScope, dials, sinceConnectors, (*Server).generateConfigurations},
 	}},
 	{"connectors/{name}/Patchbay.Connector/{action}", "{connector}/providers/Patchbay.Connector/{action}", connectors + "read", methods{
+		"GET history":   {connectors + "read", atScope, lists, ours, (*Server).linkerHistory},
 		"POST rotate":   {own + "connectors/rotate/action", atScope, light, ours, (*Server).rotateLinker},
 		"POST validate": {own + "connectors/validate/action", atScope, light, ours, (*Server).validateOwn},
 		"POST preview":  {own + "connectors/preview/action", atScope, dials, ours, (*Server).previewLinker},

@@ -37,6 +37,8 @@ type ConnectionView struct {
 			Principal  string            `json:"principal"`
 			Operation  string            `json:"operation"`
 			Keys       []string          `json:"keys"`
+			Drift      patchbay.Drift    `json:"drift"`
+			Health     *patchbay.Verdict `json:"health"`
 		} `json:"patchbay"`
 	} `json:"properties"`
 	ETag string          `json:"-"`
@@ -152,6 +154,11 @@ func (c *Client) ValidateConnection(ctx context.Context, id patchbay.ID, fix boo
 		return "", err
 	}
 	return operationOf(h), nil
+}
+
+// ConnectionHistory is what the validations of a connection found, the newest first.
+func (c *Client) ConnectionHistory(ctx context.Context, id patchbay.ID) ([]patchbay.Verdict, error) {
+	return all[patchbay.Verdict](ctx, c, string(id)+ownProvider+"/history", nil)
 }
 
 // RotateConnection begins to replace the connection's credential.

@@ -65,8 +65,9 @@ type Options struct {
 	Server server.Options
 	// Overlap is how long an old credential keeps working after a rotation; 0 is
 	// connector.DefaultOverlap.
-	Overlap time.Duration
-	SignIn  SignIn
+	Overlap       time.Duration
+	ValidateEvery time.Duration // of each connection; 0 is never
+	SignIn        SignIn
 	// DenyDial and AllowDial are an operator's part of [hosts.DialRules].
 	DenyDial, AllowDial []string
 	// Traces is the URL of an OpenTelemetry collector (OTLP over HTTP); "" is
@@ -158,7 +159,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	catalog := Catalog()
 	service := connector.New(connector.Options{
 		Records: records, Keys: keys, Catalog: catalog, Overlap: o.Overlap, Log: o.Log,
-		Rights: roles, Observe: watch.driverCalled, Isolate: probes,
+		Rights: roles, Observe: watch.driverCalled, Watched: watch, Isolate: probes,
 		Dialer: &net.Dialer{Timeout: dialTimeout, Control: rules.Control}, Local: hosts.NewLocal(rules, dir), Dials: rules,
 	})
 	defer service.Close()
@@ -210,6 +211,13 @@ func Run(ctx context.Context, o Options) (err error) {
 		case <-steps.Done():
 		}
 		return service.Run(steps)
+	})
+	g.Go(func() error {
+		select {
+		case <-engine.Opened():
+		case <-steps.Done():
+		}
+		return service.Watch(steps, o.ValidateEvery)
 	})
 	g.Go(func() error {
 		defer stopSteps()

@@ -18,6 +18,9 @@ type metrics struct {
 	calls      *prometheus.HistogramVec
 	active     prometheus.Gauge
 	queued     prometheus.Gauge
+	looks      *prometheus.HistogramVec
+	repairs    *prometheus.CounterVec
+	health     *prometheus.GaugeVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -37,6 +40,13 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "patchbay_driver_call_duration_seconds", Help: "One call of a driver.", Buckets: buckets,
 		}, []string{"driver", "method", "code"}),
 		active: make.NewGauge(prometheus.GaugeOpts{Name: "patchbay_operations_active", Help: "Operations that this process drives."}),
+		looks: make.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "patchbay_validation_duration_seconds", Help: "One look at a connection that nobody asked for.", Buckets: buckets,
+		}, []string{"cause", "health"}),
+		repairs: make.NewCounterVec(prometheus.CounterOpts{
+			Name: "patchbay_drift_repairs_total", Help: "Settings that drifted: put back, or left (stopped) to whoever changes them again.",
+		}, []string{"outcome"}),
+		health: make.NewGaugeVec(prometheus.GaugeOpts{Name: "patchbay_connections", Help: "Connections by health, counted once a minute."}, []string{"health"}),
 		queued: make.NewGauge(prometheus.GaugeOpts{Name: "patchbay_operations_queued", Help: "Operations that wait for an earlier one of their source."}),
 	}
 }
@@ -64,6 +74,27 @@ func (m *metrics) LeftoverParked(kind patchbay.OperationKind, step string) {
 func (m *metrics) Load(active, queued int) {
 	m.active.Set(float64(active))
 	m.queued.Set(float64(queued))
+}
+
+// Looked implements connector.WatchObserver.
+func (m *metrics) Looked(cause patchbay.Cause, health patchbay.Health, took time.Duration) {
+	m.looks.WithLabelValues(string(cause), string(health)).Observe(took.Seconds())
+}
+
+// Repaired implements connector.WatchObserver.
+func (m *metrics) Repaired(stopped bool) {
+	outcome := "put back"
+	if stopped {
+		outcome = "stopped"
+	}
+	m.repairs.WithLabelValues(outcome).Inc()
+}
+
+// Health implements connector.WatchObserver.
+func (m *metrics) Health(counts map[patchbay.Health]int) {
+	for _, health := range []patchbay.Health{patchbay.Healthy, patchbay.Unhealthy, patchbay.Unsure} {
+		m.health.WithLabelValues(string(health)).Set(float64(counts[health]))
+	}
 }
 
 func (m *metrics) driverCalled(driver, method string, took time.Duration, code patchbay.Code) {
