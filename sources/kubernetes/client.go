@@ -132,7 +132,7 @@ func fromKubeconfig(text, name string) (*rest.Config, string, error) {
 // groups, which is several times as much.
 var (
 	groups     = []schema.GroupVersion{corev1.SchemeGroupVersion, appsv1.SchemeGroupVersion, batchv1.SchemeGroupVersion, authorizationv1.SchemeGroupVersion}
-	types      = scheme(corev1.AddToScheme, appsv1.AddToScheme, batchv1.AddToScheme, authorizationv1.AddToScheme)
+	types      = scheme(corev1.AddToScheme, appsv1.AddToScheme, batchv1.AddToScheme, authorizationv1.AddToScheme, metav1.AddMetaToScheme)
 	codecs     = serializer.NewCodecFactory(types)
 	parameters = runtime.NewParameterCodec(types)
 )
