@@ -28,6 +28,9 @@ func (l *Local) WatchFiles(ctx context.Context, files func(context.Context) ([]W
 	defer w.keep(s, nil)
 	for ctx.Err() == nil {
 		list, err := files(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
