@@ -16,7 +16,7 @@ import (
 	"patchbay.dev/patchbay/driver"
 	"patchbay.dev/patchbay/hosts"
 	"patchbay.dev/patchbay/sources/internal/containerevents"
-	"patchbay.dev/patchbay/sources/internal/shared"
+	"patchbay.dev/patchbay/sources/internal/eventstreams"
 )
 
 var _ driver.Watcher = (*source)(nil)
@@ -47,7 +47,7 @@ func (s *source) Watch(ctx context.Context, changed func()) error {
 			return s.unreadable(s.path, err)
 		})
 	}
-	return shared.Together(ctx, changed, parts...)
+	return eventstreams.Together(ctx, changed, parts...)
 }
 
 // known is what Compose says of a project before it is watched: its name, and the env

@@ -18,7 +18,7 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
-	"patchbay.dev/patchbay/sources/internal/shared"
+	"patchbay.dev/patchbay/sources/internal/eventstreams"
 )
 
 var (
@@ -34,7 +34,7 @@ type stream struct {
 	group, resource string
 }
 
-var streams shared.Streams[stream, watched]
+var streams eventstreams.Streams[stream, watched]
 
 // watched is an object that has changed: what it is called and bears, not what is in it.
 type watched struct {
@@ -139,7 +139,7 @@ func (s *source) Watch(ctx context.Context, changed func()) error {
 			return refers[resource+"/"+o.Name] || o.Labels[connectionLabel] != "" && connection.Equal(s.id.Linker(connection.Name()))
 		}
 	}
-	return shared.Together(ctx, changed,
+	return eventstreams.Together(ctx, changed,
 		func(ctx context.Context, changed func()) error {
 			return s.follow(ctx, client, s.kind.group, s.kind.resource, mine, func() {
 				// Before anybody looks: what happens to these afterwards is told.

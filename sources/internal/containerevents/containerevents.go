@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"patchbay.dev/patchbay/sources/internal/shared"
+	"patchbay.dev/patchbay/sources/internal/eventstreams"
 )
 
 // Key tells one engine, and who we are to it, from another: what is told to one is told
@@ -40,7 +40,7 @@ type Container struct {
 }
 
 // streams has those of this process.
-var streams shared.Streams[Key, Container]
+var streams eventstreams.Streams[Key, Container]
 
 // Watch calls changed after what happens to containers that match, and at first when
 // nothing is missed any more. It returns nil when ctx ends.

@@ -1,6 +1,6 @@
-// Package shared has several who watch one thing share one stream of its events: one of
+// Package eventstreams has several who watch one thing share one stream of its events: one of
 // them has it open for all, and hands it on when it leaves.
-package shared
+package eventstreams
 
 import (
 	"context"
