@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"reflect"
 	"strings"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 // Key tells one engine, and who we are to it, from another: what is told to one is told
 // to nobody else.
 type Key struct {
-	Host        any // the machine, comparable
+	Host        any // the machine; one that can't be compared is shared with nobody
 	Address     string
 	Credentials [32]byte // a sum of them
 }
@@ -45,6 +46,9 @@ var streams eventstreams.Streams[Key, Container]
 // Watch calls changed after what happens to containers that match, and at first when
 // nothing is missed any more. It returns nil when ctx ends.
 func Watch(ctx context.Context, e Engine, match func(Container) bool, changed func()) error {
+	if !reflect.ValueOf(e.Host).Comparable() {
+		e.Host = new(byte)
+	}
 	return streams.Watch(ctx, e.Key, e.follow, match, changed)
 }
 
