@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	machinery "k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
 	"patchbay.dev/patchbay"
@@ -81,5 +82,49 @@ func TestTheRightToWatchIsNamed(t *testing.T) {
 	e := patchbay.AsError(err)
 	if e == nil || e.Code != patchbay.AdminRights || !strings.Contains(e.Message, "watch ") || !strings.Contains(e.Fix, `"verbs":["get","patch","watch"]`) {
 		t.Errorf("Watch = %v, fix %s", err, e.Fix)
+	}
+}
+
+// TestWhichObjectsAreASources: by name or labels, also those that have lost them. What a
+// CronJob did last is no change of it.
+func TestWhichObjectsAreASources(t *testing.T) {
+	object := func(uid, name string, generation int64, set map[string]string, deleted bool) watched {
+		w := watched{deleted: deleted}
+		w.Name, w.UID, w.Generation, w.Labels = name, machinery.UID(uid), generation, set
+		return w
+	}
+	web := map[string]string{"part": "web"}
+	for what, c := range map[string]struct {
+		s    source
+		seen []watched
+		want []bool
+	}{
+		"by its name": {
+			source{kind: kinds["Deployment"], name: "web"},
+			[]watched{object("a", "web", 1, nil, false), object("b", "web2", 1, web, false), object("a", "web", 1, nil, false), object("a", "web", 1, nil, true)},
+			[]bool{true, false, true, true},
+		},
+		"by labels": {
+			source{kind: kinds["Deployment"], selector: "part=web"},
+			[]watched{object("a", "one", 1, web, false), object("b", "two", 1, nil, false), object("a", "one", 1, nil, false), object("b", "two", 1, web, false)},
+			[]bool{true, false, true, true},
+		},
+		"a CronJob": {
+			source{kind: kinds["CronJob"], name: "web"},
+			[]watched{
+				object("a", "web", 1, nil, false), object("a", "web", 1, nil, false), object("a", "web", 2, nil, false),
+				object("a", "web", 2, nil, true), object("c", "web", 2, nil, false),
+			},
+			[]bool{true, false, true, true, true},
+		},
+	} {
+		match := c.s.workloadMatch()
+		var got []bool
+		for _, one := range c.seen {
+			got = append(got, match(one))
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: %v, want %v", what, got, c.want)
+		}
 	}
 }
