@@ -28,6 +28,9 @@ func (l *Local) WatchFiles(ctx context.Context, files func(context.Context) ([]W
 	defer w.keep(s, nil)
 	for ctx.Err() == nil {
 		list, err := files(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -231,10 +234,14 @@ func (w *watcher) lost() {
 }
 
 // want has a subscription told of these names in a directory from now on, besides those
-// that it is told of already.
-func (w *watcher) want(s *subscription, dir string, wanted *wish) error {
+// that it is told of already. again: it has wanted something there in this very look.
+func (w *watcher) want(s *subscription, dir string, wanted *wish, again bool) error {
 	w.calls.Lock()
 	defer w.calls.Unlock()
+	if again { // one that was replaced since has told of it
+		w.more(s, dir, wanted)
+		return nil
+	}
 	info, err := os.Stat(dir)
 	if err != nil {
 		return err
@@ -263,6 +270,18 @@ func (w *watcher) enter(s *subscription, dir string, wanted *wish, at inode) (re
 		w.paths[at] = append(w.paths[at], dir)
 	}
 	s.dirs[dir] = true
+	d.add(s, wanted)
+	return replaced
+}
+
+// more notes more that is wanted of a directory that a subscription has.
+func (w *watcher) more(s *subscription, dir string, wanted *wish) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.dirs[dir].add(s, wanted)
+}
+
+func (d *watchedDir) add(s *subscription, wanted *wish) {
 	for name := range wanted.names {
 		if d.names[name] == nil {
 			d.names[name] = map[*subscription]bool{}
@@ -272,7 +291,6 @@ func (w *watcher) enter(s *subscription, dir string, wanted *wish, at inode) (re
 	if wanted.all {
 		d.all[s] = wanted.match
 	}
-	return replaced
 }
 
 func (w *watcher) forget(dir string, at inode) {
@@ -336,7 +354,8 @@ type trail struct {
 // after the look is then told.
 func (t *trail) wish(dir string, name string, all bool, match func(string) bool) error {
 	wanted := t.wanted[dir]
-	if wanted == nil {
+	again := wanted != nil
+	if !again {
 		wanted = &wish{names: map[string]bool{}}
 		t.wanted[dir] = wanted
 	}
@@ -351,7 +370,7 @@ func (t *trail) wish(dir string, name string, all bool, match func(string) bool)
 	default:
 		wanted.all, wanted.match = true, match
 	}
-	err := t.w.want(t.s, dir, wanted)
+	err := t.w.want(t.s, dir, wanted, again)
 	if err != nil {
 		delete(t.wanted, dir)
 	}

@@ -234,3 +234,13 @@ func TestWhatCantBeListedEndsTheWatching(t *testing.T) {
 	err := NewLocal(DialRules{}).WatchFiles(t.Context(), func(context.Context) ([]Watched, error) { return nil, no }, func() { t.Error("it is told") })
 	is(t, err, no, "WatchFiles")
 }
+
+// TestWhoIsListingWhenItEndsIsNoError.
+func TestWhoIsListingWhenItEndsIsNoError(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	err := NewLocal(DialRules{}).WatchFiles(ctx, func(ctx context.Context) ([]Watched, error) {
+		cancel()
+		return nil, ctx.Err()
+	}, func() { t.Error("it is told") })
+	must(t, err)
+}

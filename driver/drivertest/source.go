@@ -38,7 +38,8 @@ type SourceHarness struct {
 	Sample bool
 	// Cases are those that are tried, by their names; none: all.
 	Cases []string
-	// Watches says that its sources are [driver.Watcher]s.
+	// Watches says that its sources are [driver.Watcher]s. Without it they are none, or
+	// their Watch is NotSupported.
 	Watches bool
 	// Patience is how long a change may take to be told; 0: 30 s. It is waited for a word,
 	// and this long for none.
@@ -400,8 +401,12 @@ func (s *sourceSuite) inspect(t *testing.T) {
 	if _, keeps := c.source.(driver.Keeper); keeps != s.Driver.Keeps {
 		t.Errorf("the driver says that it keeps what it replaces: %t; its source is a Keeper: %t", s.Driver.Keeps, keeps)
 	}
-	if _, watches := c.source.(driver.Watcher); watches != s.Watches {
-		t.Errorf("it is a Watcher: %t", watches)
+	watcher, watches := c.source.(driver.Watcher)
+	switch {
+	case s.Watches && !watches:
+		t.Error("it is no Watcher")
+	case watches && !s.Watches:
+		c.refusedWith(watcher.Watch(c.ctx(), func() {}), patchbay.NotSupported, "Watch")
 	}
 	if info.Files != (c.ReadFiles != nil) {
 		t.Errorf("Inspect says Files = %t", info.Files)

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync/atomic"
 	"testing"
 
@@ -27,6 +28,10 @@ type watching struct {
 // watch begins to watch, and returns when nothing is missed any more.
 func (c *sourceCase) watch(source driver.Source, what string) *watching {
 	c.Helper()
+	watcher, ok := source.(driver.Watcher)
+	if !ok {
+		c.Fatal("it is no Watcher")
+	}
 	ctx, cancel := context.WithCancel(c.Context())
 	w := &watching{c: c, ticks: make(chan struct{}, 1), ended: make(chan error, 1)}
 	w.stop = func() {
@@ -44,7 +49,7 @@ func (c *sourceCase) watch(source driver.Source, what string) *watching {
 		}
 	}
 	go func() {
-		w.ended <- source.(driver.Watcher).Watch(ctx, func() {
+		w.ended <- watcher.Watch(ctx, func() {
 			w.count.Add(1)
 			select {
 			case w.ticks <- struct{}{}:
@@ -169,6 +174,9 @@ func (s *sourceSuite) reading(t *testing.T) {
 		before := w.count.Load()
 		look()
 		c.watch(c.open(), "who comes later").stop() // as long as it takes to be told of something
+		for range 1000 {                            // on a busy machine nobody comes in at once
+			runtime.Gosched()
+		}
 		if w.count.Load() == before {
 			w.stop()
 			return

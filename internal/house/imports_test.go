@@ -45,6 +45,7 @@ var rooms = []room{
 	{pkg: "targets/…", may: driverMay, why: driverWhy},
 	{pkg: "sources/…", may: append([]string{"sources/internal/…", "internal/relay"}, driverMay...), why: driverWhy},
 	{pkg: "sources/internal/…", why: "what several sources read and write is a format, and knows none of them"},
+	{pkg: "sources/internal/containerevents", may: []string{"sources/internal/eventstreams"}, why: "what engines tell of containers is one of the streams that several watch"},
 	{pkg: "internal/pgconnect", may: []string{"", "driver"}, why: "how a server is signed in to is the same for its target driver and its guard, and knows neither"},
 	{pkg: "networks/…", may: driverMay, why: driverWhy},
 	{pkg: "connector", may: []string{"", "driver", "hosts", "keyring", "saga", "settings", "store", "internal/failpoint", "internal/fairshare", "internal/version"},

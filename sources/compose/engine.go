@@ -42,7 +42,8 @@ func (e *engine) close() { e.transport.CloseIdleConnections() }
 
 var errAbsent = errors.New("there is no such thing")
 
-func (e *engine) request(ctx context.Context, method, path string, query url.Values) ([]byte, error) {
+// answer is what the engine answers, whose body the caller closes.
+func (e *engine) answer(ctx context.Context, method, path string, query url.Values) (*http.Response, error) {
 	u := url.URL{Scheme: "http", Host: "engine", Path: path, RawQuery: query.Encode()}
 	request, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
 	if err != nil {
@@ -55,6 +56,14 @@ func (e *engine) request(ctx context.Context, method, path string, query url.Val
 		}
 		return nil, patchbay.Errorf(patchbay.SettingsUnreadable, "the engine does not answer at %s: %w", e.socket, errors.Unwrap(err)).
 			WithFix("docker --host unix://%s version   (on that machine; does the engine run, and may Patchbay's user use its socket?)", e.socket).AsTransient()
+	}
+	return response, nil
+}
+
+func (e *engine) request(ctx context.Context, method, path string, query url.Values) ([]byte, error) {
+	response, err := e.answer(ctx, method, path, query)
+	if err != nil {
+		return nil, err
 	}
 	defer func() { _ = response.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))

@@ -2,6 +2,7 @@ package compose
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io/fs"
@@ -49,12 +50,13 @@ func TestSourceSuite(t *testing.T) {
 			w := start(t)
 			w.deliver = deliver
 			cases := []string{"Inspect", "ValuesComeThroughExactly", "WhatCantBeHeldIsRefused", "StaleVersionIsRefused", "RepeatedWriteIsOne",
-				"OthersSettingsStay", "RestoreIsByteForByte", "OwnedIsExact", "Restart", "CanceledContext", "GoneSource"}
+				"OthersSettingsStay", "RestoreIsByteForByte", "OwnedIsExact", "Restart", "CanceledContext", "GoneSource",
+				"ChangesAreTold", "ReadingIsNotTold", "WatchingLeavesNothing"}
 			if *all {
 				cases = nil
 			}
 			drivertest.Source(t, drivertest.SourceHarness{
-				Driver: Driver(docker.Driver()), New: w.place, Values: hard, Sample: !*all, Cases: cases,
+				Driver: Driver(docker.Driver()), New: w.place, Values: hard, Sample: !*all, Cases: cases, Watches: true,
 				Refused: map[string]patchbay.Setting{
 					"longer than Linux takes": {Name: "A", Value: patchbay.NewSecret(strings.Repeat("canary", 30_000))},
 					"no UTF-8":                {Name: "A", Value: patchbay.NewSecret("canary\xff")},
@@ -231,6 +233,18 @@ func (w *world) place(t testing.TB) drivertest.SourcePlace {
 				return err
 			}
 			return os.RemoveAll(s.dir)
+		},
+		Make: func() error {
+			clear(s.env)
+			if err := errors.Join(os.Mkdir(s.dir, 0o700), s.write()); err != nil {
+				return err
+			}
+			_, err := s.compose("up", "--detach")
+			return err
+		},
+		Bounce: func() error {
+			_, err := s.compose("restart", "--timeout", "0", "web")
+			return err
 		},
 		Restarts: func() (int, error) {
 			log, err := s.Docker("events", "--since", "1h", "--until", strconv.FormatInt(time.Now().Unix()+1, 10), "--filter", "event=start", "--filter", "label=com.docker.compose.project="+s.name, "--format", "{{.ID}}")

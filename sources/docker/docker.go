@@ -72,7 +72,9 @@ type source struct {
 	id     patchbay.ID
 	name   string // the container's
 	host   hosts.Host
-	local  bool // the host is this machine
+	local  bool     // the host is this machine
+	socket bool     // and the engine at a socket of the host's
+	who    [32]byte // a sum of what we sign in to the engine with
 	engine *engine
 	egress []netip.Prefix
 	limit  time.Duration // to come up
@@ -126,6 +128,7 @@ func open(ctx context.Context, c driver.Config) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.who, s.socket = sumOf(c, p), strings.HasPrefix(p.Engine, "unix:")
 	s.engine, err = newEngine(p.Engine, address, dial)
 	return s, err
 }

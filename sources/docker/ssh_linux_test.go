@@ -71,6 +71,11 @@ func onAnotherMachine(t *testing.T, engine string) {
 	w.Must(t, "run", "-d", "--name", "web", "--hostname", "the-web", "--network", "n1", "--add-host", "by-file:127.0.0.1", image)
 	s := w.openOn(t, host, "web")
 
+	ticks, stop := watches(t, s) // with its engine's clock, which shows seconds
+	w.Must(t, "restart", "--time", "0", "web")
+	<-ticks
+	stop()
+
 	first := change(1, "PB_A", "1")
 	apply(t, s, first)
 	must(t, s.Release(t.Context(), first))

@@ -39,7 +39,7 @@ func TestSourceSuite(t *testing.T) {
 			}
 			w := &world{Engine: testdocker.Start(t, name)}
 			drivertest.Source(t, drivertest.SourceHarness{
-				Driver: Driver(), New: w.place, Values: multiLine, Sample: !*whole,
+				Driver: Driver(), New: w.place, Values: multiLine, Sample: !*whole, Watches: true,
 				Refused: map[string]patchbay.Setting{
 					"longer than Linux takes": {Name: "A", Value: patchbay.NewSecret(strings.Repeat("canary", 30_000))},
 					"no UTF-8":                {Name: "A", Value: patchbay.NewSecret("canary\xff")},
@@ -116,6 +116,14 @@ func (w *world) place(t testing.TB) drivertest.SourcePlace {
 		},
 		Remove: func() error {
 			_, err := w.Docker("rm", "--force", name)
+			return err
+		},
+		Make: func() error {
+			_, err := w.Docker("run", "--detach", "--name", name, image)
+			return err
+		},
+		Bounce: func() error {
+			_, err := w.Docker("restart", "--time", "0", name)
 			return err
 		},
 		Restarts: func() (int, error) {

@@ -93,6 +93,13 @@ func TestAnEngineBehindTCP(t *testing.T) {
 	}
 
 	s := open(url, string(theirs.PEM()), "engine.test", client, clientKey)
+	ticks, stop := watches(t, s)
+	w.Must(t, "restart", "--time", "0", "web")
+	<-ticks
+	stop()
+	stolen := open(url, string(theirs.PEM()), "engine.test", nil, nil) // shares nobody's stream
+	err = stolen.Watch(t.Context(), func() { t.Error("who has no certificate is told") })
+	wantRefusal(t, "a watch without a certificate", err, "--client-cert-file")
 	first := change(1, "PB_A", "1")
 	before := apply(t, s, first)
 	if got, err := w.Environ("web"); err != nil || got["PB_A"] != "1" {

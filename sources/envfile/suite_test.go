@@ -59,6 +59,7 @@ func (l layout) harness(place func(testing.TB) drivertest.SourcePlace) drivertes
 		Driver:  Driver(),
 		New:     place,
 		Refused: map[string]patchbay.Setting{},
+		Watches: true,
 	}
 	refuse := func(what, name, value string) {
 		h.Refused[what] = patchbay.Setting{Name: name, Value: patchbay.NewSecret(value)}
@@ -127,6 +128,17 @@ func (l layout) place(t testing.TB) drivertest.SourcePlace {
 			return left, err
 		},
 		Remove: func() error { return errors.Join(os.RemoveAll(app), os.RemoveAll(filepath.Join(dir, "real"))) },
+		Make: func() error {
+			err := os.Mkdir(app, 0o750)
+			if l.symlink {
+				err = errors.Join(err, os.Mkdir(filepath.Join(dir, "real"), 0o750),
+					os.Symlink("../linked/link", path), os.Symlink("settings", filepath.Join(dir, "real", "link")))
+			}
+			if l.begin == nil {
+				return errors.Join(err, os.WriteFile(target, nil, 0o640))
+			}
+			return errors.Join(err, os.WriteFile(target, []byte(*l.begin), 0o640))
+		},
 	}
 	if l.files {
 		root := filepath.Join(dir, "bindings")

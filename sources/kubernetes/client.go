@@ -3,8 +3,10 @@ package kubernetes
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
+	"sync"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -132,7 +134,7 @@ func fromKubeconfig(text, name string) (*rest.Config, string, error) {
 // groups, which is several times as much.
 var (
 	groups     = []schema.GroupVersion{corev1.SchemeGroupVersion, appsv1.SchemeGroupVersion, batchv1.SchemeGroupVersion, authorizationv1.SchemeGroupVersion}
-	types      = scheme(corev1.AddToScheme, appsv1.AddToScheme, batchv1.AddToScheme, authorizationv1.AddToScheme)
+	types      = scheme(corev1.AddToScheme, appsv1.AddToScheme, batchv1.AddToScheme, authorizationv1.AddToScheme, metav1.AddMetaToScheme)
 	codecs     = serializer.NewCodecFactory(types)
 	parameters = runtime.NewParameterCodec(types)
 )
@@ -168,11 +170,16 @@ func unusable() error {
 }
 
 func connect(config *rest.Config, namespace string) (*cluster, error) {
-	client, err := rest.HTTPClientFor(config)
+	own, open := rest.CopyConfig(config), &connections{dial: config.Dial, all: map[net.Conn]bool{}}
+	own.Dial = open.DialContext
+	client, err := rest.HTTPClientFor(own)
 	if err != nil {
 		return nil, unusable() // err could quote a part of them
 	}
-	c := &cluster{host: config.Host, namespace: namespace, close: client.CloseIdleConnections, config: config}
+	c := &cluster{host: config.Host, namespace: namespace, config: config, close: func() {
+		client.CloseIdleConnections()
+		open.close()
+	}}
 	for i, to := range []*rest.Interface{&c.core, &c.apps, &c.batch, &c.reviews} {
 		of := rest.CopyConfig(config)
 		of.GroupVersion, of.APIPath = &groups[i], "/apis"
@@ -193,6 +200,53 @@ func connect(config *rest.Config, namespace string) (*cluster, error) {
 	c.events = gentype.NewClientWithList("events", c.core, parameters, namespace,
 		func() *corev1.Event { return &corev1.Event{} }, func() *corev1.EventList { return &corev1.EventList{} })
 	return c, nil
+}
+
+// connections are those of a client. One that a watch has just ended on is not idle for a
+// moment, and would stay open for as long as an idle one may.
+type connections struct {
+	dial func(ctx context.Context, network, address string) (net.Conn, error) // nil: net's own
+	mu   sync.Mutex
+	all  map[net.Conn]bool
+}
+
+// DialContext opens one more.
+func (c *connections) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	dial := c.dial
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
+	conn, err := dial(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	one := &connection{conn, c}
+	c.all[one] = true
+	return one, nil
+}
+
+func (c *connections) close() {
+	c.mu.Lock()
+	all := c.all
+	c.all = map[net.Conn]bool{}
+	c.mu.Unlock()
+	for conn := range all {
+		_ = conn.Close()
+	}
+}
+
+type connection struct {
+	net.Conn
+	of *connections
+}
+
+func (c *connection) Close() error {
+	c.of.mu.Lock()
+	delete(c.of.all, c)
+	c.of.mu.Unlock()
+	return c.Conn.Close()
 }
 
 type secretClient = gentype.ClientWithListAndApply[*corev1.Secret, *corev1.SecretList, *corev1ac.SecretApplyConfiguration]

@@ -15,7 +15,7 @@ import (
 // as Azure calls them, and edits are made in a connection's own.
 func TestSecretSuite(t *testing.T) {
 	drivertest.Source(t, drivertest.SourceHarness{
-		Driver: SecretDriver(),
+		Driver: SecretDriver(), Watches: true,
 		New: func(t testing.TB) drivertest.SourcePlace {
 			e := newEyes(t)
 			return drivertest.SourcePlace{

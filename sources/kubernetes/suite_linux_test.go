@@ -19,7 +19,7 @@ func TestSourceSuite(t *testing.T) {
 				Driver:  Driver(),
 				New:     func(t testing.TB) drivertest.SourcePlace { return place(t, deliver) },
 				Values:  []string{"one\ntwo\n", "\n", "cr\rlf\r\n", "$(PB_BEFORE)", "$$(PB_BEFORE)", "\x01\x7f", strings.Repeat("x", 100_000)},
-				Refused: refusedSettings,
+				Refused: refusedSettings, Watches: true,
 			})
 		})
 	}
@@ -41,14 +41,28 @@ func place(t testing.TB, deliver string) drivertest.SourcePlace {
 		replicas = 1
 	}
 	e.must("POST", e.core("configmaps"), "", object{"metadata": object{"name": "theirs"}})
-	e.must("POST", e.apps("deployments")+"?fieldManager=kubectl-client-side-apply", "", deployment(replicas, object{
-		"envFrom": []any{object{"configMapRef": object{"name": "theirs"}}},
-	}))
+	apply := func() error {
+		_, _, err := e.do("POST", e.apps("deployments")+"?fieldManager=kubectl-client-side-apply", "", deployment(replicas, object{
+			"envFrom": []any{object{"configMapRef": object{"name": "theirs"}}},
+		}))
+		return err
+	}
+	if err := apply(); err != nil {
+		t.Fatal(err)
+	}
 	p := drivertest.SourcePlace{
 		Config: e.config(object{"deliver": deliver}),
 		Read:   e.read, Content: e.content, Set: e.set, Leftovers: e.ours,
 		Remove: func() error {
 			_, _, err := e.do("DELETE", e.apps("deployments")+"/web", "", nil)
+			return err
+		},
+		Make: apply,
+		Bounce: func() error {
+			out, err := e.cluster.Kubectl("-n", e.namespace, "rollout", "restart", "deployment/web")
+			if err != nil {
+				err = fmt.Errorf("%w: %s", err, out)
+			}
 			return err
 		},
 		Restarts: func() (int, error) {

@@ -182,7 +182,9 @@ var ownFacts = []string{"Environment", "Version", "UnitPath"}
 type own struct {
 	environment map[string]string
 	version     int
-	units       string // the directory of the units that an administrator, or the user, has
+	units       string   // the directory of the units that an administrator, or the user, has
+	paths       []string // all directories of units
+	run         string   // where the manager has what is of this boot
 }
 
 // systemUnits is where an administrator has the system's units.
@@ -194,7 +196,7 @@ func (m *manager) own(ctx context.Context) (own, error) {
 		return own{}, m.unreachable(err)
 	}
 	says := properties(out)
-	o := own{environment: map[string]string{}, units: systemUnits}
+	o := own{environment: map[string]string{}, units: systemUnits, paths: words(says["UnitPath"]), run: "/run"}
 	for _, item := range words(says["Environment"]) {
 		name, value, _ := strings.Cut(item, "=")
 		o.environment[name] = value
@@ -205,6 +207,7 @@ func (m *manager) own(ctx context.Context) (own, error) {
 	if !m.user {
 		return o, nil
 	}
+	o.run = o.environment["XDG_RUNTIME_DIR"]
 	// The first of the paths that is no manager's own: ~/.config/systemd/user.
 	for _, dir := range words(says["UnitPath"]) {
 		if filepath.Base(dir) == "user" && !strings.HasPrefix(dir, o.environment["XDG_RUNTIME_DIR"]+"/") {

@@ -38,7 +38,7 @@ func suite(t *testing.T, w *world) {
 		}
 		t.Run(fmt.Sprintf("file=%t,files=%t", l.file, l.files), func(t *testing.T) {
 			h := drivertest.SourceHarness{
-				Sample: !*whole,
+				Sample: !*whole, Watches: true,
 				Driver: Driver(), New: func(t testing.TB) drivertest.SourcePlace { return w.place(t, l) },
 				Values: []string{
 					"one\ntwo\n", "\n", "\n\n", "it's\n\"two\"\n", "-----BEGIN KEY-----\nAAAA\n-----END KEY-----\n",
@@ -118,6 +118,21 @@ func (w *world) place(t testing.TB, l layout) drivertest.SourcePlace {
 			s, err := a.read()
 			return maps.Clone(s.Files[connection]), err
 		}
+	}
+	text, err := os.ReadFile(filepath.Join(w.units, a.name))
+	must(t, err)
+	p.Make = func() error {
+		clear(set)
+		err := errors.Join(os.RemoveAll(a.dropins()), os.RemoveAll(theirs), os.WriteFile(filepath.Join(w.units, a.name), text, 0o644))
+		for _, args := range [][]string{{"daemon-reload"}, {"start", a.name}} {
+			_, done := a.ctl(args...)
+			err = errors.Join(err, done)
+		}
+		return err
+	}
+	p.Bounce = func() error {
+		_, err := a.ctl("restart", a.name)
+		return err
 	}
 	p.Config = a.config(more)
 	return p
