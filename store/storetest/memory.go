@@ -42,6 +42,9 @@ type Memory struct {
 	log           []patchbay.AuditEntry
 	head          store.AuditHead
 	roles         int64
+	events        []memoryEvent
+	eventAdded    chan struct{}
+	eventsGone    int64
 }
 
 type row struct {
@@ -60,7 +63,7 @@ func NewMemory() *Memory {
 		leftovers: map[string]patchbay.Leftover{}, tenants: map[string]patchbay.Tenant{},
 		principals: map[string]patchbay.Principal{}, keys: map[string]patchbay.SigningKey{},
 		definitions: map[string]patchbay.RoleDefinition{}, assignments: map[string]patchbay.RoleAssignment{},
-		dryruns: map[string]patchbay.Dryrun{}, chain: store.NewChain(nil),
+		dryruns: map[string]patchbay.Dryrun{}, chain: store.NewChain(nil), eventAdded: make(chan struct{}, 1),
 	}
 }
 
@@ -75,6 +78,7 @@ func (m *Memory) Clone() *Memory {
 		tenants: maps.Clone(m.tenants), principals: maps.Clone(m.principals), keys: maps.Clone(m.keys),
 		definitions: maps.Clone(m.definitions), assignments: maps.Clone(m.assignments), dryruns: maps.Clone(m.dryruns),
 		chain: m.chain, log: slices.Clone(m.log), head: m.head, roles: m.roles,
+		events: slices.Clone(m.events), eventAdded: make(chan struct{}, 1), eventsGone: m.eventsGone,
 	}
 }
 

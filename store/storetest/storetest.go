@@ -30,6 +30,7 @@ type Store interface {
 	store.Dryruns
 	store.Audit
 	store.Counter
+	store.Outbox
 }
 
 // sharer is a [Store] that several processes may have open at a time; of
@@ -101,6 +102,11 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 		{"OperationsAreToldAtTheirBeginAndEnd", operationsAreTold},
 		{"TheAuditChainHoldsUnderManyWriters", theChainHolds},
 		{"AuditFilters", auditFilters},
+		{"EventsWaitInTheOrderOfTheirSubject", eventOrder},
+		{"AnEventIsPutOnce", eventOnce},
+		{"WhoWaitsForEventsIsWoken", eventAdded},
+		{"TooManyEventsMakeTheOldestOfTheirSubjectGiveWay", eventRoom},
+		{"OldEventsAreDropped", eventAge},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open(t)) })
 	}
