@@ -31,6 +31,15 @@ type Event struct {
 	Data    json.RawMessage `json:"data"`    // a JSON object
 }
 
+// Delivery is how an attempt went that somebody waited for.
+type Delivery struct {
+	Receiver     string `json:"receiver"` // without what in its URL may be secret
+	Event        string `json:"event"`    // its id
+	Status       int    `json:"status"`   // that the receiver answered with
+	Milliseconds int64  `json:"milliseconds"`
+	Waiting      int    `json:"waiting"` // how many events wait behind it
+}
+
 // Health words of a [HealthEvent].
 const (
 	healthy   = "healthy"
@@ -63,7 +72,7 @@ type EventCheck struct {
 // the bytes of each of their texts: receivers take 64 KiB, by CloudEvents' own
 // advice, and some no more.
 const (
-	MaxEventChecks = 20
+	MaxEventChecks = 16
 	maxEventText   = 1000
 )
 
