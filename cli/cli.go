@@ -81,7 +81,13 @@ type ServeOptions struct {
 	TokenLifetime       time.Duration // of a token of the built-in issuer; 0: the server's default
 	KeyRotation         time.Duration // how long a signing key signs; 0: the server's default
 	OTLPEndpoint        string        // URL of an OpenTelemetry collector; "": no traces
-	Drain               time.Duration // how long SIGTERM waits for what is in flight
+	// EventsTo is the URL that events are sent to; zero: nobody is told.
+	EventsTo patchbay.Secret
+	// EventsKeyFile has the keys that sign them; "": one in the data directory, which
+	// is made when there is none.
+	EventsKeyFile   string
+	EventsPlainHTTP bool          // EventsTo may be http of an address that is not loopback
+	Drain           time.Duration // how long SIGTERM waits for what is in flight
 	// Grace is how long a request waits for the operation that it began; 0 is not
 	// at all.
 	Grace  time.Duration
@@ -238,7 +244,7 @@ Results go to standard output, everything for people to standard error.`,
 		a.driverCommand(), a.hostCommand(), a.discoverCommand(), a.resourceCommand(), a.connectionCommand(), a.operationCommand(), a.leftoversCommand(),
 		a.roleCommand(), a.runCommand(), a.versionCommand(),
 		a.loginCommand(), a.logoutCommand(), a.whoamiCommand(),
-		a.principalCommand(), a.tenantCommand(), a.subscriptionCommand(), a.auditCommand(),
+		a.principalCommand(), a.tenantCommand(), a.subscriptionCommand(), a.auditCommand(), a.eventsCommand(),
 	)
 	root.InitDefaultCompletionCmd()
 	return root

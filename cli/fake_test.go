@@ -197,6 +197,8 @@ func (f *fake) route(w http.ResponseWriter, r *http.Request, body []byte) {
 		f.operation(w, r, strings.TrimPrefix(path, own+"operations/"))
 	case strings.HasPrefix(path, own+"audit"):
 		f.audit(w, r)
+	case path == own+"events/test":
+		f.ok(w, 200, patchbay.Delivery{Receiver: "https://alerts.example", Event: "0193", Status: 204, Milliseconds: 12, Waiting: 3})
 	case path == own+"principals" && r.Method == http.MethodGet:
 		f.ok(w, 200, list(fakePrincipals))
 	case path == own+"catalog" && f.catalog != nil:

@@ -16,7 +16,7 @@ import (
 
 func (a *app) serveCommand() *cobra.Command {
 	var o ServeOptions
-	var level string
+	var level, eventsTo string
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the server",
@@ -32,6 +32,7 @@ decides, so what is closed by itself is opened only by naming it. Names are judg
 by the addresses that they lead to, from the server and from sources alike.`,
 		Example: `  patchbay serve
   patchbay serve --deny-dial all --allow-dial 10.20.0.0/16
+  patchbay serve --events-to https://alerts.example/hooks/patchbay
   patchbay serve --data /var/lib/patchbay --listen 0.0.0.0:7443 --public-url https://patchbay.example:7443`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -70,6 +71,10 @@ by the addresses that they lead to, from the server and from sources alike.`,
 			if !isRate(o.RateReads) || !isRate(o.RateWrites) {
 				return usagef(cmd, "--rate-reads and --rate-writes take a number of requests a second, up to a million")
 			}
+			var err error
+			if o.EventsTo, err = a.eventsTo(cmd, eventsTo); err != nil {
+				return err
+			}
 			if a.Serve == nil {
 				return notInThisBuild("serve")
 			}
@@ -94,6 +99,10 @@ by the addresses that they lead to, from the server and from sources alike.`,
 	f.DurationVar(&o.KeyRotation, "signing-key-rotation", 0, "how long a key signs tokens before the next does (default 720h)")
 	must(cmd.MarkFlagFilename("oidc", "yaml", "yml"))
 	f.StringVar(&o.OTLPEndpoint, "otlp-endpoint", "", "URL of an OpenTelemetry collector, for traces (OTLP over HTTP)")
+	f.StringVar(&eventsTo, "events-to", "", "https URL that is told when a connection turns bad or good again, or @FILE with it (docs/operate.md)")
+	f.StringVar(&o.EventsKeyFile, "events-key-file", "", "file of the keys that sign events, whsec_… a line (default: events.key in the data directory, made when it is not there)")
+	f.BoolVar(&o.EventsPlainHTTP, "events-plain-http", false, "let --events-to be an http URL that is not of this machine")
+	must(cmd.MarkFlagFilename("events-key-file"))
 	f.DurationVar(&o.RotationOverlap, "rotation-overlap", 0, "how long a replaced credential keeps working, at least (default 2s)")
 	f.DurationVar(&o.ValidateEvery, "validate-every", time.Hour, "how often each connection is validated, spread out; 0 is never, and then nothing is noticed either when a source changes")
 	f.DurationVar(&o.Grace, "grace", 250*time.Millisecond, "how long a request waits for the operation that it began, to answer it finished; 0 is not at all")
@@ -107,6 +116,26 @@ by the addresses that they lead to, from the server and from sources alike.`,
 		strings.ToLower(slog.LevelWarn.String()), strings.ToLower(slog.LevelError.String()),
 	}, cobra.ShellCompDirectiveNoFileComp)))
 	return cmd
+}
+
+// eventsTo reads --events-to. What such a URL may have of secrets is not repeated.
+func (a *app) eventsTo(cmd *cobra.Command, value string) (patchbay.Secret, error) {
+	to := patchbay.NewSecret(value)
+	if file, ok := strings.CutPrefix(value, "@"); ok {
+		var err error
+		if to, err = a.secretFile("URL of the receiver of events", file); err != nil {
+			return to, err
+		}
+	}
+	if u, err := url.Parse(to.Reveal()); !to.IsZero() && (err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http") {
+		return to, usagef(cmd, "--events-to takes https://HOST[:PORT]/PATH, or @FILE with that in it")
+	}
+	for _, name := range []string{"events-key-file", "events-plain-http"} {
+		if to.IsZero() && cmd.Flags().Changed(name) {
+			return to, usagef(cmd, "--%s is of use with --events-to only", name)
+		}
+	}
+	return to, nil
 }
 
 func isLoopback(hostport string) bool {

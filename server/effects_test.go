@@ -102,6 +102,7 @@ var otherEffects = map[string]effect{
 	"DELETE Patchbay.Connector/leftovers/{id}":            {elsewhere: "what it names stays where it is; only a sweep finds it", again: neverAgain},
 	"POST Graph/directoryObjects/getByIds":                {elsewhere: "nothing: it is how az reads names", again: neverAgain},
 	"POST Patchbay.Connector/sweep":                       {target: "leftovers, and logins with our mark that no connection has, go", source: "leftovers go", also: "the operator alone", again: neverAgain},
+	"POST Patchbay.Connector/events/test":                 {elsewhere: "an event at the receiver that the operator named", also: "the operator alone", again: neverAgain},
 	"PUT dryruns/{name}":                                  {source: "is looked at", target: "is looked at, by who may connect it", elsewhere: "stores what was seen", also: "write at the connection and " + connectAtTarget + ": what is missing is noted", again: neverAgain},
 	"PATCH dryruns/{name}":                                {source: "is looked at", target: "is looked at, by who may connect it", elsewhere: "stores what was seen", also: "write at the connection and " + connectAtTarget + ": what is missing is noted", again: neverAgain},
 	"DELETE dryruns/{name}":                               {elsewhere: "the dryrun goes", again: neverAgain},

@@ -165,6 +165,9 @@ var table = []entry{
 	{"Patchbay.Connector/sweep", "/providers/Patchbay.Connector/sweep", own + "leftovers/read", methods{
 		"POST": {own + "leftovers/sweep/action", atServer, light, ours, (*Server).sweep},
 	}},
+	{"Patchbay.Connector/events/test", "/providers/Patchbay.Connector/events/test", own + "events/read", methods{
+		"POST": {own + "events/test/action", atServer, dials, ours, (*Server).testEvents},
+	}},
 	{"Patchbay.Connector/settings", "/providers/Patchbay.Connector/settings", asGET, methods{
 		"GET": {own + "settings/read", anywhere, light, ours, (*Server).settingsTable},
 	}},

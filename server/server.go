@@ -52,6 +52,8 @@ type Options struct {
 	Access Access
 	// Audit takes the lines of what writes nothing else; nil: none is kept.
 	Audit Audit
+	// Events delivers events; nil: nobody is told of any.
+	Events Events
 	// Catalog is what the server can connect, for its clients.
 	Catalog patchbay.Catalog
 	// Limits are how many requests are answered.
@@ -91,6 +93,12 @@ type Access interface {
 // Audit takes lines; package audit has it.
 type Audit interface {
 	AppendAudit(ctx context.Context, e patchbay.AuditEntry) error
+}
+
+// Events delivers events; package notify has it.
+type Events interface {
+	// Test sends one now, and once.
+	Test(ctx context.Context) (patchbay.Delivery, error)
 }
 
 // Server answers HTTP. Make one with [New]; it is an [http.Handler], and

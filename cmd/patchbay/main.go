@@ -61,6 +61,7 @@ func serve(ctx context.Context, o cli.ServeOptions) error {
 		ValidateEvery: o.ValidateEvery,
 		DenyDial:      o.DenyDial, AllowDial: o.AllowDial,
 		Traces: o.OTLPEndpoint,
+		Events: controlplane.Events{To: o.EventsTo, KeyFile: o.EventsKeyFile, Plain: o.EventsPlainHTTP},
 		SignIn: controlplane.SignIn{Providers: o.OIDC, Lifetime: o.TokenLifetime, Rotation: o.KeyRotation},
 		Log:    log,
 	})

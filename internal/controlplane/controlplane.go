@@ -73,6 +73,8 @@ type Options struct {
 	// Traces is the URL of an OpenTelemetry collector (OTLP over HTTP); "" is
 	// none.
 	Traces string
+	// Events are told to somebody; the zero value: to nobody.
+	Events Events
 	Log    *slog.Logger
 	// Ready is called with the server when requests are answered; it may be nil.
 	Ready func(*server.Server)
@@ -172,8 +174,16 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	service.Bind(engine)
 
+	notifier, err := newNotifier(o, records, watch)
+	if err != nil {
+		return err
+	}
+
 	var running atomic.Bool
 	o.Server.Registry, o.Server.Log = registry, o.Log
+	if notifier != nil {
+		o.Server.Events = notifier
+	}
 	o.Server.Catalog = catalog.Describe(settings.Kinds())
 	o.Server.Audit, o.Server.Access = audit.New(records, chain), roles
 	o.Server.Ready = func(context.Context) error {
@@ -212,6 +222,9 @@ func Run(ctx context.Context, o Options) (err error) {
 		}
 		return service.Run(steps)
 	})
+	if notifier != nil {
+		g.Go(func() error { return notifier.Run(steps) })
+	}
 	g.Go(func() error {
 		select {
 		case <-engine.Opened():
@@ -235,6 +248,7 @@ type records interface {
 	connector.Records
 	store.Roles
 	store.Audit
+	store.Outbox
 	Close() error
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/notify"
 )
 
 // metrics counts what the engine and the drivers do. No label holds a name
@@ -21,6 +22,8 @@ type metrics struct {
 	looks      *prometheus.HistogramVec
 	repairs    *prometheus.CounterVec
 	health     *prometheus.GaugeVec
+	events     *prometheus.CounterVec
+	registry   prometheus.Registerer
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -47,7 +50,11 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "patchbay_drift_repairs_total", Help: "Settings that drifted: put back, or left (stopped) to whoever changes them again.",
 		}, []string{"outcome"}),
 		health: make.NewGaugeVec(prometheus.GaugeOpts{Name: "patchbay_connections", Help: "Connections by health, counted once a minute."}, []string{"health"}),
-		queued: make.NewGauge(prometheus.GaugeOpts{Name: "patchbay_operations_queued", Help: "Operations that wait for an earlier one of their source."}),
+		events: make.NewCounterVec(prometheus.CounterOpts{
+			Name: "patchbay_events_total", Help: "Events that were sent or dropped, and attempts to send one that failed.",
+		}, []string{"outcome"}),
+		registry: r,
+		queued:   make.NewGauge(prometheus.GaugeOpts{Name: "patchbay_operations_queued", Help: "Operations that wait for an earlier one of their source."}),
 	}
 }
 
@@ -102,4 +109,19 @@ func (m *metrics) driverCalled(driver, method string, took time.Duration, code p
 		code = "ok"
 	}
 	m.calls.WithLabelValues(driver, method, string(code)).Observe(took.Seconds())
+}
+
+func (m *metrics) eventEnded(o notify.Outcome) { m.events.WithLabelValues(string(o)).Inc() }
+
+// eventsWait has what waits asked for at each scrape: only where somebody is told.
+func (m *metrics) eventsWait(waiting func() (int, time.Duration)) {
+	make := promauto.With(m.registry)
+	make.NewGaugeFunc(prometheus.GaugeOpts{Name: "patchbay_events_waiting", Help: "Events that their receiver has not got yet."}, func() float64 {
+		n, _ := waiting()
+		return float64(n)
+	})
+	make.NewGaugeFunc(prometheus.GaugeOpts{Name: "patchbay_events_oldest_seconds", Help: "How long ago the oldest of them happened; 0 when none waits."}, func() float64 {
+		_, age := waiting()
+		return age.Seconds()
+	})
 }

@@ -31,6 +31,7 @@ type lane struct {
 	// transaction changes it.
 	roles      atomic.Int64
 	roleWrites bool
+	events     *outbox
 }
 
 // job is one caller's write. apply may be called again, in another
@@ -57,7 +58,7 @@ func startLane(ctx context.Context, db *sql.DB, audit auditLog, now patchbay.Clo
 	if err != nil {
 		return nil, storeError(err)
 	}
-	l := &lane{conn: conn, stmts: map[string]*sql.Stmt{}, line: newLine(), ended: make(chan struct{}), audit: audit, now: now}
+	l := &lane{conn: conn, stmts: map[string]*sql.Stmt{}, line: newLine(), ended: make(chan struct{}), audit: audit, now: now, events: newOutbox()}
 	go l.run()
 	return l, nil
 }
@@ -136,6 +137,7 @@ func (l *lane) transact(batch []*job) bool {
 		return false
 	}
 	l.audit.lines, l.roleWrites = l.audit.lines[:0], false
+	l.events.begin()
 	if err := l.exec("BEGIN IMMEDIATE"); err != nil {
 		return fail(err)
 	}
@@ -160,6 +162,7 @@ func (l *lane) transact(batch []*job) bool {
 	if l.roleWrites {
 		l.roles.Add(1)
 	}
+	l.events.committed()
 	return true
 }
 

@@ -44,6 +44,9 @@ type Memory struct {
 	log           []patchbay.AuditEntry
 	head          store.AuditHead
 	roles         int64
+	events        []memoryEvent
+	eventAdded    chan struct{}
+	eventsGone    int64
 }
 
 type row struct {
@@ -62,7 +65,7 @@ func NewMemory() *Memory {
 		leftovers: map[string]patchbay.Leftover{}, tenants: map[string]patchbay.Tenant{},
 		principals: map[string]patchbay.Principal{}, keys: map[string]patchbay.SigningKey{},
 		definitions: map[string]patchbay.RoleDefinition{}, assignments: map[string]patchbay.RoleAssignment{},
-		dryruns: map[string]patchbay.Dryrun{}, verdicts: map[string][]patchbay.Verdict{}, seen: map[string]time.Time{}, chain: store.NewChain(nil),
+		dryruns: map[string]patchbay.Dryrun{}, verdicts: map[string][]patchbay.Verdict{}, seen: map[string]time.Time{}, chain: store.NewChain(nil), eventAdded: make(chan struct{}, 1),
 	}
 }
 
@@ -78,6 +81,7 @@ func (m *Memory) Clone() *Memory {
 		definitions: maps.Clone(m.definitions), assignments: maps.Clone(m.assignments), dryruns: maps.Clone(m.dryruns),
 		verdicts: maps.Clone(m.verdicts), seen: maps.Clone(m.seen),
 		chain: m.chain, log: slices.Clone(m.log), head: m.head, roles: m.roles,
+		events: slices.Clone(m.events), eventAdded: make(chan struct{}, 1), eventsGone: m.eventsGone,
 	}
 }
 

@@ -31,6 +31,7 @@ type Store interface {
 	store.Audit
 	store.Counter
 	store.Verdicts
+	store.Outbox
 }
 
 // sharer is a [Store] that several processes may have open at a time; of
@@ -103,6 +104,11 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 		{"OperationsAreToldAtTheirBeginAndEnd", operationsAreTold},
 		{"TheAuditChainHoldsUnderManyWriters", theChainHolds},
 		{"AuditFilters", auditFilters},
+		{"EventsWaitInTheOrderOfTheirSubject", eventOrder},
+		{"AnEventIsPutOnce", eventOnce},
+		{"WhoWaitsForEventsIsWoken", eventAdded},
+		{"TooManyEventsMakeTheOldestOfTheirSubjectGiveWay", eventRoom},
+		{"OldEventsAreDropped", eventAge},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open(t)) })
 	}
