@@ -230,7 +230,7 @@ check fails.`,
 			if err != nil {
 				return err
 			}
-			begun, err := c.ValidateConnection(cmd.Context(), id, fix)
+			begun, err := c.ValidateConnection(cmd.Context(), id, arm.Validate{Fix: fix})
 			if err != nil {
 				return during(err, "validate %s", shortName(id))
 			}
