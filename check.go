@@ -33,12 +33,21 @@ type Check struct {
 	Fix     string      `json:"fix,omitempty"`     // a command
 }
 
+// Vantage is from where a validation tries network and sign-in.
+type Vantage string
+
+const (
+	FromSource       Vantage = "" // from where the application runs
+	FromControlPlane Vantage = "control-plane"
+)
+
 // Report is what a validation found.
 type Report struct {
 	Connection ID        `json:"connection"`
 	Source     ID        `json:"source"`
 	Target     string    `json:"target"` // an id or an endpoint
 	AuthType   AuthType  `json:"authType"`
+	From       Vantage   `json:"from,omitempty"`
 	Checks     []Check   `json:"checks"`
 	Started    time.Time `json:"started"`
 	Ended      time.Time `json:"ended"`

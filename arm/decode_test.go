@@ -318,8 +318,8 @@ func TestOptionalBodies(t *testing.T) {
 		if err != nil || r != (Rotate{}) {
 			t.Errorf("%q: %+v %v", body, r, err)
 		}
-		if fix, err := DecodeValidate([]byte(body)); err != nil || fix {
-			t.Errorf("%q: %v %v", body, fix, err)
+		if v, err := DecodeValidate([]byte(body)); err != nil || v != (Validate{}) {
+			t.Errorf("%q: %v %v", body, v, err)
 		}
 		if c, err := DecodeConfigurationInfo(V20240401, []byte(body)); err != nil || c != nil {
 			t.Errorf("%q: %v %v", body, c, err)

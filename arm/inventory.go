@@ -371,17 +371,29 @@ func RotateRequest(r Rotate) any {
 	return m
 }
 
-// DecodeValidate reads the optional body of a validation and says whether to
-// fix what is safe.
-func DecodeValidate(body []byte) (fix bool, err error) {
-	err = decodeOptional(body, func(o *object) { fix = o.isTrue("fix") })
-	return fix, err
+// Validate is what a validation is asked for.
+type Validate struct {
+	Fix  bool
+	From patchbay.Vantage
+}
+
+// DecodeValidate reads the optional body of a validation.
+func DecodeValidate(body []byte) (Validate, error) {
+	var v Validate
+	err := decodeOptional(body, func(o *object) {
+		v.Fix = o.isTrue("fix")
+		o.str("", "from", (*string)(&v.From))
+	})
+	return v, err
 }
 
 // ValidateRequest is the body that [DecodeValidate] reads.
-func ValidateRequest(fix bool) any {
+func ValidateRequest(v Validate) any {
 	m := &members{}
-	m.add("", "fix", fix)
+	m.add("", "fix", v.Fix)
+	if v.From != patchbay.FromSource {
+		m.add("", "from", v.From)
+	}
 	return m
 }
 

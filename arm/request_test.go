@@ -296,12 +296,12 @@ func TestARotationIsReadAsItIsAsked(t *testing.T) {
 }
 
 func TestAValidationIsReadAsItIsAsked(t *testing.T) {
-	for _, fix := range []bool{true, false} {
-		body, err := Marshal(ValidateRequest(fix))
+	for _, v := range []Validate{{}, {Fix: true}, {From: patchbay.FromControlPlane}} {
+		body, err := Marshal(ValidateRequest(v))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := DecodeValidate(body); err != nil || got != fix {
+		if got, err := DecodeValidate(body); err != nil || got != v {
 			t.Errorf("%s: %v, %v", body, got, err)
 		}
 	}

@@ -217,20 +217,48 @@ func (a *app) connectionConfigurations() *cobra.Command {
 }
 
 func (a *app) connectionValidate() *cobra.Command {
-	var fix bool
-	cmd, _ := a.one("validate", "Check that a connection works",
+	r := round{app: a}
+	var all bool
+	var target, from string
+	cmd, _ := a.one("validate", "Check that a connection works, or all of them",
 		`Checks a connection in four groups: both ends exist, the network between them,
 the settings on the source, and signing in with what the source holds. Nothing
 is changed, unless --fix mends what is safe to mend. The exit status is 4 when a
-check fails.`,
+check fails.
+
+Network and sign-in are tried from where the application runs; with --from
+control-plane from the server.
+
+With --all, it checks those of every source, or of --source, or those to
+--target, or one's own local ones with --local; --parallel of them at once. The
+table has what is broken, where that is, and what mends it; json and yaml have
+every report. One that can't be validated now (another operation of it runs, or
+it is not one's own to validate) is in the list, and stops no other.`,
 		`  patchbay connection validate web/orders -o table
-  patchbay connection validate web/orders --fix`,
+  patchbay connection validate web/orders --fix
+  patchbay connection validate --all -o table
+  patchbay connection validate --all --target orders --from control-plane -o table`,
 		func(cmd *cobra.Command, c *client.Client, ref connectionRef, arg string) error {
+			switch from {
+			case "source":
+			case string(patchbay.FromControlPlane):
+				r.asked.From = patchbay.FromControlPlane
+			default:
+				return usagef(cmd, "--from is source or %s, and not %q", patchbay.FromControlPlane, from)
+			}
+			switch {
+			case r.asked.Fix && r.asked.From != patchbay.FromSource:
+				return usagef(cmd, "what --fix mends is tried from where the application runs: leave --from out")
+			case !all && (target != "" || cmd.Flags().Changed("parallel") || cmd.Flags().Changed("show")):
+				return usagef(cmd, "--target, --parallel and --show are for --all")
+			case all:
+				return r.validateAll(cmd, c, ref, arg, target)
+			}
 			id, err := a.resolve(cmd.Context(), ref, arg)
 			if err != nil {
 				return err
 			}
-			begun, err := c.ValidateConnection(cmd.Context(), id, fix)
+			begun, err := c.ValidateConnection(cmd.Context(), id, r.asked)
 			if err != nil {
 				return during(err, "validate %s", shortName(id))
 			}
@@ -240,7 +268,16 @@ check fails.`,
 			}
 			return a.printReport(id, op.Result)
 		})
-	cmd.Flags().BoolVar(&fix, "fix", false, "mend what is safe to mend, then check")
+	f := cmd.Flags()
+	f.BoolVar(&r.asked.Fix, "fix", false, "mend what is safe to mend, then check")
+	f.StringVar(&from, "from", "source", "from where network and sign-in are tried: source or control-plane")
+	f.BoolVar(&all, "all", false, "check all connections")
+	f.StringVar(&target, "target", "", "with --all: only connections to this target, by its name (orders, or orders/shop), id or endpoint")
+	f.IntVar(&r.parallel, "parallel", 8, "with --all: so many at once, from 1 to 64")
+	f.StringVar(&r.show, "show", isBroken, "with --all: what the table has: broken, unsure (and what was not checked) or all")
+	must(cmd.RegisterFlagCompletionFunc("from", cobra.FixedCompletions([]string{"source", string(patchbay.FromControlPlane)}, cobra.ShellCompDirectiveNoFileComp)))
+	must(cmd.RegisterFlagCompletionFunc("show", cobra.FixedCompletions(shown, cobra.ShellCompDirectiveNoFileComp)))
+	a.completeTargets(cmd, nil)
 	return cmd
 }
 

@@ -359,10 +359,25 @@ func (f *fake) linker(w http.ResponseWriter, r *http.Request, body []byte) {
 			v["problems"] = []map[string]any{{"code": "ChildMissing", "message": "there is no database shop on orders", "fix": "create it first"}}
 		}
 		f.ok(w, 200, v)
+	case action == "validate" && strings.Contains(id.Name(), "busy"):
+		f.fail(w, 409, "OperationInProgress", "another operation of "+id.Name()+" runs", "patchbay operation show op-9")
+	case action == "validate" && strings.Contains(id.Name(), "theirs"):
+		f.fail(w, 403, "AuthorizationFailed", "you may not validate "+id.Name(), "patchbay role assign …")
 	case action == "validate":
 		op := f.begin(patchbay.OpValidate, id, "check")
 		fix := doc["fix"] == true
 		op.Result = &patchbay.Report{Connection: id, Checks: slices.Clone(f.checks), Started: fakeStart, Ended: fakeStart}
+		if from, _ := doc["from"].(string); from != "" {
+			op.Result.From = patchbay.Vantage(from)
+		}
+		switch check := &op.Result.Checks[1]; {
+		case strings.Contains(id.Name(), "shut"):
+			check.Result, check.Code, check.Message, check.Fix = patchbay.Failure, patchbay.PortClosed,
+				"from web: nothing listens on 10.0.0.5:5432, or a packet filter rejects the connection; the server reaches it, web does not",
+				"let web (10.0.3.7/32) through to 10.0.0.5:5432, in the packet filter there or on the way"
+		case strings.Contains(id.Name(), "mute"):
+			check.Result, check.Message = patchbay.NotChecked, "nothing can be tried from where web runs: it is stopped"
+		}
 		if fix {
 			for i := range op.Result.Checks {
 				op.Result.Checks[i] = patchbay.Check{Group: op.Result.Checks[i].Group, Name: op.Result.Checks[i].Name, Result: patchbay.Success}

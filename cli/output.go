@@ -21,6 +21,8 @@ var outputFormats = []string{"json", "table", "yaml", "none"}
 type rows struct {
 	head  []string
 	lines [][]string
+	// wraps are the columns whose words go on in the next line, each with its width.
+	wraps map[string]int
 }
 
 func (r *rows) add(cells ...string) { r.lines = append(r.lines, cells) }
@@ -56,6 +58,11 @@ func writeTable(w io.Writer, r rows) error {
 	style.Box.PaddingLeft, style.Box.PaddingRight = "", "  "
 	style.Format.Header = text.FormatDefault
 	t.SetStyle(style)
+	var wrapped []table.ColumnConfig
+	for name, width := range r.wraps {
+		wrapped = append(wrapped, table.ColumnConfig{Name: name, WidthMax: width, WidthMaxEnforcer: text.WrapSoft})
+	}
+	t.SetColumnConfigs(wrapped)
 	head := make(table.Row, len(r.head))
 	for i, h := range r.head {
 		head[i] = h

@@ -28,6 +28,8 @@ type input struct {
 	// RevokeNow ends an old credential whether or not it has sessions.
 	RevokeNow bool `json:"revokeNow,omitempty"`
 	Fix       bool `json:"fix,omitempty"`
+	// From is where a validation is tried from.
+	From patchbay.Vantage `json:"from,omitempty"`
 	// Kept says that no login was given with it: a given one is that of before.
 	Kept bool `json:"kept,omitempty"`
 	// For is whom it acts for; nil of one that a release before began.
@@ -313,20 +315,28 @@ func rotated(old patchbay.Connection, h holding, spec *patchbay.Spec, r RotateRe
 }
 
 // Validate implements [API].
-func (s *Service) Validate(ctx context.Context, id patchbay.ID, caller Caller, fix bool) (Begun, error) {
-	old, err := s.records.Connection(ctx, id)
+func (s *Service) Validate(ctx context.Context, r ValidateRequest) (Begun, error) {
+	switch {
+	case r.From != patchbay.FromSource && r.From != patchbay.FromControlPlane:
+		return Begun{}, patchbay.Errorf(patchbay.InvalidArgument, "a validation is not tried from %q", clip(string(r.From), 60)).
+			WithFix("name %s, or leave it out: then it is tried from where the application runs", patchbay.FromControlPlane)
+	case r.From != patchbay.FromSource && r.Fix:
+		return Begun{}, patchbay.Errorf(patchbay.InvalidArgument, "what is mended is tried from where the application runs, and not from %s", r.From).
+			WithFix("leave one of the two out")
+	}
+	old, err := s.records.Connection(ctx, r.ID)
 	if err != nil {
 		return Begun{}, err
 	}
-	if fix {
-		return s.mend(ctx, old, caller, "")
+	if r.Fix {
+		return s.mend(ctx, old, r.Caller, "")
 	}
 	h, err := s.openHolding(old)
 	if err != nil {
 		return Begun{}, err
 	}
 	return s.submit(ctx, begin{
-		kind: patchbay.OpValidate, in: input{Connection: old, Sealed: old.Sealed, Want: old}, caller: caller, target: h.Target,
+		kind: patchbay.OpValidate, in: input{Connection: old, Sealed: old.Sealed, Want: old, From: r.From}, caller: r.Caller, target: h.Target,
 	})
 }
 

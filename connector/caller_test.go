@@ -160,7 +160,7 @@ func TestBothTenantsSeeWhatIsBetweenThem(t *testing.T) {
 			return w.Put(ctx, PutRequest{ID: w.linker, Spec: spec, Caller: w.caller})
 		}, far, []string{ours, theirs}},
 		{"rotate", func() (Begun, error) { return w.Rotate(ctx, RotateRequest{ID: w.linker, Caller: w.caller}) }, far, []string{ours, theirs}},
-		{"validate", func() (Begun, error) { return w.Validate(ctx, w.linker, w.caller, false) }, far, []string{ours, theirs}},
+		{"validate", func() (Begun, error) { return w.Validate(ctx, ValidateRequest{ID: w.linker, Caller: w.caller}) }, far, []string{ours, theirs}},
 		{"delete", func() (Begun, error) { return w.Delete(ctx, w.linker, w.caller, "") }, far, []string{ours, theirs}},
 	} {
 		w.want(w.end(c.begin()), patchbay.Done, "")

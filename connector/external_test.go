@@ -419,7 +419,7 @@ func TestAGivenLoginIsNotSentWhereItsTargetIsMoved(t *testing.T) {
 			w.register(patchbay.Resource{ID: w.redis(), Endpoint: "redis://" + evil.Addr().String()}, nil)
 			tried, before := w.away.tried(), w.app.read()
 			w.want(w.put(w.cache(givenAuth("dba", ""))), patchbay.Undone, patchbay.Conflict)
-			w.want(w.end(w.Validate(t.Context(), w.linker, w.caller, true)), patchbay.Undone, patchbay.Conflict)
+			w.want(w.end(w.Validate(t.Context(), ValidateRequest{ID: w.linker, Caller: w.caller, Fix: true})), patchbay.Undone, patchbay.Conflict)
 			if c := w.check(patchbay.CheckAuthentication); c.Result != patchbay.Failure || c.Fix == "" {
 				t.Errorf("authentication = %+v", c)
 			}
@@ -427,7 +427,7 @@ func TestAGivenLoginIsNotSentWhereItsTargetIsMoved(t *testing.T) {
 				t.Errorf("it was sent %d times; the source has %v", n, w.app.read())
 			}
 			w.want(w.put(w.cache(givenAuth("dba", "given-pass"))), patchbay.Done, "")
-			w.want(w.end(w.Validate(t.Context(), w.linker, w.caller, true)), patchbay.Done, "")
+			w.want(w.end(w.Validate(t.Context(), ValidateRequest{ID: w.linker, Caller: w.caller, Fix: true})), patchbay.Done, "")
 		})
 	}
 }

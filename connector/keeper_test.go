@@ -81,11 +81,11 @@ func TestWhatWasReplacedGoesAtTheEnd(t *testing.T) {
 	if got := k.generations(); !slices.Equal(got, []int64{2}) {
 		t.Errorf("a rotation releases %v", got)
 	}
-	w.want(w.end(w.Validate(t.Context(), w.linker, w.caller, true)), patchbay.Done, "")
+	w.want(w.end(w.Validate(t.Context(), ValidateRequest{ID: w.linker, Caller: w.caller, Fix: true})), patchbay.Done, "")
 	if got := k.generations(); !slices.Equal(got, []int64{2}) {
 		t.Errorf("a fix releases %v", got)
 	}
-	w.want(w.end(w.Validate(t.Context(), w.linker, w.caller, false)), patchbay.Done, "")
+	w.want(w.end(w.Validate(t.Context(), ValidateRequest{ID: w.linker, Caller: w.caller})), patchbay.Done, "")
 	if got := k.generations(); got != nil {
 		t.Errorf("a validation releases %v", got)
 	}

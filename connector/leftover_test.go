@@ -167,7 +167,7 @@ func TestOneTenantsLeftoversAreNotReadForOthers(t *testing.T) {
 	w.records = unlisted{w.records, t}
 	w.want(w.put(w.spec()), patchbay.Done, "")
 	for _, fix := range []bool{false, true} {
-		w.want(w.end(w.Validate(t.Context(), w.linker, w.caller, fix)), patchbay.Done, "")
+		w.want(w.end(w.Validate(t.Context(), ValidateRequest{ID: w.linker, Caller: w.caller, Fix: fix})), patchbay.Done, "")
 	}
 	w.want(w.end(w.Rotate(t.Context(), RotateRequest{ID: w.linker, Caller: w.caller})), patchbay.Done, "")
 	w.want(w.end(w.Delete(t.Context(), w.linker, w.caller, "")), patchbay.Done, "")

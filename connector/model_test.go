@@ -349,7 +349,7 @@ func (p *place) do(a act) error {
 	case a.deed == doRotate:
 		op = p.end(p.Rotate(p.t.Context(), RotateRequest{ID: id, Caller: p.caller}))
 	case a.deed == doFix:
-		op = p.end(p.Validate(p.t.Context(), id, p.caller, true))
+		op = p.end(p.Validate(p.t.Context(), ValidateRequest{ID: id, Caller: p.caller, Fix: true}))
 	case a.deed == doDelete:
 		op = p.end(p.Delete(p.t.Context(), id, p.caller, ""))
 	}

@@ -93,7 +93,7 @@ func TestAWayThatMoved(t *testing.T) {
 	w.want(w.put(w.spec()), patchbay.Done, "")
 	find := func(fix bool) []patchbay.Check {
 		t.Helper()
-		op := w.end(w.Validate(t.Context(), w.linker, w.caller, fix))
+		op := w.end(w.Validate(t.Context(), ValidateRequest{ID: w.linker, Caller: w.caller, Fix: fix}))
 		w.want(op, patchbay.Done, "")
 		return slices.DeleteFunc(op.Result.Checks, func(c patchbay.Check) bool { return c.Group != patchbay.CheckNetwork })
 	}

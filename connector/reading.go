@@ -46,6 +46,14 @@ func refused(err error, r settings.Reading, sourceID patchbay.ID, target string)
 	if r.Told || r.Registered {
 		by = "by the authority that was registered"
 	}
+	if hop := driver.HopOf(err); hop == driver.HopTLSName || hop == driver.HopExpired {
+		// No authority would help.
+		e.Message += fmt.Sprintf("; %s %s, and would refuse it too", r.By, how)
+		if hop == driver.HopTLSName && !r.Named { // nor a name that it is not told
+			e.Fix = fmt.Sprintf("register %s with an address that its certificate is for, or give it a certificate for the name that was asked for: the settings have no word for another one", target)
+		}
+		return &e
+	}
 	e.Message += fmt.Sprintf("; %s %s, and would refuse it too, %s", r.By, how, by)
 	if r.Told || r.Registered {
 		return &e

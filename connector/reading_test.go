@@ -55,7 +55,7 @@ func (p *place) withFiles() string {
 // warned are the warnings of a validation.
 func (p *place) warned() (list []string) {
 	p.t.Helper()
-	op := p.ends(p.Validate(p.t.Context(), p.linker, p.caller, false))
+	op := p.ends(p.Validate(p.t.Context(), connector.ValidateRequest{ID: p.linker, Caller: p.caller}))
 	p.done(op)
 	for _, c := range op.Result.Checks {
 		switch c.Result {
@@ -212,7 +212,7 @@ func TestAnEarlierReleasesSettingsAreStillSignedInWith(t *testing.T) {
 	if err := os.WriteFile(p.file, []byte(old), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	op := p.ends(p.Validate(t.Context(), p.linker, p.caller, false))
+	op := p.ends(p.Validate(t.Context(), connector.ValidateRequest{ID: p.linker, Caller: p.caller}))
 	for _, c := range op.Result.Checks {
 		if c.Group == patchbay.CheckAuthentication && c.Result != patchbay.Success {
 			t.Errorf("%s does not sign in to %s: %+v", filepath.Base(p.file), server.Addr(), c)

@@ -48,6 +48,11 @@ func newPlace(t *testing.T) *place {
 
 func newPlaceBehind(t *testing.T, d driver.Dialer) *place {
 	t.Helper()
+	return newPlaceOf(t, connector.Options{Catalog: controlplane.Catalog(), Dialer: d})
+}
+
+func newPlaceOf(t *testing.T, o connector.Options) *place {
+	t.Helper()
 	dir := t.TempDir()
 	records, err := sqlite.Open(t.Context(), filepath.Join(dir, "db"), sqlite.Options{})
 	if err != nil {
@@ -61,9 +66,8 @@ func newPlaceBehind(t *testing.T, d driver.Dialer) *place {
 	if err := os.WriteFile(p.file, []byte(original), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p.Service = connector.New(connector.Options{
-		Records: records, Keys: keys, Catalog: controlplane.Catalog(), Overlap: time.Millisecond, Log: slog.New(slog.DiscardHandler), Dialer: d,
-	})
+	o.Records, o.Keys, o.Overlap, o.Log = records, keys, time.Millisecond, slog.New(slog.DiscardHandler)
+	p.Service = connector.New(o)
 	engine, err := saga.New(records, p.Workflows(), saga.Options{Backoff: func(int) time.Duration { return time.Millisecond }})
 	if err != nil {
 		t.Fatal(err)
@@ -255,7 +259,7 @@ func (p *place) done(op patchbay.Operation) {
 // validated are the results by group.
 func (p *place) validated() map[patchbay.CheckGroup]patchbay.CheckResult {
 	p.t.Helper()
-	op := p.ends(p.Validate(p.t.Context(), p.linker, p.caller, false))
+	op := p.ends(p.Validate(p.t.Context(), connector.ValidateRequest{ID: p.linker, Caller: p.caller}))
 	p.done(op)
 	results := map[patchbay.CheckGroup]patchbay.CheckResult{}
 	for _, c := range op.Result.Checks {

@@ -117,7 +117,9 @@ func TestALoginThatTheApplicationMayHoldStaysUntilItHasRestarted(t *testing.T) {
 
 func TestAnyRestartThatSucceedsIsTheOneThatIsLeftOver(t *testing.T) {
 	for name, restart := range map[string]func(*world) patchbay.Operation{
-		"a fix":          func(w *world) patchbay.Operation { return w.end(w.Validate(w.t.Context(), w.linker, w.caller, true)) },
+		"a fix": func(w *world) patchbay.Operation {
+			return w.end(w.Validate(w.t.Context(), ValidateRequest{ID: w.linker, Caller: w.caller, Fix: true}))
+		},
 		"another update": func(w *world) patchbay.Operation { return w.put(w.spec()) },
 		"another connection": func(w *world) patchbay.Operation {
 			return w.end(w.Put(w.t.Context(), PutRequest{ID: w.linker.Parent().Linker("beside"), Spec: w.spec(), Caller: w.caller}))

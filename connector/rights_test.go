@@ -76,7 +76,9 @@ func changes(w *world) map[string]func(Caller) (Begun, error) {
 		},
 		"update": func(c Caller) (Begun, error) { return w.Put(ctx, PutRequest{ID: w.linker, Spec: spec, Caller: c}) },
 		"rotate": func(c Caller) (Begun, error) { return w.Rotate(ctx, RotateRequest{ID: w.linker, Caller: c}) },
-		"fix":    func(c Caller) (Begun, error) { return w.Validate(ctx, w.linker, c, true) },
+		"fix": func(c Caller) (Begun, error) {
+			return w.Validate(ctx, ValidateRequest{ID: w.linker, Caller: c, Fix: true})
+		},
 		"delete": func(c Caller) (Begun, error) { return w.Delete(ctx, w.linker, c, "") },
 	}
 }
@@ -183,14 +185,14 @@ func TestAFixTakesTheRightsOfAnUpdate(t *testing.T) {
 			}
 			w.want(w.put(spec), patchbay.Done, "")
 			who := refusing(c.action, c.err)
-			b, err := w.Validate(t.Context(), w.linker, who, true)
+			b, err := w.Validate(t.Context(), ValidateRequest{ID: w.linker, Caller: who, Fix: true})
 			if patchbay.CodeOf(err) != c.code {
 				t.Errorf("fix = %v", err)
 			}
 			if err == nil {
 				w.want(w.end(b, nil), patchbay.Done, "")
 			}
-			if b, err := w.Validate(t.Context(), w.linker, who, false); err != nil {
+			if b, err := w.Validate(t.Context(), ValidateRequest{ID: w.linker, Caller: who}); err != nil {
 				t.Errorf("a look = %v", err)
 			} else {
 				w.want(w.end(b, nil), patchbay.Done, "")
@@ -209,7 +211,7 @@ func TestAFixMakesNoLoginWhereTheRoleWasTakenAway(t *testing.T) {
 	}
 	ensured := w.broker.ensured
 	who := refusing(ActionConnect, patchbay.Errorf(patchbay.Forbidden, "ann may not do that"))
-	if _, err := w.Validate(t.Context(), w.linker, who, true); patchbay.CodeOf(err) != patchbay.Forbidden {
+	if _, err := w.Validate(t.Context(), ValidateRequest{ID: w.linker, Caller: who, Fix: true}); patchbay.CodeOf(err) != patchbay.Forbidden {
 		t.Errorf("fix = %v", err)
 	}
 	// Nor does a delete need the role: it takes away what is ours.

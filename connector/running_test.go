@@ -156,7 +156,7 @@ func (r *running) live() error {
 	case what == 2:
 		b, err = r.Rotate(ctx, RotateRequest{ID: id, Caller: r.caller})
 	case what == 3:
-		b, err = r.Validate(ctx, id, r.caller, true)
+		b, err = r.Validate(ctx, ValidateRequest{ID: id, Caller: r.caller, Fix: true})
 	default:
 		b, err = r.Delete(ctx, id, r.caller, "")
 	}

@@ -99,6 +99,17 @@ type RotateRequest struct {
 	RevokeNow bool
 }
 
+// ValidateRequest looks whether a connection works.
+type ValidateRequest struct {
+	ID     patchbay.ID
+	Caller Caller
+	// Fix applies what is safe first.
+	Fix bool
+	// From is from where network and sign-in are tried: default from where the
+	// application runs. Fix goes with no other, for what it mends is tried from there.
+	From patchbay.Vantage
+}
+
 // ResourceRequest registers a resource or changes it.
 type ResourceRequest struct {
 	Resource patchbay.Resource // Admin is ignored
@@ -147,9 +158,8 @@ type API interface {
 	List(ctx context.Context, source patchbay.ID, after string, limit int) ([]patchbay.Connection, string, error)
 	// Delete begins a delete. Absent is ResourceNotFound.
 	Delete(ctx context.Context, id patchbay.ID, caller Caller, ifMatch string) (Begun, error)
-	// Validate begins a validation; its result is in the ended operation. fix
-	// applies what is safe first.
-	Validate(ctx context.Context, id patchbay.ID, caller Caller, fix bool) (Begun, error)
+	// Validate begins a validation; its result is in the ended operation.
+	Validate(ctx context.Context, r ValidateRequest) (Begun, error)
 	// History is what validations of it found, the newest first.
 	History(ctx context.Context, id patchbay.ID) ([]patchbay.Verdict, error)
 	Rotate(ctx context.Context, r RotateRequest) (Begun, error)

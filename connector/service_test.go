@@ -382,7 +382,7 @@ func TestValidateSaysWhatIsWrongAndFixMendsIt(t *testing.T) {
 
 func (w *world) validated(fix bool) patchbay.Report {
 	w.t.Helper()
-	op := w.end(w.Validate(w.t.Context(), w.linker, w.caller, fix))
+	op := w.end(w.Validate(w.t.Context(), ValidateRequest{ID: w.linker, Caller: w.caller, Fix: fix}))
 	if op.State != patchbay.Done || op.Result == nil {
 		w.t.Fatalf("validate: %+v", op)
 	}

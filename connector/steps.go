@@ -745,10 +745,14 @@ func (s *Service) finishValidate(ctx context.Context, op *saga.Op, outcome patch
 	if err != nil {
 		return saga.Commit{}, err
 	}
-	verdict := report.Verdict(in.Want.UID, patchbay.CauseOperation)
-	verdict.Operation = op.ID
 	moved, err := s.moved(ctx, op)
-	return saga.Commit{Result: &report, PutConnection: moved, Verdict: &verdict}, err
+	end := saga.Commit{Result: &report, PutConnection: moved}
+	if in.From == patchbay.FromSource { // what others see says nothing of the application
+		verdict := report.Verdict(in.Want.UID, patchbay.CauseOperation)
+		verdict.Operation = op.ID
+		end.Verdict = &verdict
+	}
+	return end, err
 }
 
 // errNothing is the cause of a leftover that an operator's abandon makes.

@@ -125,7 +125,7 @@ func TestWhatATargetSaidIsForWhoRegistersIt(t *testing.T) {
 	changed := w.spec()
 	changed.Access = patchbay.Reader
 	silent("update", w.put(changed), nil)
-	op := w.end(w.Validate(t.Context(), w.linker, w.caller, false))
+	op := w.end(w.Validate(t.Context(), ValidateRequest{ID: w.linker, Caller: w.caller}))
 	silent("validate", op, nil)
 	pv, err := w.Preview(t.Context(), PutRequest{ID: w.linker, Spec: w.spec(), Caller: w.caller})
 	silent("preview", pv, err)

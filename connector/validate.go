@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
@@ -37,9 +36,16 @@ type checking struct {
 	mute   *patchbay.Error       // why
 	place  driver.SourceInfo     // what it says of itself
 	target *driver.GuardedTarget // nil likewise
-	facts  map[string]string
-	unseen error // why a target that is not administered could not be seen from here
-	checks []patchbay.Check
+	// afar is a target that the server has no way to: it says where it is, no more.
+	afar *driver.GuardedTarget
+	// shut says that the server has none; untrusted that there is one, and not to whom
+	// was asked for.
+	shut, untrusted bool
+	// central says that from is the server, because that was asked for.
+	central bool
+	facts   map[string]string
+	unseen  error // why a target that is not administered could not be seen from here
+	checks  []patchbay.Check
 }
 
 // validate looks at a connection in four groups. What it finds is data; only
@@ -67,15 +73,15 @@ func (s *Service) validate(ctx context.Context, op *saga.Op) ([]byte, error) {
 		mended = p.Mended
 		held.Openings, _ = recorded(p.Open) // what the record will have
 	}
-	report := s.examine(ctx, c, held)
+	report := s.examine(ctx, c, held, in.From)
 	report.Fixed = mended
 	return json.Marshal(report)
 }
 
-// examine looks at a connection, and what it holds.
-func (s *Service) examine(ctx context.Context, c patchbay.Connection, held holding) patchbay.Report {
+// examine looks at a connection, which holds that, from there.
+func (s *Service) examine(ctx context.Context, c patchbay.Connection, held holding, from patchbay.Vantage) patchbay.Report {
 	started := s.now().UTC()
-	v := &checking{s: s, c: c, held: held}
+	v := &checking{s: s, c: c, held: held, central: from == patchbay.FromControlPlane}
 	done := v.existence(ctx)
 	defer done()
 	v.network(ctx)
@@ -84,7 +90,7 @@ func (s *Service) examine(ctx context.Context, c patchbay.Connection, held holdi
 	v.authentication(ctx, found, readable)
 	report := patchbay.Report{
 		Connection: c.ID, Source: c.Source, Target: cmp.Or(c.Spec.Target.ID.String(), c.Spec.Target.Endpoint), AuthType: authType(c.Spec.Auth),
-		Checks: v.checks, Started: started, Ended: s.now().UTC(),
+		Checks: v.checks, Started: started, Ended: s.now().UTC(), From: from,
 	}
 	if c.Spec.Auth == nil {
 		report.AuthType = ""
@@ -134,13 +140,16 @@ func (v *checking) existence(ctx context.Context) (done func()) {
 			v.source = source
 		}
 	}
-	if v.source != nil {
-		from, noWay := source.Dialer(ctx)
-		if noWay == nil {
+	switch {
+	case v.central:
+		v.from = v.s.dialer
+	case v.source != nil:
+		from, mute := source.Dialer(ctx)
+		if mute == nil {
 			v.from = from
 			closers = append(closers, func() { _ = from.Close() })
 		} else {
-			v.mute = patchbay.AsError(noWay)
+			v.mute = patchbay.AsError(mute)
 		}
 	}
 	if err != nil {
@@ -154,6 +163,9 @@ func (v *checking) existence(ctx context.Context) (done func()) {
 		closers = append(closers, close)
 	}
 	switch {
+	case err != nil && v.shut:
+		e := patchbay.AsError(err)
+		v.add(patchbay.CheckExistence, nameExistence, patchbay.Failure, e.Code, "the server has no way to it: "+e.Message, cmp.Or(e.Fix, "bring the target back, or delete the connection"))
 	case err != nil:
 		v.failed(patchbay.CheckExistence, nameExistence, err, "bring the target back, or delete the connection")
 	case v.unseen != nil:
@@ -181,86 +193,16 @@ func (v *checking) openTarget(ctx context.Context) (done func(), err error) {
 		v.target, v.facts, v.unseen = target, info.Values, err
 		return done, nil
 	}
+	if noWay(err) {
+		v.afar, v.untrusted = target, driver.HopOf(err).OfTLS()
+		v.shut = !v.untrusted
+	}
 	return done, err
 }
-
-// network opens a connection from the source's vantage point.
-func (v *checking) network(ctx context.Context) {
-	skip := func(why string) {
-		v.add(patchbay.CheckNetwork, nameNetwork, patchbay.NotChecked, "", why, "")
-	}
-	if optsOutOfNetwork(v.c.Spec) {
-		skip("the network was left to the caller (opt-out)")
-		return
-	}
-	if v.source == nil {
-		skip("the source can't be spoken from")
-		return
-	}
-	if v.from == nil {
-		v.add(patchbay.CheckNetwork, nameNetwork, patchbay.NotChecked, "", noVantage(v.c.Source, v.mute), v.mute.Fix)
-		return
-	}
-	if !v.rules(ctx) {
-		return
-	}
-	var r driver.ProbeRequest
-	if v.target != nil {
-		var err error
-		if r, err = v.dial(ctx); err != nil {
-			from, to := v.c.Source.Name(), v.ref.Target.Name()
-			if v.c.ID.IsLocal() {
-				from = "the server"
-			}
-			if len(r.Servers) > 0 {
-				to = cmp.Or(r.Asked, r.Servers[0])
-			}
-			v.failed(patchbay.CheckNetwork, nameNetwork, err, "check the way from "+from+" to "+to)
-			return
-		}
-	}
-	if len(r.Servers) == 0 {
-		skip("the target did not say where it is")
-		return
-	}
-	message := ""
-	if v.c.ID.IsLocal() {
-		message = "seen from the server; the way from the developer's own machine was not tried"
-	} else if len(v.held.Openings) == 0 {
-		message = notGuarded
-	}
-	v.add(patchbay.CheckNetwork, nameNetwork, patchbay.Success, "", message, "")
-}
-
-// notGuarded says openly that nothing was opened, and nothing is closed.
-const notGuarded = "the way is not guarded by Patchbay"
 
 // optsOutOfNetwork reports whether spec leaves the network to the caller.
 func optsOutOfNetwork(spec patchbay.Spec) bool {
 	return spec.PublicNetwork != nil && strings.EqualFold(spec.PublicNetwork.Action, patchbay.OptOut)
-}
-
-// dial opens a connection from the source's vantage point and closes it; it gives
-// what was dialed. Where no login is made, the driver knows whether TLS comes
-// first, and signs in with nothing.
-func (v *checking) dial(ctx context.Context) (driver.ProbeRequest, error) {
-	asked := driver.ProbeRequest{Dialer: v.from, Sub: v.ref.Sub, Share: v.s.shareOf(ctx, v.c.ID, v.ref), Reading: probing(v.reading())}
-	r, err := v.target.PrepareProbe(ctx, asked)
-	if err != nil || len(r.Servers) == 0 {
-		return r, err
-	}
-	if !v.driver.Administers() {
-		_, err := v.target.Probe(ctx, asked)
-		return r, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	conn, err := r.Dialer.DialContext(ctx, "tcp", r.Servers[0])
-	if err != nil {
-		return r, driver.DialError(err, cmp.Or(r.Asked, r.Servers[0]))
-	}
-	_ = conn.Close()
-	return r, nil
 }
 
 // noVantage says why what is tried from where an application runs was not.
@@ -321,7 +263,7 @@ func (v *checking) authentication(ctx context.Context, have map[string]patchbay.
 	case v.target == nil:
 		v.add(group, name, patchbay.NotChecked, "", "the target can't be asked", "")
 		return
-	case v.source == nil:
+	case v.source == nil && !v.central:
 		v.add(group, name, patchbay.NotChecked, "", "the source can't be spoken from", "")
 		return
 	}
@@ -350,6 +292,10 @@ func (v *checking) authentication(ctx context.Context, have map[string]patchbay.
 		v.add(group, name, patchbay.NotChecked, "", noVantage(v.c.Source, v.mute), v.mute.Fix)
 		return
 	}
+	if v.central && v.admitted() {
+		v.add(group, name, patchbay.NotChecked, "", "the login is let in from where "+v.c.Source.Name()+" runs alone, so it can't be tried from the server", "")
+		return
+	}
 	result, err := v.s.signInFrom(ctx, v.from, sourceOf(v.c).id, p.outline, holds)
 	if err == nil && len(result.NotChecked) > 0 {
 		v.add(group, name, patchbay.NotChecked, "", "the sign-in works; not tried: "+strings.Join(result.NotChecked, "; "), "")
@@ -358,6 +304,10 @@ func (v *checking) authentication(ctx context.Context, have map[string]patchbay.
 	case err != nil && p.LoginKind == loginRegistered && v.registeredAnew(p):
 		v.failed(group, name, patchbay.AsError(err), "")
 		v.checks[len(v.checks)-1].Fix = fmt.Sprintf("another login was registered since: patchbay connection rotate %s", onCommandLine(v.c))
+	case err != nil && driver.HopOf(err).OfTLS():
+		v.distrusted(err)
+	case err != nil && driver.HopOf(err) != "":
+		v.failed(group, name, err, "patchbay connection validate "+onCommandLine(v.c)+"   (once more: a moment ago there was a way)")
 	case err != nil:
 		v.failed(group, name, err, v.fix())
 	case len(result.Allowed) == 0:
@@ -367,8 +317,21 @@ func (v *checking) authentication(ctx context.Context, have map[string]patchbay.
 			v.add(group, name, patchbay.Warning, "", warning, "")
 		}
 	case len(v.checks) == before:
-		v.add(group, name, patchbay.Success, "", "", "")
+		message := ""
+		if v.central {
+			message = v.centrally()
+			if !readable && v.held.Written != nil {
+				message += ", with what was written there"
+			}
+		}
+		v.add(group, name, patchbay.Success, "", message, "")
 	}
+}
+
+// admitted reports whether the login may sign in from where its source runs alone: a
+// guard knows it, or the target.
+func (v *checking) admitted() bool {
+	return v.held.Login != nil && len(v.held.Login.Sources) > 0 || slices.ContainsFunc(v.held.Openings, func(o opening) bool { return o.Rule.Login != "" })
 }
 
 // rights compares the login's rights with those asked for; it is false when
@@ -445,7 +408,7 @@ func (v *checking) holds(p agreed, have map[string]patchbay.Secret) (values sett
 	case v.asWritten(have):
 		v.add(group, name, patchbay.Failure, patchbay.SettingChanged,
 			fmt.Sprintf("the target moved since the settings were written: its %s is another now", where),
-			fmt.Sprintf("patchbay connection update %s %s --client-type %s", v.word(), onCommandLine(v.c), cmp.Or(v.c.Spec.Client, "none")))
+			v.updated())
 	default:
 		v.add(group, name, patchbay.NotChecked, "", "the source points elsewhere: its "+where+" is not the target's, so what it holds was not sent there", v.fix())
 	}

@@ -233,7 +233,7 @@ func (w *watch) verdict(ctx context.Context, a appointment) (patchbay.Connection
 	if err != nil {
 		return c, patchbay.Verdict{}, err
 	}
-	report := w.examine(ctx, c, held)
+	report := w.examine(ctx, c, held, patchbay.FromSource)
 	if err := ctx.Err(); err != nil {
 		return c, patchbay.Verdict{}, err
 	}

@@ -198,7 +198,7 @@ func TestWhatDriftsIsPutBackOnce(t *testing.T) {
 	w.after(2 * time.Hour)
 	w.after(2 * time.Hour)
 	w.says("schedule unhealthy", "schedule unhealthy") // it is reported, and no more
-	w.want(w.end(w.Validate(t.Context(), w.linker, w.caller, true)), patchbay.Done, "")
+	w.want(w.end(w.Validate(t.Context(), ValidateRequest{ID: w.linker, Caller: w.caller, Fix: true})), patchbay.Done, "")
 
 	spec.Drift = patchbay.DriftRepair
 	w.want(w.put(spec), patchbay.Done, "")

@@ -26,6 +26,7 @@ import (
 // whether a product does it.
 type broker struct {
 	listener net.Listener
+	asked    string // what its messages call it; "": by its address
 	gate     *gate
 
 	mu         sync.Mutex
@@ -139,7 +140,7 @@ func (b *broker) remove(r driver.LoginRequest) error {
 }
 
 func (b *broker) PrepareProbe(_ context.Context, r driver.ProbeRequest) (driver.ProbeRequest, error) {
-	r.Servers = []string{b.listener.Addr().String()}
+	r.Servers, r.Asked = []string{b.listener.Addr().String()}, b.asked
 	return r, nil
 }
 
@@ -206,8 +207,9 @@ type app struct {
 	down        error
 	failWrite   error
 	restartErr  error
-	untold      bool // it has no way to be restarted
-	mute        bool // nobody can speak from where it runs
+	untold      bool          // it has no way to be restarted
+	mute        bool          // nobody can speak from where it runs
+	way         driver.Dialer // from where it runs; nil: as anybody's here
 	restarts    int
 	// afterRestart is what goes wrong right behind the next one, once; afterWrite
 	// likewise.
@@ -349,6 +351,9 @@ func (a *app) RestartLimit() time.Duration { return driver.DefaultTimeout }
 
 func (a *app) Egress(context.Context, netip.Addr) ([]netip.Prefix, error) { return a.egress, nil }
 func (a *app) Dialer(context.Context) (driver.ClosingDialer, error) {
+	if a.way != nil {
+		return driver.KeptOpen(a.way), nil
+	}
 	return driver.KeptOpen(&net.Dialer{}), nil
 }
 func (a *app) Owned(context.Context) ([]driver.Owned, error) { return nil, nil }

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -104,6 +105,94 @@ func TestWhatIsWrongWithACertificateIsSaid(t *testing.T) {
 	} {
 		if e := DialError(tt.err, "db.example:1"); !strings.Contains(e.Message, tt.why) || e.Code != patchbay.CertificateInvalid || e.Transient {
 			t.Errorf("%v: %+v", tt.err, e)
+		}
+	}
+}
+
+// The hop is a word of ours, and goes through what takes causes out of errors.
+func TestAFailureNamesItsHop(t *testing.T) {
+	dial := func(err error) error { return &net.OpError{Op: "dial", Net: "tcp", Err: err} }
+	for _, tt := range []struct {
+		err error
+		hop Hop
+	}{
+		{&net.DNSError{IsNotFound: true}, HopName},
+		{dial(&net.DNSError{IsTimeout: true}), HopName},
+		{dial(os.NewSyscallError("connect", syscall.EPERM)), HopOwn},
+		{dial(os.NewSyscallError("connect", syscall.EACCES)), HopOwn},
+		{&net.OpError{Op: "dial", Net: "unix", Err: syscall.EACCES}, ""}, // a socket's mode, and no network's
+		{dial(syscall.ENETUNREACH), HopRoute},
+		{dial(syscall.EHOSTUNREACH), HopHost},
+		{dial(context.DeadlineExceeded), HopSilence},
+		{dial(syscall.ETIMEDOUT), HopSilence},
+		// Of several addresses, the one that leads the furthest.
+		{dial(errors.Join(dial(syscall.ENETUNREACH), dial(os.ErrDeadlineExceeded))), HopSilence},
+		{dial(errors.Join(dial(os.ErrDeadlineExceeded), dial(syscall.ECONNREFUSED))), HopPort},
+		{&net.OpError{Op: "read", Net: "tcp", Err: os.ErrDeadlineExceeded}, ""}, // it was made
+		{context.DeadlineExceeded, ""}, // of what, nobody knows
+		{dial(syscall.ECONNREFUSED), HopPort},
+		{io.EOF, HopEnd},
+		{tls.RecordHeaderError{}, HopTLS},
+		{x509.HostnameError{Certificate: &x509.Certificate{}}, HopTLSName},
+		{x509.UnknownAuthorityError{}, HopAuthority},
+		{x509.CertificateInvalidError{Reason: x509.Expired}, HopExpired},
+		{errors.New("whatever"), ""},
+	} {
+		e := DialError(tt.err, "db.example:1")
+		if got := HopOf(e); got != tt.hop || got.OfTLS() != (e.Code == patchbay.CertificateInvalid) {
+			t.Errorf("%v: %q, want %q", tt.err, got, tt.hop)
+		}
+		if got := HopOf(Guard{}.redact(e, nil)); got != tt.hop {
+			t.Errorf("%v, guarded: %q, want %q", tt.err, got, tt.hop)
+		}
+		if tt.hop != "" && !slices.Contains(Hops, tt.hop) {
+			t.Errorf("%q is not among all", tt.hop)
+		}
+	}
+}
+
+// A name that the registration has is shown; one that came from elsewhere, a name
+// server's answer say, is not.
+func TestWhichNameWasAskedForIsSaidWhereItIsOurs(t *testing.T) {
+	cert := &x509.Certificate{DNSNames: []string{"CANARY"}}
+	for _, tt := range []struct {
+		t             TLS
+		asked, expect string
+	}{
+		{TLS{}, "db.example", "it is for another name than db.example"},
+		{TLS{}, "DB.example", "it is for another name than DB.example"},
+		{TLS{ServerName: "orders.internal"}, "orders.internal", "it is for another name than orders.internal"},
+		{TLS{}, "shard-0.CANARY", "it is for another name"},
+	} {
+		e := tt.t.DialError(&tls.CertificateVerificationError{Err: x509.HostnameError{Certificate: cert, Host: tt.asked}}, "db.example:5432")
+		if !strings.HasSuffix(e.Message, tt.expect) || strings.Contains(e.Message, "CANARY") {
+			t.Errorf("%s: %s", tt.asked, e.Message)
+		}
+	}
+	e := TLS{}.DialError(x509.HostnameError{Certificate: cert, Host: "fd00::5"}, "[fd00::5]:5432")
+	if !strings.HasSuffix(e.Message, "than fd00::5") {
+		t.Error(e)
+	}
+}
+
+// What helps against one fault of a certificate does not against another.
+func TestTheFixOfACertificateIsForWhatIsWrongWithIt(t *testing.T) {
+	for _, tt := range []struct {
+		err       error
+		has, lack string
+	}{
+		{x509.HostnameError{Certificate: &x509.Certificate{}}, "NAME", "AUTHORITY"},
+		{x509.UnknownAuthorityError{}, "AUTHORITY", "NAME"},
+		{x509.CertificateInvalidError{Reason: x509.Expired}, "renew", "AUTHORITY"},
+		{x509.CertificateInvalidError{}, "AUTHORITY", "renew"},
+	} {
+		if fix := CertificateFix(DialError(tt.err, "db:1"), "NAME", "AUTHORITY"); !strings.Contains(fix, tt.has) || strings.Contains(fix, tt.lack) {
+			t.Errorf("%v: %s", tt.err, fix)
+		}
+	}
+	for ca, want := range map[string]string{"": "none was registered", "PEM": "the authority that was registered did not"} {
+		if e := (TLS{CA: ca}).DialError(x509.UnknownAuthorityError{}, "db:1"); !strings.Contains(e.Message, want) {
+			t.Errorf("%q: %s", ca, e.Message)
 		}
 	}
 }

@@ -149,7 +149,7 @@ func (g Guard) callWithin(ctx context.Context, timeout time.Duration, method str
 }
 
 // redact gives err with every secret in its words replaced, and without its
-// cause, whose words may be anybody's. An error without a code becomes one: a
+// cause, whose words may be anybody's, unless it is a [Hop]. An error without a code becomes one: a
 // driver that was cut off by its context timed out, and may have had its effect.
 func (g Guard) redact(err error, secrets Secrets) error {
 	if err == nil {
@@ -169,6 +169,9 @@ func (g Guard) redact(err error, secrets Secrets) error {
 	}
 	clean := *e
 	clean.Err = nil
+	if hop := HopOf(e); hop != "" {
+		clean.Err = hop
+	}
 	var all []patchbay.Secret
 	for _, set := range []Secrets{g.Admin, secrets} {
 		for name, s := range set {

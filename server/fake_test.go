@@ -32,6 +32,7 @@ type fake struct {
 	told        []string                    // whose audit logs the last change of a tenant was for
 	subs        []patchbay.Subscription     // besides the first
 	generated   *patchbay.ConfigurationInfo // what Generate was last asked with
+	validation  connector.ValidateRequest   // the last one
 	panicking   bool
 	failing     error
 	entered     chan struct{}   // one value for each Wait that began
@@ -307,8 +308,11 @@ func (f *fake) Delete(_ context.Context, id patchbay.ID, c connector.Caller, ifM
 	return f.start(patchbay.OpDelete, id, c, ifMatch)
 }
 
-func (f *fake) Validate(_ context.Context, id patchbay.ID, c connector.Caller, _ bool) (connector.Begun, error) {
-	return f.start(patchbay.OpValidate, id, c, "")
+func (f *fake) Validate(_ context.Context, r connector.ValidateRequest) (connector.Begun, error) {
+	f.mu.Lock()
+	f.validation = r
+	f.mu.Unlock()
+	return f.start(patchbay.OpValidate, r.ID, r.Caller, "")
 }
 
 func (f *fake) Rotate(_ context.Context, r connector.RotateRequest) (connector.Begun, error) {

@@ -10,6 +10,7 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/arm"
+	"patchbay.dev/patchbay/connector"
 )
 
 // sent sends a request that may wait, and gives its answer when it is there.
@@ -155,6 +156,22 @@ func TestEveryActionOfTheProviderIsInItsList(t *testing.T) {
 	for _, line := range strings.Split(w.Body.String(), `"name":"`)[1:] {
 		if action, _, _ := strings.Cut(line, `"`); !asked[action] {
 			t.Errorf("no route asks for %s", action)
+		}
+	}
+}
+
+func TestAValidationIsBegunAsItWasAskedFor(t *testing.T) {
+	b := newBench(t)
+	b.send("PUT", testWeb+"/providers/Microsoft.ServiceLinker/linkers/db?api-version=2024-04-01", `{"properties":{"targetService":{"type":"AzureResource","id":"`+testPG+`/databases/app"}}}`)
+	for body, want := range map[string]connector.ValidateRequest{
+		"": {}, `{"fix":true}`: {Fix: true}, `{"from":"control-plane"}`: {From: patchbay.FromControlPlane}, `{"fix":false,"from":""}`: {},
+	} {
+		w := b.send("POST", testWeb+"/providers/Microsoft.ServiceLinker/linkers/db/providers/Patchbay.Connector/validate?api-version=2026-11-01", body)
+		b.fake.mu.Lock()
+		got := b.fake.validation
+		b.fake.mu.Unlock()
+		if w.Code != http.StatusAccepted || got.Fix != want.Fix || got.From != want.From || got.ID.Name() != "db" {
+			t.Errorf("%s: %d, %+v", body, w.Code, got)
 		}
 	}
 }

@@ -101,7 +101,7 @@ func (x *exchange) putRequest(spec patchbay.Spec) (connector.PutRequest, error) 
 func (s *Server) deleteLinker(x *exchange) error { return x.deleteConnection(s.grace) }
 
 func (s *Server) validateLinker(x *exchange) error {
-	begun, err := s.api.Validate(x.ctx, x.path.Linker, x.caller.Caller, false)
+	begun, err := s.api.Validate(x.ctx, connector.ValidateRequest{ID: x.path.Linker, Caller: x.caller.Caller})
 	if err != nil {
 		return err
 	}
@@ -166,11 +166,11 @@ func (s *Server) validateOwn(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	fix, err := arm.DecodeValidate(body)
+	want, err := arm.DecodeValidate(body)
 	if err != nil {
 		return err
 	}
-	begun, err := s.api.Validate(x.ctx, x.path.Linker, x.caller.Caller, fix)
+	begun, err := s.api.Validate(x.ctx, connector.ValidateRequest{ID: x.path.Linker, Caller: x.caller.Caller, Fix: want.Fix, From: want.From})
 	if err != nil {
 		return err
 	}

@@ -279,7 +279,7 @@ func TestAConnectionIsWrittenAndWatched(t *testing.T) {
 	if _, op, err = c.PatchConnection(ctx, id, patchbay.Spec{}, `"e"`); err != nil || op != "op-7" {
 		t.Errorf("patch: %q, %v", op, err)
 	}
-	if op, err = c.ValidateConnection(ctx, id, true); err != nil || op != "op-7" {
+	if op, err = c.ValidateConnection(ctx, id, arm.Validate{Fix: true}); err != nil || op != "op-7" {
 		t.Errorf("validate: %q, %v", op, err)
 	}
 	if op, err = c.RotateConnection(ctx, id, arm.Rotate{Name: "app", Secret: patchbay.NewSecret(clientSecret)}); err != nil || op != "op-7" {

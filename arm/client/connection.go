@@ -145,10 +145,10 @@ func (c *Client) DeleteConnection(ctx context.Context, id patchbay.ID) (operatio
 func atOnce() http.Header { return http.Header{"Prefer": {"respond-async"}} }
 
 // ValidateConnection begins a validation; the report is in the ended
-// operation. fix applies what is safe first.
-func (c *Client) ValidateConnection(ctx context.Context, id patchbay.ID, fix bool) (operation string, err error) {
+// operation.
+func (c *Client) ValidateConnection(ctx context.Context, id patchbay.ID, v arm.Validate) (operation string, err error) {
 	h, _, err := c.send(ctx, request{
-		method: http.MethodPost, path: string(id) + ownProvider + "/validate", body: arm.ValidateRequest(fix),
+		method: http.MethodPost, path: string(id) + ownProvider + "/validate", body: arm.ValidateRequest(v),
 	}, nil)
 	if err != nil {
 		return "", err

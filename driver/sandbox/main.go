@@ -97,7 +97,7 @@ func (d *caller) DialContext(ctx context.Context, network, address string) (net.
 	case ctx.Err() != nil:
 		err = context.Cause(ctx)
 	case err == nil && said.Error != nil:
-		err = said.Error
+		err = withHop(said.Error, said.Hop)
 	}
 	if err != nil || !stop() {
 		_ = stream.Close()

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"slices"
 	"time"
 
 	"patchbay.dev/patchbay"
@@ -42,6 +43,7 @@ type answer struct {
 	TLS        string          `json:"tls,omitempty"`
 	Took       time.Duration   `json:"took"`
 	Error      *patchbay.Error `json:"error,omitempty"`
+	Hop        driver.Hop      `json:"hop,omitempty"` // Error's cause
 }
 
 // dialling asks for a connection, and dialled answers; what follows is the
@@ -52,6 +54,7 @@ type dialling struct {
 
 type dialled struct {
 	Error *patchbay.Error `json:"error,omitempty"`
+	Hop   driver.Hop      `json:"hop,omitempty"`
 }
 
 func newRequest(ctx context.Context, name string, c driver.Config, r driver.ProbeRequest) request {
@@ -85,16 +88,25 @@ func (q request) open(d driver.Dialer) (driver.Config, driver.ProbeRequest) {
 func newAnswer(result driver.ProbeResult, err error) answer {
 	a := answer{Allowed: result.Allowed, Refused: result.Refused, NotChecked: result.NotChecked, Warnings: result.Warnings, TLS: result.TLS, Took: result.Took}
 	if err != nil {
-		a.Error = plain(err)
+		a.Error, a.Hop = plain(err), driver.HopOf(err)
 	}
 	return a
 }
 
 func (a answer) open() (driver.ProbeResult, error) {
 	if a.Error != nil {
-		return driver.ProbeResult{}, a.Error
+		return driver.ProbeResult{}, withHop(a.Error, a.Hop)
 	}
 	return driver.ProbeResult{Allowed: a.Allowed, Refused: a.Refused, NotChecked: a.NotChecked, Warnings: a.Warnings, TLS: a.TLS, Took: a.Took}, nil
+}
+
+// withHop is e with its cause, when it has one. It comes from another process: what is
+// no hop that this one knows may be anybody's words.
+func withHop(e *patchbay.Error, hop driver.Hop) *patchbay.Error {
+	if slices.Contains(driver.Hops, hop) {
+		e.Err = hop
+	}
+	return e
 }
 
 // plain is err as it can be told to another process. An error without a code is

@@ -115,7 +115,8 @@ func (p *probe) serve(stream net.Conn) {
 	conn, err := p.connect(want.Address)
 	if err != nil {
 		// A child that is gone needs no answer.
-		_ = write(stream, dialled{Error: plain(driver.DialError(err, cmp.Or(p.asked, want.Address)))})
+		e := driver.DialError(err, cmp.Or(p.asked, want.Address))
+		_ = write(stream, dialled{Error: plain(e), Hop: driver.HopOf(e)})
 		return
 	}
 	defer context.AfterFunc(p.ctx, func() { _ = conn.Close() })()

@@ -141,7 +141,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	chain := audit.NewChain(func(line []byte) []byte { return keys.MAC(append([]byte("audit\x00"), line...)) })
-	records, err := open(ctx, filepath.Join(dir, DatabaseFile), chain)
+	records, err := open(ctx, filepath.Join(dir, DatabaseFile), chain, !o.Events.To.IsZero())
 	if err != nil {
 		return err
 	}
@@ -253,8 +253,8 @@ type records interface {
 }
 
 // open opens the records: another store is one line here.
-func open(ctx context.Context, path string, chain store.Chain) (records, error) {
-	return sqlite.Open(ctx, path, sqlite.Options{Chain: chain})
+func open(ctx context.Context, path string, chain store.Chain, events bool) (records, error) {
+	return sqlite.Open(ctx, path, sqlite.Options{Chain: chain, Events: events})
 }
 
 // prepare makes the data directory, for its owner alone.

@@ -76,14 +76,14 @@ func (s *Server) Unreachable(err error) error {
 		return patchbay.Errorf(patchbay.CertificateInvalid, "%s does not speak TLS, and sslmode %s insists on it", s.Address(), s.TLS.Mode).
 			WithFix("turn ssl on in postgresql.conf, or register the server with sslmode prefer")
 	}
-	e := driver.DialError(err, s.Address())
+	e := s.TLS.DialError(err, s.Address())
 	switch e.Code {
 	case patchbay.NameNotResolved:
 		return e.AsTransient().WithFix("look it up where the connection is made from: getent hosts %s", s.Host)
 	case patchbay.PortClosed:
 		return e.WithFix("see that the server runs, and its listen_addresses and port")
 	case patchbay.CertificateInvalid:
-		return e.WithFix("give its authority as the property ca, and its name as tlsServerName when it is not %s", s.Host)
+		return e.WithFix("%s", driver.CertificateFix(e, "the property tlsServerName", "the property ca"))
 	}
 	return e
 }

@@ -27,6 +27,7 @@ type lane struct {
 
 	audit auditLog
 	now   patchbay.Clock
+	told  bool // somebody is told of turns of health
 	// roles is [store.Roles].RolesVersion; roleWrites says that the open
 	// transaction changes it.
 	roles      atomic.Int64
@@ -53,12 +54,12 @@ type txn struct {
 	wrote bool
 }
 
-func startLane(ctx context.Context, db *sql.DB, audit auditLog, now patchbay.Clock) (*lane, error) {
+func startLane(ctx context.Context, db *sql.DB, audit auditLog, now patchbay.Clock, told bool) (*lane, error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, storeError(err)
 	}
-	l := &lane{conn: conn, stmts: map[string]*sql.Stmt{}, line: newLine(), ended: make(chan struct{}), audit: audit, now: now, events: newOutbox()}
+	l := &lane{conn: conn, stmts: map[string]*sql.Stmt{}, line: newLine(), ended: make(chan struct{}), audit: audit, now: now, events: newOutbox(), told: told}
 	go l.run()
 	return l, nil
 }

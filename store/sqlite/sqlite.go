@@ -43,6 +43,8 @@ type Options struct {
 	Chain store.Chain
 	// Clock is the time of audit lines; by default [time.Now].
 	Clock patchbay.Clock
+	// Events says that somebody is told when a connection turns bad or good again.
+	Events bool
 }
 
 // Store is the open database. It is safe for concurrent use.
@@ -136,7 +138,7 @@ func Open(ctx context.Context, path string, opts Options) (_ *Store, err error) 
 	if err != nil {
 		return nil, err
 	}
-	if s.lane, err = startLane(ctx, s.write, log, opts.Clock); err != nil {
+	if s.lane, err = startLane(ctx, s.write, log, opts.Clock, opts.Events); err != nil {
 		return nil, err
 	}
 	if line != nil {

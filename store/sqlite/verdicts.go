@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/google/uuid"
+
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/store"
 )
@@ -17,18 +19,25 @@ func (s *Store) PutVerdict(ctx context.Context, v patchbay.Verdict) error {
 
 func (tx *txn) putVerdict(v patchbay.Verdict) error {
 	key := v.Connection.Key()
-	var uid, health string
-	found, err := tx.row([]any{&uid, &health}, `SELECT coalesce(json_extract(record, '$.uid'), ''), health FROM connection WHERE key = ?`, key)
-	switch {
-	case err != nil:
+	var stored, health string
+	found, err := tx.row([]any{&stored, &health}, `SELECT record, health FROM connection WHERE key = ?`, key)
+	if err != nil {
 		return err
-	case !found || uid != v.UID:
+	}
+	var c patchbay.Connection
+	if found {
+		if err := json.Unmarshal([]byte(stored), &c); err != nil {
+			return unreadable("record", err)
+		}
+	}
+	if !found || c.UID != v.UID {
 		return notFound(v.Connection, "connection")
 	}
 	before, err := readVerdict([]byte(health))
 	if err != nil {
 		return err
 	}
+	turned := v.Turned(before)
 	v, another := v.Behind(before)
 	record, err := json.Marshal(v)
 	if err != nil {
@@ -44,6 +53,19 @@ func (tx *txn) putVerdict(v patchbay.Verdict) error {
 	}
 	if another {
 		if _, err := tx.exec(`DELETE FROM verdict WHERE key = ?1 AND seq <= (SELECT seq FROM verdict WHERE key = ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2)`, key, store.MaxVerdicts); err != nil {
+			return err
+		}
+	}
+	if turned && tx.l.told {
+		id, err := uuid.NewV7()
+		if err != nil {
+			return err
+		}
+		e, err := patchbay.NewHealthEvent(id.String(), c, v.Checks, v.Since, v.Last)
+		if err != nil {
+			return err
+		}
+		if err := tx.putEvent(e); err != nil {
 			return err
 		}
 	}

@@ -144,7 +144,7 @@ func (s *session) fault(ctx context.Context, err error) error {
 	case errors.Is(ctx.Err(), context.Canceled):
 		return &patchbay.Error{Code: patchbay.Canceled, Message: "canceled while talking to " + s.asked, Err: context.Canceled}
 	}
-	e := driver.DialError(err, s.asked)
+	e := s.secure().DialError(err, s.asked)
 	switch {
 	case errors.As(err, new(tls.RecordHeaderError)) && s.noTLS:
 		e.Message += ", as it was registered; but the settings of a connection to " + s.kinds[s.service.kind].Title + " make its clients insist on TLS"
@@ -152,7 +152,7 @@ func (s *session) fault(ctx context.Context, err error) error {
 	case errors.As(err, new(tls.RecordHeaderError)):
 		e.Fix = s.plainly()
 	case e.Code == patchbay.CertificateInvalid:
-		e.Fix = "give its authority as the property tls.ca, and its name as tls.serverName when it is another"
+		e.Fix = driver.CertificateFix(e, "the property tls.serverName", "the property tls.ca")
 	}
 	return e
 }

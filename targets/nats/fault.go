@@ -59,6 +59,9 @@ func meaning(ctx context.Context, err error, dialed *patchbay.Error, refusal pat
 	}
 	said := driver.DialError(err, server)
 	switch {
+	case said.Code == patchbay.CertificateInvalid && dialed != nil && dialed.Code == said.Code:
+		e := *dialed // which knows whom it dialed
+		return &e
 	case said.Code == patchbay.CertificateInvalid:
 		return said
 	case ctx.Err() == nil && dialed != nil:
