@@ -36,9 +36,9 @@ var topology = flag.Uint64("topology", 0, "the seed of a topology that failed; 0
 //     the operation is to give it.
 //   - When all connections are deleted, nothing is open.
 func TestWhatIsOpenIsWhatLiveConnectionsNeed(t *testing.T) {
-	seeds, runs := 40, 15
+	seeds, runs := 16, 15
 	if testing.Short() {
-		seeds = 6
+		seeds = 4
 	}
 	for range seeds {
 		seed := rand.Uint64()
@@ -59,7 +59,7 @@ func TestWhatIsOpenIsWhatLiveConnectionsNeed(t *testing.T) {
 					}
 				}
 				if moves, err := shortest(moves, func(moves []move) error { return w.hold(land, moves) }); err != nil {
-					t.Fatalf("go test ./connector -run %s -topology %d\n%v\n%v\n%v", "TestWhatIsOpenIsWhatLiveConnectionsNeed", seed, land, moves, err)
+					t.Fatalf("go test ./connector -run TestWhatIsOpenIs -topology %d\n%v\n%v\n%v", seed, land, moves, err)
 				}
 			}
 		})
@@ -344,7 +344,7 @@ func (r *run) do(m move) error {
 		}
 	}
 	if err := r.covered(); err != nil {
-		return fmt.Errorf("with %s in mind, %w", op.State, err)
+		return fmt.Errorf("when it is %s, %w", op.State, err)
 	}
 	r.heal()
 	return nil
@@ -514,7 +514,7 @@ func (r *run) look(guard int, rules map[string]driver.Rule) {
 		if r.left(rule) {
 			continue
 		}
-		r.strange = errors.Join(r.strange, fmt.Errorf("guard %d had %+v, and that is %v for nobody", guard, rule, id.Name()))
+		r.strange = errors.Join(r.strange, fmt.Errorf("guard %d had %+v, which nobody is to have", guard, rule))
 	}
 }
 
