@@ -297,10 +297,15 @@ func (s *Service) checkResource(ctx context.Context, who Caller, r patchbay.Reso
 	}
 	if _, ok := s.catalog.Networks[r.Driver]; ok {
 		guard, err := s.openGuard(ctx, r, patchbay.Resource{})
-		if err == nil {
-			err = guard.Close()
+		if err != nil {
+			return nil, err
 		}
-		return nil, err
+		defer func() { _ = guard.Close() }()
+		if noCheck {
+			return nil, nil
+		}
+		warnings, err := guard.Check(ctx)
+		return warnings, s.asked(ctx, who, r, err)
 	}
 	if _, ok := s.catalog.Targets[r.Driver]; ok {
 		target, err := s.openTarget(ctx, r)
@@ -313,12 +318,10 @@ func (s *Service) checkResource(ctx context.Context, who Caller, r patchbay.Reso
 		}
 		info, err := target.Inspect(ctx, "")
 		if err != nil {
-			// Nothing will be written, and wherever the caller said was connected to.
-			if err := who.tell(ctx, patchbay.AuditEntry{Resource: r.ID, Result: patchbay.AuditFailed, Code: patchbay.CodeOf(err)}); err != nil {
-				return nil, err
-			}
+			return info.Warnings, s.asked(ctx, who, r, err)
 		}
-		return info.Warnings, registering(err)
+		more, err := s.askGuards(ctx, r)
+		return append(info.Warnings, more...), s.asked(ctx, who, r, err)
 	}
 	if _, ok := s.catalog.Hosts[r.Driver]; ok {
 		machine, err := s.openHost(ctx, r)
@@ -330,13 +333,7 @@ func (s *Service) checkResource(ctx context.Context, who Caller, r patchbay.Reso
 			return nil, nil
 		}
 		found, err := machine.Check(ctx)
-		if err != nil {
-			// As for a target.
-			if err := who.tell(ctx, patchbay.AuditEntry{Resource: r.ID, Result: patchbay.AuditFailed, Code: patchbay.CodeOf(err)}); err != nil {
-				return nil, err
-			}
-		}
-		return lacking(r.ID, found), registering(err)
+		return lacking(r.ID, found), s.asked(ctx, who, r, err)
 	}
 	source, err := s.openSource(ctx, r, "")
 	if err != nil {
@@ -348,6 +345,42 @@ func (s *Service) checkResource(ctx context.Context, who Caller, r patchbay.Reso
 	}
 	info, err := source.Inspect(ctx)
 	return info.Warnings, registering(err)
+}
+
+// asked is what a resource answered, for who registers it, and in the audit log when it
+// failed: nothing will be written, and wherever the caller said was connected to.
+func (s *Service) asked(ctx context.Context, who Caller, r patchbay.Resource, err error) error {
+	if err != nil {
+		if err := who.tell(ctx, patchbay.AuditEntry{Resource: r.ID, Result: patchbay.AuditFailed, Code: patchbay.CodeOf(err)}); err != nil {
+			return err
+		}
+	}
+	return registering(err)
+}
+
+// askGuards asks the guards of a target whether they may do their work for it.
+func (s *Service) askGuards(ctx context.Context, target patchbay.Resource) (warnings []string, err error) {
+	for _, id := range target.Guards {
+		r, err := s.records.Resource(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		guard, err := s.openGuard(ctx, r, target)
+		if err != nil {
+			return nil, err
+		}
+		found, err := guard.Check(ctx)
+		_ = guard.Close() // it was opened to be asked
+		if err != nil {
+			e := *patchbay.AsError(err)
+			e.Message = fmt.Sprintf("its guard %s: %s", id.Name(), e.Message)
+			return nil, &e
+		}
+		for _, text := range found {
+			warnings = append(warnings, id.Name()+": "+text)
+		}
+	}
+	return warnings, nil
 }
 
 // lacking says what a machine does not let us do. What of it a source needs is the

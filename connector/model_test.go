@@ -129,22 +129,31 @@ func fastDir(t *testing.T) string {
 // fails with the shortest that was found by leaving things out.
 func (m *model) holds(acts []act, begin int) bool {
 	m.t.Helper()
-	err := m.run(acts, begin)
-	if err == nil {
-		return true
+	if acts, err := shortest(acts, func(acts []act) error { return m.run(acts, begin) }); err != nil {
+		m.t.Errorf("%v: %v", acts, err)
+		return false
 	}
-	for size := len(acts) / 2; size > 0; size /= 2 {
+	return true
+}
+
+// shortest tries a sequence, and gives what is wrong with it, with the shortest that was
+// found by leaving things out.
+func shortest[T any](acts []T, run func([]T) error) ([]T, error) {
+	err := run(acts)
+	if err == nil {
+		return acts, nil
+	}
+	for size := max(len(acts)/2, 1); size > 0; size /= 2 {
 		for i := 0; i+size <= len(acts); {
 			fewer := slices.Concat(acts[:i], acts[i+size:])
-			if again := m.run(fewer, begin); again != nil {
+			if again := run(fewer); again != nil {
 				acts, err = fewer, again
 			} else {
 				i++
 			}
 		}
 	}
-	m.t.Errorf("%v: %v", acts, err)
-	return false
+	return acts, err
 }
 
 // begins are files as they may be before the first connection; nil is none.

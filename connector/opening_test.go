@@ -221,6 +221,55 @@ func TestWhatIsNoGuard(t *testing.T) {
 	}
 }
 
+// TestAGuardIsAskedWhenItIsRegistered, and when a target that names it is: what it may
+// not is known before the first connection.
+func TestAGuardIsAskedWhenItIsRegistered(t *testing.T) {
+	w := newWorld(t)
+	var told []patchbay.AuditEntry
+	w.caller.Tell = func(_ context.Context, e patchbay.AuditEntry) error {
+		told = append(told, e)
+		return nil
+	}
+	guard := patchbay.Resource{ID: w.group.Child("providers/Patchbay.Services/guards", "wall"), Driver: "wall"}
+	db := patchbay.Resource{ID: w.group + "/providers/Microsoft.DBforPostgreSQL/flexibleServers/db", Guards: []patchbay.ID{guard.ID}}
+	put := func(r patchbay.Resource, noCheck bool) ([]string, error) {
+		_, _, warnings, err := w.PutResource(t.Context(), ResourceRequest{Resource: r, Caller: w.caller, NoCheck: noCheck})
+		return warnings, err
+	}
+	w.wall.fail(patchbay.Errorf(patchbay.Forbidden, "it lacks the right").WithFix("give it"))
+	_, err := put(guard, false)
+	if e := patchbay.AsError(err); e == nil || e.Code != patchbay.Forbidden || e.Fix != "give it" {
+		t.Errorf("%v", err)
+	}
+	if _, err := w.Resource(t.Context(), guard.ID); patchbay.CodeOf(err) != patchbay.ResourceNotFound {
+		t.Errorf("it is registered all the same: %v", err)
+	}
+	if _, err := put(guard, true); err != nil {
+		t.Errorf("without asking: %v", err)
+	}
+	_, err = put(db, false)
+	if e := patchbay.AsError(err); e == nil || e.Code != patchbay.Forbidden || !strings.Contains(e.Message, "its guard wall: ") || e.Fix != "give it" {
+		t.Errorf("a target behind it: %v", err)
+	}
+	if r, err := w.Resource(t.Context(), db.ID); err != nil || len(r.Guards) > 0 {
+		t.Errorf("the target is behind %q, %v", r.Guards, err)
+	}
+	if len(told) != 2 || told[0].Resource != guard.ID || told[1].Resource != db.ID || told[1].Code != patchbay.Forbidden {
+		t.Errorf("the audit log has %+v", told)
+	}
+	if _, err := put(db, true); err != nil {
+		t.Errorf("without asking: %v", err)
+	}
+	w.wall.fail(nil)
+	w.wall.warns = []string{"sessions are not ended"}
+	for _, r := range []patchbay.Resource{guard, db} {
+		warnings, err := put(r, false)
+		if err != nil || len(warnings) != 1 || !strings.HasSuffix(warnings[0], "sessions are not ended") {
+			t.Errorf("%s: %q, %v", r.ID.Name(), warnings, err)
+		}
+	}
+}
+
 // TestACallersOwnRangesAreOpenedBesides, and who can't be told is refused.
 func TestACallersOwnRangesAreOpenedBesides(t *testing.T) {
 	w := newWorld(t)

@@ -21,7 +21,15 @@ type wall struct {
 	rules   map[string]driver.Rule
 	down    error // every call fails with it
 	despite string
+	warns   []string // what its Check says
 	trail   []string // what was done, in order
+	// of are the walls of guards, by name; a guard that is not among them is this one.
+	of map[string]*wall
+	// trouble, when there is one, is asked by each call that changes something, before
+	// its effect and after it.
+	trouble func(after bool) error
+	// changed, when there is one, is told of what is there after a change.
+	changed func(rules map[string]driver.Rule)
 }
 
 func (w *wall) lock() func() {
@@ -49,7 +57,12 @@ func (w *wall) driver(name string, logins bool) driver.NetworkDriver {
 	return driver.NetworkDriver{
 		Driver: patchbay.Driver{Name: name, Noun: "wall", Types: []string{"Patchbay.Services/guards"}, Properties: []patchbay.Field{driver.HostField()}},
 		Logins: logins,
-		Open:   func(context.Context, driver.Config, driver.Config) (driver.Network, error) { return w, nil },
+		Open: func(_ context.Context, c driver.Config, _ driver.Config) (driver.Network, error) {
+			if one := w.of[c.ID.Name()]; one != nil {
+				return one, nil
+			}
+			return w, nil
+		},
 	}
 }
 
@@ -68,8 +81,26 @@ func (w *wall) ensure(r driver.Rule) error {
 	if w.down != nil {
 		return w.down
 	}
-	w.rules[r.Name] = r
-	w.trail = append(w.trail, "open "+texts(r.From))
+	return w.change(func() {
+		w.rules[r.Name] = r
+		w.trail = append(w.trail, "open "+texts(r.From))
+	})
+}
+
+// change does f, which changes the rules, unless there is trouble.
+func (w *wall) change(f func()) error {
+	if w.trouble != nil {
+		if err := w.trouble(false); err != nil {
+			return err
+		}
+	}
+	f()
+	if w.changed != nil {
+		w.changed(w.rules)
+	}
+	if w.trouble != nil {
+		return w.trouble(true)
+	}
 	return nil
 }
 
@@ -94,11 +125,12 @@ func (w *wall) remove(r driver.Rule) error {
 	if w.down != nil {
 		return w.down
 	}
-	if has, ok := w.rules[r.Name]; ok {
-		w.trail = append(w.trail, "close "+texts(has.From))
-	}
-	delete(w.rules, r.Name)
-	return nil
+	return w.change(func() {
+		if has, ok := w.rules[r.Name]; ok {
+			w.trail = append(w.trail, "close "+texts(has.From))
+		}
+		delete(w.rules, r.Name)
+	})
 }
 
 func (w *wall) Owned(context.Context) ([]driver.Owned, error) {
@@ -108,6 +140,15 @@ func (w *wall) Owned(context.Context) ([]driver.Owned, error) {
 		all = append(all, driver.Owned{Mark: w.rules[name].Mark, Name: name})
 	}
 	return all, w.down
+}
+
+// Check implements [driver.NetworkChecker].
+func (w *wall) Check(context.Context) ([]string, error) {
+	defer w.lock()()
+	if w.down != nil {
+		return nil, w.down
+	}
+	return w.warns, nil
 }
 
 func (w *wall) Close() error { return nil }

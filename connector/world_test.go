@@ -380,6 +380,8 @@ type world struct {
 	keeps  bool // sources keep what they replace
 	look   driver.Search
 	part   string // what they have parts of
+	// listens says that a target listens where it is registered, and nobody is there.
+	listens bool
 	// machines are the hosts that can be opened.
 	machines map[string]driver.HostDriver
 	fault    error // of what asks them what they let us do
@@ -495,7 +497,12 @@ func (w *world) start(records recorder, keys *keyring.Keyring) (stop func()) {
 						},
 					},
 					Kind: "postgresql", Children: []string{"databases"},
-					Open:  func(context.Context, driver.Config) (driver.Target, error) { return w.broker, nil },
+					Open: func(_ context.Context, c driver.Config) (driver.Target, error) {
+						if w.listens {
+							return elsewhere{w.broker, strings.Split(c.Endpoint, ",")}, nil
+						}
+						return w.broker, nil
+					},
 					Probe: w.broker.probe,
 				},
 				"away": w.away.driver(),

@@ -686,6 +686,22 @@ func (w *GuardedNetwork) Owned(ctx context.Context) (owned []Owned, err error) {
 	return owned, err
 }
 
+// Check is [NetworkChecker].Check. A network that is none has nothing to say.
+func (w *GuardedNetwork) Check(ctx context.Context) (warnings []string, err error) {
+	c, ok := w.n.(NetworkChecker)
+	if !ok {
+		return nil, nil
+	}
+	err = w.g.call(ctx, "Check", w.secrets, func(ctx context.Context) (err error) {
+		warnings, err = c.Check(ctx)
+		return err
+	})
+	for i, text := range warnings {
+		warnings[i] = Quoted(text)
+	}
+	return warnings, err
+}
+
 // OnClose adds what is to be done when the network is closed.
 func (w *GuardedNetwork) OnClose(f func()) { w.closed = append(w.closed, f) }
 

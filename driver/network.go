@@ -88,6 +88,14 @@ func (p Peer) String() string {
 	return text
 }
 
+// NetworkChecker is a [Network] that says beforehand whether it may do its work.
+type NetworkChecker interface {
+	// Check fails with what would keep the next EnsureRule from its effect, a right that is
+	// missing first of all, and changes nothing. Warnings are what it goes on without. What
+	// only a target knows is not asked of a guard that was opened without one.
+	Check(ctx context.Context) (warnings []string, err error)
+}
+
 // Rule is an opening from a source to a target's port.
 type Rule struct {
 	Mark Mark             `json:"mark"` // its Generation counts a connection's openings

@@ -80,6 +80,7 @@ func Network(t *testing.T, h NetworkHarness) {
 	t.Run("RulesOutliveTheProcess", s.outlive)
 	t.Run("ConcurrentEnsures", s.concurrent)
 	t.Run("CanceledContext", s.canceled)
+	t.Run("CheckChangesNothing", s.check)
 }
 
 type networkSuite struct{ NetworkHarness }
@@ -626,4 +627,30 @@ func (s *networkSuite) canceled(t *testing.T) {
 		t.Error("RemoveRule with a context that has ended succeeds")
 	}
 	c.same(before, "after a RemoveRule that was canceled before it began")
+}
+
+// check: whoever registers a guard learns whether it may do its work, and that is all.
+func (s *networkSuite) check(t *testing.T) {
+	c := s.start(t)
+	checker, ok := c.network.(driver.NetworkChecker)
+	if !ok {
+		t.Skip("this guard says nothing before it is asked for its work")
+	}
+	good := func(when string) {
+		t.Helper()
+		before := c.content()
+		if _, err := checker.Check(c.ctx()); err != nil {
+			t.Errorf("Check %s: %v", when, err)
+		}
+		c.same(before, "after a Check "+when)
+	}
+	good("of a guard without a rule")
+	r := c.rule(newUID(), 1, s.From[:1], s.To[:1])
+	c.ensure(r)
+	good("of a guard with one")
+	ctx, cancel := context.WithCancel(c.ctx())
+	cancel()
+	if _, err := checker.Check(ctx); err == nil {
+		t.Error("Check with a context that has ended succeeds")
+	}
 }

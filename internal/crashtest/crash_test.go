@@ -58,6 +58,8 @@ type ground struct {
 	source func(t *testing.T, dir string) source
 	// site starts what all sources are on, and makes them, in place of that.
 	site func(*testing.T) site
+	// both starts both, where the target is in the same place; nil: site and start do.
+	both func(*testing.T) (site, target)
 	// on names it.
 	on string
 	// local is a connection of a developer's own machine: no source gets its
@@ -65,6 +67,16 @@ type ground struct {
 	local bool
 	// fails are steps that are made to fail.
 	fails []string
+	// rarely is how much smaller the share is that is tried here, where not all are: 0 is 1.
+	rarely int
+}
+
+// every is which share is tried: each such scenario.
+func (g ground) every() int {
+	if *every == 1 {
+		return 1
+	}
+	return *every * max(g.rarely, 1)
 }
 
 var grounds = []ground{
@@ -119,6 +131,9 @@ func (g ground) world(t *testing.T, at site, tg target) *world {
 
 // open starts what a ground's scenarios share.
 func (g ground) open(t *testing.T) (site, target) {
+	if g.both != nil {
+		return g.both(t)
+	}
 	if g.site == nil {
 		return site{source: g.source}, g.start(t)
 	}
@@ -145,6 +160,9 @@ func (w *world) register(s *server) {
 	sub := subs["value"].([]any)[0].(map[string]any)["subscriptionId"].(string)
 	w.group = "/subscriptions/" + sub + "/resourceGroups/default"
 	path, body := w.target.resource()
+	if g, ok := w.target.(guarded); ok {
+		g.behind(s, w.group, body)
+	}
 	if status, answer := s.call("PUT", w.group+"/providers/"+path, own, body); status != 201 {
 		w.t.Fatalf("register the target: %d %v", status, answer)
 	}
@@ -156,6 +174,9 @@ func (w *world) register(s *server) {
 	w.linker = source + "/providers/Microsoft.ServiceLinker/linkers/orders"
 	if w.local {
 		w.linker = w.group + "/providers/Microsoft.ServiceLinker/locations/eastus/connectors/orders"
+	}
+	if g, ok := w.target.(guarded); ok {
+		g.shared(s, w)
 	}
 }
 
@@ -238,13 +259,13 @@ func (g ground) instants(t *testing.T, at site, tg target, op operation, fail st
 	if fail != "" {
 		points = fail + "=error"
 	}
-	s := w.boot(points, record)
+	s := w.boot("", "")
 	w.prepare(s, op)
-	if op.exists { // the create may still be on its way past its last instant
-		s.kill()
-		s = w.boot(points, record)
-	}
-	if err := os.RemoveAll(record); err != nil { // those of the preparation
+	// What was before may still be on its way past its last instant, and the times that
+	// an instant comes count from the start.
+	s.kill()
+	s = w.boot(points, record)
+	if err := os.RemoveAll(record); err != nil { // those of the start
 		t.Fatal(err)
 	}
 	if status := op.begin(s, w); status/100 != 2 {
@@ -261,6 +282,9 @@ func (g ground) instants(t *testing.T, at site, tg target, op operation, fail st
 		name = strings.TrimSpace(name)
 		if name == fail {
 			reached = true
+			continue
+		}
+		if base, _, again := strings.Cut(name, "#"); again && base == fail {
 			continue
 		}
 		// Before the failure it is the same run as without one.
@@ -281,6 +305,9 @@ func (w *world) cleanUp(s *server) {
 			w.t.Errorf("DELETE = %d %v", status, answer)
 		}
 		s.settle()
+	}
+	if g, ok := w.target.(guarded); ok {
+		g.closed(s)
 	}
 	s.kill()
 	if left := w.target.remains(); len(left) > 0 {
@@ -349,13 +376,13 @@ func (g ground) tried(t *testing.T, all *tally) {
 		for _, fail := range fails {
 			// To find its instants already costs a run.
 			if fail != "" {
-				if all.failing++; *every >= 20 && all.failing%4 != 1 {
+				if all.failing++; g.every() >= 20 && all.failing%4 != 1 {
 					continue
 				}
 			}
 			for _, at := range g.instants(t, place, tg, op, fail) {
 				all.found++
-				if all.found%*every != 0 {
+				if all.found%g.every() != 0 {
 					continue
 				}
 				c := scenario{name, op, fail, at}
@@ -406,7 +433,8 @@ func (w *world) check(s *server, c scenario, status int, last map[string]any, be
 	got, linker := s.call("GET", w.linker, own, nil)
 	marked := w.target.marked()
 	state, kind := last["state"], last["kind"]
-	accepted := kind == c.op.name
+	of, _ := last["connection"].(string)
+	accepted := kind == c.op.name && strings.EqualFold(of, w.linker)
 	if !accepted && status/100 == 2 {
 		t.Errorf("the operation was answered %d and is not on record", status)
 	}
@@ -424,6 +452,9 @@ func (w *world) check(s *server, c scenario, status int, last map[string]any, be
 		}
 		if w.local && len(now) > 0 {
 			t.Errorf("I9: there is no connection, and %d settings of it are answered", len(now))
+		}
+		if g, ok := w.target.(guarded); ok {
+			g.opened(w.linker, nil, "")
 		}
 	default:
 		properties, _ := linker["properties"].(map[string]any)
@@ -453,6 +484,9 @@ func (w *world) check(s *server, c scenario, status int, last map[string]any, be
 		}
 		if err := w.target.exact(now, access); err != nil {
 			t.Errorf("I8: %s access: %v", access, err)
+		}
+		if g, ok := w.target.(guarded); ok {
+			g.opened(w.linker, now, access)
 		}
 		if succeeded && c.op.exists && w.target.administered() {
 			if _, err := w.target.signsIn(old); err == nil {

@@ -2,6 +2,6 @@
 // operations, on real servers, and checks from outside what is there after it
 // has been started again.
 //
-// The checker asks PostgreSQL, NATS, Redis and the file system itself and shares
+// The checker asks PostgreSQL, NATS, Redis, nft and the file system itself and shares
 // no code with the product.
 package crashtest

@@ -50,21 +50,45 @@ type target interface {
 	secrets(env map[string]string) []string
 }
 
+// dialer makes connections from somewhere.
+type dialer interface {
+	DialContext(ctx context.Context, network, address string) (net.Conn, error)
+}
+
 type postgresTarget struct {
 	t      *testing.T
 	server *testenv.PostgresServer
 	conn   *pgx.Conn
-	addr   string  // where applications reach it
-	at     network // where they do
+	addr   string // where applications reach it
+	at     dialer // from where they do; nil: from here
 }
 
 func startPostgres(t *testing.T) target {
 	p := &postgresTarget{t: t, server: testenv.Postgres(t, testenv.PostgresOptions{})}
 	p.addr = p.server.Addr()
-	admin, err := p.server.Connect(t.Context(), "postgres")
-	if err != nil {
-		t.Fatal(err)
+	p.furnish(nil)
+	return p
+}
+
+// furnish makes what is there before a connection. The server is reached by dial, nil:
+// from here.
+func (p *postgresTarget) furnish(dial pgconn.DialFunc) {
+	t := p.t
+	connect := func(database string) *pgx.Conn {
+		config, err := pgx.ParseConfig(p.server.URL(database))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if dial != nil {
+			config.DialFunc = dial
+		}
+		conn, err := pgx.ConnectConfig(t.Context(), config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return conn
 	}
+	admin := connect("postgres")
 	for _, sql := range []string{
 		`CREATE DATABASE shop`,
 		`CREATE ROLE somebody LOGIN PASSWORD 'theirs'`,
@@ -75,9 +99,7 @@ func startPostgres(t *testing.T) target {
 		}
 	}
 	_ = admin.Close(t.Context())
-	if p.conn, err = p.server.Connect(t.Context(), "shop"); err != nil {
-		t.Fatal(err)
-	}
+	p.conn = connect("shop")
 	t.Cleanup(func() { _ = p.conn.Close(context.Background()) })
 	for _, sql := range []string{
 		`CREATE TABLE orders (id int)`, `INSERT INTO orders VALUES (1)`,
@@ -88,7 +110,6 @@ func startPostgres(t *testing.T) target {
 			t.Fatal(err)
 		}
 	}
-	return p
 }
 
 func (p *postgresTarget) name() string { return "postgres" }
@@ -149,6 +170,7 @@ func (p *postgresTarget) open(env map[string]string) (*pgx.Conn, error) {
 	}
 	if p.at != nil {
 		config.DialFunc = p.at.DialContext
+		config.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil } // it is known there
 	}
 	return pgx.ConnectConfig(ctx, config)
 }

@@ -4,6 +4,7 @@ package failpoint
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"strings"
 	"sync"
@@ -14,9 +15,9 @@ import (
 )
 
 // plan is PATCHBAY_FAILPOINT: comma-separated name=action, with action kill
-// (the default), error, or hang. PATCHBAY_FAILPOINT_LOG, when set, is a file
-// to which every name that is hit is appended, so that coverage can be
-// counted.
+// (the default), error, or hang. name#2 is the second time alone that the process comes
+// by. PATCHBAY_FAILPOINT_LOG, when set, is a file to which every name that is hit is
+// appended, in that form from its second time on, so that coverage can be counted.
 var plan = sync.OnceValue(func() map[string]string {
 	m := map[string]string{}
 	for item := range strings.SplitSeq(os.Getenv("PATCHBAY_FAILPOINT"), ",") {
@@ -28,18 +29,34 @@ var plan = sync.OnceValue(func() map[string]string {
 	return m
 })
 
-var logMu sync.Mutex
+var (
+	mu    sync.Mutex
+	times = map[string]int{}
+)
 
-func hit(ctx context.Context, name string) error {
+// passed counts and logs, and gives the name of this very time.
+func passed(name string) string {
+	mu.Lock()
+	defer mu.Unlock()
+	times[name]++
+	if n := times[name]; n > 1 {
+		name = fmt.Sprintf("%s#%d", name, n)
+	}
 	if path := os.Getenv("PATCHBAY_FAILPOINT_LOG"); path != "" {
-		logMu.Lock()
 		if f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600); err == nil {
 			_, _ = f.WriteString(name + "\n")
 			_ = f.Close()
 		}
-		logMu.Unlock()
 	}
+	return name
+}
+
+func hit(ctx context.Context, name string) error {
+	this := passed(name)
 	action, ok := plan()[name]
+	if !ok {
+		action, ok = plan()[this]
+	}
 	if !ok {
 		return nil
 	}

@@ -48,6 +48,11 @@ type PostgresOptions struct {
 	// Settings go into postgresql.conf as they are: name to value, a string's
 	// quotes included.
 	Settings map[string]string
+	// Network is another one than this process's that the server runs in: it listens on
+	// every address there, and Connect, Exec and SetHBA don't reach it from here.
+	Network interface {
+		Inside(argv ...string) *exec.Cmd
+	}
 }
 
 // PostgresServer is a running PostgreSQL with a superuser "postgres".
@@ -63,6 +68,7 @@ type PostgresServer struct {
 	bin       string
 	authority *authority
 	process   *serverProcess
+	inside    func(argv ...string) *exec.Cmd // nil: here
 }
 
 // ErrNotInstalled says that there is no such server on this machine.
@@ -121,6 +127,9 @@ func StartPostgres(ctx context.Context, o PostgresOptions) (*PostgresServer, err
 		return nil, err
 	}
 	s := &PostgresServer{Version: version, Host: "127.0.0.1", User: "postgres", Password: randomHex(16), dir: dir, bin: bin}
+	if o.Network != nil {
+		s.inside = o.Network.Inside
+	}
 	if err := s.prepare(ctx, o); err != nil {
 		return nil, errors.Join(fmt.Errorf("start PostgreSQL %d: %w", version, err), s.Stop())
 	}
@@ -202,7 +211,7 @@ func (s *PostgresServer) configure(o PostgresOptions) error {
 	var conf strings.Builder
 	setting := func(name, value string) { fmt.Fprintf(&conf, "%s = %s\n", name, value) }
 	quoted := func(v string) string { return "'" + strings.ReplaceAll(v, "'", "''") + "'" }
-	setting("listen_addresses", quoted(s.Host))
+	setting("listen_addresses", quoted(map[bool]string{false: s.Host, true: "*"}[s.inside != nil]))
 	setting("unix_socket_directories", quoted(s.dir))
 	setting("password_encryption", "'scram-sha-256'")
 	setting("fsync", "off")
@@ -284,6 +293,11 @@ func (s *PostgresServer) Start(ctx context.Context) error {
 	}
 	defer func() { _ = log.Close() }()
 	cmd := s.command(context.Background(), "postgres", "-D", s.data(), "-p", strconv.Itoa(s.Port))
+	if s.inside != nil { // which takes root's rights
+		there := s.inside(append(becomeServerUser(), cmd.Args...)...)
+		there.Dir, there.Env = cmd.Dir, cmd.Env
+		cmd = there
+	}
 	cmd.Stdout, cmd.Stderr = log, log
 	// A crash leaves its pid file, which would look ready.
 	if err := os.Remove(filepath.Join(s.data(), "postmaster.pid")); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -381,6 +395,9 @@ func (s *PostgresServer) Exec(ctx context.Context, database string, statements .
 	}
 	return nil
 }
+
+// HBA is where its pg_hba.conf is.
+func (s *PostgresServer) HBA() string { return filepath.Join(s.data(), "pg_hba.conf") }
 
 // Log is what the server has logged. A statement is in it before its result
 // is sent, if the server logs statements (log_statement = 'all').
@@ -543,6 +560,16 @@ var serverUser = sync.OnceValues(func() (*syscall.Credential, error) {
 	}
 	return nil, errors.New("no user postgres or nobody to run servers as")
 })
+
+// becomeServerUser begins the command line of a program that is the server's user's,
+// and is told to quit as one of asServerUser's.
+func becomeServerUser() []string {
+	argv := []string{"setpriv", "--pdeathsig", "QUIT"}
+	if c, err := serverUser(); err == nil && c != nil {
+		argv = append(argv, fmt.Sprintf("--reuid=%d", c.Uid), fmt.Sprintf("--regid=%d", c.Gid), "--clear-groups")
+	}
+	return append(argv, "--")
+}
 
 func chownServer(path string) error {
 	c, err := serverUser()

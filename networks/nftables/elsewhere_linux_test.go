@@ -51,6 +51,16 @@ func TestOverSSH(t *testing.T) {
 	if !ok || !strings.HasSuffix(line, program) {
 		t.Fatalf("the fix %q has no rule of sudo", patchbay.AsError(err).Fix)
 	}
+	// Who may only list can't do the work, and learns it; what the documentation lists is
+	// all that it takes.
+	lists := sshd.User + " ALL=(root) NOPASSWD: " + program + " -j list table inet patchbay, " + program + " -j list tables, " + program + " -j list ruleset"
+	m.SetSudoers(files, lists)
+	_, err = n.(driver.NetworkChecker).Check(t.Context())
+	refused(t, err, patchbay.AdminRights, "sudo", program)
+	m.SetSudoers(files, lists+", "+program+" -f -")
+	if _, err := n.(driver.NetworkChecker).Check(t.Context()); err != nil {
+		t.Errorf("with the rules of the documentation: %v", err)
+	}
 	m.SetSudoers(files, line)
 
 	must(t, n.EnsureRule(t.Context(), r))
@@ -123,6 +133,8 @@ func TestWhatIsMissingIsSaid(t *testing.T) {
 			refused(t, err, tt.code, tt.words...)
 			_, err = n.Owned(t.Context())
 			refused(t, err, tt.code, tt.words...)
+			_, err = n.(driver.NetworkChecker).Check(t.Context())
+			refused(t, err, tt.code, tt.words...)
 		})
 	}
 	// Without systemd nothing is closed that a reboot would open.
@@ -131,6 +143,8 @@ func TestWhatIsMissingIsSaid(t *testing.T) {
 	n, err := open(t.Context(), c, w.guarded())
 	must(t, err)
 	refused(t, n.EnsureRule(t.Context(), r), patchbay.NotSupported, "--until-reboot")
+	_, err = n.(driver.NetworkChecker).Check(t.Context())
+	refused(t, err, patchbay.NotSupported, "--until-reboot")
 	w.want("the bystander", w.other, bystander4, db4, true)
 	for _, bad := range []string{"x", "10.0.0.1/33", "", "fe80::1%eth0"} {
 		if _, err := open(t.Context(), w.config(map[string]any{"allow": []string{bad}}), w.guarded()); patchbay.CodeOf(err) != patchbay.InvalidArgument {

@@ -724,6 +724,8 @@ func TestWhatIsNotOurs(t *testing.T) {
 		must(t, err)
 		refused(t, n.EnsureRule(t.Context(), ruleOf("b", []netip.Prefix{web}, db4)), patchbay.NotOurs, kind+" mine", "nft delete "+kind+" inet patchbay mine")
 		refused(t, n.RemoveRule(t.Context(), r), patchbay.NotOurs)
+		_, err = n.(driver.NetworkChecker).Check(t.Context())
+		refused(t, err, patchbay.NotOurs, kind+" mine")
 		if now, err := w.content(); err != nil || now != before {
 			t.Errorf("there is\n%s\nand was\n%s", now, before)
 		}

@@ -15,6 +15,7 @@ import (
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
 	"patchbay.dev/patchbay/hosts"
+	"patchbay.dev/patchbay/internal/failpoint"
 )
 
 const (
@@ -169,6 +170,9 @@ func (m machine) parsed(got hosts.Result) ([]listed, error) {
 
 // apply hands nft a transaction.
 func (m machine) apply(ctx context.Context, script string) error {
+	if err := failpoint.Hit(ctx, "nftables/table/before"); err != nil {
+		return err
+	}
 	got, err := m.run(ctx, script, program, "-f", "-")
 	if err != nil {
 		return err
@@ -176,7 +180,17 @@ func (m machine) apply(ctx context.Context, script string) error {
 	if got.Exit != 0 {
 		return m.failed("change the table "+family+" "+tableName, got)
 	}
-	return nil
+	return failpoint.Hit(ctx, "nftables/table/after")
+}
+
+// tryOut hands nft a transaction that changes nothing, in the way of apply: rules of sudo
+// may be for its very arguments.
+func (m machine) tryOut(ctx context.Context) error {
+	got, err := m.run(ctx, trial, program, "-f", "-")
+	if err == nil && got.Exit != 0 {
+		err = m.failed("change a table", got)
+	}
+	return err
 }
 
 // applyAnyhow is apply when the caller may have gone.
@@ -272,10 +286,21 @@ func (m machine) write(ctx context.Context, path, content, sum string, mode fs.F
 	if hosts.Sum([]byte(content)) == sum {
 		return nil
 	}
+	at := "nftables/file/"
+	if path == unitFile {
+		at = "nftables/unit/"
+	}
+	if err := failpoint.Hit(ctx, at+"before"); err != nil {
+		return err
+	}
 	err := m.host.ReplaceFile(ctx, hosts.Replacement{
 		Path: path, Content: []byte(content), Temp: path[strings.LastIndexByte(path, '/')+1:] + ".patchbay-new", Mode: mode, IfSum: sum,
+		Ready: func(ctx context.Context) error { return failpoint.Hit(ctx, at+"before-rename") },
 	})
-	return m.fault(path, err)
+	if err != nil {
+		return m.fault(path, err)
+	}
+	return failpoint.Hit(ctx, at+"after")
 }
 
 // removeFile takes away what another registration wrote.
@@ -335,6 +360,9 @@ func (m machine) enable(ctx context.Context) error {
 		return err
 	}
 	for _, args := range [][]string{{"daemon-reload"}, {"enable", "--now", "--quiet", "--", unitName}} {
+		if err := failpoint.Hit(ctx, "nftables/"+args[0]+"/before"); err != nil {
+			return err
+		}
 		got, err := m.run(ctx, "", append([]string{systemctl, "--no-ask-password"}, args...)...)
 		if err != nil {
 			return err

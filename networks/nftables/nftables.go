@@ -34,7 +34,10 @@ type network struct {
 	kept    bool // over reboots
 }
 
-var _ driver.Network = (*network)(nil)
+var (
+	_ driver.Network        = (*network)(nil)
+	_ driver.NetworkChecker = (*network)(nil)
+)
 
 func open(_ context.Context, c driver.Config, guarded driver.Config) (driver.Network, error) {
 	if err := driver.CheckAdmin(description, c.Admin); err != nil {
@@ -295,6 +298,28 @@ func (n *network) RemoveRule(ctx context.Context, r driver.Rule) error {
 		return n.machine.removeFile(ctx, now.file)
 	}
 	return unwritten
+}
+
+// Check implements [driver.NetworkChecker].
+func (n *network) Check(ctx context.Context) (warnings []string, err error) {
+	if n.kept {
+		if _, err := n.machine.canKeep(ctx); err != nil {
+			return nil, err
+		}
+	}
+	unlock, err := n.machine.lock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	now, err := n.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := now.ours(); err != nil {
+		return nil, err
+	}
+	return nil, n.machine.tryOut(ctx)
 }
 
 // InspectRule implements [driver.Network]. What is not as it should be is looked at again

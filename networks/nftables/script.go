@@ -98,6 +98,15 @@ func version(a netip.Addr) int {
 // remove is a transaction that takes the table away, whether it is there or not.
 const remove = "add table " + family + " " + tableName + "\ndelete table " + family + " " + tableName + "\n"
 
+// trial is a transaction that has no effect: what it makes, it takes away, and no packet
+// is led there. The right to it and what it is made of are what a change needs. Who has a
+// table of that name keeps it: create fails.
+const trial = "create table " + family + " " + tableName + "-trial\n" +
+	"add set " + family + " " + tableName + "-trial open4 { type ipv4_addr . ipv4_addr . inet_service; flags interval; }\n" +
+	"add chain " + family + " " + tableName + "-trial arriving\n" +
+	"add rule " + family + " " + tableName + "-trial arriving fib daddr type local ip saddr . ip daddr . tcp dport @open4 accept\n" +
+	"delete table " + family + " " + tableName + "-trial\n"
+
 // script makes the table anew, in one transaction: at no instant is there none, or half
 // of one.
 func (all records) script() string {

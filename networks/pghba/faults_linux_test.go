@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -531,8 +532,14 @@ func TestRightsThatLackAreNamedAndAreTheLeast(t *testing.T) {
 		before, err := s.content()
 		must(t, err)
 		r := s.rule("a", "10.1.3.7/32")
+		asked := func() ([]string, error) { return n.(driver.NetworkChecker).Check(t.Context()) }
+		_, err = asked()
+		told := failed(t, err, patchbay.Forbidden)
 		e := failed(t, n.EnsureRule(t.Context(), r), patchbay.Forbidden)
 		s.same(t, before)
+		if told.Fix != e.Fix {
+			t.Errorf("who registers it is told %q, and who connects %q", told.Fix, e.Fix)
+		}
 		_, grants, ok := strings.Cut(e.Fix, "in the database postgres: ")
 		if !ok {
 			t.Fatalf("the fix is %q", e.Fix)
@@ -540,10 +547,17 @@ func TestRightsThatLackAreNamedAndAreTheLeast(t *testing.T) {
 		for grant := range strings.SplitSeq(grants, "; ") {
 			s.exec(grant)
 		}
+		grant := `GRANT pg_signal_backend, pg_read_all_stats TO "limited"`
+		if warnings, err := asked(); err != nil || len(warnings) != 1 || !strings.HasSuffix(warnings[0], grant) {
+			t.Errorf("Check = %q, %v", warnings, err)
+		}
 		must(t, n.EnsureRule(t.Context(), r))
 		must(t, n.RemoveRule(t.Context(), r)) // sessions are not its to end
 		s.same(t, before)
-		s.exec("grant pg_signal_backend, pg_read_all_stats to limited")
+		s.exec(grant)
+		if warnings, err := asked(); err != nil || len(warnings) > 0 {
+			t.Errorf("Check = %q, %v", warnings, err)
+		}
 		must(t, n.EnsureRule(t.Context(), r))
 		s.exec("create role " + r.Login + " login password '" + s.Password + "'")
 		s.exec("create database orders")
@@ -629,6 +643,55 @@ func TestARegistrationIsChecked(t *testing.T) {
 			t.Errorf("for %s: %v", what, err)
 		}
 	}
+}
+
+// locking is a host on which some file can't be replaced.
+type locking struct {
+	hosts.Host
+	name string
+}
+
+func (h locking) CheckReplace(ctx context.Context, path string) error {
+	if filepath.Base(path) == h.name {
+		return &fs.PathError{Op: "open", Path: path, Err: fs.ErrPermission}
+	}
+	return h.Host.CheckReplace(ctx, path)
+}
+
+// TestAGuardThatCanNotWorkIsNotRegistered: what would keep the first connection from its
+// rule is said before there is one.
+func TestAGuardThatCanNotWorkIsNotRegistered(t *testing.T) {
+	one(t, func(t *testing.T, s *server) {
+		check := func(guard driver.Config, target driver.Config) ([]string, error) {
+			t.Helper()
+			n := s.opened(guard, target)
+			return n.(driver.NetworkChecker).Check(t.Context())
+		}
+		if warnings, err := check(s.guard(), s.target()); err != nil || len(warnings) > 0 {
+			t.Errorf("Check = %q, %v", warnings, err)
+		}
+		for _, path := range []string{s.conf, s.own} {
+			if path == "" { // before version 16 there is one file
+				continue
+			}
+			guard := s.guard()
+			guard.Host = locking{guard.Host, filepath.Base(path)}
+			_, err := check(guard, s.target())
+			if e := failed(t, err, patchbay.Forbidden); !strings.Contains(e.Message, path) {
+				t.Errorf("%q does not say %s", e.Message, path)
+			}
+		}
+		guard := s.guard()
+		guard.Endpoint = filepath.Join(t.TempDir(), "pg_hba.conf")
+		for _, target := range []driver.Config{s.target(), {}} {
+			_, err := check(guard, target)
+			refused(t, err, patchbay.NotSupported)
+		}
+		s.set(s.conf, theirs+"\nnonsense\n")
+		_, err := check(s.guard(), s.target())
+		refused(t, err, patchbay.Conflict)
+		s.set(s.conf, theirs)
+	})
 }
 
 // A server that hangs is given up, and says so.

@@ -197,9 +197,7 @@ func (s *state) edits(d document) []edit {
 // they were. The lock is held.
 func (s *state) write(ctx context.Context, d document) error {
 	if e := s.brokenOfOthers(); e != nil {
-		return patchbay.Errorf(patchbay.Conflict, "line %d of %s can't be read by the server, which goes by the rules that it had before; nothing was changed", e.number, driver.Quoted(e.file)).
-			WithFix("mend that line; what the server says of it: SELECT file_name, line_number, error FROM pg_hba_file_rules WHERE error IS NOT NULL").
-			WithSaid(e.broken)
+		return s.broken(e)
 	}
 	for _, path := range []string{s.path, s.ownPath} { // a link leads to another directory
 		_ = s.n.host.Sweep(ctx, path, temp) // who may not write is told below
@@ -223,6 +221,13 @@ func (s *state) write(ctx context.Context, d document) error {
 		return err // it is right, and read with the next reload: the same call again
 	}
 	return failpoint.Hit(ctx, "pghba/reload/after")
+}
+
+// broken says of a line that nothing is changed before it is mended.
+func (s *state) broken(e *entry) error {
+	return patchbay.Errorf(patchbay.Conflict, "line %d of %s can't be read by the server, which goes by the rules that it had before; nothing was changed", e.number, driver.Quoted(e.file)).
+		WithFix("mend that line; what the server says of it: SELECT file_name, line_number, error FROM pg_hba_file_rules WHERE error IS NOT NULL").
+		WithSaid(e.broken)
 }
 
 // apply makes one edit.

@@ -223,6 +223,58 @@ func (n *network) InspectRule(ctx context.Context, r driver.Rule) (found driver.
 	return found, err
 }
 
+// Check implements [driver.NetworkChecker]. Without a target, where the files are is
+// known only when the guard says so.
+func (n *network) Check(ctx context.Context) (warnings []string, err error) {
+	if n.server == nil {
+		if n.path == "" {
+			return nil, nil
+		}
+		if _, err := n.host.ReadFile(ctx, n.path, maxFile); err != nil {
+			return nil, fileError("read", n.path, err)
+		}
+		return nil, n.writable(ctx, n.path)
+	}
+	err = n.locked(ctx, "", func(s *state) error {
+		if e := s.brokenOfOthers(); e != nil {
+			return s.broken(e)
+		}
+		if err := n.writable(ctx, s.path); err != nil {
+			return s.missing(err)
+		}
+		if s.able.version >= includes {
+			if err := n.writable(ctx, s.ownPath); err != nil {
+				return err
+			}
+		}
+		switch {
+		case n.tls && !s.able.ssl:
+			warnings = append(warnings, sslOff)
+		case n.tls && n.server.TLS.Mode == driver.TLSDisable:
+			warnings = append(warnings, sslDisabled)
+		}
+		if !s.able.cuts {
+			warnings = append(warnings, fmt.Sprintf("sessions that are open when a connection goes are not ended, for the administrator may not: GRANT pg_signal_backend, pg_read_all_stats TO %s", ident(n.server.Admin.Username)))
+		}
+		return nil
+	})
+	return warnings, err
+}
+
+// writable fails where the file could not be replaced.
+func (n *network) writable(ctx context.Context, path string) error {
+	err := n.host.CheckReplace(ctx, path)
+	if err != nil {
+		return fileError("write", path, err)
+	}
+	return nil
+}
+
+const (
+	sslOff      = "ssl is off in postgresql.conf, and the guard lets in over TLS alone"
+	sslDisabled = "the server is registered with sslmode disable, and the guard lets in over TLS alone"
+)
+
 // owned fails when a rule of that name has another mark.
 func (s *state) owned(r driver.Rule) error {
 	if have := s.document.named(r.Name); have != nil && !have.bears(r.Mark) {
@@ -305,9 +357,9 @@ func (s *state) wider(r rule) bool {
 func (s *state) despite(r driver.Rule) string {
 	switch {
 	case s.n.tls && !s.able.ssl:
-		return "ssl is off in postgresql.conf, and the guard lets in over TLS alone"
+		return sslOff
 	case s.n.tls && s.n.server.TLS.Mode == driver.TLSDisable:
-		return "the server is registered with sslmode disable, and the guard lets in over TLS alone"
+		return sslDisabled
 	}
 	if e := s.brokenOfOthers(); e != nil {
 		return fmt.Sprintf("line %d of %s can't be read by the server, which goes by the rules that it had before", e.number, e.file)
