@@ -54,7 +54,7 @@ func TestWhatIsOpenIsWhatLiveConnectionsNeed(t *testing.T) {
 				moves := make([]move, 3+random.IntN(12))
 				for i := range moves {
 					moves[i] = move{
-						way: way(random.IntN(int(ways))), who: random.IntN(4), where: random.IntN(8), how: random.IntN(8),
+						deed: deed(random.IntN(int(deeds))), who: random.IntN(4), where: random.IntN(8), how: random.IntN(8),
 						trouble: mishap(random.IntN(2 * int(mishaps))), at: random.IntN(6), guard: random.IntN(3),
 					}
 				}
@@ -69,21 +69,21 @@ func TestWhatIsOpenIsWhatLiveConnectionsNeed(t *testing.T) {
 	}
 }
 
-// way is what is done.
-type way int
+// deed is what is done.
+type deed int
 
 const (
-	wayPut way = iota
-	wayPutElse
-	wayRotate
-	wayDelete
-	wayFix
-	wayEgress // a source gets other addresses
-	wayGuards // a target gets other guards
-	ways
+	deedPut deed = iota
+	deedPutElse
+	deedRotate
+	deedDelete
+	deedFix
+	deedEgress // a source gets other addresses
+	deedGuards // a target gets other guards
+	deeds
 )
 
-var wayNames = []string{"put", "put", "rotate", "delete", "fix", "addresses change", "guards change"}
+var deedNames = []string{"put", "put", "rotate", "delete", "fix", "addresses change", "guards change"}
 
 // mishap is what goes wrong meanwhile; from mishaps on, nothing does.
 type mishap int
@@ -103,14 +103,14 @@ var mishapNames = []string{"a guard refuses", "a guard refuses once", "a guard's
 
 // move is an act; as in [act], what its numbers name depends on what is there.
 type move struct {
-	way             way
+	deed            deed
 	who, where, how int
 	trouble         mishap
 	at, guard       int
 }
 
 func (m move) String() string {
-	return fmt.Sprintf("%s{%d %d %d; %s %d %d}", wayNames[m.way], m.who, m.where, m.how, mishapNames[min(m.trouble, mishaps)], m.guard, m.at)
+	return fmt.Sprintf("%s{%d %d %d; %s %d %d}", deedNames[m.deed], m.who, m.where, m.how, mishapNames[min(m.trouble, mishaps)], m.guard, m.at)
 }
 
 // land is a topology.
@@ -300,30 +300,30 @@ func (r *run) do(m move) error {
 	id := r.sources[source].Linker(fmt.Sprintf("c%d", m.who/2))
 	a := r.apps[r.sources[source]]
 	_, there := r.live[id]
-	switch m.way {
-	case wayEgress:
+	switch m.deed {
+	case deedEgress:
 		defer a.lock()()
 		a.egress = r.egress[m.where%len(r.egress)]
 		return nil
-	case wayGuards:
+	case deedGuards:
 		target := m.who % len(r.targets)
 		r.has[target] = m.where % len(r.behind)
 		r.guard(target)
 		return nil
-	case wayPut, wayPutElse:
+	case deedPut, deedPutElse:
 	default:
 		if !there {
 			return nil
 		}
 	}
 	begin, then := func() (Begun, error) { return w.Delete(w.t.Context(), id, w.caller, "") }, (*need)(nil)
-	switch m.way {
-	case wayPut, wayPutElse:
+	switch m.deed {
+	case deedPut, deedPutElse:
 		spec, n := r.spec(source, m)
 		begin, then = func() (Begun, error) { return w.Put(w.t.Context(), PutRequest{ID: id, Spec: spec, Caller: w.caller}) }, n
-	case wayRotate:
+	case deedRotate:
 		begin, then = func() (Begun, error) { return w.Rotate(w.t.Context(), RotateRequest{ID: id, Caller: w.caller}) }, r.live[id]
-	case wayFix:
+	case deedFix:
 		begin, then = func() (Begun, error) { return w.Validate(w.t.Context(), ValidateRequest{ID: id, Caller: w.caller, Fix: true}) }, r.moved(id)
 	}
 	r.mu.Lock()
@@ -337,7 +337,7 @@ func (r *run) do(m move) error {
 	}
 	op := r.ends(b)
 	if op.State == patchbay.Done {
-		if m.way == wayDelete {
+		if m.deed == deedDelete {
 			delete(r.live, id)
 		} else {
 			r.live[id] = then
