@@ -48,6 +48,11 @@ func newPlace(t *testing.T) *place {
 
 func newPlaceBehind(t *testing.T, d driver.Dialer) *place {
 	t.Helper()
+	return newPlaceOf(t, d, controlplane.Catalog())
+}
+
+func newPlaceOf(t *testing.T, d driver.Dialer, catalog driver.Catalog) *place {
+	t.Helper()
 	dir := t.TempDir()
 	records, err := sqlite.Open(t.Context(), filepath.Join(dir, "db"), sqlite.Options{})
 	if err != nil {
@@ -62,7 +67,7 @@ func newPlaceBehind(t *testing.T, d driver.Dialer) *place {
 		t.Fatal(err)
 	}
 	p.Service = connector.New(connector.Options{
-		Records: records, Keys: keys, Catalog: controlplane.Catalog(), Overlap: time.Millisecond, Log: slog.New(slog.DiscardHandler), Dialer: d,
+		Records: records, Keys: keys, Catalog: catalog, Overlap: time.Millisecond, Log: slog.New(slog.DiscardHandler), Dialer: d,
 	})
 	engine, err := saga.New(records, p.Workflows(), saga.Options{Backoff: func(int) time.Duration { return time.Millisecond }})
 	if err != nil {

@@ -110,6 +110,10 @@ func (v *checking) fix() string {
 	return fmt.Sprintf("patchbay connection validate %s --fix", onCommandLine(v.c))
 }
 
+func (v *checking) update() string {
+	return fmt.Sprintf("patchbay connection update %s %s --client-type %s", v.word(), onCommandLine(v.c), cmp.Or(v.c.Spec.Client, "none"))
+}
+
 // existence asks both ends whether they are there, and are what the record
 // says.
 func (v *checking) existence(ctx context.Context) (done func()) {
@@ -438,7 +442,7 @@ func (v *checking) holds(p agreed, have map[string]patchbay.Secret) (values sett
 	case v.asWritten(have):
 		v.add(group, name, patchbay.Failure, patchbay.SettingChanged,
 			fmt.Sprintf("the target moved since the settings were written: its %s is another now", where),
-			fmt.Sprintf("patchbay connection update %s %s --client-type %s", v.word(), onCommandLine(v.c), cmp.Or(v.c.Spec.Client, "none")))
+			v.update())
 	default:
 		v.add(group, name, patchbay.NotChecked, "", "the source points elsewhere: its "+where+" is not the target's, so what it holds was not sent there", v.fix())
 	}
