@@ -65,6 +65,16 @@ func (n *network) list(ctx context.Context) ([]listed, error) {
 	return all, guardFault(err)
 }
 
+// called is the container of that name, nil when there is none. To an engine, the beginning
+// of an id is a name too.
+func (n *network) called(ctx context.Context, name string) (*container, error) {
+	c, err := n.inspect(ctx, name)
+	if c != nil && c.Name != name {
+		c = nil
+	}
+	return c, err
+}
+
 // inspect is a container, by id or name; nil when there is none.
 func (n *network) inspect(ctx context.Context, id string) (*container, error) {
 	c := &container{}
@@ -109,7 +119,7 @@ func (n *network) ends(ctx context.Context, r driver.Rule) (*ends, error) {
 		return nil, patchbay.Errorf(patchbay.NotSupported, "the guard %s lets containers in, and no addresses besides", n.id.Name()).
 			WithFix("leave firewallRules.ipRanges out")
 	}
-	source, err := n.inspect(ctx, r.Peer.Name)
+	source, err := n.called(ctx, r.Peer.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -150,8 +160,8 @@ func (n *network) ends(ctx context.Context, r driver.Rule) (*ends, error) {
 
 // networked refuses a container that can be on no network besides what it has.
 func (c *container) networked() error {
-	mode := c.HostConfig.NetworkMode
-	if mode != "host" && mode != "none" && !strings.HasPrefix(mode, "container:") {
+	mode, _, _ := strings.Cut(c.HostConfig.NetworkMode, ":")
+	if !slices.Contains([]string{"host", "none", "container", "slirp4netns", "pasta"}, mode) {
 		return nil
 	}
 	return patchbay.Errorf(patchbay.NotSupported, "the container %s has no network of its own (--network %s), and can be on no other", c.Name, driver.Quoted(mode)).
@@ -167,7 +177,7 @@ func (n *network) find(ctx context.Context, server string) (*spot, error) {
 	}
 	s := &spot{server: server, port: uint16(port)}
 	if n.container != "" {
-		if s.container, err = n.inspect(ctx, n.container); err != nil {
+		if s.container, err = n.called(ctx, n.container); err != nil {
 			return nil, err
 		}
 		if s.container == nil {
