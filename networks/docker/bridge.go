@@ -190,7 +190,7 @@ func overlaps(err error) bool {
 
 func (n *network) exhausted(err error) error {
 	text := said(err)
-	for _, words := range []string{"non-overlapping IPv4 address pool", "predefined address pools have been fully subnetted", "could not find free subnet"} {
+	for _, words := range []string{"non-overlapping IPv4 address pool", "predefined address pools have been fully subnetted"} {
 		if strings.Contains(text, words) {
 			return patchbay.Errorf(patchbay.NotSupported, "the engine at %s has no addresses left for another network", n.engine.URL).
 				WithFix("register the guard %s again with --pool PREFIX (10.213.0.0/16, if nobody has that), or give the engine more (default-address-pools in daemon.json)", n.id.Name())

@@ -10,8 +10,7 @@ import (
 
 var description = patchbay.Driver{
 	Name: "docker-network", Title: "Docker network", Noun: "container engine whose networks lead to targets in containers",
-	About: `Networks of Docker or Podman. Each connection has one of its own, which leads nowhere
-else: its application's container and the target's are on it, and nobody else is. The
+	About: `Networks of Docker. Each connection has one of its own, which leads nowhere else: its application's container and the target's are on it, and nobody else is. The
 application finds the target there by the name of its container, wherever the target is
 registered; its settings say so.
 
@@ -28,6 +27,7 @@ each of the two reaches every port of the other.`,
 	Admin: dockerapi.Admin(),
 	Lacks: []patchbay.Lack{
 		{What: "applications outside of the engine", Why: "they are on none of its networks; guard the port that the engine publishes, with nftables"},
+		{What: "Podman", Why: "its networks let containers of other networks in"},
 		{What: "one port of the target among several", Why: "on a network, containers reach each other's ports"},
 		{What: "applications that Compose manages", Why: "each change of their settings has Compose make them anew, on the networks of its files alone"},
 		{What: "containers with the network of their machine, of another container, or none", Why: "an engine gives them no other"},

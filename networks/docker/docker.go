@@ -1,5 +1,5 @@
-// Package docker is the guard of targets in containers: networks of an engine, Docker's or
-// Podman's, each with an application's container and a target's on it, and nobody else.
+// Package docker is the guard of targets in containers: networks of Docker, each with an
+// application's container and a target's on it, and nobody else.
 //
 // # A rule is a network
 //

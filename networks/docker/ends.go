@@ -115,6 +115,13 @@ func (n *network) ends(ctx context.Context, r driver.Rule) (*ends, error) {
 		return nil, patchbay.Errorf(patchbay.NotSupported, "the guard %s lets in containers of its own engine alone, and the application runs in none that it knows", n.id.Name()).
 			WithFix("run it in a container of the engine at %s, on a network of its own; or register the target without that guard", n.engine.URL)
 	}
+	if err := n.engine.Greet(ctx); err != nil {
+		return nil, guardFault(err)
+	}
+	if n.engine.Podman {
+		return nil, patchbay.Errorf(patchbay.NotSupported, "the engine at %s is Podman, whose networks let containers of other networks in", n.engine.URL).
+			WithFix("register the target without the guard %s", n.id.Name())
+	}
 	if len(r.From) > 0 {
 		return nil, patchbay.Errorf(patchbay.NotSupported, "the guard %s lets containers in, and no addresses besides", n.id.Name()).
 			WithFix("leave firewallRules.ipRanges out")
@@ -161,7 +168,7 @@ func (n *network) ends(ctx context.Context, r driver.Rule) (*ends, error) {
 // networked refuses a container that can be on no network besides what it has.
 func (c *container) networked() error {
 	mode, _, _ := strings.Cut(c.HostConfig.NetworkMode, ":")
-	if !slices.Contains([]string{"host", "none", "container", "slirp4netns", "pasta"}, mode) {
+	if !slices.Contains([]string{"host", "none", "container"}, mode) {
 		return nil
 	}
 	return patchbay.Errorf(patchbay.NotSupported, "the container %s has no network of its own (--network %s), and can be on no other", c.Name, driver.Quoted(mode)).
@@ -301,10 +308,10 @@ func (m member) isOn(b *bridge) bool {
 	return m.has(b) && (m.alias == "" || slices.Contains(m.NetworkSettings.Networks[b.Name].Aliases, m.alias))
 }
 
-// has reports whether the network is among its own. Podman's ids are names.
+// has reports whether the network is among its own.
 func (c *container) has(b *bridge) bool {
 	e, ok := c.NetworkSettings.Networks[b.Name]
-	return ok && (e.NetworkID == "" || e.NetworkID == b.ID || e.NetworkID == b.Name)
+	return ok && (e.NetworkID == "" || e.NetworkID == b.ID)
 }
 
 // members are those of a rule: targets first, so that who comes to it finds them.

@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"net"
-	"net/http"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -52,7 +51,7 @@ func dials(t testing.TB, s driver.Source, server string) bool {
 
 // TestALife of a connection between containers that share no network.
 func TestALife(t *testing.T) {
-	w := newWorld(t, testdocker.Docker)
+	w := newWorld(t)
 	image := w.Image(t, testdocker.App)
 	w.Must(t, "network", "create", "own-db")
 	runDB := func() {
@@ -60,7 +59,6 @@ func TestALife(t *testing.T) {
 	}
 	runDB()
 	w.own(t, "web")
-	w.noWay(t, "docker0")
 	// Behind Docker's own name server: nobody, at once.
 	w.Must(t, "run", "--detach", "--name", "web", "--network", "own-web", "--dns", "127.0.0.1", image)
 	w.Must(t, "run", "--detach", "--name", "bystander", "--dns", "127.0.0.1", image)
@@ -109,6 +107,11 @@ func TestALife(t *testing.T) {
 	if now := w.wayOut(t, "web"); now != route {
 		t.Errorf("its way out was %q, and is %q", route, now)
 	}
+	// This once the engine itself keeps the bystander off, also by the address on the network.
+	if ok, err := w.reaches(t.Context(), "bystander", "orders-db", 8080); err != nil || ok {
+		t.Errorf("a bystander reaches an address of the target: %v", err)
+	}
+	w.noWay(t, "docker0")
 	passes("after it is opened")
 
 	// The source's container is made anew, and what had its place is kept beside it.
@@ -195,7 +198,7 @@ func answers(conn net.Conn) bool {
 
 // TestADeathAtEachCall: whoever comes next ends what was begun, in one way or the other.
 func TestADeathAtEachCall(t *testing.T) {
-	w := newWorld(t, testdocker.Docker)
+	w := newWorld(t)
 	image := w.Image(t, testdocker.App)
 	for _, name := range []string{"web", "db"} {
 		w.own(t, name)
@@ -255,7 +258,7 @@ func TestADeathAtEachCall(t *testing.T) {
 
 // TestWhatCantBeOnANetwork is refused, with what helps.
 func TestWhatCantBeOnANetwork(t *testing.T) {
-	w := newWorld(t, testdocker.Docker)
+	w := newWorld(t)
 	image := w.Image(t, testdocker.App)
 	run := func(name string, args ...string) {
 		w.Must(t, append(append([]string{"run", "--detach", "--name", name}, args...), image)...)
@@ -323,12 +326,26 @@ func TestWhatCantBeOnANetwork(t *testing.T) {
 	must(t, named.RemoveRule(t.Context(), r))
 }
 
+// TestPodmanIsRefused: who is on another network of its, reaches this one.
+func TestPodmanIsRefused(t *testing.T) {
+	e := testdocker.Start(t, testdocker.Podman)
+	n := (&world{Engine: e}).open(t, nil)
+	for _, err := range []error{n.EnsureRule(t.Context(), ruleOf("podman", "web", "db:8080")), func() error {
+		_, err := n.Reach(t.Context(), ruleOf("podman", "web", "db:8080"))
+		return err
+	}()} {
+		if patchbay.CodeOf(err) != patchbay.NotSupported || !strings.Contains(err.Error(), "Podman") {
+			t.Error(err)
+		}
+	}
+	if list := e.Must(t, "network", "ls", "--quiet", "--filter", "label="+ruleLabel); list != "" {
+		t.Errorf("it made %s", list)
+	}
+}
+
 // TestAddressesOutOfAPool, and what an engine without any says.
 func TestAddressesOutOfAPool(t *testing.T) {
-	w := &world{Engine: testdocker.StartWith(t, testdocker.Docker, testdocker.Options{Args: []string{"--default-address-pool", "base=10.99.0.0/24,size=25"}})}
-	w.client.Transport = &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", w.Socket)
-	}}
+	w := newWorld(t, "--default-address-pool", "base=10.99.0.0/24,size=25")
 	image := w.Image(t, testdocker.App)
 	w.Must(t, "network", "create", "n1") // with the engine's own, that is all
 	for _, name := range []string{"web", "db"} {

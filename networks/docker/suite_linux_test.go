@@ -2,7 +2,6 @@ package docker
 
 import (
 	"context"
-	"flag"
 	"net/http"
 	"net/netip"
 	"testing"
@@ -12,23 +11,10 @@ import (
 	testdocker "patchbay.dev/patchbay/internal/testenv/docker"
 )
 
-// whole has all run on Podman too, where it takes minutes.
-var whole = flag.Bool("whole", false, "run everything, on Podman too")
-
 // TestNetwork tries every way from each application to each target, by whatever address
 // that has.
 func TestNetwork(t *testing.T) {
-	for _, engine := range testdocker.Engines {
-		t.Run(engine, func(t *testing.T) {
-			if engine == testdocker.Podman && !*whole {
-				t.Skip("it takes minutes on Podman: make test-containers runs it")
-			}
-			suite(t, newWorld(t, engine))
-		})
-	}
-}
-
-func suite(t *testing.T, w *world) {
+	w := newWorld(t)
 	image := w.Image(t, testdocker.App)
 	for _, name := range []string{"app1", "app2", "app3", "bystander", "db1", "db2"} {
 		w.own(t, name)
@@ -81,16 +67,14 @@ func suite(t *testing.T, w *world) {
 			}
 			return err
 		}},
-		{Name: "gone", Gone: true, Make: func(_ context.Context, r driver.Rule) error { return all(r) }},
-	}
-	if w.Name == testdocker.Docker { // no other engine lets that happen
-		drifts = append(drifts, drivertest.RuleDrift{Name: "there are two", Make: func(_ context.Context, r driver.Rule) error {
+		{Name: "there are two", Make: func(_ context.Context, r driver.Rule) error {
 			var made struct{ Labels map[string]string }
 			if err := w.ask(http.MethodGet, "/networks/"+r.Name, nil, &made); err != nil {
 				return err
 			}
 			return w.ask(http.MethodPost, "/networks/create", map[string]any{"Name": r.Name, "Internal": true, "Labels": made.Labels}, nil)
-		}})
+		}},
+		{Name: "gone", Gone: true, Make: func(_ context.Context, r driver.Rule) error { return all(r) }},
 	}
 	drivertest.Network(t, drivertest.NetworkHarness{
 		Driver: Driver(), Config: w.config(nil), From: from, Names: names,

@@ -30,9 +30,9 @@ type world struct {
 	client http.Client
 }
 
-func newWorld(t testing.TB, engine string) *world {
+func newWorld(t testing.TB, args ...string) *world {
 	t.Helper()
-	w := &world{Engine: testdocker.Start(t, engine)}
+	w := &world{Engine: testdocker.StartWith(t, testdocker.Docker, testdocker.Options{Args: args})}
 	w.client.Transport = &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", w.Socket)
 	}}
@@ -49,11 +49,7 @@ func (w *world) own(t testing.TB, name string) {
 
 func (w *world) noWay(t testing.TB, bridge string) {
 	t.Helper()
-	chain := "DOCKER-USER"
-	if w.Name == testdocker.Podman {
-		chain = "FORWARD"
-	}
-	_, err := w.Inside("iptables", "--insert", chain, "--in-interface", bridge, "!", "--out-interface", bridge, "--protocol", "tcp", "--jump", "REJECT", "--reject-with", "tcp-reset")
+	_, err := w.Inside("iptables", "--insert", "DOCKER-USER", "--in-interface", bridge, "!", "--out-interface", bridge, "--protocol", "tcp", "--jump", "REJECT", "--reject-with", "tcp-reset")
 	must(t, err)
 }
 
@@ -123,14 +119,17 @@ func (w *world) reaches(ctx context.Context, from, to string, port uint16) (bool
 		return false, err
 	}
 	defer func() { _ = network.Close() }()
-	ctx, cancel := context.WithTimeout(ctx, patience) // what is dropped is not answered
-	defer cancel()
+	dial := func(address string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, patience) // what is dropped is not answered
+		defer cancel()
+		return network.DialContext(ctx, "tcp", address)
+	}
 	for _, at := range t.NetworkSettings.Networks {
 		a, err := netip.ParseAddr(at.IPAddress)
 		if err != nil {
 			continue
 		}
-		conn, err := network.DialContext(ctx, "tcp", netip.AddrPortFrom(a, port).String())
+		conn, err := dial(netip.AddrPortFrom(a, port).String())
 		if err == nil {
 			return true, conn.Close()
 		}
