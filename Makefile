@@ -109,8 +109,9 @@ test-pghba: deps ## the guard in pg_hba.conf on every version of PostgreSQL, eac
 
 # make test takes every 40th death, and the source suite on Docker alone.
 .PHONY: test-containers
-test-containers: deps ## the driver of containers on Docker and Podman: all suites, and a death at each call of an engine
+test-containers: deps ## the drivers of containers, on Docker and Podman, and of their networks: all suites, and a death at each call of an engine
 	$(GO) test -count=1 -v -timeout 90m ./sources/docker -whole -every=1
+	$(GO) test -count=1 -v -timeout 30m ./networks/docker -every=1
 
 # make test tries what takes many restarts a few times, and what is alike for both
 # managers with one.

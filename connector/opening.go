@@ -3,6 +3,7 @@ package connector
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"reflect"
@@ -50,8 +51,9 @@ func (s *Service) planOpenings(ctx context.Context, d *draft, held holding, sour
 		login = d.plan.Login.Name
 	}
 	var wanted []opening
+	var reach map[string]string
 	if d.in.Rotate {
-		wanted = slices.Clone(held.Openings)
+		wanted, reach = slices.Clone(held.Openings), held.Reach
 		for i := range wanted {
 			if wanted[i].Rule.Login != "" {
 				wanted[i].Rule.Login = login
@@ -63,10 +65,11 @@ func (s *Service) planOpenings(ctx context.Context, d *draft, held holding, sour
 			return err
 		}
 		w := way{id: d.parties.source.ID, ref: d.plan.ref, spec: d.in.Want.Spec, source: source, target: target}
-		if err := s.lead(ctx, wanted, w); err != nil {
+		if reach, err = s.lead(ctx, wanted, w); err != nil {
 			return err
 		}
 	}
+	d.plan.Reach = reach
 	d.plan.decideOpenings(d.in.Want, held, wanted)
 	return nil
 }
@@ -118,64 +121,91 @@ type way struct {
 	target *driver.GuardedTarget
 }
 
-// lead has each opening lead from the source to the target, in the words of its guard.
-func (s *Service) lead(ctx context.Context, all []opening, w way) error {
-	prepared, err := w.target.PrepareProbe(ctx, driver.ProbeRequest{Dialer: s.dialer, Sub: w.ref.Sub, Share: s.shareOf(ctx, w.id, w.ref)})
-	if err != nil {
-		return err
+// lead has each opening lead from the source to the target, in the words of its guard. It
+// gives where the source finds the target, as [driver.Platform].Reach.
+func (s *Service) lead(ctx context.Context, all []opening, w way) (map[string]string, error) {
+	if len(w.ref.Reach) > 0 { // guards know it as it is registered
+		w.ref.Reach = nil
+		target, done, err := s.openRef(ctx, w.ref)
+		if err != nil {
+			return nil, err
+		}
+		defer done()
+		w.target = target
 	}
-	if len(prepared.Servers) == 0 {
-		return patchbay.Errorf(patchbay.NotSupported, "%s does not say where it listens, so no way to it can be opened", w.ref.Target.Name()).
+	servers, err := s.serversOf(ctx, w.target, w.ref.Sub)
+	if err != nil {
+		return nil, err
+	}
+	if len(servers) == 0 {
+		return nil, patchbay.Errorf(patchbay.NotSupported, "%s does not say where it listens, so no way to it can be opened", w.ref.Target.Name()).
 			WithFix("open the way yourself, and connect with --opt-out publicnetwork")
 	}
 	more, err := namedRanges(w.spec)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	reach := map[string]string{}
 	for i := range all {
-		if err := s.leadAt(ctx, &all[i], w, prepared.Servers, more); err != nil {
-			return err
+		there, err := s.leadAt(ctx, &all[i], w, servers, more)
+		if err != nil {
+			return nil, err
+		}
+		for at, found := range there {
+			if other, ok := reach[at]; ok && other != found {
+				return nil, patchbay.Errorf(patchbay.NotSupported, "%s would find %s at %s by one of its guards, and at %s by another", w.id.Name(), w.ref.Target.Name(), other, found).
+					WithFix("register %s with one of them", w.ref.Target.Name())
+			}
+			reach[at] = found
 		}
 	}
-	return nil
+	if len(reach) == 0 {
+		return nil, nil
+	}
+	for _, o := range all {
+		if o.Rule.Peer == nil { // another way, from another address, which is known when it is open
+			return nil, patchbay.Errorf(patchbay.NotSupported, "%s goes by the address of %s, which is another where it finds %s at %s", o.Guard.Name(), w.id.Name(), w.ref.Target.Name(), reachText(reach)).
+				WithFix("register %s without %s, or without its other guards", w.ref.Target.Name(), o.Guard.Name())
+		}
+	}
+	return reach, nil
 }
 
 // leadAt is lead for one guard. A platform is told names, everybody else addresses; more
 // are let in besides the source's.
-func (s *Service) leadAt(ctx context.Context, o *opening, w way, servers []string, more []netip.Prefix) error {
+func (s *Service) leadAt(ctx context.Context, o *opening, w way, servers []string, more []netip.Prefix) (reach map[string]string, err error) {
 	guard, done, err := s.guard(ctx, *o)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer done()
 	r := &o.Rule
 	r.From, r.To, r.Peer, r.Servers = nil, nil, nil, nil
 	if guard.Platform() {
 		if r.Peer, err = w.peerAt(ctx, guard); err != nil {
-			return err
+			return nil, err
 		}
 		r.Servers = slices.Sorted(slices.Values(servers))
-	}
-	var to []netip.AddrPort
-	if r.Servers == nil {
-		if to, err = resolveAll(ctx, servers); err != nil {
-			return err
-		}
-		r.To = to
+	} else if r.To, err = resolveAll(ctx, servers); err != nil {
+		return nil, err
 	}
 	if r.Peer == nil {
-		if r.From, err = w.egress(ctx, to); err != nil {
-			return err
-		}
-		if len(r.From) == 0 {
-			return patchbay.Errorf(patchbay.InvalidArgument, "it is not known from which addresses %s speaks to %s, and nothing is opened for everybody", w.id.Name(), w.ref.Target.Name()).
-				WithFix("register %s again with --egress ADDRESS, as the target sees it", w.id.Name())
+		if r.From, err = w.egress(ctx, r.To); err != nil {
+			return nil, err
 		}
 	}
+	known := len(r.From) > 0
 	r.From = append(r.From, more...)
 	slices.SortFunc(r.From, netip.Prefix.Compare)
 	r.From = slices.Compact(r.From)
-	return nil
+	if reach, err = guard.Reach(ctx, *r); err != nil { // also whom it lets in at all
+		return nil, err
+	}
+	if r.Peer == nil && !known {
+		return nil, patchbay.Errorf(patchbay.InvalidArgument, "it is not known from which addresses %s speaks to %s, and nothing is opened for everybody", w.id.Name(), w.ref.Target.Name()).
+			WithFix("register %s again with --egress ADDRESS, as the target sees it", w.id.Name())
+	}
+	return reach, nil
 }
 
 // peerAt is the source as the guard's platform knows it; nil when it is none of its own.
@@ -614,7 +644,13 @@ func (v *checking) rules(ctx context.Context) bool {
 	}
 	if len(v.held.Openings) > 0 && v.source != nil && v.target != nil {
 		now := slices.Clone(v.held.Openings)
-		if err := v.s.lead(ctx, now, way{v.c.Source, v.ref, v.c.Spec, v.source, v.target}); err == nil {
+		reach, err := v.s.lead(ctx, now, way{v.c.Source, v.ref, v.c.Spec, v.source, v.target})
+		if err == nil && !maps.Equal(reach, v.held.Reach) {
+			v.add(patchbay.CheckNetwork, nameNetwork, patchbay.Failure, patchbay.SettingChanged,
+				fmt.Sprintf("where %s finds %s is another place by now than its settings say", v.c.Source.Name(), v.ref.Target.Name()), v.updated())
+			return false
+		}
+		if err == nil {
 			for i, was := range v.held.Openings {
 				if !was.opensAs(now[i]) {
 					failed(patchbay.RuleMissing, "%s speaks from %s to %s by now, and open at %s is the way from %s to %s",
@@ -672,7 +708,8 @@ func (s *Service) fixOpenings(ctx context.Context, p *outline, c patchbay.Connec
 		return nil
 	}
 	wanted := slices.Clone(held.Openings)
-	if err := s.lead(ctx, wanted, way{c.Source, p.ref, c.Spec, source, target}); err != nil {
+	// Where the source finds the target stays as it is on record: so do the settings.
+	if _, err := s.lead(ctx, wanted, way{c.Source, p.ref, c.Spec, source, target}); err != nil {
 		return err
 	}
 	p.decideOpenings(c, held, wanted)

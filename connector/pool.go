@@ -141,6 +141,11 @@ func placeOf(r patchbay.Resource) driver.Config {
 }
 
 func (s *Service) openTarget(ctx context.Context, r patchbay.Resource) (*driver.GuardedTarget, error) {
+	return s.openTargetBy(ctx, r, s.dialer)
+}
+
+// openTargetBy opens a target that is reached through a dialer.
+func (s *Service) openTargetBy(ctx context.Context, r patchbay.Resource, dialer driver.Dialer) (*driver.GuardedTarget, error) {
 	d, ok := s.catalog.Targets[r.Driver]
 	if !ok {
 		return nil, patchbay.Errorf(patchbay.NotSupported, "the resource %s has driver %q, which is not a target's", r.ID.Name(), r.Driver)
@@ -149,6 +154,7 @@ func (s *Service) openTarget(ctx context.Context, r patchbay.Resource) (*driver.
 	if err != nil {
 		return nil, err
 	}
+	c.Dialer = dialer
 	return driver.Guard{Name: r.Driver, Admin: c.Admin, Observe: s.observe, Isolate: s.isolate, Share: s.share(ctx, r.ID, r.ID, "")}.OpenTarget(ctx, d, c)
 }
 

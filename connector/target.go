@@ -24,6 +24,8 @@ type ref struct {
 	Endpoint *endpoint `json:"endpoint,omitempty"`
 	Sub      string    `json:"sub,omitempty"`
 	Kind     string    `json:"kind"` // in the settings table
+	// Reach is where the source finds it, by where it is registered ([driver.Platform].Reach).
+	Reach map[string]string `json:"reach,omitempty"`
 }
 
 // endpoint is a target that nobody registered.
@@ -54,7 +56,10 @@ func (s *Service) unregistered() (name string, ok bool) {
 
 // openRef gives the opened driver of a target.
 func (s *Service) openRef(ctx context.Context, r ref) (*driver.GuardedTarget, func(), error) {
-	if r.Endpoint == nil {
+	switch {
+	case r.Endpoint == nil && len(r.Reach) > 0:
+		return s.seen(ctx, r)
+	case r.Endpoint == nil:
 		return s.target(ctx, r.Target)
 	}
 	name, ok := s.unregistered()

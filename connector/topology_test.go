@@ -54,7 +54,7 @@ func TestWhatIsOpenIsWhatLiveConnectionsNeed(t *testing.T) {
 				moves := make([]move, 3+random.IntN(12))
 				for i := range moves {
 					moves[i] = move{
-						deed: deed(random.IntN(int(deeds))), who: random.IntN(4), where: random.IntN(8), how: random.IntN(8),
+						errand: errand(random.IntN(int(errands))), who: random.IntN(4), where: random.IntN(8), how: random.IntN(8),
 						trouble: mishap(random.IntN(2 * int(mishaps))), at: random.IntN(6), guard: random.IntN(3),
 					}
 				}
@@ -69,21 +69,21 @@ func TestWhatIsOpenIsWhatLiveConnectionsNeed(t *testing.T) {
 	}
 }
 
-// deed is what is done.
-type deed int
+// errand is what is done.
+type errand int
 
 const (
-	deedPut deed = iota
-	deedPutElse
-	deedRotate
-	deedDelete
-	deedFix
-	deedEgress // a source gets other addresses
-	deedGuards // a target gets other guards
-	deeds
+	errandPut errand = iota
+	errandPutElse
+	errandRotate
+	errandDelete
+	errandFix
+	errandEgress // a source gets other addresses
+	errandGuards // a target gets other guards
+	errands
 )
 
-var deedNames = []string{"put", "put", "rotate", "delete", "fix", "addresses change", "guards change"}
+var errandNames = []string{"put", "put", "rotate", "delete", "fix", "addresses change", "guards change"}
 
 // mishap is what goes wrong meanwhile; from mishaps on, nothing does.
 type mishap int
@@ -103,14 +103,14 @@ var mishapNames = []string{"a guard refuses", "a guard refuses once", "a guard's
 
 // move is an act; as in [act], what its numbers name depends on what is there.
 type move struct {
-	deed            deed
+	errand          errand
 	who, where, how int
 	trouble         mishap
 	at, guard       int
 }
 
 func (m move) String() string {
-	return fmt.Sprintf("%s{%d %d %d; %s %d %d}", deedNames[m.deed], m.who, m.where, m.how, mishapNames[min(m.trouble, mishaps)], m.guard, m.at)
+	return fmt.Sprintf("%s{%d %d %d; %s %d %d}", errandNames[m.errand], m.who, m.where, m.how, mishapNames[min(m.trouble, mishaps)], m.guard, m.at)
 }
 
 // land is a topology.
@@ -300,31 +300,33 @@ func (r *run) do(m move) error {
 	id := r.sources[source].Linker(fmt.Sprintf("c%d", m.who/2))
 	a := r.apps[r.sources[source]]
 	_, there := r.live[id]
-	switch m.deed {
-	case deedEgress:
+	switch m.errand {
+	case errandEgress:
 		defer a.lock()()
 		a.egress = r.egress[m.where%len(r.egress)]
 		return nil
-	case deedGuards:
+	case errandGuards:
 		target := m.who % len(r.targets)
 		r.has[target] = m.where % len(r.behind)
 		r.guard(target)
 		return nil
-	case deedPut, deedPutElse:
+	case errandPut, errandPutElse:
 	default:
 		if !there {
 			return nil
 		}
 	}
 	begin, then := func() (Begun, error) { return w.Delete(w.t.Context(), id, w.caller, "") }, (*need)(nil)
-	switch m.deed {
-	case deedPut, deedPutElse:
+	switch m.errand {
+	case errandPut, errandPutElse:
 		spec, n := r.spec(source, m)
 		begin, then = func() (Begun, error) { return w.Put(w.t.Context(), PutRequest{ID: id, Spec: spec, Caller: w.caller}) }, n
-	case deedRotate:
+	case errandRotate:
 		begin, then = func() (Begun, error) { return w.Rotate(w.t.Context(), RotateRequest{ID: id, Caller: w.caller}) }, r.live[id]
-	case deedFix:
-		begin, then = func() (Begun, error) { return w.Validate(w.t.Context(), ValidateRequest{ID: id, Caller: w.caller, Fix: true}) }, r.moved(id)
+	case errandFix:
+		begin, then = func() (Begun, error) {
+			return w.Validate(w.t.Context(), ValidateRequest{ID: id, Caller: w.caller, Fix: true})
+		}, r.moved(id)
 	}
 	r.mu.Lock()
 	r.next, r.moving = then, id
@@ -337,7 +339,7 @@ func (r *run) do(m move) error {
 	}
 	op := r.ends(b)
 	if op.State == patchbay.Done {
-		if m.deed == deedDelete {
+		if m.errand == errandDelete {
 			delete(r.live, id)
 		} else {
 			r.live[id] = then

@@ -204,6 +204,12 @@ func (s *Service) decide(ctx context.Context, d *draft) error {
 	if err := d.note(s.planOpenings(ctx, d, held, source, target)); err != nil {
 		return err
 	}
+	if len(d.plan.Reach) > 0 && target != nil {
+		facts, err = s.seenFacts(ctx, d.plan.ref, d.parties.source.ID)
+		if err := d.note(err); err != nil {
+			return err
+		}
+	}
 	if d.plan.LoginKind == loginGiven && target != nil {
 		d.plan.Where = whereIs(facts.Values)
 		if d.in.Kept {

@@ -120,6 +120,41 @@ func (f EndpointForm) Parse(what, text string) (Endpoint, error) {
 	return e, nil
 }
 
+// MoveEndpoint is an endpoint, as a registration says it, with servers at other addresses:
+// host:port by host:port. A server that says no port is the one of that host. What names
+// none of them is NotSupported.
+func MoveEndpoint(text string, to map[string]string) (string, error) {
+	e, err := EndpointForm{Servers: maxServers, Path: true, Query: true}.Parse("the endpoint", text)
+	if err != nil {
+		return "", err
+	}
+	var servers []string
+	moved := 0
+	for _, s := range e.Servers {
+		at := s.Address()
+		for was, is := range to {
+			host, _, err := net.SplitHostPort(was)
+			if was == at || s.Port == 0 && err == nil && host == s.Host {
+				at = is
+				moved++
+				break
+			}
+		}
+		if s.Scheme != "" {
+			at = s.Scheme + "://" + at
+		}
+		servers = append(servers, at)
+	}
+	if moved < len(to) {
+		return "", patchbay.Errorf(patchbay.NotSupported, "the endpoint does not say where its servers are")
+	}
+	text = strings.Join(servers, ",") + e.Path
+	if len(e.Query) > 0 {
+		text += "?" + e.Query.Encode()
+	}
+	return text, nil
+}
+
 // schemes are those of the form, for people.
 func (f EndpointForm) schemes() string {
 	var all []string

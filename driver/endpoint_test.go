@@ -126,3 +126,23 @@ func FuzzEndpoints(f *testing.F) {
 		}
 	})
 }
+
+func TestAnEndpointMovesAsAWhole(t *testing.T) {
+	for _, test := range []struct{ text, want string }{
+		{"10.0.0.5:5432", "db:1"},
+		{"10.0.0.5", "db:1"}, // the driver's own port
+		{"postgres://10.0.0.5:5432/shop?sslmode=require", "postgres://db:1/shop?sslmode=require"},
+		{"nats://10.0.0.5:5432,b:4222", "nats://db:1,nats://b:4222"},
+		{"10.0.0.6:5432", ""},
+		{"10.0.0.5:5433", ""},
+		{"", ""},
+	} {
+		got, err := driver.MoveEndpoint(test.text, map[string]string{"10.0.0.5:5432": "db:1"})
+		if got != test.want || (err == nil) != (test.want != "") {
+			t.Errorf("%s moves to %q, %v; want %q", test.text, got, err, test.want)
+		}
+	}
+	if got, err := driver.MoveEndpoint("[::1]:5432", map[string]string{"[::1]:5432": "db:1"}); got != "db:1" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+}

@@ -662,6 +662,19 @@ func (w *GuardedNetwork) Knows(ctx context.Context, p Peer) (known bool, err err
 	return known, err
 }
 
+// Reach is [Platform].Reach; nothing when the network is none.
+func (w *GuardedNetwork) Reach(ctx context.Context, r Rule) (to map[string]string, err error) {
+	platform, ok := w.n.(Platform)
+	if !ok {
+		return nil, nil
+	}
+	err = w.g.call(ctx, "Reach", w.secrets, func(ctx context.Context) (err error) {
+		to, err = platform.Reach(ctx, r)
+		return err
+	})
+	return to, err
+}
+
 // InspectRule is [Network].InspectRule.
 func (w *GuardedNetwork) InspectRule(ctx context.Context, r Rule) (state RuleState, err error) {
 	err = w.g.call(ctx, "InspectRule", w.secrets, func(ctx context.Context) (err error) {

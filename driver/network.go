@@ -57,6 +57,10 @@ type Platform interface {
 	// place of From. For anybody else it is asked with the addresses that are known, or
 	// refused: NotSupported.
 	Knows(ctx context.Context, p Peer) (bool, error)
+	// Reach says which of r.Servers its source finds elsewhere once r is open, and where:
+	// host:port by host:port. What is not there it finds where everybody does. It has no
+	// effect, and refuses what EnsureRule would (NotSupported), so that a preview knows.
+	Reach(ctx context.Context, r Rule) (map[string]string, error)
 }
 
 // Peer is a source as its own platform knows it.

@@ -34,6 +34,7 @@ import (
 	"patchbay.dev/patchbay/internal/relay"
 	"patchbay.dev/patchbay/internal/version"
 	"patchbay.dev/patchbay/keyring"
+	dockernetwork "patchbay.dev/patchbay/networks/docker"
 	"patchbay.dev/patchbay/networks/nftables"
 	"patchbay.dev/patchbay/networks/pghba"
 	"patchbay.dev/patchbay/saga"
@@ -94,6 +95,7 @@ func Catalog() driver.Catalog {
 	}, []driver.NetworkDriver{
 		nftables.Driver(),
 		pghba.Driver(),
+		dockernetwork.Driver(),
 	})
 }
 

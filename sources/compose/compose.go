@@ -108,6 +108,7 @@ var _ interface {
 	driver.Source
 	driver.Restarter
 	driver.Vantage
+	driver.Platformed
 	driver.Adviser
 } = (*source)(nil)
 

@@ -83,3 +83,20 @@ func (s *source) Egress(ctx context.Context, to netip.Addr) ([]netip.Prefix, err
 	defer done()
 	return v.Egress(ctx, to)
 }
+
+// Peer implements [driver.Platformed]: who its container is. Which networks that has, its
+// project's files say, and whoever guards a target may not let it in for that.
+func (s *source) Peer(ctx context.Context) (*driver.Peer, error) {
+	v, done, err := s.vantage(ctx)
+	if patchbay.CodeOf(err) == patchbay.NotSupported {
+		return nil, nil // nothing runs
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	if p, ok := v.(driver.Platformed); ok {
+		return p.Peer(ctx)
+	}
+	return nil, nil
+}

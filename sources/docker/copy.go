@@ -30,7 +30,7 @@ func (s *source) check(ctx context.Context, c *container) (*image, error) {
 	case c.State.Status == "removing" || c.State.Dead:
 		return nil, patchbay.Errorf(patchbay.SettingsUnwritable, "the container %s is being removed", s.name).AsTransient()
 	}
-	if s.engine.podman {
+	if s.engine.Podman {
 		if err := s.checkPodman(ctx, c, refuse); err != nil {
 			return nil, err
 		}
@@ -140,7 +140,7 @@ func (s *source) recreate(ctx context.Context, c *container, i *image, name stri
 	}
 	made := &container{ID: id}
 	primary := s.primary(c)
-	if !s.engine.podman { // there all networks are named at once
+	if !s.engine.Podman { // there all networks are named at once
 		for _, network := range c.networks() {
 			if network == primary {
 				continue
@@ -151,7 +151,7 @@ func (s *source) recreate(ctx context.Context, c *container, i *image, name stri
 		}
 		if _, in := c.NetworkSettings.Networks[primary]; primary != "" && !in {
 			if _, err := s.engine.NetworkDisconnect(ctx, primary, client.NetworkDisconnectOptions{Container: id}); err != nil {
-				return made, s.engine.fault(err)
+				return made, s.engine.Fault(err)
 			}
 		}
 	}
@@ -209,7 +209,7 @@ func (s *source) body(ctx context.Context, c *container, i *image, st settings) 
 		config["Entrypoint"] = []string{""} // it was taken away
 	}
 	endpoints := map[string]any{}
-	if s.engine.podman {
+	if s.engine.Podman {
 		podmanBody(c, host)
 		for _, network := range c.networks() {
 			endpoints[network] = s.endpoint(c, network)
@@ -310,7 +310,7 @@ func (s *source) endpoint(c *container, network string) map[string]any {
 	// Where the address of a card is the network's to say, the engine does not tell
 	// one that it was given from its own choice. One that it makes of the IP address
 	// is made anew; another is kept.
-	if !s.engine.podman && versions.GreaterThanOrEqualTo(s.engine.ClientVersion(), "1.44") && e.MacAddress != "" && e.MacAddress != madeOf(e.IPAddress) {
+	if !s.engine.Podman && versions.GreaterThanOrEqualTo(s.engine.ClientVersion(), "1.44") && e.MacAddress != "" && e.MacAddress != madeOf(e.IPAddress) {
 		config["MacAddress"] = e.MacAddress
 	}
 	return config
@@ -360,7 +360,7 @@ func (s *source) differences(c, got *container, st settings) []string {
 		delete(was, "Hostname")
 		delete(is, "Hostname")
 	}
-	if c.State.Pid == 0 && s.engine.podman || text(was, "Domainname") == "" {
+	if c.State.Pid == 0 && s.engine.Podman || text(was, "Domainname") == "" {
 		delete(was, "Domainname")
 		delete(is, "Domainname")
 	}
@@ -373,7 +373,7 @@ func (s *source) differences(c, got *container, st settings) []string {
 		for _, name := range []string{"Links", "Mounts"} { // compared as what came of them
 			delete(host, name)
 		}
-		if s.engine.rootless {
+		if s.engine.Rootless {
 			delete(host, "Ulimits") // told of what its command line made alone
 		}
 	}

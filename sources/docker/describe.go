@@ -5,9 +5,8 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/internal/dockerapi"
 )
-
-const defaultEngine = "unix:///run/docker.sock"
 
 var description = patchbay.Driver{
 	Name: "docker", Title: "Docker container", Noun: "container",
@@ -22,27 +21,14 @@ anything on the engine's machine, and can read the settings of every container.`
 	Endpoint: patchbay.Endpoint{Field: patchbay.Field{
 		Flag: "container", Type: patchbay.TextField, About: "the container's name", Form: "NAME", Example: "web", Required: true,
 	}},
-	Properties: slices.Concat([]patchbay.Field{
-		{Name: "engine", Type: patchbay.TextField, Form: "URL", About: "where the engine answers Docker's API: unix://SOCKET on the host, or tcp://HOST:PORT", Default: defaultEngine, Example: "unix:///run/podman/podman.sock"},
-		{Name: "tls.ca", Flag: "ca-file", Type: patchbay.FileField, About: "authorities that the engine's certificate may be of, in PEM", Default: "the system's"},
-		{Name: "tls.serverName", Type: patchbay.TextField, About: "the name in the engine's certificate, where it is another than in its URL"},
-		driver.HostField(),
+	Properties: slices.Concat(dockerapi.Fields(), []patchbay.Field{
 		driver.EgressField(),
 	}, driver.WaitFields()),
 	Search: searched,
-	Admin: []patchbay.Field{
-		{Name: adminCert, Type: patchbay.FileField, About: "certificate that an engine behind TCP knows us by, in PEM", Secret: true},
-		{Name: adminKey, Type: patchbay.FileField, About: "its private key, in PEM", Secret: true},
-	},
+	Admin:  dockerapi.Admin(),
 	Lacks: []patchbay.Lack{
 		{What: "settings that are files", Why: "a file that is put into a container is lost with it; mount a directory, and register it with envfile"},
 		{What: "containers of Compose, Swarm, Kubernetes and pods", Why: "who made them would make them anew without the settings"},
 		{What: "an engine behind TCP without TLS", Why: "whoever is in between could do anything on its machine"},
 	},
 }
-
-// The parts of the admin credential.
-const (
-	adminCert = "clientCert"
-	adminKey  = "clientKey"
-)

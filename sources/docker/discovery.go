@@ -38,13 +38,13 @@ func search(ctx context.Context, c driver.Config, reveal func(driver.Found) driv
 	if err != nil {
 		return nil, err
 	}
-	v := seat{machine: machineOf(s.engine.url), beside: s.local}
+	v := seat{machine: machineOf(s.engine.URL), beside: s.local}
 	if v.machine != "" {
 		v.beside = false
 	}
 	info, err := s.engine.Info(ctx, client.InfoOptions{})
 	if err != nil {
-		return nil, s.engine.fault(err)
+		return nil, s.engine.Fault(err)
 	}
 	// Its networks are then inside of a namespace that nobody else is in.
 	v.beside = v.beside && !slices.ContainsFunc(info.Info.SecurityOptions, func(o string) bool { return strings.Contains(o, "rootless") })
@@ -203,7 +203,7 @@ func (e *engine) readFile(ctx context.Context, c *container, name string) (strin
 	if !path.IsAbs(name) {
 		return "", unreadable("it is no absolute path")
 	}
-	if err := e.greet(ctx); err != nil {
+	if err := e.Greet(ctx); err != nil {
 		return "", err
 	}
 	result, err := e.CopyFromContainer(ctx, c.ID, client.CopyFromContainerOptions{SourcePath: name})

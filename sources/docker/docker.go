@@ -27,22 +27,18 @@ package docker
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
-	"net"
 	"net/netip"
-	"net/url"
-	"path"
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
 	"patchbay.dev/patchbay/hosts"
+	"patchbay.dev/patchbay/internal/dockerapi"
 )
 
 // properties are what a resource of this driver may say besides its endpoint.
@@ -73,7 +69,7 @@ type source struct {
 	name   string // the container's
 	host   hosts.Host
 	local  bool     // the host is this machine
-	socket bool     // and the engine at a socket of the host's
+	beside bool     // the engine is on the server's own machine
 	who    [32]byte // a sum of what we sign in to the engine with
 	engine *engine
 	egress []netip.Prefix
@@ -88,6 +84,7 @@ var _ interface {
 	driver.Keeper
 	driver.Vantage
 	driver.Adviser
+	driver.Platformed
 } = (*source)(nil)
 
 // nameForm is what engines call containers.
@@ -121,86 +118,21 @@ func open(ctx context.Context, c driver.Config) (*source, error) {
 	if s.egress, err = driver.ParseEgress(p.Egress); err != nil {
 		return nil, err
 	}
-	if p.Engine == "" {
-		p.Engine = defaultEngine
-	}
-	dial, address, err := dialerTo(ctx, c, p)
+	s.who = sumOf(c, p)
+	opened, err := dockerapi.Open(ctx, c, dockerapi.Registration{Driver: description.Name, URL: p.Engine, CA: p.TLS.CA, ServerName: p.TLS.ServerName, Host: p.Host})
 	if err != nil {
 		return nil, err
 	}
-	s.who, s.socket = sumOf(c, p), strings.HasPrefix(p.Engine, "unix:")
-	s.engine, err = newEngine(p.Engine, address, dial)
-	return s, err
+	s.engine, s.beside = &engine{opened}, dockerapi.Local(c, opened)
+	return s, nil
 }
-
-type dialFunc func(ctx context.Context) (net.Conn, error)
-
-// dialerTo is how an engine is reached, and a word that tells it from others.
-func dialerTo(ctx context.Context, c driver.Config, p properties) (dialFunc, string, error) {
-	invalid := func(format string, args ...any) error {
-		return patchbay.Errorf(patchbay.InvalidArgument, format, args...).WithFix("patchbay driver show docker")
-	}
-	u, err := url.Parse(p.Engine)
-	if err != nil || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.ContainsFunc(p.Engine, func(r rune) bool { return r < ' ' }) {
-		return nil, "", invalid("the engine is no URL such as %s or tcp://10.0.0.5:2376, without a login", defaultEngine)
-	}
-	secure := p.TLS.CA != "" || p.TLS.ServerName != "" || len(c.Admin) > 0
-	switch u.Scheme {
-	case "unix":
-		switch {
-		case u.Host != "" || !path.IsAbs(u.Path) || path.Clean(u.Path) != u.Path:
-			return nil, "", invalid("the engine's socket %.80q is no absolute path", u.Host+u.Path)
-		case secure:
-			return nil, "", invalid("certificates are for engines behind tcp://; a socket has none")
-		}
-		if err := c.Host.CheckPath(ctx, u.Path); err != nil {
-			return nil, "", invalid("the engine's socket %s leads to what is Patchbay's own", u.Path)
-		}
-		return func(ctx context.Context) (net.Conn, error) { return c.Host.DialContext(ctx, "unix", u.Path) }, p.Host + " " + u.Path, nil
-	case "tcp", "https":
-		if u.Port() == "" || u.Hostname() == "" || u.Path != "" && u.Path != "/" {
-			return nil, "", invalid("the engine %.80q is not tcp://HOST:PORT", p.Engine)
-		}
-		conf, err := driver.TLS{CA: p.TLS.CA, ServerName: p.TLS.ServerName, ClientCert: c.Admin[adminCert], ClientKey: c.Admin[adminKey]}.Config(u.Hostname())
-		if err != nil {
-			return nil, "", err
-		}
-		return func(ctx context.Context) (net.Conn, error) {
-			conn, err := c.Host.DialContext(ctx, "tcp", u.Host)
-			if err != nil {
-				return nil, err
-			}
-			encrypted := tls.Client(conn, conf)
-			if err := encrypted.HandshakeContext(ctx); err != nil {
-				_ = conn.Close()
-				if distrust := distrusted(p.Engine, err); distrust != nil {
-					return nil, distrust // before net/http has words of its own for it
-				}
-				return nil, err
-			}
-			return encrypted, nil
-		}, p.Host + " " + u.Host, nil
-	}
-	return nil, "", invalid("the engine %.80q is neither unix:// nor tcp://", p.Engine)
-}
-
-// locks has one lock a container, for this process: the engine of operations lets
-// none overlap, and nobody else can be kept from an engine.
-var locks sync.Map
 
 func (s *source) lock(ctx context.Context) (unlock func(), err error) {
-	l, _ := locks.LoadOrStore(s.engine.address+" "+s.name, make(chan struct{}, 1))
-	held := l.(chan struct{})
-	select {
-	case held <- struct{}{}:
-		return func() { <-held }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
+	return s.engine.Lock(ctx, s.name)
 }
 
 // Close implements [driver.Source].
-func (s *source) Close() error { return s.engine.close() }
+func (s *source) Close() error { return s.engine.Engine.Close() }
 
 // Inspect implements [driver.Source].
 func (s *source) Inspect(ctx context.Context) (driver.SourceInfo, error) {
@@ -233,10 +165,10 @@ func (s *source) warnings(ctx context.Context, c *container, _ *image) ([]string
 	for _, port := range c.chosenPorts() {
 		list = append(list, fmt.Sprintf("the engine chooses where port %s of %s is published, and chooses anew with every change", port, s.name))
 	}
-	if s.engine.rootless {
+	if s.engine.Rootless {
 		list = append(list, "rootless Podman gives a container that is made through its API the limits of its login (ulimit -a), whatever default_ulimits in containers.conf says")
 	}
-	if s.engine.podman && c.restartPolicy().Name == "always" {
+	if s.engine.Podman && c.restartPolicy().Name == "always" {
 		list = append(list, "Podman can't turn off the restart policy of the container that is kept during a change: a machine that is booted in that moment starts both, until the operation goes on")
 	}
 	return list, err

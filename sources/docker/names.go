@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/internal/dockerapi"
 )
 
 // role is what a container of ours is beside the application's own.
@@ -32,14 +33,14 @@ type label struct {
 }
 
 // ours matches the name of a container of ours; the first group is the application's.
-var ours = regexp.MustCompile(`^(.+)\.patchbay-([a-z0-9_-][a-z0-9._-]*)-g(\d{1,18})-(next|back|nextran|backran|kept|idle|undone|undoneidle)(\d{0,9})-([0-9a-f]{12})$`)
+var ours = regexp.MustCompile(`^(.+)` + regexp.QuoteMeta(dockerapi.BesideMark) + `([a-z0-9_-][a-z0-9._-]*)-g(\d{1,18})-(next|back|nextran|backran|kept|idle|undone|undoneidle)(\d{0,9})-([0-9a-f]{12})$`)
 
 func (l label) of(name string) string {
 	n := ""
 	if l.n > 0 {
 		n = strconv.Itoa(l.n)
 	}
-	return fmt.Sprintf("%s.patchbay-%s-g%d-%s%s-%s", name, l.uid, l.generation, l.role, n, l.other)
+	return fmt.Sprintf("%s%s%s-g%d-%s%s-%s", name, dockerapi.BesideMark, l.uid, l.generation, l.role, n, l.other)
 }
 
 // parseLabel reads the name of a container of ours beside the application name's.

@@ -100,8 +100,8 @@ func (s *source) lookOnce(ctx context.Context) (*place, error) {
 		p.begun()
 	}
 	if p.current == nil {
-		return p, patchbay.Errorf(patchbay.SourceNotFound, "there is no container %s at %s", s.name, s.engine.url).
-			WithFix("docker --host %s ps --all   (and register the source with the name that it has there)", s.engine.url)
+		return p, patchbay.Errorf(patchbay.SourceNotFound, "there is no container %s at %s", s.name, s.engine.URL).
+			WithFix("docker --host %s ps --all   (and register the source with the name that it has there)", s.engine.URL)
 	}
 	p.sort()
 	s.grace.Store(int64(p.current.graceOf()))

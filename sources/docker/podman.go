@@ -36,14 +36,14 @@ func (s *source) checkPodman(ctx context.Context, c *container, refuse func(stri
 		Config struct{ CreateCommand []string }
 	}
 	// Podman's own API knows more; its version is the first that has it in this form.
-	if err := s.engine.call(ctx, http.MethodGet, "../v4.0.0/libpod/containers/"+url.PathEscape(c.ID)+"/json", nil, nil, &told); err != nil {
+	if err := s.engine.Call(ctx, http.MethodGet, "../v4.0.0/libpod/containers/"+url.PathEscape(c.ID)+"/json", nil, nil, &told); err != nil {
 		return err
 	}
 	if told.Pod != "" {
 		return refuse("it is in a pod, whose containers share their namespaces").WithFix("start it outside of a pod")
 	}
 	var lost []string
-	if s.engine.rootless {
+	if s.engine.Rootless {
 		lost = []string{"ulimit"} // its API forgets them
 	}
 	if flag := unknownFlag(told.Config.CreateCommand, lost...); flag != "" {

@@ -59,7 +59,7 @@ func (s *source) relay(ctx context.Context, c *container) (relay.Network, error)
 	// The connection outlives this call.
 	attached, err := s.engine.ContainerAttach(context.WithoutCancel(ctx), id, client.ContainerAttachOptions{Stream: true, Stdin: true, Stdout: true})
 	if err != nil {
-		return failed(s.engine.fault(err))
+		return failed(s.engine.Fault(err))
 	}
 	if err := s.engine.start(ctx, id); err != nil {
 		attached.Close()
@@ -140,7 +140,7 @@ func (s *source) relayTag(ctx context.Context) (string, error) {
 	}
 	version, err := s.engine.ServerVersion(ctx, client.ServerVersionOptions{})
 	if err != nil {
-		return "", s.engine.fault(err)
+		return "", s.engine.Fault(err)
 	}
 	if runtime.GOOS != "linux" || version.Os != "linux" || version.Arch != runtime.GOARCH {
 		return "", fmt.Errorf("Patchbay is built for %s/%s, and its helper would run on %s/%s", runtime.GOOS, runtime.GOARCH, version.Os, version.Arch)
@@ -164,7 +164,7 @@ func (s *source) relayTag(ctx context.Context) (string, error) {
 	}
 	_ = reader.Close()
 	if err != nil {
-		return "", fmt.Errorf("the image of a helper can't be put onto the engine: %w", s.engine.fault(err))
+		return "", fmt.Errorf("the image of a helper can't be put onto the engine: %w", s.engine.Fault(err))
 	}
 	s.dropOldImages(ctx, tag)
 	return tag, nil

@@ -13,6 +13,7 @@ import (
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
 	"patchbay.dev/patchbay/hosts"
+	"patchbay.dev/patchbay/internal/dockerapi"
 	"patchbay.dev/patchbay/internal/testenv"
 	testdocker "patchbay.dev/patchbay/internal/testenv/docker"
 	"patchbay.dev/patchbay/internal/testenv/netns"
@@ -65,7 +66,7 @@ func TestAnEngineBehindTCP(t *testing.T) {
 		must(t, err)
 		c.Host = beside{c.Host, network, address}
 		if cert != nil {
-			c.Admin = driver.Secrets{adminCert: patchbay.NewSecret(string(cert)), adminKey: patchbay.NewSecret(string(key))}
+			c.Admin = driver.Secrets{dockerapi.AdminCert: patchbay.NewSecret(string(cert)), dockerapi.AdminKey: patchbay.NewSecret(string(key))}
 		}
 		opened, err := Driver().Open(t.Context(), c)
 		must(t, err)

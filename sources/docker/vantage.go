@@ -12,6 +12,7 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/internal/dockerapi"
 	"patchbay.dev/patchbay/internal/relay"
 )
 
@@ -49,7 +50,7 @@ func (s *source) Dialer(ctx context.Context) (driver.ClosingDialer, error) {
 
 // enterHere enters the network of a container of this machine.
 func (s *source) enterHere(ctx context.Context, c *container) (relay.Network, error) {
-	if !s.local || strings.HasPrefix(s.engine.url, "tcp") || strings.HasPrefix(s.engine.url, "https") {
+	if !s.local || strings.HasPrefix(s.engine.URL, "tcp") || strings.HasPrefix(s.engine.URL, "https") {
 		return nil, errors.New("its network is another machine's")
 	}
 	return s.enter(ctx, c)
@@ -144,4 +145,20 @@ func hostNames(text string) map[string][]netip.Addr {
 		}
 	}
 	return all
+}
+
+// Peer implements [driver.Platformed].
+func (s *source) Peer(ctx context.Context) (*driver.Peer, error) {
+	p, err := driver.Look(ctx, s, s.look)
+	if err != nil {
+		return nil, err
+	}
+	if mode := text(p.current.HostConfig, "NetworkMode"); mode == "host" || mode == "none" || strings.HasPrefix(mode, "container:") {
+		return nil, nil // its network is no affair of the engine's
+	}
+	place, err := s.engine.Place(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &driver.Peer{Platform: dockerapi.Platform, Place: place, Name: s.name}, nil
 }

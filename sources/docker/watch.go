@@ -5,10 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
-	"net/url"
-	"path"
 	"time"
 
 	"patchbay.dev/patchbay"
@@ -26,12 +23,12 @@ func (s *source) Watch(ctx context.Context, changed func()) error {
 		return is || name == s.name
 	}
 	err := containerevents.Watch(ctx, containerevents.Engine{
-		Key: containerevents.Key{Host: s.host, Address: s.engine.address, Credentials: s.who}, Get: s.engine.stream, Now: s.clock,
+		Key: containerevents.Key{Host: s.host, Address: s.engine.Address, Credentials: s.who}, Get: s.engine.Stream, Now: s.clock,
 	}, func(c containerevents.Container) bool { return concerns(c.Name) || concerns(c.Was) }, changed)
 	if known := (*patchbay.Error)(nil); err == nil || errors.As(err, &known) {
 		return err
 	}
-	return patchbay.Errorf(patchbay.SettingsUnreadable, "the engine at %s tells nothing more of its containers: %s", s.engine.url, driver.Quoted(err.Error())).AsTransient()
+	return patchbay.Errorf(patchbay.SettingsUnreadable, "the engine at %s tells nothing more of its containers: %s", s.engine.URL, driver.Quoted(err.Error())).AsTransient()
 }
 
 // sumOf tells one registration's way to an engine from another's, by all that it signs in
@@ -47,47 +44,21 @@ func sumOf(c driver.Config, p properties) [32]byte {
 
 // clock is the engine's: to the second, or this machine's.
 func (s *source) clock(ctx context.Context) (time.Time, error) {
-	if s.local && s.socket {
+	if s.beside {
 		return time.Now(), nil
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://engine/_ping", nil)
 	if err != nil {
 		return time.Time{}, err
 	}
-	response, err := s.engine.http.Do(request)
+	response, err := s.engine.Do(request)
 	if err != nil {
-		return time.Time{}, s.engine.fault(err)
+		return time.Time{}, s.engine.Fault(err)
 	}
 	_ = response.Body.Close()
 	at, err := http.ParseTime(response.Header.Get("Date"))
 	if err != nil {
-		return time.Time{}, patchbay.Errorf(patchbay.SettingsUnreadable, "the engine at %s does not say what time it is", s.engine.url)
+		return time.Time{}, patchbay.Errorf(patchbay.SettingsUnreadable, "the engine at %s does not say what time it is", s.engine.URL)
 	}
 	return at, nil
-}
-
-// stream asks for what has no end; the caller closes it.
-func (e *engine) stream(ctx context.Context, at string, query url.Values) (io.ReadCloser, error) {
-	if err := e.greet(ctx); err != nil {
-		return nil, err
-	}
-	u := url.URL{Scheme: "http", Host: "engine", Path: path.Join("/v"+e.ClientVersion(), at), RawQuery: query.Encode()}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
-	if err != nil {
-		return nil, err
-	}
-	response, err := e.http.Do(request)
-	if err != nil {
-		return nil, e.fault(err)
-	}
-	if response.StatusCode >= 300 {
-		defer func() { _ = response.Body.Close() }()
-		var said struct {
-			Message string `json:"message"`
-		}
-		b, _ := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
-		_ = json.Unmarshal(b, &said)
-		return nil, e.fault(&statusError{response.StatusCode, said.Message})
-	}
-	return response.Body, nil
 }

@@ -71,8 +71,8 @@ func one[T any](items []T, err error, missing error) (item T, _ error) {
 	return items[0], nil
 }
 
-func sealResource(r *patchbay.Resource, sealed []byte)     { r.Admin = sealed }
-func sealLeftover(l *patchbay.Leftover, sealed []byte)     { l.Sealed = sealed }
+func sealResource(r *patchbay.Resource, sealed []byte) { r.Admin = sealed }
+func sealLeftover(l *patchbay.Leftover, sealed []byte) { l.Sealed = sealed }
 
 // connections reads records, each with its sealed and its health column.
 func (s *Store) connections(ctx context.Context, query string, args ...any) (items []patchbay.Connection, err error) {
