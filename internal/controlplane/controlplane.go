@@ -34,6 +34,7 @@ import (
 	"patchbay.dev/patchbay/internal/relay"
 	"patchbay.dev/patchbay/internal/version"
 	"patchbay.dev/patchbay/keyring"
+	"patchbay.dev/patchbay/networks/networkpolicy"
 	"patchbay.dev/patchbay/networks/nftables"
 	"patchbay.dev/patchbay/networks/pghba"
 	"patchbay.dev/patchbay/saga"
@@ -91,6 +92,7 @@ func Catalog() driver.Catalog {
 	}, []driver.NetworkDriver{
 		nftables.Driver(),
 		pghba.Driver(),
+		networkpolicy.Driver(),
 	})
 }
 
