@@ -227,7 +227,7 @@ func TestANetworkThatDoesNotEnforce(t *testing.T) {
 	})
 }
 
-// TestTheRoleIsEnough: what a refusal prints is all that is needed, and no part of it can be left out.
+// TestTheRoleIsEnough: what a refusal prints is all that is needed.
 func TestTheRoleIsEnough(t *testing.T) {
 	w := newWorld(t, "db", "web")
 	for i, properties := range []object{{"namespace": w.shop}, {"relayImage": ourImage}, nil} {

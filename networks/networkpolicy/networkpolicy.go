@@ -373,7 +373,7 @@ func (n *network) RemoveRule(ctx context.Context, r driver.Rule) error {
 	if len(have) > 0 {
 		if places, err := n.places(ctx, r.Servers); err == nil { // else there is nothing to close
 			for _, p := range places {
-				if _, err := n.ensure(ctx, n.closing(p)); err != nil {
+				if err := n.tried(ctx, n.closing(p)); err != nil { // it was, when the rule was made
 					return err
 				}
 			}
