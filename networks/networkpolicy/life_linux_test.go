@@ -74,9 +74,7 @@ func TestPatchbayIsNotShutOut(t *testing.T) {
 	// it may be at it.
 	p, err := n.places(t.Context(), r.Servers)
 	must(t, err)
-	if _, err := n.ensure(t.Context(), n.closing(p[0])); err != nil {
-		t.Fatal(err)
-	}
+	must(t, n.ensure(t.Context(), n.closing(p[0])))
 	w.gets("other/monitor", "db", 8080, false)
 	n.patience = 0
 	if err := n.EnsureRule(t.Context(), r); patchbay.CodeOf(err) != patchbay.TargetUnreachable {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	networkingv1 "k8s.io/api/networking/v1"
@@ -83,6 +84,17 @@ func (t target) settled(ctx context.Context, address string) error {
 	}
 }
 
+// allSettled is settled for several addresses at once.
+func (t target) allSettled(ctx context.Context, addresses []string) []error {
+	failed := make([]error, len(addresses))
+	var all sync.WaitGroup
+	for i, address := range addresses {
+		all.Go(func() { failed[i] = t.settled(ctx, address) })
+	}
+	all.Wait()
+	return failed
+}
+
 // untried are those of the policies that close that are not there, or of which nobody knows
 // yet whether they shut Patchbay out. One whose maker died is taken back before it is made
 // again: with it, nobody could say what Patchbay reaches without.
@@ -106,9 +118,7 @@ func (n *network) untried(ctx context.Context, want rule) ([]*networkingv1.Netwo
 	if err := n.takeBack(ctx, want.open, all); err != nil {
 		return nil, err
 	}
-	for _, address := range n.target.addresses() {
-		_ = n.target.settled(ctx, address)
-	}
+	_ = n.target.allSettled(ctx, n.target.addresses())
 	return all, nil
 }
 
@@ -130,8 +140,9 @@ func (n *network) takeBack(ctx context.Context, lists ...[]*networkingv1.Network
 // try finds out whether Patchbay still reaches what it reached before, and takes back what
 // shuts it out.
 func (n *network) try(ctx context.Context, made rule, untried []*networkingv1.NetworkPolicy, before []string) error {
-	for _, address := range before {
-		shut := n.target.settled(ctx, address)
+	failed := n.target.allSettled(ctx, before)
+	for i, address := range before {
+		shut := failed[i]
 		if shut == nil {
 			continue
 		}
@@ -157,6 +168,5 @@ func (n *network) try(ctx context.Context, made rule, untried []*networkingv1.Ne
 func (n *network) tried(ctx context.Context, o *networkingv1.NetworkPolicy) error {
 	want := o.DeepCopy()
 	metav1.SetMetaDataAnnotation(&want.ObjectMeta, triedAnnotation, "true")
-	_, err := n.ensure(ctx, want)
-	return err
+	return n.ensure(ctx, want)
 }

@@ -209,26 +209,26 @@ func notOurs(o *networkingv1.NetworkPolicy) error {
 		WithFix("look at it, and delete it if nobody needs it: kubectl -n %s describe networkpolicy %s", o.Namespace, o.Name)
 }
 
-// ensure has a policy as it is wanted, and reports whether it was not there.
-func (n *network) ensure(ctx context.Context, want *networkingv1.NetworkPolicy) (made bool, err error) {
+// ensure has a policy as it is wanted.
+func (n *network) ensure(ctx context.Context, want *networkingv1.NetworkPolicy) error {
 	for range 5 {
 		have, err := n.get(ctx, want.Namespace, want.Name)
 		if err != nil {
-			return false, err
+			return err
 		}
 		switch {
 		case have == nil:
 			_, err = n.in(want.Namespace).Create(ctx, want, metav1.CreateOptions{FieldManager: fieldManager})
 			if err == nil {
-				return true, nil
+				return nil
 			}
 			if !apierrors.IsAlreadyExists(err) {
-				return false, n.Fault(patchbay.TargetUnreachable, n.may("create"), err)
+				return n.Fault(patchbay.TargetUnreachable, n.may("create"), err)
 			}
 		case !bears(have, want):
-			return false, notOurs(have)
+			return notOurs(have)
 		case exact(have, want):
-			return false, nil
+			return nil
 		default:
 			// What somebody has added to its labels and annotations is theirs.
 			for key, value := range want.Labels {
@@ -240,14 +240,14 @@ func (n *network) ensure(ctx context.Context, want *networkingv1.NetworkPolicy) 
 			have.Spec = want.Spec
 			_, err = n.in(want.Namespace).Update(ctx, have, metav1.UpdateOptions{FieldManager: fieldManager})
 			if err == nil {
-				return false, nil
+				return nil
 			}
 			if !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
-				return false, n.Fault(patchbay.TargetUnreachable, n.may("update"), err)
+				return n.Fault(patchbay.TargetUnreachable, n.may("update"), err)
 			}
 		}
 	}
-	return false, kubeconnect.Changed("the NetworkPolicy " + want.Name).AsTransient()
+	return kubeconnect.Changed("the NetworkPolicy " + want.Name).AsTransient()
 }
 
 // remove deletes that very policy.
@@ -314,7 +314,7 @@ func (n *network) EnsureRule(ctx context.Context, r driver.Rule) error {
 		before = n.target.reached(ctx)
 	}
 	for _, o := range want.closed {
-		if _, err := n.ensure(ctx, o); err != nil {
+		if err := n.ensure(ctx, o); err != nil {
 			return err
 		}
 	}
@@ -322,7 +322,7 @@ func (n *network) EnsureRule(ctx context.Context, r driver.Rule) error {
 		return err
 	}
 	for _, o := range want.open {
-		if _, err := n.ensure(ctx, o); err != nil {
+		if err := n.ensure(ctx, o); err != nil {
 			return err
 		}
 	}
