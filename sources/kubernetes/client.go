@@ -31,7 +31,6 @@ type cluster struct {
 	secrets    *secretClient
 	configMaps *gentype.Client[*corev1.ConfigMap]
 	pods       *gentype.ClientWithList[*corev1.Pod, *corev1.PodList]
-	events     *gentype.ClientWithList[*corev1.Event, *corev1.EventList]
 }
 
 func connect(config *rest.Config, namespace string) (*cluster, error) {
@@ -48,10 +47,7 @@ func connect(config *rest.Config, namespace string) (*cluster, error) {
 	}
 	c.secrets = c.secretsIn(namespace)
 	c.configMaps = gentype.NewClient("configmaps", c.core, parameters, namespace, func() *corev1.ConfigMap { return &corev1.ConfigMap{} })
-	c.pods = gentype.NewClientWithList("pods", c.core, parameters, namespace,
-		func() *corev1.Pod { return &corev1.Pod{} }, func() *corev1.PodList { return &corev1.PodList{} })
-	c.events = gentype.NewClientWithList("events", c.core, parameters, namespace,
-		func() *corev1.Event { return &corev1.Event{} }, func() *corev1.EventList { return &corev1.EventList{} })
+	c.pods = kubeconnect.PodsIn(client, namespace)
 	return c, nil
 }
 
