@@ -153,10 +153,10 @@ test-terraform-cached: ## the same where the provider is in the cache, for CI
 		else echo 'NOT CHECKED: Terraform: its provider is not in the cache, or there is no terraform; make test-terraform builds it'; fi
 
 .PHONY: test-kubernetes
-test-kubernetes: ## the sources in a Kubernetes cluster, which is built first: ten minutes and more
+test-kubernetes: ## sources and guards in a Kubernetes cluster, which is built first: ten minutes and more
 	@tools/deps.sh kubernetes
 	@tools/kubernetes.sh build >/dev/null
-	PATCHBAY_TESTENV=required $(GO) test -p 1 -count=1 -timeout 30m ./internal/testenv/kubernetes ./sources/kubernetes -cluster
+	PATCHBAY_TESTENV=required $(GO) test -p 1 -count=1 -timeout 30m ./internal/testenv/kubernetes ./sources/kubernetes ./networks/networkpolicy -cluster
 	PATCHBAY_TESTENV=required $(GO) test -count=1 -timeout 30m ./internal/crashtest -run InKubernetes -cluster
 
 # What goes wrong in a life, and not each form that a workload may have.
@@ -165,8 +165,10 @@ test-kubernetes-short: ## a share of the same where the cluster's programs are i
 	@if tools/kubernetes.sh cached >/dev/null; then tools/deps.sh kubernetes; \
 		PATCHBAY_TESTENV=required $(GO) test -count=1 -timeout 15m ./sources/kubernetes -cluster \
 			-run 'TestSourceSuite|TestALife|TestACrashLoop|TestFlux|TestSpokenFromAPod|TestATakenName|TestTheRoleIsEnough|TestRotation'; \
+		PATCHBAY_TESTENV=required $(GO) test -count=1 -timeout 15m ./networks/networkpolicy -cluster \
+			-run 'TestALife|TestPatchbayIsNotShutOut|TestANetworkThatDoesNotEnforce|TestASourceOfTheCluster|TestNetwork/Shared|TestNetwork/Foreign|TestNetwork/Drift/what|TestNetwork/Concurrent'; \
 		PATCHBAY_TESTENV=required $(GO) test -count=1 -timeout 15m ./internal/crashtest -run InKubernetes -cluster -every=41; \
-		else echo 'NOT CHECKED: sources in Kubernetes: the programs of a cluster are not in the cache; make test-kubernetes builds them'; fi
+		else echo 'NOT CHECKED: sources and guards in Kubernetes: the programs of a cluster are not in the cache; make test-kubernetes builds them'; fi
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME

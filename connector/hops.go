@@ -30,11 +30,11 @@ func (v *checking) network(ctx context.Context) {
 		skip("the source can't be spoken from")
 		return
 	}
-	if v.from == nil {
-		v.add(patchbay.CheckNetwork, nameNetwork, patchbay.NotChecked, "", noVantage(v.c.Source, v.mute), v.mute.Fix)
+	if !v.rules(ctx) { // the guards can be asked whoever can be spoken from
 		return
 	}
-	if !v.rules(ctx) {
+	if v.from == nil {
+		v.add(patchbay.CheckNetwork, nameNetwork, patchbay.NotChecked, "", noVantage(v.c.Source, v.mute), v.mute.Fix)
 		return
 	}
 	var r driver.ProbeRequest

@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/connector"
 	"patchbay.dev/patchbay/hosts"
 	"patchbay.dev/patchbay/internal/controlplane"
 	testdocker "patchbay.dev/patchbay/internal/testenv/docker"
@@ -107,12 +108,12 @@ func TestARealNetworkOfContainers(t *testing.T) {
 	engine.Must(t, "rm", "--force", "orders-db")
 	db.run()
 	ready()
-	op := p.ends(p.Validate(t.Context(), p.linker, p.caller, false))
+	op := p.ends(p.Validate(t.Context(), connector.ValidateRequest{ID: p.linker, Caller: p.caller, Fix: false}))
 	p.done(op)
 	if !slices.ContainsFunc(op.Result.Checks, func(c patchbay.Check) bool { return c.Code == patchbay.RuleMissing && strings.Contains(c.Fix, "--fix") }) {
 		t.Errorf("without a way, %+v", op.Result.Checks)
 	}
-	p.done(p.ends(p.Validate(t.Context(), p.linker, p.caller, true)))
+	p.done(p.ends(p.Validate(t.Context(), connector.ValidateRequest{ID: p.linker, Caller: p.caller, Fix: true})))
 	if results := p.validated(); results[patchbay.CheckNetwork] != patchbay.Success || results[patchbay.CheckAuthentication] != patchbay.Success {
 		t.Errorf("after the fix, %v", results)
 	}

@@ -169,6 +169,8 @@ for group in "$@"; do
 		have_server runc || need runc 'runs the containers of pods'
 		[ -x /usr/lib/cni/bridge ] || need containernetworking-plugins 'the network of pods'
 		have_server ip || need iproute2 'the network of a node'
+		have_server ipset || need ipset 'what enforces policies on a node'
+		have_server iptables || need iptables 'what enforces policies on a node'
 		;;
 	engines)
 		have_server dockerd || need docker.io 'an engine that applications run on'

@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# A Kubernetes cluster's programs, those of its node, and what applies manifests as
-# Flux does, for the tests (make test-kubernetes):
+# A Kubernetes cluster's programs, those of its node, what enforces policies there, and
+# what applies manifests as Flux does, for the tests (make test-kubernetes):
 #
 #   tools/kubernetes.sh build    builds what the cache lacks: ten minutes of both
 #                                cores of a small machine
 #   tools/kubernetes.sh cached   says whether they are in the cache
 #
 # Each prints the directory that they are in. They have modules of their own:
-# tools/kubernetes, and below it containerd and flux.
+# tools/kubernetes, and below it containerd, kube-router and flux.
 set -euo pipefail
 cd "$(dirname "$0")/kubernetes"
 
 # What is built is named by what it is built of.
-built="${XDG_CACHE_HOME:-$HOME/.cache}/patchbay/kubernetes/$(cat main.go go.mod go.sum containerd/go.{mod,sum} flux/main.go flux/go.{mod,sum} | sha256sum | cut -c1-16)"
+built="${XDG_CACHE_HOME:-$HOME/.cache}/patchbay/kubernetes/$(cat main.go go.mod go.sum containerd/go.{mod,sum} kube-router/go.{mod,sum} flux/main.go flux/go.{mod,sum} | sha256sum | cut -c1-16)"
 programs=(etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kubectl)
 node=(containerd containerd-shim-runc-v2 ctr)
 
@@ -44,6 +44,8 @@ build)
 			go -C containerd build -p "${JOBS:-2}" -trimpath -buildvcs=false -ldflags '-s -w' -o "$built/$program" \
 				"github.com/containerd/containerd/v2/cmd/$program"
 		done
+		go -C kube-router build -p "${JOBS:-2}" -trimpath -buildvcs=false -ldflags '-s -w' -o "$built/kube-router" \
+			github.com/cloudnativelabs/kube-router/v2/cmd/kube-router
 		go -C flux build -p "${JOBS:-2}" -trimpath -buildvcs=false -ldflags '-s -w' -o "$built/flux" .
 		: >"$built/complete"
 	fi

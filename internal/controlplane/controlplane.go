@@ -35,6 +35,7 @@ import (
 	"patchbay.dev/patchbay/internal/version"
 	"patchbay.dev/patchbay/keyring"
 	dockernetwork "patchbay.dev/patchbay/networks/docker"
+	"patchbay.dev/patchbay/networks/networkpolicy"
 	"patchbay.dev/patchbay/networks/nftables"
 	"patchbay.dev/patchbay/networks/pghba"
 	"patchbay.dev/patchbay/saga"
@@ -96,6 +97,7 @@ func Catalog() driver.Catalog {
 		nftables.Driver(),
 		pghba.Driver(),
 		dockernetwork.Driver(),
+		networkpolicy.Driver(),
 	})
 }
 

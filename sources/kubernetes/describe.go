@@ -5,6 +5,7 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/internal/kubeconnect"
 )
 
 // Ways in which settings come to a container.
@@ -13,23 +14,6 @@ const (
 	deliverEnvFrom = "envFrom"        // a whole Secret
 	deliverFiles   = "servicebinding" // single entries of env, and files in a volume
 )
-
-var endpoint = patchbay.Endpoint{Field: patchbay.Field{
-	Flag: "cluster", Type: patchbay.TextField, Form: "CONTEXT|URL", Required: true, Example: "prod",
-	About: "a context in the kubeconfig, the URL of the API server, or in-cluster where Patchbay runs in it",
-}, Port: "443", Schemes: []string{"https"}}
-
-var admin = []patchbay.Field{
-	{Name: "kubeconfig", Type: patchbay.FileField, Secret: true, About: "a kubeconfig without files and programs (kubectl config view --raw --flatten --minify)"},
-	{Name: "token", Flag: "bearer-token", Type: patchbay.TextField, Secret: true, About: "a bearer token, of a service account say"},
-	{Name: "certificate", Type: patchbay.FileField, Secret: true, About: "a client certificate, in PEM"},
-	{Name: "key", Type: patchbay.FileField, Secret: true, About: "its key, in PEM"},
-}
-
-var tlsFields = []patchbay.Field{
-	{Name: "tls.ca", Flag: "ca-file", Type: patchbay.FileField, About: "authorities that the API server's certificate may be of, in PEM", Default: "the system's, or the kubeconfig's"},
-	{Name: "tls.serverName", Type: patchbay.TextField, About: "the name in its certificate, where that is not the one that is connected to"},
-}
 
 var description = patchbay.Driver{
 	Name: "kubernetes", Title: "Kubernetes workload", Noun: "workload in a Kubernetes cluster", Part: "container",
@@ -41,7 +25,7 @@ What it may do in the namespace is what the API server lets its credential do. T
 first check that finds a right missing prints the whole Role that it needs.`,
 	Types:    driver.ComputeTypesFrom("Microsoft.App/containerApps"),
 	Search:   searched,
-	Endpoint: endpoint,
+	Endpoint: kubeconnect.Endpoint(),
 	Properties: slices.Concat([]patchbay.Field{
 		{Name: "namespace", Type: patchbay.TextField, About: "its namespace", Default: "the context's, or default"},
 		{Name: "kind", Type: patchbay.TextField, About: "what it is", Words: kindNames(), Default: "Deployment"},
@@ -52,8 +36,8 @@ first check that finds a right missing prints the whole Role that it needs.`,
 		{Name: "bindingRoot", Type: patchbay.TextField, Form: "DIR", About: "where a container finds its service bindings", Default: "what its SERVICE_BINDING_ROOT says, or /bindings"},
 		driver.EgressField(),
 		{Name: "relayImage", Type: patchbay.TextField, Form: "IMAGE", About: "an image of Patchbay that the cluster can pull: probes then run from a pod of it, in the workload's place", Default: "none, and what would be tried from there is not checked"},
-	}, tlsFields, driver.WaitFields()),
-	Admin: admin,
+	}, kubeconnect.TLSFields(), driver.WaitFields()),
+	Admin: kubeconnect.AdminFields(),
 	Lacks: []patchbay.Lack{
 		{What: "kind Job", Why: "the template of a Job can't be changed; its CronJob's can"},
 		{What: "probes from the pod, without --relay-image", Why: "whoever speaks from a pod's network has to run in a pod, of an image that the cluster can pull"},
@@ -67,11 +51,11 @@ own, sc-CONNECTION-secret with the dashes taken out of the connection's name, in
 namespace that the connection's scope names. Nothing is restarted: workloads refer to
 the Secret, and read it when they start.`,
 	Types:    driver.ComputeTypesFrom("Microsoft.ContainerService/managedClusters"),
-	Endpoint: endpoint,
+	Endpoint: kubeconnect.Endpoint(),
 	Properties: slices.Concat([]patchbay.Field{
 		{Name: "namespace", Type: patchbay.TextField, About: "the namespace of connections without a scope", Default: "default"},
-	}, tlsFields),
-	Admin: admin,
+	}, kubeconnect.TLSFields()),
+	Admin: kubeconnect.AdminFields(),
 	Lacks: []patchbay.Lack{
 		{What: "restarts", Why: "which workloads read a Secret is theirs to say; register one with the driver kubernetes to have it restarted"},
 	},

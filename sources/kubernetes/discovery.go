@@ -16,6 +16,7 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/internal/kubeconnect"
 )
 
 // searched is what a search is told, which is in every registration that it leads to.
@@ -32,7 +33,7 @@ func search(ctx context.Context, c driver.Config, reveal func(driver.Found) driv
 	if err := driver.DecodeProperties(description, c.Properties, &p); err != nil {
 		return nil, err
 	}
-	config, own, err := configure(c, p.access)
+	config, own, err := kubeconnect.Configure(c, p.Access)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +65,7 @@ func search(ctx context.Context, c driver.Config, reveal func(driver.Found) driv
 			return nil, r.fault(patchbay.SettingsUnreadable, r.rights[0], err)
 		}
 	}
-	s := &survey{reveal: reveal, inside: c.Endpoint == inCluster}
+	s := &survey{reveal: reveal, inside: c.Endpoint == kubeconnect.InCluster}
 	for _, namespace := range namespaces {
 		there := *client
 		there.namespace = namespace

@@ -38,6 +38,7 @@ import (
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
 	"patchbay.dev/patchbay/hosts"
+	"patchbay.dev/patchbay/internal/kubeconnect"
 )
 
 // maxWorkloads bounds what a selector may select.
@@ -45,7 +46,7 @@ const maxWorkloads = 50
 
 // properties are what a registration says besides the endpoint.
 type properties struct {
-	access
+	kubeconnect.Access
 	Namespace   string      `json:"namespace"`
 	Kind        string      `json:"kind"`
 	Name        string      `json:"name"`
@@ -91,10 +92,8 @@ var _ interface {
 	driver.Keeper
 	driver.Vantage
 	driver.Starter
+	driver.Platformed
 } = (*source)(nil)
-
-// imageName is what a kubelet is told; which ones it takes is its to say.
-var imageName = regexp.MustCompile(`^[a-z0-9][a-zA-Z0-9._:/@-]{0,511}$`)
 
 var dnsName = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$`)
 
@@ -111,7 +110,7 @@ func open(c driver.Config) (*source, error) {
 	if err := driver.DecodeProperties(description, c.Properties, &p); err != nil {
 		return nil, err
 	}
-	config, namespace, err := configure(c, p.access)
+	config, namespace, err := kubeconnect.Configure(c, p.Access)
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +140,7 @@ func open(c driver.Config) (*source, error) {
 		return nil, patchbay.Errorf(patchbay.InvalidArgument, "the name %.80q is none that a %s can have", p.Name, p.Kind)
 	case p.BindingRoot != "" && (!path.IsAbs(p.BindingRoot) || path.Clean(p.BindingRoot) != p.BindingRoot || p.BindingRoot == "/" || strings.ContainsAny(p.BindingRoot, ":\n")):
 		return nil, patchbay.Errorf(patchbay.InvalidArgument, "the bindingRoot %.80q is no absolute path of a directory in a container", p.BindingRoot)
-	case p.RelayImage != "" && !imageName.MatchString(p.RelayImage):
+	case p.RelayImage != "" && !kubeconnect.ImageName.MatchString(p.RelayImage):
 		return nil, patchbay.Errorf(patchbay.InvalidArgument, "the relayImage %.80q is no image such as REGISTRY/patchbay:TAG", p.RelayImage)
 	}
 	if p.Selector != "" {
@@ -185,7 +184,7 @@ func (s *source) needs() []right {
 		all = slices.Concat(all, rightsOn("", "pods/log", "get"), rightsOn("", "events", "list"))
 	}
 	if s.kind.name == "StatefulSet" || s.kind.name == "DaemonSet" {
-		all = append(all, right{"", "pods", "delete"}) // see nudge
+		all = append(all, on("", "pods", "delete")) // see nudge
 	}
 	if s.relayImage != "" {
 		for _, one := range s.kind.relayNeeds() {
@@ -198,7 +197,7 @@ func (s *source) needs() []right {
 }
 
 // does is the right on the workload itself.
-func (s *source) does(verb string) right { return right{s.kind.group, s.kind.resource, verb} }
+func (s *source) does(verb string) right { return on(s.kind.group, s.kind.resource, verb) }
 
 // Close implements [driver.Source].
 func (s *source) Close() error {

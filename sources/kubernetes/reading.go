@@ -68,7 +68,7 @@ func (s *source) readSources(ctx context.Context, r *reading, w *workload, name 
 			found, err = nil, nil
 		}
 		r.secrets[name] = found
-		return s.fault(patchbay.SettingsUnreadable, right{"", "secrets", "get"}, err)
+		return s.fault(patchbay.SettingsUnreadable, on("", "secrets", "get"), err)
 	}
 	configMap := func(name string) error {
 		if _, ok := r.configMaps[name]; ok {
@@ -79,7 +79,7 @@ func (s *source) readSources(ctx context.Context, r *reading, w *workload, name 
 			found, err = nil, nil
 		}
 		r.configMaps[name] = found
-		return s.fault(patchbay.SettingsUnreadable, right{"", "configmaps", "get"}, err)
+		return s.fault(patchbay.SettingsUnreadable, on("", "configmaps", "get"), err)
 	}
 	for _, from := range container.EnvFrom {
 		switch {

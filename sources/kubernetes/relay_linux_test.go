@@ -14,6 +14,7 @@ import (
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
 	"patchbay.dev/patchbay/hosts"
+	"patchbay.dev/patchbay/internal/kubeconnect"
 	"patchbay.dev/patchbay/internal/relay"
 	kube "patchbay.dev/patchbay/internal/testenv/kubernetes"
 )
@@ -192,7 +193,7 @@ func TestSpokenFromAPod(t *testing.T) {
 	if from, err = s.Dialer(bounded(t)); err != nil {
 		t.Fatal(err)
 	}
-	_ = from.(*relay.Dialer).Network.(*relayed).Remote.Close()
+	_ = from.(*relay.Dialer).Network.(*kubeconnect.Relayed).Remote.Close()
 	e.noRelays("by one that died")
 	for _, event := range list(e.must("GET", e.core("events"), "", nil), "items") {
 		if text(event, "involvedObject", "kind") == "PodDisruptionBudget" && text(event, "reason") != "NoPods" {

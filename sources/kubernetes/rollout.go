@@ -19,11 +19,10 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/internal/kubeconnect"
 )
 
-// patience is how long something may be wrong that often mends itself: a Secret
-// that the node has not seen yet, a node that is being added.
-const patience = 5 * time.Second
+const patience = kubeconnect.Patience
 
 // RestartLimit implements [driver.Restarter].
 func (s *source) RestartLimit() time.Duration { return s.limit + s.steady + 30*time.Second }
@@ -59,7 +58,7 @@ func (s *source) await(ctx context.Context, name string) error {
 		case missing(err):
 			return patchbay.Errorf(patchbay.SourceNotFound, "%s %s is gone", s.kind.name, name)
 		case ctx.Err() != nil:
-			return interrupted(ctx.Err())
+			return kubeconnect.Interrupted(ctx.Err())
 		case err != nil:
 			l.why = "the API server does not answer"
 			if e := patchbay.AsError(s.fault(patchbay.RestartFailed, s.does("get"), err)); !e.Transient {
@@ -108,9 +107,9 @@ func (s *source) awaitRuns(ctx context.Context, workloads []*workload) error {
 	for ends := time.Now().Add(s.limit); time.Now().Before(ends); {
 		list, err := s.pods.List(ctx, metav1.ListOptions{})
 		if ctx.Err() != nil {
-			return interrupted(ctx.Err())
+			return kubeconnect.Interrupted(ctx.Err())
 		}
-		if e := patchbay.AsError(s.fault(patchbay.RestartFailed, right{"", "pods", "list"}, err)); err != nil && !e.Transient {
+		if e := patchbay.AsError(s.fault(patchbay.RestartFailed, on("", "pods", "list"), err)); err != nil && !e.Transient {
 			return e
 		}
 		if err == nil && !slices.ContainsFunc(list.Items, func(pod corev1.Pod) bool {
@@ -204,7 +203,7 @@ func (l *look) judge(w *workload, pods []corev1.Pod) verdict {
 			v.ending = v.ending || l.ends(pod, w.template.Spec)
 			continue
 		}
-		bad, at, lasting := trouble(pod)
+		bad, at, lasting := kubeconnect.Trouble(pod)
 		if !sameSettings(pod.Spec, w.template.Spec) {
 			v.behind = append(v.behind, pod)
 			if bad != "" {
@@ -293,38 +292,6 @@ func sameSettings(pod, template corev1.PodSpec) bool {
 	return reflect.DeepEqual(claims(pod), claims(template))
 }
 
-// trouble is what keeps a pod from coming up, in words, and the container that has
-// crashed; lasting when it does not mend itself.
-func trouble(pod corev1.Pod) (what, crashed string, lasting bool) {
-	for _, c := range pod.Status.Conditions {
-		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable {
-			return "can't be scheduled", "", false
-		}
-	}
-	for _, c := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
-		wait := c.State.Waiting
-		if wait == nil || strings.HasPrefix(wait.Message, "failed to sync ") { // the node waits for the API server
-			continue
-		}
-		switch wait.Reason {
-		case "CrashLoopBackOff":
-			ended := ""
-			if t := c.LastTerminationState.Terminated; t != nil {
-				ended = fmt.Sprintf(" (exit code %d)", t.ExitCode)
-				if t.Reason == "OOMKilled" {
-					ended = " (it was out of memory)"
-				}
-			}
-			return "crash-loops in its container " + c.Name + ended, c.Name, true
-		case "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull":
-			return "can't get the image of its container " + c.Name + " (" + wait.Reason + ")", "", true
-		case "CreateContainerConfigError", "CreateContainerError", "RunContainerError":
-			return "can't start its container " + c.Name + " (" + wait.Reason + ")", "", false
-		}
-	}
-	return "", "", false
-}
-
 // ordinal is a StatefulSet's pod's number, -1 of any other.
 func ordinal(pod corev1.Pod) int {
 	n, err := strconv.Atoi(pod.Labels["apps.kubernetes.io/pod-index"])
@@ -352,7 +319,7 @@ func (s *source) nudge(ctx context.Context, w *workload, v verdict) error {
 	if err == nil || missing(err) || apierrors.IsConflict(err) {
 		return nil
 	}
-	if e := patchbay.AsError(s.fault(patchbay.RestartFailed, right{"", "pods", "delete"}, err)); !e.Transient {
+	if e := patchbay.AsError(s.fault(patchbay.RestartFailed, on("", "pods", "delete"), err)); !e.Transient {
 		return e
 	}
 	return nil
@@ -379,32 +346,10 @@ func (s *source) failed(ctx context.Context, w *workload, v verdict) error {
 		}
 		e.Fix = strings.TrimSpace(fmt.Sprintf("kubectl -n %s logs %s -c %s %s", s.namespace, v.pod.Name, container, map[bool]string{true: "--previous"}[v.crashed != ""]))
 	}
-	if words := driver.LastWords(s.eventsOf(ctx, v.pod), settings.Settings); words != "" {
+	if words := driver.LastWords(kubeconnect.EventsOf(ctx, s.Cluster, v.pod), settings.Settings); words != "" {
 		e.Message += "; Kubernetes says: " + words
 	}
 	return e
-}
-
-// eventsOf are the last warnings about a pod, one a line.
-func (s *source) eventsOf(ctx context.Context, pod *corev1.Pod) []byte {
-	list, err := s.events.List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.uid=" + string(pod.UID)})
-	if err != nil {
-		return nil
-	}
-	at := func(e corev1.Event) time.Time {
-		if e.LastTimestamp.IsZero() {
-			return e.EventTime.Time
-		}
-		return e.LastTimestamp.Time
-	}
-	slices.SortFunc(list.Items, func(a, b corev1.Event) int { return at(a).Compare(at(b)) })
-	var lines []string
-	for _, e := range list.Items {
-		if e.Type == corev1.EventTypeWarning && !slices.Contains(lines, e.Message) {
-			lines = append(lines, e.Message)
-		}
-	}
-	return []byte(strings.Join(lines[max(0, len(lines)-2):], "\n"))
 }
 
 // Egress implements [driver.Vantage]: the addresses of its pods, and of the nodes
@@ -428,7 +373,7 @@ func (s *source) Egress(ctx context.Context, _ netip.Addr) ([]netip.Prefix, erro
 	for _, w := range workloads {
 		pods, err := s.podsOf(ctx, w)
 		if err != nil {
-			return nil, s.fault(patchbay.SettingsUnreadable, right{"", "pods", "list"}, err)
+			return nil, s.fault(patchbay.SettingsUnreadable, on("", "pods", "list"), err)
 		}
 		for _, pod := range pods {
 			for _, ip := range pod.Status.PodIPs {

@@ -16,6 +16,7 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/internal/kubeconnect"
 )
 
 // SecretDriver is the driver for Secrets alone, as Azure's Service Connector
@@ -41,13 +42,13 @@ func openSecrets(c driver.Config) (*secretSource, error) {
 		return nil, err
 	}
 	var p struct {
-		access
+		kubeconnect.Access
 		Namespace string `json:"namespace"`
 	}
 	if err := driver.DecodeProperties(secretDescription, c.Properties, &p); err != nil {
 		return nil, err
 	}
-	config, _, err := configure(c, p.access)
+	config, _, err := kubeconnect.Configure(c, p.Access)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +111,7 @@ func (s *secretSource) all(ctx context.Context) (map[string]*corev1.Secret, erro
 		err = json.Unmarshal(names, &list)
 	}
 	if err != nil {
-		return nil, s.fault(patchbay.SettingsUnreadable, right{"", "secrets", "list"}, err)
+		return nil, s.fault(patchbay.SettingsUnreadable, on("", "secrets", "list"), err)
 	}
 	all := map[string]*corev1.Secret{}
 	for _, one := range list.Items {
@@ -121,7 +122,7 @@ func (s *secretSource) all(ctx context.Context) (map[string]*corev1.Secret, erro
 		switch {
 		case missing(err): // it went meanwhile
 		case err != nil:
-			return nil, s.fault(patchbay.SettingsUnreadable, right{"", "secrets", "get"}, err)
+			return nil, s.fault(patchbay.SettingsUnreadable, on("", "secrets", "get"), err)
 		default:
 			all[one.Name] = secret
 		}
@@ -212,7 +213,7 @@ func (s *secretSource) get(ctx context.Context, c driver.Change) (*corev1.Secret
 		return nil, nil
 	}
 	if err != nil {
-		return nil, s.fault(patchbay.SettingsUnreadable, right{"", "secrets", "get"}, err)
+		return nil, s.fault(patchbay.SettingsUnreadable, on("", "secrets", "get"), err)
 	}
 	switch m := markOf(secret); m.UID {
 	case c.Mark.UID:
@@ -246,7 +247,7 @@ func (s *secretSource) applySecret(ctx context.Context, name, uid string, now *c
 	if apierrors.IsForbidden(err) && strings.Contains(err.Error(), "cannot create") {
 		verb = "create"
 	}
-	return next, s.fault(patchbay.SettingsUnwritable, right{"", "secrets", verb}, err)
+	return next, s.fault(patchbay.SettingsUnwritable, on("", "secrets", verb), err)
 }
 
 // WriteSettings implements [driver.Source].
@@ -269,7 +270,7 @@ func (s *secretSource) WriteSettings(ctx context.Context, c driver.Change, ifVer
 		return now.Version, nil
 	}
 	if now.Version != ifVersion {
-		return "", changed("the Secrets of " + s.namespace)
+		return "", kubeconnect.Changed("the Secrets of " + s.namespace)
 	}
 	if len(c.Set) == 0 {
 		err = s.take(ctx, secret, c.Mark.UID)
@@ -335,13 +336,13 @@ func (s *secretSource) take(ctx context.Context, secret *corev1.Secret, uid stri
 	if len(theirs) > 0 {
 		a := corev1ac.Secret(secret.Name, s.namespace).WithUID(secret.UID).WithResourceVersion(secret.ResourceVersion)
 		_, err := s.secrets.Apply(ctx, a, metav1.ApplyOptions{FieldManager: manager(uid), Force: true})
-		return s.fault(patchbay.SettingsUnwritable, right{"", "secrets", "patch"}, err)
+		return s.fault(patchbay.SettingsUnwritable, on("", "secrets", "patch"), err)
 	}
 	err := s.secrets.Delete(ctx, secret.Name, preconditions(secret.ObjectMeta))
 	if missing(err) {
 		return nil
 	}
-	return s.fault(patchbay.SettingsUnwritable, right{"", "secrets", "delete"}, err)
+	return s.fault(patchbay.SettingsUnwritable, on("", "secrets", "delete"), err)
 }
 
 // RestoreSettings implements [driver.Source].
@@ -400,7 +401,7 @@ func (s *secretSource) Owned(ctx context.Context) ([]driver.Owned, error) {
 		list, err = s.secrets.List(ctx, ours)
 	}
 	if err != nil {
-		return nil, s.fault(patchbay.SettingsUnreadable, right{"", "secrets", "list"}, err)
+		return nil, s.fault(patchbay.SettingsUnreadable, on("", "secrets", "list"), err)
 	}
 	var owned []driver.Owned
 	for _, one := range list.Items {

@@ -60,7 +60,7 @@ func sameData(a, b map[string][]byte) bool {
 func (s *source) of(ctx context.Context, uid string) (map[string]*corev1.Secret, error) {
 	list, err := s.secrets.List(ctx, metav1.ListOptions{LabelSelector: connectionLabel + "=" + uid})
 	if err != nil {
-		return nil, s.fault(patchbay.SettingsUnreadable, right{"", "secrets", "list"}, err)
+		return nil, s.fault(patchbay.SettingsUnreadable, on("", "secrets", "list"), err)
 	}
 	all := map[string]*corev1.Secret{}
 	for _, one := range list.Items {
@@ -127,7 +127,7 @@ func (s *source) ensure(ctx context.Context, c driver.Change, files bool, r *rea
 			return "", patchbay.Errorf(patchbay.NotOurs, "a Secret %s is in the namespace %s that is not this connection's", name, s.namespace).
 				WithFix("kubectl -n %s delete secret %s   (if nobody needs it)", s.namespace, name)
 		}
-		return name, s.fault(patchbay.SettingsUnwritable, right{"", "secrets", "create"}, err)
+		return name, s.fault(patchbay.SettingsUnwritable, on("", "secrets", "create"), err)
 	}
 }
 
@@ -139,7 +139,7 @@ func (s *source) remove(ctx context.Context, all map[string]*corev1.Secret, keep
 		}
 		err := s.secrets.Delete(ctx, name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &all[name].UID}})
 		if err != nil && !missing(err) && !apierrors.IsConflict(err) { // a conflict: it is another one by now
-			return s.fault(patchbay.SettingsUnwritable, right{"", "secrets", "delete"}, err)
+			return s.fault(patchbay.SettingsUnwritable, on("", "secrets", "delete"), err)
 		}
 	}
 	return nil
@@ -153,7 +153,7 @@ func (s *source) Owned(ctx context.Context) ([]driver.Owned, error) {
 	}
 	list, err := s.secrets.List(ctx, metav1.ListOptions{LabelSelector: connectionLabel})
 	if err != nil {
-		return nil, s.fault(patchbay.SettingsUnreadable, right{"", "secrets", "list"}, err)
+		return nil, s.fault(patchbay.SettingsUnreadable, on("", "secrets", "list"), err)
 	}
 	newest := map[string]int64{}
 	for _, one := range list.Items {

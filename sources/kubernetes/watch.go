@@ -2,8 +2,6 @@ package kubernetes
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/json"
 	"slices"
 	"strings"
 	"sync"
@@ -18,6 +16,7 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/internal/kubeconnect"
 	"patchbay.dev/patchbay/sources/internal/eventstreams"
 )
 
@@ -42,17 +41,9 @@ type watched struct {
 	deleted bool
 }
 
-// who is a sum of what a client signs in with, and insists on.
-func who(c *rest.Config) [32]byte {
-	text, _ := json.Marshal([]any{ // texts
-		c.BearerToken, c.BearerTokenFile, c.Username, c.Password, c.CertData, c.KeyData, c.CAData, c.CAFile, c.ServerName,
-	})
-	return sha256.Sum256(text)
-}
-
 // follow watches a kind of object in the namespace.
 func (r *reach) follow(ctx context.Context, client rest.Interface, group, resource string, match func(watched) bool, changed func()) error {
-	key := stream{r.host, r.namespace, who(r.config), group, resource}
+	key := stream{r.Host, r.namespace, r.Credential(), group, resource}
 	return streams.Watch(ctx, key, func(ctx context.Context, tell func(*watched)) error {
 		return r.following(ctx, client, group, resource, tell)
 	}, match, changed)
@@ -70,9 +61,9 @@ func (r *reach) following(ctx context.Context, client rest.Interface, group, res
 		case err != nil:
 			all := *r
 			all.rights = slices.Concat(r.rights, r.watches())
-			return all.fault(patchbay.SettingsUnreadable, right{group, resource, "watch"}, err)
+			return all.fault(patchbay.SettingsUnreadable, kubeconnect.On(group, resource, "watch"), err)
 		case next == version: // a server that goes on says something now and then, if only where it is
-			return patchbay.Errorf(patchbay.SettingsUnreadable, "the API server at %s ends each watch without a word", r.address()).AsTransient()
+			return patchbay.Errorf(patchbay.SettingsUnreadable, "the API server at %s ends each watch without a word", r.Address()).AsTransient()
 		}
 		version = next
 	}
@@ -101,7 +92,7 @@ func (r *reach) followFrom(ctx context.Context, client rest.Interface, resource,
 		}
 		one, ok := event.Object.(*metav1.PartialObjectMetadata)
 		if !ok {
-			return version, patchbay.Errorf(patchbay.SettingsUnreadable, "the API server at %s does not tell what it was asked for", r.address())
+			return version, patchbay.Errorf(patchbay.SettingsUnreadable, "the API server at %s does not tell what it was asked for", r.Address())
 		}
 		if version = one.ResourceVersion; event.Type != watch.Bookmark {
 			tell(&watched{*one, event.Type == watch.Deleted})
@@ -114,8 +105,8 @@ func (r *reach) followFrom(ctx context.Context, client rest.Interface, resource,
 func (r *reach) watches() []right {
 	var all []right
 	for _, had := range r.rights {
-		if had.verb == "get" && !strings.Contains(had.resource, "/") && had.resource != "pods" {
-			all = append(all, right{had.group, had.resource, "watch"})
+		if had.Verb == "get" && !strings.Contains(had.Resource, "/") && had.Resource != "pods" {
+			all = append(all, kubeconnect.On(had.Group, had.Resource, "watch"))
 		}
 	}
 	return all

@@ -18,6 +18,7 @@ import (
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
 	"patchbay.dev/patchbay/internal/failpoint"
+	"patchbay.dev/patchbay/internal/kubeconnect"
 )
 
 // tries bounds how often a change is made anew because something else than the
@@ -328,7 +329,7 @@ func (s *source) WriteSettings(ctx context.Context, c driver.Change, ifVersion s
 		}
 		return r.versions(), nil
 	}
-	return "", changed(s.id.Name())
+	return "", kubeconnect.Changed(s.id.Name())
 }
 
 // write makes the change where it is not made yet. again says that a workload was
@@ -367,7 +368,7 @@ func (s *source) write(ctx context.Context, c driver.Change, was map[string]stri
 			begun = len(blanks) == 0 && want.equal(w.claimOf(c.Mark.UID))
 		}
 		if !begun && was[w.Name] != r.version(w) {
-			return false, changed(w.called())
+			return false, kubeconnect.Changed(w.called())
 		}
 		todo = append(todo, w)
 	}
@@ -417,7 +418,7 @@ func (s *source) RestoreSettings(ctx context.Context, c driver.Change, before dr
 			break
 		}
 		if try == tries {
-			return changed(s.id.Name()).AsTransient()
+			return kubeconnect.Changed(s.id.Name()).AsTransient()
 		}
 	}
 	if err := failpoint.Hit(ctx, "kubernetes/restore/after-template"); err != nil {
@@ -533,5 +534,5 @@ func (s *source) bringBack(ctx context.Context, name string, was map[string]kept
 	if apierrors.IsAlreadyExists(err) {
 		return nil
 	}
-	return s.fault(patchbay.SettingsUnwritable, right{"", "secrets", "create"}, err)
+	return s.fault(patchbay.SettingsUnwritable, on("", "secrets", "create"), err)
 }

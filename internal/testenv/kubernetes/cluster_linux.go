@@ -65,6 +65,8 @@ type Cluster struct {
 type Options struct {
 	// Node is a node on which pods run. Without one they are only made.
 	Node bool
+	// Policies has the node enforce NetworkPolicies ([Cluster.Enforce]).
+	Policies bool
 }
 
 // Server is the URL of the API server, which [Cluster.Dialer] reaches.
@@ -128,9 +130,12 @@ func New(o Options) (*Cluster, error) {
 		}
 	}
 	if o.Node {
-		return c, c.node()
+		err = c.node()
 	}
-	return c, nil
+	if o.Policies && err == nil {
+		err = c.Enforce()
+	}
+	return c, err
 }
 
 // sweep removes what earlier processes left that were killed: their kernel
@@ -406,6 +411,36 @@ func (c *Cluster) node() error {
 		}
 		return err
 	})
+}
+
+// Enforce has the node enforce NetworkPolicies, which it does a moment after each change,
+// until [Cluster.Tolerate].
+func (c *Cluster) Enforce() error {
+	for _, program := range []string{"iptables", "ipset"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return fmt.Errorf("%s is %w: `make deps` installs it", program, testenv.ErrNotInstalled)
+		}
+	}
+	// What goes from pod to pod passes a bridge, and no filter otherwise.
+	if out, err := c.Command("sysctl", "-q", "-w", "net.bridge.bridge-nf-call-iptables=1").CombinedOutput(); err != nil {
+		return fmt.Errorf("the node's bridge can't be filtered: %w: %s", err, out)
+	}
+	if err := c.start("kube-router", "--kubeconfig="+filepath.Join(c.Dir, "kubeconfig"), "--hostname-override=node1", "--service-cluster-ip-range=10.0.0.0/24",
+		"--run-firewall", "--run-router=false", "--run-service-proxy=false", "--health-port=20244"); err != nil {
+		return err
+	}
+	client := c.Client()
+	return c.await("kube-router", func() error { return get(client, "http://127.0.0.1:20244/healthz", "") })
+}
+
+// Tolerate has the node let everything through, as most simple networks do.
+func (c *Cluster) Tolerate() error {
+	c.StopProgram("kube-router", syscall.SIGKILL)
+	out, err := c.Command("sh", "-c", "iptables -F && iptables -X && ipset destroy").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("the node's filter: %w: %s", err, out)
+	}
+	return nil
 }
 
 // Kubectl runs kubectl as the administrator.

@@ -1,4 +1,4 @@
-package kubernetes
+package kubeconnect
 
 import (
 	"bytes"
@@ -27,9 +27,9 @@ const (
 // attach speaks to the program that a container runs, over its standard input and
 // output. client-go's own way there (tools/remotecommand) dials by itself, past
 // [driver.Config].Dialer and the operator's rules, so the WebSocket is opened here.
-func (c *cluster) attach(ctx context.Context, pod, container string) (io.ReadWriteCloser, error) {
-	to := c.core.Get().Namespace(c.namespace).Resource("pods").Name(pod).SubResource("attach").
-		VersionedParams(&corev1.PodAttachOptions{Container: container, Stdin: true, Stdout: true}, parameters).URL()
+func (c *Cluster) attach(ctx context.Context, namespace, pod, container string) (io.ReadWriteCloser, error) {
+	to := c.Core.Get().Namespace(namespace).Resource("pods").Name(pod).SubResource("attach").
+		VersionedParams(&corev1.PodAttachOptions{Container: container, Stdin: true, Stdout: true}, c.types.Parameters).URL()
 	secure, err := rest.TLSConfigFor(c.config)
 	if err != nil {
 		return nil, unusable()
@@ -49,19 +49,19 @@ func (c *cluster) attach(ctx context.Context, pod, container string) (io.ReadWri
 	}
 	defer func() { _ = answer.Body.Close() }()
 	if up.conn == nil {
-		return nil, refusal(answer)
+		return nil, c.refusal(answer)
 	}
 	return &attached{conn: up.conn, now: new(bytes.Reader)}, nil
 }
 
 // refusal is an API server's answer to what it refuses, as client-go gives it for any
 // other request.
-func refusal(answer *http.Response) error {
+func (c *Cluster) refusal(answer *http.Response) error {
 	body, err := io.ReadAll(io.LimitReader(answer.Body, 16<<10))
 	if err != nil {
 		return err
 	}
-	if o, _, err := codecs.UniversalDeserializer().Decode(body, nil, nil); err == nil {
+	if o, _, err := c.types.codecs.UniversalDeserializer().Decode(body, nil, nil); err == nil {
 		return apierrors.FromObject(o)
 	}
 	return apierrors.NewGenericServerResponse(answer.StatusCode, "get", corev1.Resource("pods/attach"), "", strings.TrimSpace(string(body)), 0, true)

@@ -1,4 +1,4 @@
-package kubernetes
+package kubeconnect
 
 import (
 	"context"
@@ -62,12 +62,12 @@ func TestAttaching(t *testing.T) {
 				},
 			}
 			config.CAData = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
-			c, err := connect(config, "shop")
+			c, err := Connect(config, TypesOf())
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer c.close()
-			program, err := c.attach(t.Context(), "p", "c")
+			defer c.Close()
+			program, err := c.attach(t.Context(), "shop", "p", "c")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -86,11 +86,11 @@ func TestAttaching(t *testing.T) {
 
 			stranger := rest.CopyConfig(config)
 			stranger.BearerToken = "another"
-			if c, err = connect(stranger, "shop"); err != nil {
+			if c, err = Connect(stranger, TypesOf()); err != nil {
 				t.Fatal(err)
 			}
-			defer c.close()
-			if _, err := c.attach(t.Context(), "p", "c"); !apierrors.IsForbidden(err) {
+			defer c.Close()
+			if _, err := c.attach(t.Context(), "shop", "p", "c"); !apierrors.IsForbidden(err) {
 				t.Errorf("who may not is told %v", err)
 			}
 		})
