@@ -155,6 +155,7 @@ func try(ctx context.Context, from driver.Dialer, r driver.ProbeRequest) error {
 // unreached says where the way ends that was tried, who else has it, and what mends it.
 // r is what was tried, as far as that is known.
 func (v *checking) unreached(ctx context.Context, r driver.ProbeRequest, err error) {
+	v.cut = true
 	first := patchbay.AsError(err)
 	if len(r.Servers) == 0 {
 		v.failed(patchbay.CheckNetwork, nameNetwork, first, "check the way from "+v.whence()+" to "+v.ref.Target.Name())
@@ -184,6 +185,7 @@ func (v *checking) unreached(ctx context.Context, r driver.ProbeRequest, err err
 	both.Go(func() { server = try(ctx, v.s.dialer, r) })
 	both.Wait()
 	if again == nil {
+		v.cut = false
 		v.add(patchbay.CheckNetwork, nameNetwork, patchbay.Warning, "", from(first)+"; tried again, it came through", "")
 		return
 	}
@@ -220,7 +222,7 @@ func (v *checking) wayFix(ctx context.Context, hop driver.Hop, address string, a
 	case loopback(host) && who != "the server":
 		return fmt.Sprintf("%s: %s is the very machine, or the container, that %s runs in", v.otherwise("one that leads there from elsewhere"), host, who)
 	case hop == driver.HopOwn:
-		return fmt.Sprintf("let connections to %s out where %s runs: its packet filter (nft list ruleset) or its service manager forbids them", address, who)
+		return fmt.Sprintf("let connections to %s out where %s runs: a route that prohibits them (ip route), its service manager or a security module forbids them", address, who)
 	case hop == driver.HopRoute:
 		return fmt.Sprintf("give the machine that %s runs on a route to %s (ip route shows those that it has)", who, host)
 	case !alone && hop == driver.HopPort:

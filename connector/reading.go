@@ -38,6 +38,10 @@ func refused(err error, r settings.Reading, sourceID patchbay.ID, target string)
 		source = "the server"
 	}
 	e := *patchbay.AsError(err)
+	hop := driver.HopOf(err)
+	if hop == driver.HopAnother { // whatever the library makes of it
+		return &e
+	}
 	how := "checks the server's certificate"
 	if r.Says != "" {
 		how = fmt.Sprintf("reads %s as %s", r.Says, r.Mode)
@@ -46,7 +50,7 @@ func refused(err error, r settings.Reading, sourceID patchbay.ID, target string)
 	if r.Told || r.Registered {
 		by = "by the authority that was registered"
 	}
-	if hop := driver.HopOf(err); hop == driver.HopTLSName || hop == driver.HopExpired {
+	if hop == driver.HopTLSName || hop == driver.HopExpired {
 		// No authority would help.
 		e.Message += fmt.Sprintf("; %s %s, and would refuse it too", r.By, how)
 		if hop == driver.HopTLSName && !r.Named { // nor a name that it is not told

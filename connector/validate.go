@@ -41,6 +41,8 @@ type checking struct {
 	// shut says that the server has none; untrusted that there is one, and not to whom
 	// was asked for.
 	shut, untrusted bool
+	// cut says that the way from there was tried, and ends.
+	cut bool
 	// central says that from is the server, because that was asked for.
 	central bool
 	facts   map[string]string
@@ -294,6 +296,10 @@ func (v *checking) authentication(ctx context.Context, have map[string]patchbay.
 	}
 	if v.central && v.admitted() {
 		v.add(group, name, patchbay.NotChecked, "", "the login is let in from where "+v.c.Source.Name()+" runs alone, so it can't be tried from the server", "")
+		return
+	}
+	if v.cut { // a sign-in would wait for what has been waited for
+		v.add(group, name, patchbay.NotChecked, "", "there is no way from "+v.whence()+" to the target", "")
 		return
 	}
 	result, err := v.s.signInFrom(ctx, v.from, sourceOf(v.c).id, p.outline, holds)

@@ -27,16 +27,17 @@ const (
 	HopEnd       Hop = "it is ended"
 	HopTLS       Hop = "TLS is not agreed on"
 	HopTLSName   Hop = "the certificate is for another name"
-	HopAuthority Hop = "the certificate is of another authority"
+	HopAuthority Hop = "the certificate is of no authority that is trusted"
+	HopAnother   Hop = "the certificate is of another authority than the one that was registered"
 	HopExpired   Hop = "the certificate is not valid at this time"
 )
 
 // Hops are all of them.
-var Hops = []Hop{HopName, HopOwn, HopRoute, HopHost, HopSilence, HopPort, HopEnd, HopTLS, HopTLSName, HopAuthority, HopExpired}
+var Hops = []Hop{HopName, HopOwn, HopRoute, HopHost, HopSilence, HopPort, HopEnd, HopTLS, HopTLSName, HopAuthority, HopAnother, HopExpired}
 
 // OfTLS reports whether the connection was there, and TLS did not come about.
 func (h Hop) OfTLS() bool {
-	return h == HopTLS || h == HopTLSName || h == HopAuthority || h == HopExpired
+	return h == HopTLS || h == HopTLSName || h == HopAuthority || h == HopAnother || h == HopExpired
 }
 
 // Error makes it a cause.
@@ -93,7 +94,7 @@ func dialError(err error, address string, t *TLS) *patchbay.Error {
 	case errors.Is(err, syscall.ENETUNREACH):
 		return failedAt(HopRoute, patchbay.TargetUnreachable, "there is no route to %s", address).AsTransient()
 	case dials && (errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EACCES)):
-		return failedAt(HopOwn, patchbay.TargetUnreachable, "a connection to %s is forbidden where it is made, by a packet filter or another rule of that machine", address).AsTransient()
+		return failedAt(HopOwn, patchbay.TargetUnreachable, "a connection to %s is forbidden where it is made, by a route or another rule of that machine", address).AsTransient()
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return failedAt(HopEnd, patchbay.TargetUnreachable, "%s ends the connection", address).AsTransient()
 	}
@@ -147,13 +148,11 @@ func certificateWhy(err error, address string, t *TLS) (hop Hop, why string) {
 	case errors.As(err, new(x509.UnknownAuthorityError)):
 		switch {
 		case t == nil:
-			why = "no authority that is trusted here signed it"
+			return HopAuthority, "no authority that is trusted here signed it"
 		case t.CA == "":
-			why = "no authority that the system trusts signed it, and none was registered"
-		default:
-			why = "the authority that was registered did not sign it"
+			return HopAuthority, "no authority that the system trusts signed it, and none was registered"
 		}
-		return HopAuthority, why
+		return HopAnother, "the authority that was registered did not sign it"
 	case errors.As(err, &name):
 		// The name that was asked for may be a name server's word. One that the
 		// registration has is shown.
@@ -178,6 +177,8 @@ func CertificateFix(err error, name, authority string) string {
 		return "give the name that its certificate is for as " + name + ", or give the server a certificate for the name that was asked for"
 	case HopAuthority:
 		return "give the authority that signed it as " + authority
+	case HopAnother:
+		return "see who answers there: it is another server than the one that was registered; or give its new authority as " + authority
 	case HopExpired:
 		return "renew the server's certificate; or set the clock right of the machine where Patchbay runs"
 	}

@@ -190,9 +190,10 @@ func TestTheFixOfACertificateIsForWhatIsWrongWithIt(t *testing.T) {
 			t.Errorf("%v: %s", tt.err, fix)
 		}
 	}
-	for ca, want := range map[string]string{"": "none was registered", "PEM": "the authority that was registered did not"} {
-		if e := (TLS{CA: ca}).DialError(x509.UnknownAuthorityError{}, "db:1"); !strings.Contains(e.Message, want) {
-			t.Errorf("%q: %s", ca, e.Message)
+	for ca, want := range map[string][2]string{"": {"none was registered", "give the authority"}, "PEM": {"the authority that was registered did not", "see who answers"}} {
+		e := TLS{CA: ca}.DialError(x509.UnknownAuthorityError{}, "db:1")
+		if !strings.Contains(e.Message, want[0]) || !strings.Contains(CertificateFix(e, "NAME", "AUTHORITY"), want[1]) {
+			t.Errorf("%q: %s; %s", ca, e.Message, CertificateFix(e, "NAME", "AUTHORITY"))
 		}
 	}
 }
