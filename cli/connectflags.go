@@ -112,8 +112,8 @@ func (a *app) connectFlags(cmd *cobra.Command, v connectVerb, k *targetKind) *co
 	fs.StringVar(&f.vaultID, "vault-id", "", "id of the Key Vault that holds the secret"+notYet)
 	fs.StringVar(&f.appConfigID, "appconfig-id", "", "id of the App Configuration that holds the settings"+notYet)
 	fs.StringVar(&f.scope, "scope", "", a.scopeHelp())
-	fs.BoolVar(&f.privateEndpoint, "private-endpoint", false, "reach the target through a private endpoint"+notYet)
-	fs.BoolVar(&f.serviceEndpoint, "service-endpoint", false, "reach the target through a service endpoint"+notYet)
+	fs.BoolVar(&f.privateEndpoint, "private-endpoint", false, "reach the target where nobody outside does: by a guard of its that is a private link (patchbay driver list)")
+	fs.BoolVar(&f.serviceEndpoint, "service-endpoint", false, "reach the target at its own address, which lets the source in alone: by a guard of its that is a service endpoint (patchbay driver list)")
 	if v.name != previewVerb.name {
 		fs.BoolVar(&f.noWait, "no-wait", false, "do not wait for the end")
 	}

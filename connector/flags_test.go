@@ -30,6 +30,7 @@ var flagForms = map[string]map[string]func(*patchbay.Spec){
 	"customized-keys": {"": func(s *patchbay.Spec) {
 		s.Configuration = &patchbay.ConfigurationInfo{CustomizedKeys: map[string]string{"AZURE_POSTGRESQL_CONNECTIONSTRING": "B"}}
 	}},
+	"drift":  {"": func(s *patchbay.Spec) { s.Drift = patchbay.DriftRepair }},
 	"force":  {"": func(s *patchbay.Spec) { s.TakeOver = true }},
 	"naming": {"": func(s *patchbay.Spec) { s.Naming = patchbay.NamingNative }},
 	"opt-out": {
@@ -74,6 +75,7 @@ var flagRow = regexp.MustCompile("(?m)^\\| `(?:-[a-z], )?--([a-z-]+)` \\| (.*) \
 func TestAFlagThatIsAlwaysRefusedSaysSo(t *testing.T) {
 	w := newWorld(t)
 	w.registerRedis("a2V5")
+	w.walled("wall")
 	local := w.group.Location("here").Local("c")
 	places := []struct {
 		id   patchbay.ID

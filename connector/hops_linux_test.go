@@ -3,7 +3,6 @@ package connector_test
 import (
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -365,7 +364,7 @@ func (m *machines) registerUnasked(t *testing.T, id patchbay.ID, endpoint string
 	t.Helper()
 	admin := driver.Secrets{"username": patchbay.NewSecret(m.server.User), "password": patchbay.NewSecret(m.server.Password)}
 	_, _, _, err := m.PutResource(t.Context(), connector.ResourceRequest{
-		Resource: patchbay.Resource{ID: id, Driver: "postgres", Endpoint: endpoint, Properties: json.RawMessage(marshal(t, properties))}, Admin: admin, Caller: m.caller, NoCheck: true,
+		Resource: patchbay.Resource{ID: id, Driver: "postgres", Endpoint: endpoint, Properties: marshal(t, properties)}, Admin: admin, Caller: m.caller, NoCheck: true,
 	})
 	if err != nil {
 		t.Fatal(err)

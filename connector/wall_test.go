@@ -54,8 +54,12 @@ func (w *wall) opened() []string {
 }
 
 func (w *wall) driver(name string, logins bool) driver.NetworkDriver {
+	var solutions []string
+	if !logins {
+		solutions = []string{driver.ServiceEndpoint, driver.PrivateLink}
+	}
 	return driver.NetworkDriver{
-		Driver: patchbay.Driver{Name: name, Noun: "wall", Types: []string{"Patchbay.Services/guards"}, Properties: []patchbay.Field{driver.HostField()}},
+		Driver: patchbay.Driver{Name: name, Noun: "wall", Types: []string{"Patchbay.Services/guards"}, Solutions: solutions, Properties: []patchbay.Field{driver.HostField()}},
 		Logins: logins,
 		Open: func(_ context.Context, c driver.Config, _ driver.Config) (driver.Network, error) {
 			if one := w.of[c.ID.Name()]; one != nil {

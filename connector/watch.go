@@ -410,7 +410,7 @@ func (w *watch) attend(ctx context.Context, ref sourceRef) {
 			}
 			var delay time.Duration
 			if !begun {
-				begun, delay = true, rand.N(min(w.every/10, 5*time.Minute))
+				begun, delay = true, rand.N(min(w.every/10, 5*time.Minute)) // #nosec G404 -- nobody gains by knowing it
 			}
 			w.changed(ctx, ref, w.now().Add(delay))
 			if w.pause(ctx, rest) != nil {

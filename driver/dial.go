@@ -107,7 +107,7 @@ func timedOut(err error) bool {
 	if several, ok := err.(interface{ Unwrap() []error }); ok {
 		return slices.ContainsFunc(several.Unwrap(), timedOut)
 	}
-	if timeout, ok := err.(net.Error); ok && timeout.Timeout() {
+	if timeout, ok := err.(net.Error); ok && timeout.Timeout() { //nolint:errorlint // one after the other
 		return true
 	}
 	next := errors.Unwrap(err)

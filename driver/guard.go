@@ -585,7 +585,7 @@ func (w *GuardedSource) Watch(ctx context.Context, changed func()) error {
 	err := s.Watch(context.WithValue(ctx, callerKey{}, w.g.Share), changed)
 	switch {
 	case ctx.Err() != nil:
-		return nil // whatever it was that could not be done any more
+		return nil //nolint:nilerr // whatever it was that could not be done any more
 	case err == nil: // the caller would believe that it goes on
 		return patchbay.Errorf(patchbay.Internal, "the driver stopped watching, and does not say why").AsTransient()
 	}
