@@ -2,7 +2,7 @@ package connector
 
 import (
 	"context"
-	"math/rand/v2"
+	"hash/fnv"
 	"slices"
 	"sync"
 	"time"
@@ -410,7 +410,7 @@ func (w *watch) attend(ctx context.Context, ref sourceRef) {
 			}
 			var delay time.Duration
 			if !begun {
-				begun, delay = true, rand.N(min(w.every/10, 5*time.Minute)) // #nosec G404 -- nobody gains by knowing it
+				begun, delay = true, spread(ref, min(w.every/10, 5*time.Minute))
 			}
 			w.changed(ctx, ref, w.now().Add(delay))
 			if w.pause(ctx, rest) != nil {
@@ -438,6 +438,13 @@ func (w *watch) attend(ctx context.Context, ref sourceRef) {
 			return
 		}
 	}
+}
+
+// spread is a moment within d, for each source its own.
+func spread(ref sourceRef, d time.Duration) time.Duration {
+	sum := fnv.New32a()
+	_, _ = sum.Write([]byte(ref.id.Key() + " " + ref.scope))
+	return d / 1000 * time.Duration(sum.Sum32()%1000)
 }
 
 func (w *watch) watchSource(ctx context.Context, ref sourceRef, changed func()) error {

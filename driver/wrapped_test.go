@@ -73,6 +73,7 @@ func (b bothSource) Egress(ctx context.Context, _ netip.Addr) ([]netip.Prefix, e
 	return nil, b.do(ctx)
 }
 func (b bothSource) Dialer(ctx context.Context) (ClosingDialer, error) { return nil, b.do(ctx) }
+func (b bothSource) Peer(ctx context.Context) (*Peer, error)           { return nil, b.do(ctx) }
 func (b bothSource) Watch(ctx context.Context, _ func()) error         { return b.do(ctx) }
 
 const (
@@ -137,6 +138,7 @@ func calls(g Guard, do func(context.Context) error) map[string]func(context.Cont
 		"GuardedSource.Release":         func(ctx context.Context) error { return s.Release(ctx, c) },
 		"GuardedSource.Dialer":          func(ctx context.Context) error { _, err := s.Dialer(ctx); return err },
 		"GuardedSource.Egress":          func(ctx context.Context) error { _, err := s.Egress(ctx, netip.Addr{}); return err },
+		"GuardedSource.Peer":            func(ctx context.Context) error { _, err := s.Peer(ctx); return err },
 		"GuardedSource.Watch":           func(ctx context.Context) error { return s.Watch(ctx, func() {}) },
 		"GuardedSource.Owned":           func(ctx context.Context) error { _, err := s.Owned(ctx); return err },
 	}
