@@ -353,3 +353,28 @@ func TestAWayStaysOpenForALoginThatAnUndoLeaves(t *testing.T) {
 		t.Errorf("in the end there are the logins %q, and open is %q", names, open)
 	}
 }
+
+// TestAWayIsAskedForByWhatAGuardStandsFor: nothing is promised that no guard keeps.
+func TestAWayIsAskedForByWhatAGuardStandsFor(t *testing.T) {
+	w := newWorld(t)
+	spec := w.spec()
+	spec.VNet = &patchbay.VNetSolution{Type: "PrivateLink"}
+	put := func() error {
+		_, err := w.Put(t.Context(), PutRequest{ID: w.linker, Spec: spec, Caller: w.caller})
+		return err
+	}
+	if err := put(); patchbay.CodeOf(err) != patchbay.NotSupported {
+		t.Errorf("without a guard: %v", err)
+	}
+	w.walled("hba")
+	if err := put(); patchbay.CodeOf(err) != patchbay.NotSupported || !strings.Contains(patchbay.AsError(err).Fix, "leave vNetSolution out") {
+		t.Errorf("with a guard that is none: %v", err)
+	}
+	w.walled("wall")
+	w.want(w.put(spec), patchbay.Done, "")
+	w.opened("g2 10.0.3.7/32 ")
+	spec.VNet.Type = "expressWay"
+	if err := put(); patchbay.CodeOf(err) != patchbay.NotSupported {
+		t.Errorf("what nobody knows: %v", err)
+	}
+}

@@ -58,8 +58,9 @@ func (s *Service) Watch(ctx context.Context, every time.Duration) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for n := 0; ; n++ {
-		if n%60 == 0 { // a minute
-			w.count(ctx)
+		// To count is cheap; who is to be followed is read when that says so, and once a
+		// minute for what is registered anew.
+		if n%5 == 0 && w.count(ctx) || n%60 == 0 {
 			w.follow(ctx)
 		}
 		w.begin(ctx)
@@ -103,13 +104,14 @@ type appointment struct {
 	cause patchbay.Cause
 }
 
-// count asks how many there are, and says so.
-func (w *watch) count(ctx context.Context) {
+// count asks how many there are, says so, and reports whether they are more or less.
+func (w *watch) count(ctx context.Context) (other bool) {
 	counts, err := w.records.CountHealth(ctx)
 	if err != nil {
 		w.log.WarnContext(ctx, "connections can't be counted", "code", patchbay.CodeOf(err))
-		return
+		return false
 	}
+	before := w.total
 	w.total = 0
 	for _, n := range counts {
 		w.total += n
@@ -117,6 +119,7 @@ func (w *watch) count(ctx context.Context) {
 	if w.watched != nil {
 		w.watched.Health(counts)
 	}
+	return w.total != before
 }
 
 // begin begins the looks whose time has come, as far as there is room. All of those in

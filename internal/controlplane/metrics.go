@@ -49,7 +49,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		repairs: make.NewCounterVec(prometheus.CounterOpts{
 			Name: "patchbay_drift_repairs_total", Help: "Settings that drifted: put back, or left (stopped) to whoever changes them again.",
 		}, []string{"outcome"}),
-		health: make.NewGaugeVec(prometheus.GaugeOpts{Name: "patchbay_connections", Help: "Connections by health, counted once a minute."}, []string{"health"}),
+		health: make.NewGaugeVec(prometheus.GaugeOpts{Name: "patchbay_connections", Help: "Connections by health, counted each five seconds."}, []string{"health"}),
 		events: make.NewCounterVec(prometheus.CounterOpts{
 			Name: "patchbay_events_total", Help: "Events that were sent or dropped, and attempts to send one that failed.",
 		}, []string{"outcome"}),
