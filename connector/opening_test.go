@@ -378,3 +378,18 @@ func TestAWayIsAskedForByWhatAGuardStandsFor(t *testing.T) {
 		t.Errorf("what nobody knows: %v", err)
 	}
 }
+
+// TestRulesAreLookedAtWithoutAVantage: that nobody can speak from where an application runs
+// keeps nobody from asking the guard.
+func TestRulesAreLookedAtWithoutAVantage(t *testing.T) {
+	w := newWorld(t)
+	w.walled("wall")
+	w.want(w.put(w.spec()), patchbay.Done, "")
+	w.app.mute = true
+	w.restart() // which opens it anew
+	clear(w.wall.rules)
+	op := w.end(w.Validate(t.Context(), ValidateRequest{ID: w.linker, Caller: w.caller}))
+	if !slices.ContainsFunc(op.Result.Checks, func(c patchbay.Check) bool { return c.Code == patchbay.RuleMissing }) {
+		t.Errorf("it finds %+v", op.Result.Checks)
+	}
+}
