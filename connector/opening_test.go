@@ -393,3 +393,33 @@ func TestRulesAreLookedAtWithoutAVantage(t *testing.T) {
 		t.Errorf("it finds %+v", op.Result.Checks)
 	}
 }
+
+// TestALoginThatIsLetInFromElsewhereIsFound, where the product itself guards it, and an
+// update has it let in from where its source speaks by then.
+func TestALoginThatIsLetInFromElsewhereIsFound(t *testing.T) {
+	w := newWorld(t)
+	w.Service.catalog.Targets["memory"].Logins.Sources = true
+	w.app.egress = []netip.Prefix{netip.MustParsePrefix("10.0.3.7/32")}
+	w.want(w.put(w.spec()), patchbay.Done, "")
+	validate := func() *patchbay.Report {
+		return w.end(w.Validate(t.Context(), ValidateRequest{ID: w.linker, Caller: w.caller})).Result
+	}
+	if report := validate(); !report.Available() {
+		t.Errorf("it finds %+v", report.Checks)
+	}
+	w.app.egress = []netip.Prefix{netip.MustParsePrefix("10.0.3.8/32")}
+	report := validate()
+	at := slices.IndexFunc(report.Checks, func(c patchbay.Check) bool { return c.Code == patchbay.RuleMissing })
+	if at < 0 || !strings.Contains(report.Checks[at].Message, "10.0.3.8/32") || !strings.Contains(report.Checks[at].Fix, "connection update") {
+		t.Fatalf("it finds %+v", report.Checks)
+	}
+	w.want(w.put(w.spec()), patchbay.Done, "")
+	if report := validate(); !report.Available() {
+		t.Errorf("after an update it finds %+v", report.Checks)
+	}
+	for _, r := range w.broker.logins {
+		if texts(r.Sources) != "10.0.3.8/32" {
+			t.Errorf("the login is let in from %s", texts(r.Sources))
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -356,6 +357,14 @@ func (v *checking) rights(ctx context.Context, r driver.LoginRequest) bool {
 	case !state.Ours:
 		v.add(group, name, patchbay.Failure, patchbay.NotOurs, fmt.Sprintf("the login %s lost Patchbay's mark", r.Name), v.fix())
 	}
+	if len(r.Sources) > 0 && v.source != nil {
+		to, _ := netip.ParseAddr(v.facts["host"])
+		if now, err := v.source.Egress(ctx, to); err == nil && len(now) > 0 && !slices.Equal(sorted(now), sorted(r.Sources)) {
+			v.add(group, name, patchbay.Failure, patchbay.RuleMissing,
+				fmt.Sprintf("%s speaks from %s by now, and the login %s is let in from %s alone", v.c.Source.Name(), texts(now), r.Name, texts(r.Sources)), v.updated())
+			return false
+		}
+	}
 	if len(state.Missing) > 0 {
 		v.add(group, name, patchbay.Failure, patchbay.RightsMissing, fmt.Sprintf("the login %s lacks: %s", r.Name, strings.Join(state.Missing, "; ")), v.fix())
 	}
@@ -363,6 +372,10 @@ func (v *checking) rights(ctx context.Context, r driver.LoginRequest) bool {
 		v.add(group, name, patchbay.Failure, patchbay.RightsExcess, fmt.Sprintf("the login %s has more than %s access: %s", r.Name, r.Access, strings.Join(state.Excess, "; ")), v.fix())
 	}
 	return true
+}
+
+func sorted(all []netip.Prefix) []netip.Prefix {
+	return slices.SortedFunc(slices.Values(all), netip.Prefix.Compare)
 }
 
 // granted says who has to give an identity its rights.
