@@ -79,7 +79,7 @@ func behindGuards(version func() int) ground {
 		},
 		on:     "guards",
 		fails:  []string{"verify/before-do", "open/after-do", "principal/after-do"},
-		rarely: 4,
+		rarely: 8,
 	}
 }
 
