@@ -38,7 +38,7 @@ const (
 	hourly = time.Hour
 	// watchTurns is how often the server runs at each pace, for latencies, and
 	// getsPerCreate how many GETs come with each create.
-	watchTurns    = 4
+	watchTurns    = 3
 	getsPerCreate = 10
 )
 
@@ -113,7 +113,7 @@ func benchWatch(ctx context.Context, out io.Writer, dir string, rounds int) (err
 	}
 	for range watchTurns {
 		for _, p := range paces {
-			if err := b.while(ctx, p.every, func() error { return b.meanwhile(ctx, p, max(rounds/watchTurns/2, 1)) }); err != nil {
+			if err := b.while(ctx, p.every, func() error { return b.meanwhile(ctx, p, max(rounds/watchTurns/3, 1)) }); err != nil {
 				return err
 			}
 		}
