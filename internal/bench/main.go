@@ -1,7 +1,7 @@
 // Command bench measures Patchbay on this machine, and prints a small table
 // for each thing that it measures: what docs/performance.md reports.
 //
-//	go run ./internal/bench [-rounds N] [engine] [records] [connection] [sources] [tables] [probes] [floods] [build] [memory]
+//	go run ./internal/bench [-rounds N] [engine] [records] [connection] [sources] [tables] [probes] [floods] [watch] [build] [memory]
 package main
 
 import (
@@ -26,7 +26,9 @@ func main() {
 	rounds := flag.Int("rounds", 200, "how often each of the connection's operations is measured")
 	only := flag.String("only", "", "what to measure, as the arguments do")
 	asFlood := flag.Int("flood", -1, "be the process that this flood comes from, as its standard input says")
+	asServer := flag.Duration("serve", -1, "be the server whose directory is the argument, each of whose connections is looked at so often")
 	flag.Parse()
+	slog.SetDefault(slog.New(slog.DiscardHandler)) // libraries log there
 	if *asFlood >= 0 {
 		if err := runFlood(*asFlood, os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintf(os.Stderr, "flood: %v\n", err)
@@ -34,13 +36,19 @@ func main() {
 		}
 		return
 	}
-	slog.SetDefault(slog.New(slog.DiscardHandler)) // libraries log there
+	if *asServer >= 0 {
+		if err := runServer(*asServer, flag.Arg(0), os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintf(os.Stderr, "server: %v\n", err)
+			os.Exit(1)
+		}
+		return
+	}
 	which := flag.Args()
 	if *only != "" {
 		which = append(which, strings.Split(*only, ",")...)
 	}
 	if len(which) == 0 {
-		which = []string{"engine", "records", "connection", "sources", "tables", "probes", "floods", "build", "memory"}
+		which = []string{"engine", "records", "connection", "sources", "tables", "probes", "floods", "watch", "build", "memory"}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -61,12 +69,14 @@ func main() {
 			err = benchProbes(ctx, os.Stdout, *rounds)
 		case "floods":
 			err = benchFloods(ctx, os.Stdout, *rounds)
+		case "watch":
+			err = inTemp(ctx, func(ctx context.Context, out io.Writer, dir string) error { return benchWatch(ctx, out, dir, *rounds) })
 		case "build":
 			err = inTemp(ctx, benchBuild)
 		case "memory":
 			err = inTemp(ctx, benchMemory)
 		default:
-			err = errors.New("there is no such benchmark; there are engine, records, connection, sources, tables, probes, floods, build and memory")
+			err = errors.New("there is no such benchmark; there are engine, records, connection, sources, tables, probes, floods, watch, build and memory")
 		}
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "bench %s: %v\n", name, err)

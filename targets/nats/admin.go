@@ -59,6 +59,8 @@ type session struct {
 	// suspect says that an answer did not come in time: the server may have
 	// gone without a word.
 	suspect atomic.Bool
+	// last is what was read last. Whoever has it changes nothing in it.
+	last atomic.Pointer[reading]
 	// values counts what was read of the server's JSON in this call.
 	values atomic.Int64
 }
@@ -447,7 +449,15 @@ func (s *session) open(token string) (*account, error) {
 	return a, nil
 }
 
-// read is the account as it is.
+// reading is an account as a token says it.
+type reading struct {
+	token   string
+	account *account
+}
+
+// read is the account as it is, to look at only: a look at one login reads it several
+// times, and it has every other login of the account in it too. So what the same token
+// says is not read out of it again.
 func (t *target) read(ctx context.Context) (*session, *account, error) {
 	s, err := t.admin.session(ctx)
 	if err != nil {
@@ -457,8 +467,15 @@ func (t *target) read(ctx context.Context) (*session, *account, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	if last := s.last.Load(); last != nil && last.token == token {
+		return s, last.account, nil
+	}
 	a, err := s.open(token)
-	return s, a, err
+	if err != nil {
+		return s, nil, err
+	}
+	s.last.Store(&reading{token, a})
+	return s, a, nil
 }
 
 // limit is how large an account's JWT may be, in bytes.

@@ -75,6 +75,45 @@ func probe(t testing.TB, target drivertest.Opened, r driver.LoginRequest) (drive
 	return target.Probe(t.Context(), driver.ProbeRequest{Credential: r.Credential, Dialer: &net.Dialer{}, Access: r.Access, Options: r.Options})
 }
 
+// TestWhatOthersChangeIsSeenAtTheNextLook: of an account that was read already, too.
+func TestWhatOthersChangeIsSeenAtTheNextLook(t *testing.T) {
+	s := testenv.NATS(t, natsserver.Config{})
+	target := opened(t, register(s, scope))
+	stream(t, s)
+	r := made(t, target, "a", patchbay.Owner, nil)
+	look := func(want bool) {
+		t.Helper()
+		for range 2 {
+			state, err := target.InspectLogin(t.Context(), r)
+			if err != nil || state.Exists != want {
+				t.Errorf("the login is %+v, %v; want that it is there: %t", state, err, want)
+			}
+		}
+		if owned, err := target.Owned(t.Context()); err != nil || len(owned) == 1 != want {
+			t.Errorf("the account's logins are %v, %v", owned, err)
+		}
+	}
+	look(true)
+	with, err := s.Claims(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	without, err := s.Claims(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(without.SigningKeys)
+	for _, c := range []struct {
+		claims *jwt.AccountClaims
+		want   bool
+	}{{without, false}, {with, true}, {without, false}} {
+		if err := s.Push(t.Context(), c.claims); err != nil {
+			t.Fatal(err)
+		}
+		look(c.want)
+	}
+}
+
 func TestARestartedServerStillKnowsTheLogins(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "nats")
 	s := testenv.NATS(t, natsserver.Config{Dir: dir})
