@@ -142,7 +142,8 @@ func (w *watch) begin(ctx context.Context) {
 	if w.budget < 1 {
 		return
 	}
-	unseen, err := w.records.Unseen(ctx, now.Add(-w.every), 4*lookers)
+	// Many, for those that wait for one target must not hide the others.
+	unseen, err := w.records.Unseen(ctx, now.Add(-w.every), store.MaxPage)
 	if err != nil {
 		w.log.WarnContext(ctx, "connections can't be listed", "code", patchbay.CodeOf(err))
 		return

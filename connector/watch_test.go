@@ -2,6 +2,7 @@ package connector
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -338,4 +339,27 @@ func TestAChangeOfTheSourceIsLookedAt(t *testing.T) {
 	}
 	stop()
 	w.eyes.wait.Wait()
+}
+
+// crowded has many connections to one target before the others in line.
+type crowded struct{ Records }
+
+func (r crowded) Unseen(ctx context.Context, since time.Time, limit int) ([]store.Glance, error) {
+	found, err := r.Records.Unseen(ctx, since, limit)
+	var all []store.Glance
+	for i := range 200 {
+		all = append(all, store.Glance{ID: patchbay.ID(fmt.Sprintf("/crowd/%d", i)), Source: patchbay.ID(fmt.Sprintf("/source/%d", i)), Target: "/crowded"})
+	}
+	all = append(all, found...)
+	return all[:min(len(all), limit)], err
+}
+
+// TestATargetThatHangsHidesNoOther.
+func TestATargetThatHangsHidesNoOther(t *testing.T) {
+	w := newWatched(t)
+	w.want(w.put(w.spec()), patchbay.Done, "")
+	w.world.Service.records = crowded{w.world.Service.records}
+	w.eyes.at["/crowded"] = atTarget
+	w.after(2 * time.Hour)
+	w.says("schedule healthy")
 }
