@@ -7,10 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
-
-	"go.uber.org/goleak"
 )
 
 // told watches, and waits for the first word.
@@ -164,52 +161,6 @@ func TestOthersFilesAreNotTold(t *testing.T) {
 	}
 	must(t, os.WriteFile(filepath.Join(dir, "compose.yaml"), nil, 0o600))
 	<-matching
-}
-
-// TestAThousandShareOneWatcher of the system's, and nothing is left of them.
-func TestAThousandShareOneWatcher(t *testing.T) {
-	before := goleak.IgnoreCurrent()
-	l, dir := NewLocal(DialRules{}), t.TempDir()
-	const many = 1000
-	ctx, cancel := context.WithCancel(t.Context())
-	var begun, ended atomic.Int64
-	first, all, again := make(chan struct{}), make(chan struct{}), make(chan struct{})
-	for n := range many {
-		calls := 0
-		go func() {
-			err := l.WatchFiles(ctx, func(context.Context) ([]Watched, error) {
-				return []Watched{{Path: filepath.Join(dir, fmt.Sprint(n), ".env")}}, nil
-			}, func() {
-				calls++
-				if calls == 1 && begun.Add(1) == many {
-					close(first)
-				}
-				if n == many/2 && calls == 2 {
-					close(again)
-				}
-			})
-			if err != nil {
-				t.Errorf("WatchFiles = %v", err)
-			}
-			if ended.Add(1) == many {
-				close(all)
-			}
-		}()
-	}
-	<-first
-	if n := instances(t); n != 1 {
-		t.Errorf("a thousand have %d watchers of the system's", n)
-	}
-	must(t, os.Mkdir(filepath.Join(dir, fmt.Sprint(many/2)), 0o700))
-	<-again
-	cancel()
-	<-all
-	if n := instances(t); n != 0 {
-		t.Errorf("%d watchers are left", n)
-	}
-	if err := goleak.Find(before); err != nil {
-		t.Error(err)
-	}
 }
 
 // TestWhatIsPrivateIsNotWatched: a link that has come to lead there ends it.
