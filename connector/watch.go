@@ -297,8 +297,12 @@ func (w *watch) judge(ctx context.Context, a appointment, c patchbay.Connection,
 	if err := w.records.PutVerdict(ctx, v); err != nil {
 		return err
 	}
-	if _, err := w.mend(ctx, c, Trusted(repairer), v.Repair); err != nil {
+	switch _, err := w.mend(ctx, c, Trusted(repairer), v.Repair); {
+	case patchbay.CodeOf(err) == patchbay.OperationInProgress:
 		return err // no operation of that id is no repair
+	case err != nil:
+		v.Repair, v.Kept = "", "it could not be put back: "+patchbay.AsError(err).Message
+		return w.records.PutVerdict(ctx, v)
 	}
 	w.log.InfoContext(ctx, "settings that drifted are put back", "connection", string(c.ID), "operation", v.Repair)
 	if w.watched != nil {
@@ -319,13 +323,15 @@ func (w *watch) whyNot(ctx context.Context, v patchbay.Verdict, drifted []patchb
 		if before.Repair == "" || before.UID != v.UID || v.Last.Sub(before.Last) > memory {
 			continue
 		}
-		if _, err := w.records.Operation(ctx, before.Repair); err != nil {
-			if patchbay.CodeOf(err) == patchbay.ResourceNotFound {
-				continue // the server ended before it began
-			}
+		op, err := w.records.Operation(ctx, before.Repair)
+		switch {
+		case patchbay.CodeOf(err) == patchbay.ResourceNotFound:
+			continue // the server ended before it began
+		case err != nil:
 			return "", err
 		}
-		if slices.ContainsFunc(driftOf(before), func(one patchbay.Check) bool { return slices.Contains(drifted, one) }) {
+		failed := op.State.Ended() && op.State != patchbay.Done // then nobody changed anything again
+		if !failed && slices.ContainsFunc(driftOf(before), func(one patchbay.Check) bool { return slices.Contains(drifted, one) }) {
 			return "it was put back at " + before.Last.UTC().Format(time.RFC3339) + ", and somebody changed it again: it is left to them", nil
 		}
 		if v.Last.Sub(before.Last) < repairHours {

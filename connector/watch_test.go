@@ -3,6 +3,7 @@ package connector
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -362,4 +363,37 @@ func TestATargetThatHangsHidesNoOther(t *testing.T) {
 	w.eyes.at["/crowded"] = atTarget
 	w.after(2 * time.Hour)
 	w.says("schedule healthy")
+}
+
+// TestARepairThatFailsIsNobodysChange: it is tried again, and nobody is said to have
+// changed anything.
+func TestARepairThatFailsIsNobodysChange(t *testing.T) {
+	w := newWatched(t)
+	spec := w.spec()
+	spec.Drift = patchbay.DriftRepair
+	w.want(w.put(spec), patchbay.Done, "")
+	good := w.app.read()
+	func() {
+		defer w.app.lock()()
+		for name := range w.app.settings {
+			if name != "THEIRS" {
+				delete(w.app.settings, name)
+			}
+		}
+		w.app.failWrite = patchbay.Errorf(patchbay.SettingsUnwritable, "the disk is full")
+		w.app.touch()
+	}()
+	w.after(2 * time.Hour)
+	w.after(2 * time.Minute)
+	w.want(w.lastOperation(), patchbay.Undone, patchbay.SettingsUnwritable)
+	w.app.failWrite = nil
+	w.after(2 * time.Hour)
+	if v := w.health(); v.Kept != "" {
+		t.Errorf("it says %q", v.Kept)
+	}
+	w.after(2 * time.Minute)
+	w.want(w.lastOperation(), patchbay.Done, "")
+	if now := w.app.read(); !maps.Equal(now, good) {
+		t.Errorf("there is %v", now)
+	}
 }
