@@ -83,6 +83,7 @@ const (
 	NamingAzure          Naming = "azure"          // Service Connector's own: AZURE_POSTGRESQL_HOST…
 	NamingNative         Naming = "native"         // what the product's tools read: PGHOST, NATS_URL…
 	NamingServiceBinding Naming = "servicebinding" // files under $SERVICE_BINDING_ROOT/{name}
+	NamingOwn            Naming = "own"            // those in [Spec].Settings, and no others
 )
 
 // Spec is what a caller asks of a connection, independent of the api-version
@@ -104,6 +105,10 @@ type Spec struct {
 	Access  Access            `json:"access,omitempty"`  // default writer; Auth.Roles overrides it
 	Naming  Naming            `json:"naming,omitempty"`  // default by the target's type
 	Options map[string]string `json:"options,omitempty"` // the target driver's own, e.g. subjects, schema
+	// Settings are further ones, by their exact names: templates over the values of the
+	// target's kind, MB_DB_CONNECTION_URI: "postgres://{username}:{password:url}@{host}".
+	// One that the naming has too is replaced.
+	Settings map[string]string `json:"settings,omitempty"`
 	// TakeOver lets the settings have names that the source has for something else.
 	// What was there comes back when they go.
 	TakeOver bool `json:"takeOver,omitempty"`

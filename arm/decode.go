@@ -37,7 +37,7 @@ var (
 	permissions = since(V20220501, "Read", "Write", "Listen", "Send", "Manage")
 	drifts      = since(V20261101, string(patchbay.DriftReport), string(patchbay.DriftRepair))
 	accesses    = since(V20261101, string(patchbay.Reader), string(patchbay.Writer), string(patchbay.Owner))
-	namings     = since(V20261101, string(patchbay.NamingAzure), string(patchbay.NamingNative), string(patchbay.NamingServiceBinding))
+	namings     = since(V20261101, string(patchbay.NamingAzure), string(patchbay.NamingNative), string(patchbay.NamingServiceBinding), string(patchbay.NamingOwn))
 )
 
 const (
@@ -191,6 +191,7 @@ func readSpec(o *object, s *patchbay.Spec) {
 			s.Naming = patchbay.Naming(n)
 		}
 		o.stringMap(V20261101, "options", &s.Options)
+		o.stringMap(V20261101, "settings", &s.Settings)
 		var takeOver *bool
 		if o.flag(V20261101, "takeOver", &takeOver); takeOver != nil {
 			s.TakeOver = *takeOver
@@ -485,7 +486,8 @@ func orNil[T comparable](p *T) *T {
 // say; it must not, unknowing, take back the access that a newer one asked for.
 func Carry(v Version, s *patchbay.Spec, stored patchbay.Spec) {
 	if v < V20261101 {
-		s.Access, s.Naming, s.Options, s.TakeOver, s.Drift = stored.Access, stored.Naming, stored.Options, stored.TakeOver, stored.Drift
+		s.Access, s.Naming, s.Options, s.Settings = stored.Access, stored.Naming, stored.Options, stored.Settings
+		s.TakeOver, s.Drift = stored.TakeOver, stored.Drift
 	}
 	if v < V20221101Preview {
 		s.PublicNetwork, s.Configuration = stored.PublicNetwork, stored.Configuration

@@ -215,6 +215,9 @@ func (m *members) ownSpec(s patchbay.Spec) {
 	m.add("", "access", orNull(string(s.Access)))
 	m.add("", "naming", orNull(string(s.Naming)))
 	m.add("", "options", orNullMap(s.Options))
+	if len(s.Settings) > 0 {
+		m.add("", "settings", s.Settings)
+	}
 	if s.TakeOver {
 		m.add("", "takeOver", true)
 	}
@@ -228,7 +231,7 @@ func Dryrun(v Version, d patchbay.Dryrun) any {
 	p := &members{version: v}
 	p.add(V20221101Preview, "actionName", createOrUpdate)
 	p.spec(d.Spec)
-	if s := d.Spec; s.Access != "" || s.Naming != "" || len(s.Options) > 0 || s.TakeOver || s.Drift != "" {
+	if s := d.Spec; s.Access != "" || s.Naming != "" || len(s.Options) > 0 || len(s.Settings) > 0 || s.TakeOver || s.Drift != "" {
 		o := &members{}
 		o.ownSpec(s)
 		p.add(V20261101, "patchbay", o)

@@ -52,7 +52,7 @@ var fieldWords = map[string][]string{
 	"Mode": {"optInAllAuth", "optOutAllAuth"}, "OnChange": {"Default", "ForcedCleanup"}, "Action": {"enable", "optOut"},
 	"Permissions": {"Read", "Write", "Listen", "Send", "Manage"}, "VNetSolution.Type": {"serviceEndpoint", "privateLink"},
 	"AzureServices": {"true", "false"}, "CallerClientIP": {"true", "false"}, "Required": {"true", "false"},
-	"Access": {"reader", "writer", "owner"}, "Naming": {"azure", "native", "servicebinding"}, "Drift": {"report", "repair"},
+	"Access": {"reader", "writer", "owner"}, "Naming": {"azure", "native", "servicebinding", "own"}, "Drift": {"report", "repair"},
 	"ID": {pg, web}, "KeyVaultID": {web}, "AppConfiguration": {pg},
 }
 

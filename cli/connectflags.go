@@ -30,6 +30,7 @@ type connectFlags struct {
 	drift          string
 	force          bool
 	options        []string
+	settings       []string
 
 	secret           []string
 	secretFile       string
@@ -91,8 +92,9 @@ func (a *app) connectFlags(cmd *cobra.Command, v connectVerb, k *targetKind) *co
 	fs.StringVar(&f.access, "access", "", "what the login may do: reader, writer or owner (default writer)")
 	must(cmd.RegisterFlagCompletionFunc("access", cobra.FixedCompletions([]string{"reader", "writer", "owner"}, cobra.ShellCompDirectiveNoFileComp)))
 	fs.BoolVar(&f.force, "force", false, "take names over that the source has for something else; what they had comes back when the connection goes")
-	fs.StringVar(&f.naming, "naming", "", "names of the settings: azure, native or servicebinding (default by kind)")
-	must(cmd.RegisterFlagCompletionFunc("naming", cobra.FixedCompletions([]string{"azure", "native", "servicebinding"}, cobra.ShellCompDirectiveNoFileComp)))
+	fs.StringVar(&f.naming, "naming", "", "names of the settings: azure, native, servicebinding, or own, which are those of --setting alone (default by kind)")
+	must(cmd.RegisterFlagCompletionFunc("naming", cobra.FixedCompletions([]string{"azure", "native", "servicebinding", "own"}, cobra.ShellCompDirectiveNoFileComp)))
+	fs.StringArrayVar(&f.settings, "setting", nil, "a setting of exactly that name, made of the target's values: 'NAME=text with {host} and {password:url}' (several; docs/settings.md)")
 	fs.StringVar(&f.drift, "drift", "", "what is done when somebody changes the settings: report, or repair, which puts them back a minute later (default report)")
 	must(cmd.RegisterFlagCompletionFunc("drift", cobra.FixedCompletions([]string{"report", "repair"}, cobra.ShellCompDirectiveNoFileComp)))
 	fs.StringArrayVar(&f.options, "option", nil, "an option of the target's driver, name=value (several)")
@@ -193,7 +195,7 @@ func (f *connectFlags) check(cmd *cobra.Command, k targetKind) error {
 		allowed []string
 	}{
 		"--access": {f.access, []string{"reader", "writer", "owner"}},
-		"--naming": {f.naming, []string{"azure", "native", "servicebinding"}},
+		"--naming": {f.naming, []string{"azure", "native", "servicebinding", "own"}},
 		"--drift":  {f.drift, []string{"report", "repair"}},
 	} {
 		if v.value != "" && !slices.Contains(v.allowed, v.value) {

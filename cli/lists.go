@@ -14,6 +14,7 @@ var listFlags = map[string]func(string) bool{
 	"--connstr-props":     isPair,
 	"--additional":        isPair,
 	"--option":            isPair,
+	"--setting":           isPair,
 	"--user-identity":     isPair,
 	"--service-principal": isPair,
 	"--user-account":      isPair,

@@ -46,6 +46,7 @@ func (a *app) spec(cmd *cobra.Command, f *connectFlags) (patchbay.Spec, error) {
 		{"--connstr-props", f.connstrProps, &c.ConnectionString},
 		{"--additional", f.additional, &c.Additional},
 		{"--option", f.options, &s.Options},
+		{"--setting", f.settings, &s.Settings},
 	} {
 		m, err := pairs(list.flag, list.args, nil)
 		if err != nil {

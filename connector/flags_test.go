@@ -57,6 +57,7 @@ var flagForms = map[string]map[string]func(*patchbay.Spec){
 	"service-endpoint":  {"": func(s *patchbay.Spec) { s.VNet = &patchbay.VNetSolution{Type: "serviceEndpoint"} }},
 	"service-principal": {"": func(s *patchbay.Spec) { s.Auth = servicePrincipal("s3cret") }},
 	"system-identity":   {"": func(s *patchbay.Spec) { s.Auth = systemIdentity() }},
+	"setting":           {"": func(s *patchbay.Spec) { s.Settings = map[string]string{"MINE": "fixed"} }},
 	"user-account":      {"": func(s *patchbay.Spec) { s.Auth = &patchbay.Auth{Type: patchbay.AuthUserAccount, PrincipalID: "p"} }},
 	"user-identity":     {"": func(s *patchbay.Spec) { s.Auth = &patchbay.Auth{Type: patchbay.AuthUserIdentity, ClientID: "c"} }},
 	"vault-id": {"": func(s *patchbay.Spec) {

@@ -133,11 +133,10 @@ func (s *Service) checkSpec(ctx context.Context, p parties, spec *patchbay.Spec)
 		return err
 	}
 	switch spec.Naming {
-	case patchbay.NamingAzure, patchbay.NamingNative, patchbay.NamingServiceBinding:
-		_, err := settings.Names(p.kind, spec.Client, settingsAuth(p.kind, *spec), spec.Naming)
-		return err
+	case patchbay.NamingAzure, patchbay.NamingNative, patchbay.NamingServiceBinding, patchbay.NamingOwn:
+		return settings.Check(settingsAsked(p.kind, *spec, settingsAuth(p.kind, *spec)))
 	}
-	return patchbay.Errorf(patchbay.InvalidArgument, "naming %q is not one of azure, native, servicebinding", clip(string(spec.Naming), 40))
+	return patchbay.Errorf(patchbay.InvalidArgument, "naming %q is not one of azure, native, servicebinding, own", clip(string(spec.Naming), 40))
 }
 
 // title names p's target in a message.
@@ -240,6 +239,9 @@ func takesSecrets(kind string) bool {
 }
 
 func checkConfiguration(p parties, spec *patchbay.Spec) error {
+	if len(spec.Settings) > maxSettings {
+		return patchbay.Errorf(patchbay.InvalidArgument, "settings has %d entries; %d are the most", len(spec.Settings), maxSettings)
+	}
 	if c := spec.Configuration; c != nil {
 		for what, m := range map[string]map[string]string{
 			"customizedKeys": c.CustomizedKeys, "additionalConfigurations": c.Additional, "additionalConnectionStringProperties": c.ConnectionString,
@@ -308,13 +310,17 @@ func settingsAuth(kind string, spec patchbay.Spec) patchbay.AuthType {
 	default:
 		return auth
 	}
-	if _, err := settings.Names(kind, spec.Client, auth, spec.Naming); err == nil {
-		return auth
-	}
-	if _, err := settings.Names(kind, spec.Client, patchbay.AuthSystemIdentity, spec.Naming); err == nil {
-		return patchbay.AuthSystemIdentity
+	for _, one := range []patchbay.AuthType{auth, patchbay.AuthSystemIdentity} {
+		if settings.Check(settingsAsked(kind, spec, one)) == nil {
+			return one
+		}
 	}
 	return auth
+}
+
+// settingsAsked is what spec asks of the settings, before there are values.
+func settingsAsked(kind string, spec patchbay.Spec, auth patchbay.AuthType) settings.Request {
+	return settings.Request{Kind: kind, Client: spec.Client, Auth: auth, Naming: spec.Naming, Templates: spec.Settings}
 }
 
 // configures reports whether spec wants its settings written.
@@ -342,7 +348,7 @@ func cloneSpec(spec patchbay.Spec) patchbay.Spec {
 		c := *spec.Configuration
 		spec.Configuration = &c
 	}
-	spec.Options = maps.Clone(spec.Options)
+	spec.Options, spec.Settings = maps.Clone(spec.Options), maps.Clone(spec.Settings)
 	return spec
 }
 

@@ -644,10 +644,8 @@ func settingsRequest(p agreed, c patchbay.Connection, facts map[string]string, f
 	for name, value := range p.Credential.open().Values() {
 		values[name] = value
 	}
-	r := settings.Request{
-		Kind: p.Kind, Client: c.Spec.Client, Auth: settingsAuth(p.Kind, c.Spec), Naming: c.Spec.Naming,
-		Connection: c.Name, Values: values,
-	}
+	r := settingsAsked(p.Kind, c.Spec, settingsAuth(p.Kind, c.Spec))
+	r.Connection, r.Values = c.Name, values
 	file := settings.AuthorityFile
 	if i := c.Spec.Configuration; i != nil {
 		for name, custom := range i.CustomizedKeys {

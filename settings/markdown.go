@@ -25,6 +25,7 @@ auth type, the names and the form of the values.
 | ` + "`azure`" + ` | those of Azure Service Connector: ` + "`AZURE_POSTGRESQL_HOST`" + `, or a framework's properties | what Azure has names for |
 | ` + "`native`" + ` | what the product's own tools and libraries read: ` + "`PGHOST`, `DATABASE_URL`, `NATS_URL`" + ` | ` + "`Patchbay.Services/*`" + ` |
 | ` + "`servicebinding`" + ` | files below ` + "`$SERVICE_BINDING_ROOT/{connection}`" + `, as servicebinding.io has them | |
+| ` + "`own`" + ` | those that the connection asks for, and no others | |
 
 ## How names are chosen
 
@@ -40,6 +41,8 @@ auth type, the names and the form of the values.
 - **Additional settings** are written as they are.
 - **Additional connection string properties** are put at the end of each
   connection string, quoted as that string wants it.
+- **Settings of the user's own** have exactly the name that is asked for, in all
+  namings, and go before one of the same name: [below](#settings-of-your-own).
 - **A secret in Key Vault**, by its URI: the setting is a reference that the
   platform resolves. A client type that reads one connection string gets the
   separate keys of client type ` + "`none`" + ` instead, so that only the secret is a reference.
@@ -59,6 +62,27 @@ something else. ` + "`{sslmode:tls}`" + ` is the value in a library's own words,
 the kind. A ` + "`[segment]`" + `, and a setting as a whole, is left out when its value does
 not exist with the auth type or was not given; with ` + "`{port!}`" + `, also when it is the
 default. **Bold** settings hold a credential.
+
+## Settings of your own
+
+An application that reads one fixed name, or wants the parts in an order of its own, gets
+a setting from a template:
+
+    patchbay connection create postgres --source metabase --target orders/metabase \
+      --naming own \
+      --setting 'MB_DB_CONNECTION_URI=postgres://{username}:{password:url}@{host:url}:{port}/{database:url}[?sslmode={sslmode}]'
+
+The values are those of the kind, listed below it. What follows the colon says how a value
+is escaped: ` + "`url`, `json`" + ` (between the quotes of a JSON string), ` + "`libpq`, `ado`, `odbc`, `jaas`" + `;
+or it is one of the kind's word lists, ` + "`{sslmode:mysql}`" + `. A value without a colon
+stands as it is. Whatever the form, what was written is read back before it is used: a
+password that would run over into the host is refused, and so is one that stands in a URL
+unescaped and would be read as another. ` + "`{{ }} [[ ]]`" + ` are the characters themselves.
+
+Templates are checked before anything happens, kept by updates and filled anew by rotations; on
+the wire they are ` + "`properties.patchbay.settings`" + `. With ` + "`--naming own`" + ` nothing else is
+written, so that the secret stands in one place; with another naming they stand beside its
+names. A name that the source has already is refused, never made longer.
 
 Auth types are secret, system identity (` + "`systemAssignedIdentity`" + ` on the wire), user
 identity (` + "`userAssignedIdentity`" + `), service principal (` + "`servicePrincipalSecret`" + `) and

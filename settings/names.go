@@ -35,11 +35,18 @@ func (p *plan) name(r Request, out []patchbay.Setting, set []setting) error {
 		return err
 	}
 	taken := func(s patchbay.Setting) bool { return !s.File && r.Taken != nil && r.Taken(s.Name) }
-	insert := slices.ContainsFunc(out, func(s patchbay.Setting) bool { return custom[fold(s.Name)] == "" && taken(s) })
+	insert := false
+	for i, s := range out {
+		insert = insert || !set[i].exact && custom[fold(s.Name)] == "" && taken(s)
+	}
 	seen := make(map[string]bool)
 	for i := range out {
 		original := out[i].Name
-		if name := custom[fold(original)]; name != "" {
+		if set[i].exact {
+			if taken(out[i]) {
+				return takingExactly(original)
+			}
+		} else if name := custom[fold(original)]; name != "" {
 			out[i].Name = name
 		} else if insert && !out[i].File && !ProcessWide(original) {
 			if out[i].Name = p.kind.inserted(original, r.Connection); out[i].Name == "" {
@@ -63,17 +70,25 @@ func taking(name string) error {
 	return e.WithFix("choose another name with --customized-keys %s=NAME", name)
 }
 
+func takingExactly(name string) error {
+	e := patchbay.Errorf(patchbay.Conflict, "the source already has a setting %s that this connection does not own", name)
+	e.Subject = name
+	return e.WithFix("give the template another name with --setting NAME=…, or remove the setting %s from the source", name)
+}
+
 // customized are the chosen names by folded default name.
 func (p *plan) customized(r Request) (map[string]string, error) {
 	custom := make(map[string]string)
 	for def, name := range r.Customized {
 		at := slices.IndexFunc(p.set, func(s setting) bool {
-			return strings.EqualFold(s.name, def) || strings.EqualFold(p.kind.inserted(s.name, r.Connection), def)
+			return !s.exact && (strings.EqualFold(s.name, def) || strings.EqualFold(p.kind.inserted(s.name, r.Connection), def))
 		})
 		if at < 0 {
-			known := make([]string, len(p.set))
-			for i, s := range p.set {
-				known[i] = s.name
+			var known []string
+			for _, s := range p.set {
+				if !s.exact {
+					known = append(known, s.name)
+				}
 			}
 			return nil, patchbay.Errorf(patchbay.InvalidArgument,
 				"%q is not a default name of this connection. The default names are %s", def, list(known))

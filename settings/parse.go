@@ -33,14 +33,14 @@ func Parse(r Request, have map[string]patchbay.Secret) (Values, error) {
 	}
 	insert := slices.ContainsFunc(p.set, func(s setting) bool {
 		_, ok := held(s, p.kind.inserted(s.name, r.Connection))
-		return ok && !s.file && custom[fold(s.name)] == ""
+		return ok && !s.file && !s.exact && custom[fold(s.name)] == ""
 	})
 	found := make(map[string][]string)
 	for _, s := range p.set {
 		name := s.name
-		if c := custom[fold(s.name)]; c != "" {
+		if c := custom[fold(s.name)]; c != "" && !s.exact {
 			name = c
-		} else if insert && !s.file && !ProcessWide(s.name) {
+		} else if insert && !s.file && !s.exact && !ProcessWide(s.name) {
 			name = p.kind.inserted(s.name, r.Connection)
 		}
 		value, ok := held(s, name)

@@ -34,6 +34,9 @@ type Request struct {
 	// ConnectionString is appended to the end of composite strings.
 	ConnectionString map[string]string
 	Additional       map[string]string // further settings, as they are
+	// Templates are further settings of exactly these names, made of the kind's values;
+	// one that the table has too gives way.
+	Templates map[string]string
 	// SecretURI is the Key Vault secret that holds the password; composite
 	// strings are then split, so that only the password is a reference.
 	SecretURI string
@@ -87,6 +90,14 @@ func Names(kind string, client patchbay.ClientType, auth patchbay.AuthType, nami
 		names[i] = Name{Name: s.name, Description: s.about, Secret: secret, Optional: !always, File: s.file}
 	}
 	return names, nil
+}
+
+// Check refuses what a connection can't have: a client type, an auth type or a naming
+// that the kind is not known for, and templates that could never be filled. It looks at
+// no values. Errors are InvalidArgument.
+func Check(r Request) error {
+	_, err := r.plan()
+	return err
 }
 
 // Render gives the settings of a connection, in the order of the table, with
@@ -154,6 +165,11 @@ func (p *plan) renderAll(r Request, f *filling) (out []patchbay.Setting, kept []
 		if err != nil {
 			return nil, nil, err
 		}
+		if left && s.exact && !r.Preview {
+			if err := p.unfilled(s, f); err != nil {
+				return nil, nil, err
+			}
+		}
 		if left || ProcessWide(s.name) && r.Taken != nil && r.Taken(s.name) {
 			continue
 		}
@@ -182,6 +198,7 @@ type plan struct {
 	client     patchbay.ClientType
 	auth       patchbay.AuthType
 	set        []setting
+	own        []setting         // those of the caller's templates, among set too
 	properties map[string]string // to append
 	brought    Values            // values that came as properties
 	vaulted    string            // the value that is in Key Vault
@@ -194,7 +211,10 @@ func (r Request) plan() (*plan, error) {
 		return nil, err
 	}
 	p := &plan{kind: k, naming: naming, client: canonical(r.Client), auth: r.Auth, properties: make(map[string]string), brought: make(Values)}
-	if p.set, err = k.settings(naming, r.Client, r.Auth); err != nil {
+	if p.own, err = p.templates(r.Templates); err != nil {
+		return nil, err
+	}
+	if err = p.choose(); err != nil {
 		return nil, err
 	}
 	if err := p.takeProperties(r.ConnectionString); err != nil {
@@ -256,7 +276,7 @@ func (p *plan) split(uri string) error {
 	}
 	if p.composite() {
 		p.client = "none"
-		if p.set, err = p.kind.settings(p.naming, p.client, p.auth); err != nil {
+		if err = p.choose(); err != nil {
 			return err
 		}
 	}
@@ -437,6 +457,11 @@ func (p *plan) render(s setting, f *filling) (_ patchbay.Setting, left bool, _ e
 	}
 	if len(f.missing) > 0 {
 		return patchbay.Setting{}, false, nil // Render says so, once all are known
+	}
+	if s.exact {
+		if err := p.bare(s, f); err != nil {
+			return patchbay.Setting{}, false, err
+		}
 	}
 	text += s.syntax.end
 	if s.syntax.sep != "" {

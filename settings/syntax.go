@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"encoding/json"
 	"net/url"
 	"regexp"
 	"strings"
@@ -122,6 +123,9 @@ var syntaxes = map[string]*syntax{
 		pattern: `.*?`, host: bracketed + `[^:()/\[\]]*`, sep: "&", params: uri,
 	},
 
+	// What stands between the quotes of a JSON string.
+	"json": {title: "a JSON string", pattern: `(?:[^"\\]|\\.)*`, escape: inJSON, unescape: ofJSON},
+
 	// A JAAS login configuration line.
 	"jaas": {
 		title:    "a JAAS login configuration",
@@ -168,6 +172,24 @@ func unbackslash(s string) string {
 		b.WriteByte(s[i])
 	}
 	return b.String()
+}
+
+// inJSON is s between the quotes of a JSON string, ofJSON the reverse; what is none
+// stands for itself.
+func inJSON(s string) string {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(s) // a text
+	return strings.TrimSuffix(b.String(), "\n")[1 : b.Len()-2]
+}
+
+func ofJSON(s string) string {
+	var text string
+	if json.Unmarshal([]byte(`"`+s+`"`), &text) != nil {
+		return s
+	}
+	return text
 }
 
 // percent encodes everything but RFC 3986's unreserved characters. A space is

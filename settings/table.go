@@ -67,6 +67,7 @@ type setting struct {
 	template template
 	syntax   *syntax
 	file     bool
+	exact    bool // a caller's own, whose name stays as it is
 	matcher  func() matcher
 }
 

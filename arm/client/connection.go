@@ -33,6 +33,7 @@ type ConnectionView struct {
 			Access     patchbay.Access   `json:"access"`
 			Naming     patchbay.Naming   `json:"naming"`
 			Options    map[string]string `json:"options"`
+			Settings   map[string]string `json:"settings"`
 			Generation int64             `json:"generation"`
 			Principal  string            `json:"principal"`
 			Operation  string            `json:"operation"`
