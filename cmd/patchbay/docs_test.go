@@ -25,6 +25,8 @@ func TestDocumentationIsCurrent(t *testing.T) {
 	d.Version = cli.Version{}
 	for file, write := range map[string]func(io.Writer) error{
 		"docs/cli.md":     func(w io.Writer) error { return cli.Markdown(w, d) },
+		"docs/targets.md": targetsPage(t, d),
+		"README.md":       between(filepath.Join("..", "..", "README.md"), "<!-- targets -->\n", "<!-- end -->\n", targetsTable(t, d)),
 		"docs/drivers.md": func(w io.Writer) error { return cli.DriverPage(w, d) },
 		"cli/testdata/catalog.json": func(w io.Writer) error {
 			e := json.NewEncoder(w)

@@ -58,6 +58,14 @@ type TargetHarness struct {
 	// the product can't be changed so.
 	Drifts []Drift
 
+	// Product is what runs there, "MariaDB", and Release how many numbers of its version
+	// make a release: with 2, 10.11.19 is a 10.11. What the run shows is then kept in
+	// [ProofFile]. "" keeps nothing.
+	Product string
+	Release int
+	// Model says what stands in for the product, where that can't be had; "" for itself.
+	Model string
+
 	// Quick loses connections with one access only, for a product that is tested
 	// in many versions.
 	Quick bool
@@ -105,6 +113,7 @@ func Target(t *testing.T, h TargetHarness) {
 		h.Config.Dialer = netDialer
 	}
 	s := &targetSuite{TargetHarness: h}
+	s.proves = prover{whole: true, proof: Proof{Model: h.Model, Accesses: s.accesses(), Cases: map[string][]patchbay.Access{}}}
 	s.cleaner = s.open(t, nil)
 	t.Run("Describes", func(t *testing.T) {
 		describes(t, h.Driver.Driver, h.Config, func(ctx context.Context, c driver.Config) error {
@@ -115,31 +124,34 @@ func Target(t *testing.T, h TargetHarness) {
 			return err
 		})
 	})
-	t.Run("Inspect", s.inspect)
-	t.Run("Credentials", s.credentials)
-	t.Run("EnsureTwiceIsOneLogin", s.ensureTwice)
-	t.Run("AccessIsWhatItSays", s.access)
-	t.Run("DriftIsSeenAndRepaired", s.drift)
-	t.Run("RemoveTwiceAndAbsent", s.remove)
-	t.Run("RemoveEndsSessions", s.removeEndsSessions)
-	t.Run("TwoGenerationsSideBySide", s.generations)
-	t.Run("ForeignIsLeftAlone", s.foreign)
-	t.Run("OwnedIsExact", s.owned)
-	t.Run("Probe", s.probe)
-	t.Run("ProbeFindsWrongRights", s.probeRights)
-	t.Run("HostileSubs", s.hostile)
-	t.Run("Sources", s.sources)
-	t.Run("ConcurrentEnsures", s.concurrent)
-	t.Run("CanceledContext", s.canceled)
-	t.Run("Unreachable", s.unreachable)
-	t.Run("HungServer", s.hung)
-	t.Run("TalkativeServer", s.talkative)
-	t.Run("CutConnections", s.cut)
+	s.run(t, "Inspect", s.inspect)
+	s.run(t, "Credentials", s.credentials)
+	s.run(t, "EnsureTwiceIsOneLogin", s.ensureTwice)
+	s.run(t, "AccessIsWhatItSays", s.access)
+	s.run(t, "DriftIsSeenAndRepaired", s.drift)
+	s.run(t, "RemoveTwiceAndAbsent", s.remove)
+	s.run(t, "RemoveEndsSessions", s.removeEndsSessions)
+	s.run(t, "TwoGenerationsSideBySide", s.generations)
+	s.run(t, "ForeignIsLeftAlone", s.foreign)
+	s.run(t, "OwnedIsExact", s.owned)
+	s.run(t, "Probe", s.probe)
+	s.run(t, "ProbeFindsWrongRights", s.probeRights)
+	s.run(t, "HostileSubs", s.hostile)
+	s.run(t, "Sources", s.sources)
+	s.run(t, "ConcurrentEnsures", s.concurrent)
+	s.run(t, "CanceledContext", s.canceled)
+	s.run(t, "Unreachable", s.unreachable)
+	s.run(t, "HungServer", s.hung)
+	s.run(t, "TalkativeServer", s.talkative)
+	s.run(t, "CutConnections", s.cut)
+	s.compare(t)
 }
 
 type targetSuite struct {
 	TargetHarness
 	cleaner Opened // removes what the cases leave
+	proves  prover
+	left    *string // why the case that runs is left out
 }
 
 // Opened is a target with its driver's Probe, in this process.
@@ -421,7 +433,7 @@ func (s *targetSuite) access(t *testing.T) {
 
 func (s *targetSuite) drift(t *testing.T) {
 	if len(s.Drifts) == 0 {
-		t.Skip("the product's logins can't be changed behind the driver's back")
+		s.leave(t, "the product's logins can't be changed behind the driver's back")
 	}
 	target := s.open(t, nil)
 	for _, d := range s.Drifts {
@@ -522,7 +534,7 @@ func (s *targetSuite) generations(t *testing.T) {
 
 func (s *targetSuite) foreign(t *testing.T) {
 	if s.Foreign == nil {
-		t.Skip("the product can't hold a foreign login of a given name")
+		s.leave(t, "the product can't hold a foreign login of a given name")
 	}
 	target := s.open(t, nil)
 	r := s.request(t, target, s.sub(), patchbay.Writer)
@@ -663,7 +675,7 @@ func (s *targetSuite) probeRights(t *testing.T) {
 
 func (s *targetSuite) hostile(t *testing.T) {
 	if len(s.HostileSubs) == 0 {
-		t.Skip("no subs with hostile names")
+		s.leave(t, "it has nothing below it that could have one")
 	}
 	target := s.open(t, nil)
 	for _, sub := range s.HostileSubs {
@@ -698,7 +710,7 @@ func (s *targetSuite) hostile(t *testing.T) {
 
 func (s *targetSuite) sources(t *testing.T) {
 	if !s.Driver.Logins.Sources {
-		t.Skip("the driver does not bind logins to addresses")
+		s.leave(t, "the driver does not bind logins to addresses")
 	}
 	target := s.open(t, nil)
 	for _, c := range []struct {

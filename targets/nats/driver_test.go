@@ -418,8 +418,9 @@ func TestTheDriverPassesTheSuite(t *testing.T) {
 	s := testenv.NATS(t, natsserver.Config{})
 	stream(t, s)
 	drivertest.Target(t, drivertest.TargetHarness{
-		Driver: nats.Driver(),
-		Config: register(s, scope),
+		Driver:  nats.Driver(),
+		Product: "NATS", Release: 2,
+		Config:  register(s, scope),
 		Subs:   []string{""},
 		SignIn: func(ctx context.Context, _ string, c driver.Credential) error {
 			nc, err := signIn(ctx, s, c)

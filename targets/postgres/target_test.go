@@ -418,6 +418,7 @@ func TestTarget(t *testing.T) {
 			s := sharedServer(t, version)
 			hostile(t, s)
 			h := harness(s)
+			h.Product, h.Release = "PostgreSQL", 1
 			h.Quick = i > 0 // one of them is cut with every access
 			drivertest.Target(t, h)
 			tidy(t, s)
