@@ -141,7 +141,7 @@ func (s *Service) openedBefore(ctx context.Context, target patchbay.Resource) ([
 	if err != nil || open == 0 {
 		return nil, err
 	}
-	return []string{fmt.Sprintf("what is open for %s to %s stays open until each is updated; patchbay connection validate --all --target %s --show all says which, and how",
+	return []string{fmt.Sprintf("what is open for %s to %s stays open until each is updated; patchbay connection validate --all --target %s --show unsure -o table says which, and what closes it",
 		count(open, "connection"), target.ID.Name(), target.ID.Name())}, nil
 }
 
