@@ -19,6 +19,9 @@ type Resource struct {
 	// Guards are what a target is behind, in the order in which they are opened; none:
 	// Patchbay opens nothing on the way to it.
 	Guards []ID `json:"guards,omitempty"`
+	// PublicAccess is [PublicDisabled] for a target whose guards no connection opens,
+	// but for a private link that it asks for; "" is [PublicEnabled].
+	PublicAccess PublicAccess `json:"publicNetworkAccess,omitempty"`
 	// Properties are the driver's own, checked by it, never secret.
 	Properties     json.RawMessage `json:"properties,omitempty"`
 	State          State           `json:"state"`
@@ -33,6 +36,15 @@ type Resource struct {
 	// Admin is the admin credential, sealed: a driver's named secrets.
 	Admin Sealed `json:"-"`
 }
+
+// PublicAccess says whether a target lets itself be reached by other ways than a private
+// link, in the wire's words.
+type PublicAccess string
+
+const (
+	PublicEnabled  PublicAccess = "Enabled"
+	PublicDisabled PublicAccess = "Disabled"
+)
 
 // Finding is one thing that was looked at on a host.
 type Finding struct {

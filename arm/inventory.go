@@ -15,13 +15,14 @@ const (
 	propEndpoint = "endpoint"
 	propAdmin    = "admin"
 	propGuards   = "guards"
+	propPublic   = "publicNetworkAccess"
 	propState    = "provisioningState"
 	propWarnings = "warnings"
 
 	propLocalAuth = "disableLocalAuth"
 )
 
-var knownProperties = []string{propDriver, propEndpoint, propAdmin, propGuards, propState, propWarnings}
+var knownProperties = []string{propDriver, propEndpoint, propAdmin, propGuards, propPublic, propState, propWarnings}
 
 // appConfigStore is the type of resource of which az asks whether it takes keys.
 const appConfigStore = "Microsoft.AppConfiguration/configurationStores"
@@ -134,6 +135,7 @@ func readResource(o *object, r *patchbay.Resource) (admin map[string]patchbay.Se
 		p.str("", propDriver, &r.Driver)
 		p.str("", propEndpoint, &r.Endpoint)
 		readGuards(p, r)
+		p.str("", propPublic, (*string)(&r.PublicAccess))
 		var secrets map[string]string
 		p.stringMap("", propAdmin, &secrets)
 		for name, value := range secrets {
@@ -193,6 +195,9 @@ func Resource(r patchbay.Resource, warnings []string) any {
 	p.add("", propEndpoint, orNull(r.Endpoint))
 	if len(r.Guards) > 0 {
 		p.add("", propGuards, r.Guards)
+	}
+	if r.PublicAccess != "" {
+		p.add("", propPublic, r.PublicAccess)
 	}
 	if len(warnings) > 0 {
 		p.add("", propWarnings, warnings)

@@ -116,6 +116,12 @@ func (a *app) runAdd(cmd *cobra.Command, r *registration, name string) error {
 	if err := r.takeGuards(ctx, a, properties); err != nil {
 		return err
 	}
+	if cmd.Flags().Changed(denyPublic) {
+		properties["publicNetworkAccess"] = patchbay.PublicEnabled
+		if r.denyPublic {
+			properties["publicNetworkAccess"] = patchbay.PublicDisabled
+		}
+	}
 	properties["driver"] = r.driver.Name
 	if len(admin) > 0 {
 		properties["admin"] = revealed(admin)
@@ -174,6 +180,7 @@ type registration struct {
 
 	group, location string
 	tags, guards    []string
+	denyPublic      bool
 	noCheck         bool
 
 	kind, typ  string
@@ -195,6 +202,9 @@ func (r *registration) declare(a *app, cmd *cobra.Command) {
 	f.StringArrayVar(&r.tags, "tag", nil, "a tag, name=value (several)")
 	if a.isFor(d.Name, forTargets) && len(a.shown().Guards) > 0 {
 		f.StringArrayVar(&r.guards, "guard", nil, "NAME: a registered guard on the way to it, which a connection opens for its source alone (several, in their order; none for no guard any more)")
+	}
+	if a.isFor(d.Name, forTargets) {
+		f.BoolVar(&r.denyPublic, denyPublic, false, "open no guard on the way to it, but for a private link that a connection asks for (=false takes that back; not said, it stays as it is)")
 	}
 	f.BoolVar(&r.noCheck, "no-check", false, "do not ask the resource whether it is as it is told")
 	f.StringArrayVar(&r.moreProperties, "property", nil, "a property of the driver's own, name=text or name:=JSON (several)")
@@ -328,6 +338,9 @@ func (r *registration) values(ctx context.Context, a *app, cmd *cobra.Command, a
 	}
 	return p, nil
 }
+
+// denyPublic is the flag of a target whose guards stay shut.
+const denyPublic = "deny-public-access"
 
 // noGuard is what says that a target has no guard.
 const noGuard = "none"

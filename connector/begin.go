@@ -95,7 +95,7 @@ func (s *Service) patch(ctx context.Context, r PutRequest, merge func(*patchbay.
 	if err := s.checkLogin(ctx, p, b.in.Want.Spec, b.given); err != nil {
 		return Begun{}, err
 	}
-	b.target, b.guarded = refOf(p).Target, len(p.target.Guards) > 0
+	b.target, b.guarded = refOf(p).Target, opens(p, b.in.Want.Spec)
 	return s.submit(ctx, b)
 }
 
@@ -104,6 +104,9 @@ func (s *Service) patch(ctx context.Context, r PutRequest, merge func(*patchbay.
 func (s *Service) want(ctx context.Context, r PutRequest, old patchbay.Connection, exists bool, note func(error) error) (begin, parties, error) {
 	spec := cloneSpec(r.Spec)
 	p, err := s.newParties(ctx, r.Caller, r.ID, &spec)
+	if err == nil {
+		err = s.checkPublicAccess(ctx, p, spec)
+	}
 	switch {
 	case p.sources.Part != "" && spec.Scope == "",
 		// az says so with every update of a cluster's connection that names no namespace, and
@@ -350,14 +353,18 @@ func (s *Service) mend(ctx context.Context, c patchbay.Connection, by Caller, id
 	if err := s.mayRepair(ctx, by, c, h.ref); err != nil {
 		return Begun{}, err
 	}
+	guarded, err := s.reopens(ctx, c, h)
+	if err != nil {
+		return Begun{}, err
+	}
 	return s.submit(ctx, begin{
-		kind: patchbay.OpValidate, in: input{Connection: c, Sealed: c.Sealed, Want: c, Fix: true}, caller: by, target: h.Target, id: id,
+		kind: patchbay.OpValidate, in: input{Connection: c, Sealed: c.Sealed, Want: c, Fix: true}, caller: by, target: h.Target, id: id, guarded: guarded,
 	})
 }
 
 // steps is the plan of an operation, as far as it is known before the world is
 // read: step names, stored with it. keeps says that the source keeps what a change
-// replaces, guarded that there is a guard on the way to the target.
+// replaces, guarded that a guard on the way to the target is to be opened.
 func steps(kind patchbay.OperationKind, in input, keeps, guarded bool) []string {
 	spec := in.Want.Spec
 	configured := !in.Want.ID.IsLocal() && (configures(spec) || len(in.Connection.Keys) > 0)
@@ -419,7 +426,7 @@ type begin struct {
 	ifMatch string
 	caller  Caller
 	target  patchbay.ID // the registered one; "" when there is none
-	guarded bool        // there is a guard on the way to it
+	guarded bool        // a guard on the way to it is to be opened
 }
 
 func (s *Service) submit(ctx context.Context, b begin) (Begun, error) {

@@ -62,7 +62,12 @@ func (v *checking) network(ctx context.Context) {
 	case v.shut && len(v.held.Openings) > 0:
 		message = v.c.Source.Name() + " reaches it, the server does not"
 	case v.shut:
-		message = v.c.Source.Name() + " reaches it, the server does not; " + notGuarded
+		message = v.c.Source.Name() + " reaches it, the server does not"
+		if !v.denied {
+			message += "; " + notGuarded
+		}
+	case v.denied:
+		message = ""
 	case len(v.held.Openings) == 0:
 		message = notGuarded
 	}
@@ -231,6 +236,8 @@ func (v *checking) wayFix(ctx context.Context, hop driver.Hop, address string, a
 		return fmt.Sprintf("see that the machine of %s is up, and that this is its address; then that no packet filter is in the way", address)
 	case !alone || hop == "":
 		return "check the way from " + who + " to " + address
+	case v.denied:
+		return v.s.otherWays(ctx, v.resource, v.c.Spec, who)
 	case len(v.held.Openings) > 0:
 		return fmt.Sprintf("the guards let %s through: take out of the way what else filters packets between %s and %s, on their own machines too", who, who, address)
 	case v.behindGuards(ctx):

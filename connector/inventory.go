@@ -73,6 +73,13 @@ func (s *Service) putResource(ctx context.Context, r ResourceRequest) (p putReso
 	if err != nil {
 		return p, err
 	}
+	if old.PublicAccess != res.PublicAccess {
+		more, err := s.openedBefore(ctx, res)
+		if err != nil {
+			return p, err
+		}
+		warnings = append(warnings, more...)
+	}
 	if err := s.records.PutResource(ctx, res, found); err != nil {
 		return p, err
 	}
@@ -91,6 +98,9 @@ func (s *Service) mayPut(ctx context.Context, who Caller, old patchbay.Resource,
 		return err
 	}
 	if err := s.chooseDriver(r); err != nil {
+		return err
+	}
+	if err := s.choosePublicAccess(old, r); err != nil {
 		return err
 	}
 	_, source := s.catalog.Sources[r.Driver]

@@ -23,11 +23,14 @@ type opening struct {
 	Rule   driver.Rule `json:"rule"`
 	// Made says that the operation makes it, so its undo removes it.
 	Made bool `json:"made,omitempty"`
+	// Left says that the operation leaves it as it is, there or not: public access to
+	// the target is denied.
+	Left bool `json:"left,omitempty"`
 }
 
 // opensAs reports whether two let the same through.
 func (o opening) opensAs(other opening) bool {
-	o.Rule.Mark, o.Rule.Name, o.Made = other.Rule.Mark, other.Rule.Name, other.Made
+	o.Rule.Mark, o.Rule.Name, o.Made, o.Left = other.Rule.Mark, other.Rule.Name, other.Made, other.Left
 	same := o.Guard.Equal(other.Guard) && o.Target.Equal(other.Target)
 	o.Guard, o.Target = other.Guard, other.Target
 	return same && reflect.DeepEqual(o, other)
@@ -59,8 +62,12 @@ func (s *Service) planOpenings(ctx context.Context, d *draft, held holding, sour
 				wanted[i].Rule.Login = login
 			}
 		}
-	} else if guards := guardsOf(d.parties, d.in.Want.Spec); len(guards) > 0 && target != nil {
-		var err error
+		d.plan.Denied = held.Denied
+	} else if d.plan.Denied = deniesWay(d.parties.target, d.in.Want.Spec); opens(d.parties, d.in.Want.Spec) && target != nil {
+		guards, err := s.openable(ctx, d.parties.target, d.in.Want.Spec)
+		if err != nil {
+			return err
+		}
 		if wanted, err = s.openings(ctx, guards, d.parties.target.ID, login, d.plan.Sub); err != nil {
 			return err
 		}
@@ -71,7 +78,10 @@ func (s *Service) planOpenings(ctx context.Context, d *draft, held holding, sour
 	}
 	d.plan.Reach = reach
 	d.plan.decideOpenings(d.in.Want, held, wanted)
-	return nil
+	if !d.in.Rotate {
+		return nil
+	}
+	return s.leave(ctx, d.plan.Open, d.parties.target, d.in.Want.Spec)
 }
 
 // openings are a rule at each of a target's guards, not yet from anywhere.
@@ -292,6 +302,9 @@ func (s *Service) checkVNet(ctx context.Context, p parties, spec *patchbay.Spec)
 		return nil
 	}
 	fix := "leave vNetSolution out, or register " + p.title() + " with a guard that is one"
+	if p.target.PublicAccess == patchbay.PublicDisabled { // what it leaves
+		offered = slices.DeleteFunc(offered, func(one string) bool { return one != driver.PrivateLink })
+	}
 	if len(offered) > 0 {
 		fix = "ask for " + strings.Join(offered, " or ") + ", or leave vNetSolution out"
 	}
@@ -305,7 +318,7 @@ func checkFirewall(p parties, spec *patchbay.Spec) error {
 		return nil
 	}
 	for name, on := range map[string]string{"azureServices": spec.PublicNetwork.FirewallRules.AzureServices, "callerClientIP": spec.PublicNetwork.FirewallRules.CallerClientIP} {
-		if strings.EqualFold(on, "true") {
+		if strings.EqualFold(on, "true") && p.target.PublicAccess != patchbay.PublicDisabled { // else it is refused for that
 			return patchbay.Errorf(patchbay.NotSupported, "%s is not opened for %s: whoever that is, Patchbay can't tell their addresses", p.target.ID.Name(), name).
 				WithFix("name the addresses in firewallRules.ipRanges, or leave %s out", name)
 		}
@@ -354,7 +367,19 @@ func (s *Service) open(ctx context.Context, op *saga.Op) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	in, err := readInput(op)
+	if err != nil {
+		return nil, err
+	}
 	for _, o := range p.Open {
+		if o.Left {
+			continue
+		}
+		if !in.Rotate { // whose new login passes where the old one does
+			if err := s.stillOpens(ctx, o, p.specOf(in)); err != nil {
+				return nil, err
+			}
+		}
 		if err := s.ensureRule(ctx, o); err != nil {
 			return nil, err
 		}
@@ -617,11 +642,15 @@ func (s *Service) unguarded(ctx context.Context, guard patchbay.Resource) error 
 // rules compares what is open with what the connection has on record; it gives false
 // when that is a finding.
 func (v *checking) rules(ctx context.Context) bool {
+	open := v.publicAccess(ctx)
 	before := len(v.checks)
+	if !v.reopened(ctx) {
+		return false
+	}
 	failed := func(code patchbay.Code, format string, args ...any) {
 		v.add(patchbay.CheckNetwork, nameNetwork, patchbay.Failure, code, fmt.Sprintf(format, args...), v.fix())
 	}
-	for _, o := range v.held.Openings {
+	for _, o := range open {
 		guard, done, err := v.s.guard(ctx, o)
 		var state driver.RuleState
 		if err == nil {
@@ -642,8 +671,8 @@ func (v *checking) rules(ctx context.Context) bool {
 				fmt.Sprintf("%s lets %s through, and that has no effect: %s", at, v.c.Source.Name(), state.Despite), "take out of the way what is not Patchbay's, or let the connection through there")
 		}
 	}
-	if len(v.held.Openings) > 0 && v.source != nil && v.target != nil {
-		now := slices.Clone(v.held.Openings)
+	if len(open) > 0 && v.source != nil && v.target != nil {
+		now := slices.Clone(open)
 		reach, err := v.s.lead(ctx, now, way{v.c.Source, v.ref, v.c.Spec, v.source, v.target})
 		if err == nil && !maps.Equal(reach, v.held.Reach) {
 			v.add(patchbay.CheckNetwork, nameNetwork, patchbay.Failure, patchbay.SettingChanged,
@@ -651,7 +680,7 @@ func (v *checking) rules(ctx context.Context) bool {
 			return false
 		}
 		if err == nil {
-			for i, was := range v.held.Openings {
+			for i, was := range open {
 				if !was.opensAs(now[i]) {
 					failed(patchbay.RuleMissing, "%s speaks from %s to %s by now, and open at %s is the way from %s to %s",
 						v.c.Source.Name(), from(now[i].Rule), to(now[i].Rule), was.Guard.Name(), from(was.Rule), to(was.Rule))
@@ -692,7 +721,7 @@ func texts[T fmt.Stringer](all []T) string {
 // recorded are the openings that a connection has after an operation, and where they are.
 func recorded(all []opening) (openings []opening, at []patchbay.ID) {
 	for _, o := range all {
-		o.Made = false
+		o.Made, o.Left = false, false
 		openings = append(openings, o)
 		if !slices.ContainsFunc(at, o.Guard.Equal) {
 			at = append(at, o.Guard)
@@ -703,22 +732,42 @@ func recorded(all []opening) (openings []opening, at []patchbay.ID) {
 
 // fixOpenings has the openings of a connection as they are on record, or where its
 // source speaks from other addresses by now, from there.
-func (s *Service) fixOpenings(ctx context.Context, p *outline, c patchbay.Connection, held holding, source *driver.GuardedSource, target *driver.GuardedTarget) error {
+func (s *Service) fixOpenings(ctx context.Context, op *saga.Op, p *outline, c patchbay.Connection, held holding, source *driver.GuardedSource, target *driver.GuardedTarget) error {
+	w := way{c.Source, p.ref, c.Spec, source, target}
+	p.Denied = held.Denied
 	if len(held.Openings) == 0 {
-		return nil
+		return s.reopen(ctx, op, p, c, held, w)
 	}
-	wanted := slices.Clone(held.Openings)
-	// Where the source finds the target stays as it is on record: so do the settings.
-	if _, err := s.lead(ctx, wanted, way{c.Source, p.ref, c.Spec, source, target}); err != nil {
+	res, err := s.records.Resource(ctx, p.Target)
+	if err != nil {
 		return err
 	}
+	wanted := slices.Clone(held.Openings)
+	if err := s.leave(ctx, wanted, res, c.Spec); err != nil {
+		return err
+	}
+	kept := slices.DeleteFunc(slices.Clone(wanted), func(o opening) bool { return o.Left })
+	if len(kept) > 0 {
+		// Where the source finds the target stays as it is on record: so do the settings.
+		if _, err := s.lead(ctx, kept, w); err != nil {
+			return err
+		}
+	}
+	for i := range wanted {
+		if !wanted[i].Left {
+			wanted[i], kept = kept[0], kept[1:]
+		}
+	}
 	p.decideOpenings(c, held, wanted)
-	return nil
+	return s.leave(ctx, p.Open, res, c.Spec)
 }
 
 // isOpen reports whether all of that is in force.
 func (s *Service) isOpen(ctx context.Context, all []opening) (bool, error) {
 	for _, o := range all {
+		if o.Left {
+			continue
+		}
 		guard, done, err := s.guard(ctx, o)
 		if err != nil {
 			return false, err
@@ -750,7 +799,7 @@ func (s *Service) moved(ctx context.Context, op *saga.Op) (*patchbay.Connection,
 		return nil, err
 	}
 	held.Openings, c.Guards = recorded(p.Open)
-	held.Last, c.ETag = max(held.Last, p.Last), newETag()
+	held.Last, held.Denied, c.ETag = max(held.Last, p.Last), p.Denied, newETag()
 	c.Sealed, err = s.seal(held, "connection "+c.UID)
 	return &c, err
 }

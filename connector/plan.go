@@ -38,6 +38,9 @@ type outline struct {
 	// does not need any more.
 	Open []opening `json:"open,omitempty"`
 	Shut []opening `json:"shut,omitempty"`
+	// Denied says that nothing is opened because public access to the target is denied;
+	// of a fix and a rotation, that nothing was.
+	Denied bool `json:"denied,omitempty"`
 	// Restarts says that the source has a way to restart.
 	Restarts bool   `json:"restarts,omitempty"`
 	Message  string `json:"message,omitempty"` // a warning for the user

@@ -135,14 +135,18 @@ func previewSteps(kind patchbay.OperationKind, d *draft, keeps bool) []PreviewSt
 		text[stepProbe] = fmt.Sprintf("sign in to %s from the server", target)
 		text[stepVerify] = "keep the login for the developer to read"
 	}
-	if !id.IsLocal() && len(guardsOf(d.parties, spec)) == 0 {
+	switch {
+	case d.plan.Denied:
+		text[stepPlan] += fmt.Sprintf("; nothing is opened: public access to %s is denied", d.parties.target.ID.Name())
+		text[stepClose] = "close what was open to " + target
+	case !id.IsLocal() && len(guardsOf(d.parties, spec)) == 0:
 		text[stepPlan] += "; " + notGuarded
 	}
 	if d.plan.LoginKind == loginIdentity {
 		text[stepProbe] = "try the way to " + target
 	}
 	var out []PreviewStep
-	for _, name := range steps(kind, d.in, keeps, len(d.parties.target.Guards) > 0) {
+	for _, name := range steps(kind, d.in, keeps, opens(d.parties, spec)) {
 		out = append(out, PreviewStep{Name: name, Text: text[name]})
 	}
 	return out

@@ -25,6 +25,8 @@ type holding struct {
 	Written    *written             `json:"written,omitempty"`   // nil when the settings were left to the caller
 	Reading    *settings.Reading    `json:"reading,omitempty"`   // as plan's
 	Openings   []opening            `json:"openings,omitempty"`  // in the order in which they were made
+	// Denied says that none was made because public access to the target was denied.
+	Denied bool `json:"denied,omitempty"`
 	// Last is the highest generation that any operation used, the failed ones
 	// too: what one of those left behind must never be named as something new.
 	Last int64 `json:"last,omitempty"`

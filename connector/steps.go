@@ -78,6 +78,9 @@ func (s *Service) probe(ctx context.Context, op *saga.Op) ([]byte, error) {
 		return []byte("true"), nil
 	}
 	result, err := s.signIn(ctx, sourceOf(in.Want), p.outline, p.Credential.open())
+	if err != nil && p.Denied && !in.Rotate {
+		err = s.unopened(ctx, err, p.outline, in.Want)
+	}
 	if err != nil || len(result.Warnings) == 0 {
 		return []byte("true"), err
 	}
@@ -661,7 +664,7 @@ func (s *Service) finishChange(_ context.Context, op *saga.Op, outcome patchbay.
 	}
 	message := joined(p.Message, warningsOf(op))
 	c.State, c.Generation, c.ETag, c.Message = patchbay.Succeeded, p.Generation, newETag(), message
-	h := holding{ref: p.ref, Last: p.Last, Given: p.Given, Where: p.Where, Login: p.Login, LoginKind: p.LoginKind, Credential: p.Credential, Reading: p.Reading}
+	h := holding{ref: p.ref, Last: p.Last, Given: p.Given, Where: p.Where, Login: p.Login, LoginKind: p.LoginKind, Credential: p.Credential, Reading: p.Reading, Denied: p.Denied}
 	h.Openings, c.Guards = recorded(p.Open)
 	c.Login = ""
 	if p.Login != nil {

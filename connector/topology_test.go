@@ -30,6 +30,8 @@ var topology = flag.Uint64("topology", 0, "the seed of a topology that failed; 0
 //     from the networks that a connection's source spoke from when its way was
 //     planned, to the addresses of its target, and where the guard knows logins, with
 //     the connection's own.
+//   - Where public access to a target is denied, it is nothing, but for a private link, and
+//     what was open before that and was not changed since.
 //   - More than that is only ever open while something is listed as left over; when
 //     what failed works again, a sweep closes it.
 //   - Not for an instant is there a rule at a guard that neither a connection has nor
@@ -80,10 +82,11 @@ const (
 	errandFix
 	errandEgress // a source gets other addresses
 	errandGuards // a target gets other guards
+	errandPublic // public access to a target is denied, or allowed again
 	errands
 )
 
-var errandNames = []string{"put", "put", "rotate", "delete", "fix", "addresses change", "guards change"}
+var errandNames = []string{"put", "put", "rotate", "delete", "fix", "addresses change", "guards change", "public access changes"}
 
 // mishap is what goes wrong meanwhile; from mishaps on, nothing does.
 type mishap int
@@ -216,7 +219,8 @@ type run struct {
 	*land
 	sources, targets, guards []patchbay.ID
 	walls                    []*wall
-	has                      []int // which of behind each target has
+	has                      []int  // which of behind each target has
+	denied                   []bool // public access to each target
 	live                     map[patchbay.ID]*need
 	next                     *need // what the operation that runs is to open
 	moving                   patchbay.ID
@@ -230,11 +234,13 @@ type need struct {
 	to     []netip.AddrPort
 	guards []int // none: nothing is open for it
 	source int
+	target int
+	denied bool // none are, because public access was denied
 }
 
 func (w *topologies) hold(l *land, moves []move) error {
 	w.runs++
-	r := &run{topologies: w, land: l, has: make([]int, len(l.targets)), live: map[patchbay.ID]*need{}}
+	r := &run{topologies: w, land: l, has: make([]int, len(l.targets)), denied: make([]bool, len(l.targets)), live: map[patchbay.ID]*need{}}
 	r.furnish()
 	for i, m := range moves {
 		err := r.do(m)
@@ -290,7 +296,11 @@ func (r *run) guard(target int) {
 	for _, g := range r.behind[r.has[target]] {
 		ids = append(ids, r.guards[g])
 	}
-	r.register(patchbay.Resource{ID: r.targets[target], Endpoint: r.land.targets[target], Guards: ids}, driver.Secrets{"password": patchbay.NewSecret("admin's")})
+	access := patchbay.PublicEnabled
+	if r.denied[target] {
+		access = patchbay.PublicDisabled
+	}
+	r.register(patchbay.Resource{ID: r.targets[target], Endpoint: r.land.targets[target], Guards: ids, PublicAccess: access}, driver.Secrets{"password": patchbay.NewSecret("admin's")})
 }
 
 // do lets one thing happen.
@@ -308,6 +318,11 @@ func (r *run) do(m move) error {
 	case errandGuards:
 		target := m.who % len(r.targets)
 		r.has[target] = m.where % len(r.behind)
+		r.guard(target)
+		return nil
+	case errandPublic:
+		target := m.who % len(r.targets)
+		r.denied[target] = m.where%2 == 0
 		r.guard(target)
 		return nil
 	case errandPut, errandPutElse:
@@ -358,7 +373,7 @@ func (r *run) spec(source int, m move) (patchbay.Spec, *need) {
 	spec := r.world.spec()
 	spec.Target.ID = r.targets[target].Child("databases", "shop")
 	spec.Client = []patchbay.ClientType{"go", "python"}[m.how%2]
-	n := &need{source: source, from: slices.Clone(r.apps[r.sources[source]].egress)}
+	n := &need{source: source, target: target, from: slices.Clone(r.apps[r.sources[source]].egress)}
 	for address := range strings.SplitSeq(r.land.targets[target], ",") {
 		n.to = append(n.to, netip.MustParseAddrPort(address))
 	}
@@ -366,6 +381,12 @@ func (r *run) spec(source int, m move) (patchbay.Spec, *need) {
 	if m.how == 7 {
 		spec.PublicNetwork = &patchbay.PublicNetworkSolution{Action: patchbay.OptOut}
 		n.guards = nil
+	} else if r.denied[target] {
+		if m.how%2 == 1 && slices.ContainsFunc(n.guards, func(g int) bool { return r.land.guards[g] == "wall" }) {
+			spec.VNet = &patchbay.VNetSolution{Type: driver.PrivateLink}
+		} else {
+			n.guards, n.denied = nil, true
+		}
 	} else if more := ranges[m.how%len(ranges)]; more != nil {
 		spec.PublicNetwork = &patchbay.PublicNetworkSolution{FirewallRules: &patchbay.FirewallRules{IPRanges: more}}
 		for _, text := range more {
@@ -381,14 +402,21 @@ func (r *run) spec(source int, m move) (patchbay.Spec, *need) {
 // moved is what a connection needs once a fix has asked its source anew.
 func (r *run) moved(id patchbay.ID) *need {
 	was := r.live[id]
-	if len(was.guards) == 0 {
+	guards := was.guards
+	if was.denied {
+		guards = r.behind[r.has[was.target]]
+	}
+	if len(guards) == 0 {
 		return was
 	}
 	c, err := r.Get(r.t.Context(), id)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	n := &need{source: was.source, guards: was.guards, to: was.to, from: slices.Clone(r.apps[r.sources[was.source]].egress)}
+	if r.denied[was.target] && c.Spec.VNet == nil {
+		return was // as it is
+	}
+	n := &need{source: was.source, target: was.target, guards: guards, to: was.to, from: slices.Clone(r.apps[r.sources[was.source]].egress)}
 	if more, err := namedRanges(c.Spec); err == nil {
 		n.from = append(n.from, more...)
 	}

@@ -44,6 +44,10 @@ type checking struct {
 	shut, untrusted bool
 	// cut says that the way from there was tried, and ends.
 	cut bool
+	// denied says that public access to the target is, so nothing is to be open on the
+	// way; resource is the target's registration.
+	denied   bool
+	resource patchbay.Resource
 	// central says that from is the server, because that was asked for.
 	central bool
 	facts   map[string]string
@@ -75,6 +79,7 @@ func (s *Service) validate(ctx context.Context, op *saga.Op) ([]byte, error) {
 		}
 		mended = p.Mended
 		held.Openings, _ = recorded(p.Open) // what the record will have
+		held.Denied = p.Denied
 	}
 	report := s.examine(ctx, c, held, in.From)
 	report.Fixed = mended

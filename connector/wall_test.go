@@ -53,9 +53,10 @@ func (w *wall) opened() []string {
 	return all
 }
 
-func (w *wall) driver(name string, logins bool) driver.NetworkDriver {
-	var solutions []string
-	if !logins {
+// driver is one of guards that stand for those ways; where they know no logins, for both
+// unless it is told.
+func (w *wall) driver(name string, logins bool, solutions ...string) driver.NetworkDriver {
+	if !logins && len(solutions) == 0 {
 		solutions = []string{driver.ServiceEndpoint, driver.PrivateLink}
 	}
 	return driver.NetworkDriver{

@@ -117,12 +117,17 @@ func (s *Service) plan(ctx context.Context, op *saga.Op) ([]byte, error) {
 	if d.parties, err = s.newParties(ctx, who, in.Want.ID, &d.in.Want.Spec); err != nil {
 		return nil, err
 	}
+	if !in.Rotate {
+		if err := s.checkPublicAccess(ctx, d.parties, d.in.Want.Spec); err != nil {
+			return nil, err
+		}
+	}
 	d.parties.scope = d.in.Want.Spec.Scope
 	if err := s.decide(ctx, d); err != nil {
 		return nil, err
 	}
 	if len(d.plan.Open) > 0 && !slices.Contains(op.Plan, stepOpen) {
-		return nil, patchbay.Errorf(patchbay.Conflict, "%s got a guard while the operation waited", d.parties.target.ID.Name()).WithFix("try again")
+		return nil, patchbay.Errorf(patchbay.Conflict, "%s got a guard that is to be opened while the operation waited", d.parties.target.ID.Name()).WithFix("try again")
 	}
 	return s.sealPlan(op, d.plan)
 }
@@ -229,6 +234,9 @@ func (s *Service) decide(ctx context.Context, d *draft) error {
 // warnings are what comes with success, besides what the target says.
 func (d *draft) warnings() []string {
 	list := slices.Clone(d.beyond)
+	if text := d.deniedText(); text != "" {
+		list = append(list, text)
+	}
 	if scope := d.in.Want.Spec.Scope; scope != "" && d.plan.Write != nil && d.parties.sources.Part == "" {
 		list = append(list, fmt.Sprintf("the part %s on %s was not looked at: the settings are those of all of it", scope, d.parties.source.ID.Name()))
 	}
@@ -270,7 +278,7 @@ func (s *Service) planFix(ctx context.Context, op *saga.Op, id patchbay.ID, who 
 		return nil, err
 	}
 	p := plan{agreed: agreed{
-		outline{Generation: c.Generation, Last: held.Last, Login: held.Login, LoginKind: held.whose()},
+		outline{Spec: &c.Spec, Generation: c.Generation, Last: held.Last, Login: held.Login, LoginKind: held.whose()},
 		secrets{Credential: held.Credential, Given: held.Given},
 	}}
 	p.Reading = held.Reading
@@ -299,7 +307,7 @@ func (s *Service) planFix(ctx context.Context, op *saga.Op, id patchbay.ID, who 
 	if _, err := source.Inspect(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.fixOpenings(ctx, &p.outline, c, held, source, target); err != nil {
+	if err := s.fixOpenings(ctx, op, &p.outline, c, held, source, target); err != nil {
 		return nil, err
 	}
 	p.Restarts = source.Restarts()

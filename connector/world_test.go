@@ -517,7 +517,7 @@ func (w *world) start(records recorder, keys *keyring.Keyring) (stop func()) {
 				Discover: w.look,
 			}},
 			Hosts:    w.machines,
-			Networks: map[string]driver.NetworkDriver{"wall": w.wall.driver("wall", false), "hba": w.wall.driver("hba", true)},
+			Networks: map[string]driver.NetworkDriver{"wall": w.wall.driver("wall", false), "hba": w.wall.driver("hba", true), "fence": w.wall.driver("fence", false, driver.ServiceEndpoint)},
 		},
 	})
 	service := w.Service
