@@ -44,6 +44,8 @@ type checking struct {
 	shut, untrusted bool
 	// cut says that the way from there was tried, and ends.
 	cut bool
+	// ways are how that ended at each server, where each was dialed.
+	ways ways
 	// central says that from is the server, because that was asked for.
 	central bool
 	facts   map[string]string
