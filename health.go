@@ -51,6 +51,15 @@ type Verdict struct {
 	PutBack []string `json:"putBack,omitempty"`
 	// Stopped is Kept as a word. It stays until something is put back, or nothing drifts.
 	Stopped RepairStop `json:"stopped,omitempty"`
+	// Seen are the addresses that the names of a guarded target had lately, by name and
+	// address: "db.example:5432 10.0.0.5:5432". nil: nobody looked.
+	Seen map[string]Sighting `json:"seen,omitempty"`
+}
+
+// Sighting is when a name had an address.
+type Sighting struct {
+	Last   time.Time `json:"last"`
+	Missed int       `json:"missed,omitempty"` // looks since then
 }
 
 // RepairStop is why what drifted is not put back.
@@ -75,7 +84,7 @@ func (v Verdict) Drifted() []Check {
 
 // Verdict is what a report says of a connection's health.
 func (r Report) Verdict(uid string, cause Cause) Verdict {
-	v := Verdict{Connection: r.Connection, UID: uid, Health: Unsure, Cause: cause, Last: r.Ended, Took: r.Ended.Sub(r.Started)}
+	v := Verdict{Connection: r.Connection, UID: uid, Health: Unsure, Cause: cause, Last: r.Ended, Took: r.Ended.Sub(r.Started), Seen: r.Seen}
 	for _, c := range r.Checks {
 		switch {
 		case c.Result == Failure:
@@ -102,6 +111,9 @@ func (v Verdict) Behind(before *Verdict) (_ Verdict, another bool) {
 	}
 	if v.Health == Unsure {
 		v.Known = before.Known
+	}
+	if v.Seen == nil {
+		v.Seen = before.Seen
 	}
 	if v.Stopped == "" && len(v.PutBack) == 0 && (v.Health == Unsure || len(v.Drifted()) > 0) {
 		v.Stopped = before.Stopped

@@ -222,11 +222,7 @@ func (v *checking) others(ctx context.Context, r driver.ProbeRequest) *patchbay.
 	if len(down) == 0 {
 		return nil
 	}
-	servers := "server is"
-	if len(r.Servers)-len(down) > 1 {
-		servers = "servers are"
-	}
-	found := patchbay.Errorf(first.Code, "from %s: %s; %d of %d %s reached", v.whence(), strings.Join(down, "; "), len(r.Servers)-len(down), len(r.Servers), servers)
+	found := patchbay.Errorf(first.Code, "from %s: %s; the other servers are reached, %d of %d", v.whence(), strings.Join(down, "; "), len(r.Servers)-len(down), len(r.Servers))
 	return found.WithFix("see that each server of %s runs, and that %s may reach it: the application is left without a target when the others go", v.ref.Target.Name(), v.whence())
 }
 

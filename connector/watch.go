@@ -538,5 +538,9 @@ func (s *Service) History(ctx context.Context, id patchbay.ID) ([]patchbay.Verdi
 	if _, err := s.records.Connection(ctx, id); err != nil {
 		return nil, err
 	}
-	return s.records.Verdicts(ctx, id)
+	all, err := s.records.Verdicts(ctx, id)
+	for i := range all {
+		all[i].Seen = nil // a name server's answers are nobody's
+	}
+	return all, err
 }
