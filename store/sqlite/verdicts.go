@@ -60,7 +60,9 @@ func (tx *txn) putVerdict(v patchbay.Verdict) error {
 		// In the order in which it came about.
 		err = tx.tellOfHealth(repaired, func(id string) (patchbay.Event, error) { return patchbay.NewRepairedEvent(id, c, v) })
 		if err == nil {
-			err = tx.tellOfHealth(turned, func(id string) (patchbay.Event, error) { return patchbay.NewHealthEvent(id, c, v.Checks, v.Since, v.Last) })
+			err = tx.tellOfHealth(turned, func(id string) (patchbay.Event, error) {
+				return patchbay.NewHealthEvent(id, c, v.Checks, v.Since, v.Last)
+			})
 		}
 		if err == nil {
 			err = tx.tellOfHealth(givesUp, func(id string) (patchbay.Event, error) { return patchbay.NewRepairStoppedEvent(id, c, v) })
