@@ -17,6 +17,7 @@ import (
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/notify"
 	"patchbay.dev/patchbay/saga"
+	"patchbay.dev/patchbay/store"
 	"patchbay.dev/patchbay/store/sqlite"
 )
 
@@ -99,7 +100,7 @@ func (l *listener) silent() {
 	ctx, cancel := context.WithTimeout(l.t.Context(), 30*time.Second)
 	defer cancel()
 	for left := 1; left > 0; { // what has arrived is struck off a moment later
-		count, err := l.world.records.(*sqlite.Store).CountEvents(ctx)
+		count, err := l.world.records.(store.Outbox).CountEvents(ctx)
 		if err != nil {
 			l.t.Fatal(err)
 		}
