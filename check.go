@@ -52,6 +52,8 @@ type Report struct {
 	Started    time.Time `json:"started"`
 	Ended      time.Time `json:"ended"`
 	Fixed      []string  `json:"fixed,omitempty"` // what --fix mended
+	// Seen is as [Verdict].Seen: for the next look, and for nobody else.
+	Seen map[string]Sighting `json:"-"`
 }
 
 // Available is false when any check failed.

@@ -1,6 +1,7 @@
 package patchbay
 
 import (
+	"cmp"
 	"encoding/json"
 	"time"
 	"unicode/utf8"
@@ -15,7 +16,7 @@ const (
 	EventUnhealthy EventType = "dev.patchbay.connection.unhealthy" // a connection that was good, or new, has a check that fails
 	EventHealthy   EventType = "dev.patchbay.connection.healthy"   // it is good again
 	// EventRepaired and EventRepairStopped are of connections that repair what
-	// drifted: something was put back, and it is not put back any more.
+	// drifted: something was put back, and what drifted is not put back.
 	EventRepaired      EventType = "dev.patchbay.connection.repaired"
 	EventRepairStopped EventType = "dev.patchbay.connection.repair.stopped"
 	EventTest          EventType = "dev.patchbay.test" // an operator tries the receiver
@@ -80,29 +81,91 @@ const (
 // which are those of the validation that found it, failed. Since is since when.
 func NewHealthEvent(id string, c Connection, checks []Check, since, at time.Time) (Event, error) {
 	h := HealthEvent{
-		Connection: c.ID, Name: c.Name, Source: c.Source, Target: string(c.Spec.Target.ID), Since: since.UTC(),
-		Health: healthy, Checks: []EventCheck{}, Command: "patchbay connection validate " + string(c.ID),
+		Connection: c.ID, Name: c.Name, Source: c.Source, Target: c.targetText(), Since: since.UTC(),
+		Health: healthy, Command: "patchbay connection validate " + string(c.ID),
 	}
-	if h.Target == "" {
-		h.Target = c.Spec.Target.Endpoint
+	kind := EventHealthy
+	if h.Checks, h.MoreChecks = eventChecks(checks); len(h.Checks) > 0 {
+		kind, h.Health = EventUnhealthy, unhealthy
 	}
-	e := Event{ID: id, Type: EventHealthy, Subject: c.ID, Time: at.UTC()}
+	return newEvent(id, kind, c, at, h)
+}
+
+// RepairEvent is the data of [EventRepaired] and [EventRepairStopped].
+type RepairEvent struct {
+	Connection ID     `json:"connection"`
+	Name       string `json:"name"`
+	Source     ID     `json:"source"`
+	Target     string `json:"target"`              // an id or an endpoint
+	Operation  string `json:"operation,omitempty"` // that put something back, or failed to; "" when none began
+	// Health is what was found behind a repair; what stopped is unhealthy.
+	Health Health `json:"health"`
+	// Settings are the names of those that were put back, at most [MaxEventSettings].
+	Settings     []string `json:"settings,omitempty"`
+	MoreSettings int      `json:"moreSettings,omitempty"`
+	// Reason and Message say why it is not put back; Checks are what is left as it is, at
+	// most [MaxEventChecks].
+	Reason     RepairStop   `json:"reason,omitempty"`
+	Message    string       `json:"message,omitempty"`
+	Checks     []EventCheck `json:"checks,omitempty"`
+	MoreChecks int          `json:"moreChecks,omitempty"`
+	Command    string       `json:"command"` // shows more, or does it all the same
+}
+
+// MaxEventSettings bounds how many settings an event names.
+const MaxEventSettings = 24
+
+// NewRepairedEvent tells that what drifted of c is put back, as v has it.
+func NewRepairedEvent(id string, c Connection, v Verdict) (Event, error) {
+	r := RepairEvent{
+		Connection: c.ID, Name: c.Name, Source: c.Source, Target: c.targetText(), Operation: v.Operation, Health: v.Health,
+		Command: "patchbay operation show " + v.Operation,
+	}
+	for _, name := range v.PutBack {
+		if len(r.Settings) == MaxEventSettings {
+			r.MoreSettings++
+			continue
+		}
+		r.Settings = append(r.Settings, cut(name))
+	}
+	return newEvent(id, EventRepaired, c, v.Last, r)
+}
+
+// NewRepairStoppedEvent tells that what drifted of c is left as it is, as v has it.
+func NewRepairStoppedEvent(id string, c Connection, v Verdict) (Event, error) {
+	r := RepairEvent{
+		Connection: c.ID, Name: c.Name, Source: c.Source, Target: c.targetText(), Operation: v.Operation, Health: v.Health,
+		Reason: v.Stopped, Message: cut(v.Kept), Command: "patchbay connection validate " + string(c.ID) + " --fix",
+	}
+	r.Checks, r.MoreChecks = eventChecks(v.Drifted())
+	return newEvent(id, EventRepairStopped, c, v.Last, r)
+}
+
+func newEvent(id string, kind EventType, c Connection, at time.Time, data any) (Event, error) {
+	text, err := json.Marshal(data)
+	return Event{ID: id, Type: kind, Subject: c.ID, Time: at.UTC(), Data: text}, err
+}
+
+// targetText is the target's id or endpoint.
+func (c Connection) targetText() string {
+	return cmp.Or(string(c.Spec.Target.ID), c.Spec.Target.Endpoint)
+}
+
+// eventChecks are those that failed, as far as an event has room, and how many more.
+func eventChecks(checks []Check) (all []EventCheck, more int) {
+	all = []EventCheck{}
 	for _, check := range checks {
-		if check.Result != Failure {
-			continue
+		switch {
+		case check.Result != Failure:
+		case len(all) == MaxEventChecks:
+			more++
+		default:
+			all = append(all, EventCheck{
+				Group: check.Group, Name: cut(check.Name), Code: check.Code, Message: cut(check.Message), Fix: cut(check.Fix),
+			})
 		}
-		e.Type, h.Health = EventUnhealthy, unhealthy
-		if len(h.Checks) == MaxEventChecks {
-			h.MoreChecks++
-			continue
-		}
-		h.Checks = append(h.Checks, EventCheck{
-			Group: check.Group, Name: cut(check.Name), Code: check.Code, Message: cut(check.Message), Fix: cut(check.Fix),
-		})
 	}
-	var err error
-	e.Data, err = json.Marshal(h)
-	return e, err
+	return all, more
 }
 
 // cut shortens a text to what an event has room for.

@@ -59,3 +59,61 @@ func TestAHealthEventHasWhatFailed(t *testing.T) {
 		t.Errorf("%q", first.Fix)
 	}
 }
+
+// TestARepairEventHasNames of what was put back, or what is left, as far as there is room.
+func TestARepairEventHasNames(t *testing.T) {
+	at := time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
+	c := patchbay.Connection{ID: "/subscriptions/s/resourceGroups/g/providers/Microsoft.Web/sites/web/providers/Microsoft.ServiceLinker/linkers/orders", Name: "orders", Source: "/web"}
+	read := func(e patchbay.Event, err error) patchbay.RepairEvent {
+		t.Helper()
+		var r patchbay.RepairEvent
+		if err == nil {
+			err = json.Unmarshal(e.Data, &r)
+		}
+		if err != nil || e.Subject != c.ID || !e.Time.Equal(at) || len(e.Data) > 64<<10-4096 || !utf8.Valid(e.Data) {
+			t.Fatalf("%+v, %v", e, err)
+		}
+		return r
+	}
+	v := patchbay.Verdict{Health: patchbay.Healthy, Operation: "op", Last: at}
+	for range 100 {
+		v.PutBack = append(v.PutBack, strings.Repeat("Ä", 2000))
+	}
+	if r := read(patchbay.NewRepairedEvent("id", c, v)); len(r.Settings) != patchbay.MaxEventSettings || r.MoreSettings != 100-patchbay.MaxEventSettings || r.Operation != "op" {
+		t.Errorf("%d settings, %d more", len(r.Settings), r.MoreSettings)
+	}
+	v = patchbay.Verdict{Health: patchbay.Unhealthy, Last: at, Stopped: patchbay.StopFailed, Kept: strings.Repeat("x", 5000)}
+	for range 100 {
+		v.Checks = append(v.Checks, patchbay.Check{Group: patchbay.CheckConfiguration, Result: patchbay.Failure, Code: patchbay.SettingMissing, Message: strings.Repeat("y", 5000)})
+	}
+	v.Checks = append(v.Checks, patchbay.Check{Group: patchbay.CheckNetwork, Result: patchbay.Failure, Code: patchbay.PortClosed})
+	if r := read(patchbay.NewRepairStoppedEvent("id", c, v)); len(r.Checks) != patchbay.MaxEventChecks || r.MoreChecks != 100-patchbay.MaxEventChecks || r.Reason != patchbay.StopFailed {
+		t.Errorf("%d checks, %d more: %+v", len(r.Checks), r.MoreChecks, r)
+	}
+}
+
+// TestAStopIsToldOnce, until something is put back or nothing drifts.
+func TestAStopIsToldOnce(t *testing.T) {
+	drift := []patchbay.Check{{Group: patchbay.CheckConfiguration, Result: patchbay.Failure, Code: patchbay.SettingMissing}}
+	stopped := patchbay.Verdict{Health: patchbay.Unhealthy, Checks: drift, Kept: "no", Stopped: patchbay.StopFailed}
+	other := stopped
+	other.Stopped = patchbay.StopTooOften
+	tries := patchbay.Verdict{Health: patchbay.Unhealthy, Checks: drift, Repair: "op"}
+	var last *patchbay.Verdict
+	for i, step := range []struct {
+		v    patchbay.Verdict
+		news bool
+	}{
+		{tries, false}, {stopped, true}, {stopped, false}, {tries, false}, {stopped, false},
+		{patchbay.Verdict{Health: patchbay.Unsure}, false}, {stopped, false}, {other, true}, {other, false},
+		{patchbay.Verdict{Health: patchbay.Healthy}, false}, {stopped, true},
+		{patchbay.Verdict{Health: patchbay.Unhealthy, Checks: drift, PutBack: []string{"A"}}, false}, {stopped, true},
+		{patchbay.Verdict{Health: patchbay.Unhealthy, Checks: []patchbay.Check{{Group: patchbay.CheckNetwork, Result: patchbay.Failure}}}, false}, {stopped, true},
+	} {
+		if news := step.v.GivesUp(last); news != step.news {
+			t.Errorf("step %d: %t", i, news)
+		}
+		next, _ := step.v.Behind(last)
+		last = &next
+	}
+}

@@ -43,15 +43,48 @@ type Verdict struct {
 	Took  time.Duration `json:"took"` // the last look
 	// Checks are those that did not succeed.
 	Checks []Check `json:"checks,omitempty"`
-	// Repair is the operation that put back what this found to be gone; Kept says why
-	// there was none although the connection asks for it.
+	// Repair is the operation that was to put back what this found to have drifted; Kept
+	// says why it is left as it is although the connection asks for that.
 	Repair string `json:"repair,omitempty"`
 	Kept   string `json:"kept,omitempty"`
+	// PutBack names the settings that Operation, a repair, has put back.
+	PutBack []string `json:"putBack,omitempty"`
+	// Stopped is Kept as a word. It stays until something is put back, or nothing drifts.
+	Stopped RepairStop `json:"stopped,omitempty"`
+	// Seen are the addresses that the names of a guarded target had lately, by name and
+	// address: "db.example:5432 10.0.0.5:5432". nil: nobody looked.
+	Seen map[string]Sighting `json:"seen,omitempty"`
+}
+
+// Sighting is when a name had an address.
+type Sighting struct {
+	Last   time.Time `json:"last"`
+	Missed int       `json:"missed,omitempty"` // looks since then
+}
+
+// RepairStop is why what drifted is not put back.
+type RepairStop string
+
+const (
+	StopChangedAgain RepairStop = "changedAgain" // somebody changed again what was put back
+	StopTooOften     RepairStop = "tooOften"     // enough was put back within an hour
+	StopFailed       RepairStop = "failed"       // it was tried; it is tried again with a later look
+)
+
+// Drifted are the findings that somebody's change of the settings is.
+func (v Verdict) Drifted() []Check {
+	var all []Check
+	for _, c := range v.Checks {
+		if c.Group == CheckConfiguration && (c.Code == SettingMissing || c.Code == SettingChanged) {
+			all = append(all, c)
+		}
+	}
+	return all
 }
 
 // Verdict is what a report says of a connection's health.
 func (r Report) Verdict(uid string, cause Cause) Verdict {
-	v := Verdict{Connection: r.Connection, UID: uid, Health: Unsure, Cause: cause, Last: r.Ended, Took: r.Ended.Sub(r.Started)}
+	v := Verdict{Connection: r.Connection, UID: uid, Health: Unsure, Cause: cause, Last: r.Ended, Took: r.Ended.Sub(r.Started), Seen: r.Seen}
 	for _, c := range r.Checks {
 		switch {
 		case c.Result == Failure:
@@ -79,11 +112,26 @@ func (v Verdict) Behind(before *Verdict) (_ Verdict, another bool) {
 	if v.Health == Unsure {
 		v.Known = before.Known
 	}
+	if v.Seen == nil {
+		v.Seen = before.Seen
+	}
+	if v.Stopped == "" && len(v.PutBack) == 0 && (v.Health == Unsure || len(v.Drifted()) > 0) {
+		v.Stopped = before.Stopped
+	}
 	if v.Health != before.Health || before.Repair != "" || v.Kept != before.Kept || !slices.Equal(v.Checks, before.Checks) {
 		return v, true
 	}
 	v.First, v.Times = before.First, before.Times+1
+	if len(v.PutBack) == 0 {
+		v.PutBack = before.PutBack
+	}
 	return v, false
+}
+
+// GivesUp reports whether what drifted is left as it is for a reason that is new; before is
+// nil for the first.
+func (v Verdict) GivesUp(before *Verdict) bool {
+	return v.Kept != "" && (before == nil || before.UID != v.UID || before.Stopped != v.Stopped)
 }
 
 // Turned reports whether a connection turned bad or good again between the two; before is

@@ -460,7 +460,9 @@ func own(c patchbay.Connection) any {
 	m.add("", "keys", keys)
 	m.add("", "message", orNull(c.Message))
 	if c.Health != nil {
-		m.add("", "health", c.Health)
+		shown := *c.Health
+		shown.Seen = nil // a name server's answers are nobody's
+		m.add("", "health", &shown)
 	}
 	return m
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -47,13 +48,19 @@ func worst(v patchbay.Verdict) string {
 			break
 		}
 	}
+	done := ""
 	switch {
 	case v.Repair != "":
-		text += "; put back by the operation " + v.Repair
+		done = "to be put back by the operation " + v.Repair
 	case v.Kept != "":
-		text += "; " + v.Kept
+		done = v.Kept
+	case len(v.PutBack) > 0:
+		done = "put back: " + strings.Join(v.PutBack, ", ")
 	}
-	return text
+	if text != "" && done != "" {
+		text += "; "
+	}
+	return text + done
 }
 
 func shortTime(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"log/slog"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -79,6 +80,7 @@ type Service struct {
 	overlap time.Duration
 	limits  Limits
 	dialer  driver.Dialer
+	lookup  func(ctx context.Context, network, host string) ([]netip.Addr, error)
 	now     patchbay.Clock
 	log     *slog.Logger
 	rights  Rights
@@ -110,6 +112,7 @@ func New(o Options) *Service {
 	if s.overlap == 0 {
 		s.overlap = DefaultOverlap
 	}
+	s.lookup = net.DefaultResolver.LookupNetIP
 	if s.dialer == nil {
 		s.dialer = &net.Dialer{Timeout: 10 * time.Second}
 	}

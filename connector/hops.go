@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,6 +18,9 @@ import (
 // dialLimit bounds one attempt of a validation to connect. A way that is shut costs it
 // twice: what is tried again, and from the server, is tried at once.
 const dialLimit = 5 * time.Second
+
+// dialsAtOnce is how many servers of one target are dialed at once.
+const dialsAtOnce = 16
 
 // network opens a connection from the source's vantage point.
 func (v *checking) network(ctx context.Context) {
@@ -52,6 +57,9 @@ func (v *checking) network(ctx context.Context) {
 	if v.untrusted {
 		skip("the port is open from " + v.whence() + "; the certificate behind it is not to be trusted, see above")
 		return
+	}
+	if down := v.others(ctx, r); down != nil {
+		v.add(patchbay.CheckNetwork, nameNetwork, patchbay.Warning, down.Code, down.Message, down.Fix)
 	}
 	message := ""
 	switch {
@@ -132,29 +140,95 @@ func (v *checking) dial(ctx context.Context) (driver.ProbeRequest, error) {
 		return r, err
 	}
 	if v.driver.Administers() {
-		return r, try(ctx, v.from, r)
+		v.ways = tryAll(ctx, v.from, r)
+		return r, v.ways.whole()
 	}
 	_, err = target.Probe(ctx, asked)
 	if err == nil || driver.HopOf(err) != "" || patchbay.CodeOf(err) != patchbay.TargetUnreachable && patchbay.CodeOf(err) != patchbay.Timeout {
 		return r, err
 	}
-	if plain := try(ctx, v.from, r); plain != nil {
+	// Which server the client took is not known; the first is the one that it begins with.
+	if plain := try(ctx, v.from, r.Servers[0], cmp.Or(r.Asked, r.Servers[0])); plain != nil {
 		return r, plain // which knows where the way ends
 	}
 	return r, err
 }
 
-// try opens a connection to the first of the servers, and closes it.
-func try(ctx context.Context, from driver.Dialer, r driver.ProbeRequest) error {
+// ways are how the attempts to connect to each of a target's servers ended.
+type ways []wayTo
+
+type wayTo struct {
+	server string
+	err    *patchbay.Error // nil: it is reached
+}
+
+// whole fails as the first one did, when no server was reached: clients take any that
+// they reach.
+func (w ways) whole() error {
+	if len(w) == 0 || slices.ContainsFunc(w, func(one wayTo) bool { return one.err == nil }) {
+		return nil
+	}
+	return w[0].err
+}
+
+// tryAll opens a connection to each of the servers, side by side, and closes it.
+func tryAll(ctx context.Context, from driver.Dialer, r driver.ProbeRequest) ways {
+	all := make(ways, len(r.Servers))
+	places := make(chan struct{}, dialsAtOnce)
+	var group sync.WaitGroup
+	for i, server := range r.Servers {
+		all[i].server = server
+		if len(r.Servers) == 1 {
+			all[i].server = cmp.Or(r.Asked, server)
+		}
+		group.Go(func() {
+			places <- struct{}{}
+			defer func() { <-places }()
+			all[i].err = try(ctx, from, server, all[i].server)
+		})
+	}
+	group.Wait()
+	return all
+}
+
+// try opens a connection to a server, which messages call name, and closes it.
+func try(ctx context.Context, from driver.Dialer, server, name string) *patchbay.Error {
 	ctx, cancel := context.WithTimeout(ctx, dialLimit)
 	defer cancel()
-	conn, err := from.DialContext(ctx, "tcp", r.Servers[0])
+	conn, err := from.DialContext(ctx, "tcp", server)
 	if err != nil {
 		// Not every dialer says of its context's end that it was one of a dial.
-		return driver.DialError(&net.OpError{Op: "dial", Net: "tcp", Err: err}, cmp.Or(r.Asked, r.Servers[0]))
+		return driver.DialError(&net.OpError{Op: "dial", Net: "tcp", Err: err}, name)
 	}
 	_ = conn.Close()
 	return nil
+}
+
+// others is what to say of servers that are not reached while others are; nil when each
+// is, as far as they were tried. One that fails is tried twice.
+func (v *checking) others(ctx context.Context, r driver.ProbeRequest) *patchbay.Error {
+	failed := driver.ProbeRequest{}
+	for _, way := range v.ways {
+		if way.err != nil {
+			failed.Servers = append(failed.Servers, way.server)
+		}
+	}
+	if len(failed.Servers) == 0 || len(r.Servers) < 2 {
+		return nil
+	}
+	var down []string
+	var first *patchbay.Error
+	for _, way := range tryAll(ctx, v.from, failed) {
+		if way.err != nil {
+			first = cmp.Or(first, way.err)
+			down = append(down, way.err.Message)
+		}
+	}
+	if len(down) == 0 {
+		return nil
+	}
+	found := patchbay.Errorf(first.Code, "from %s: %s; the other servers are reached, %d of %d", v.whence(), strings.Join(down, "; "), len(r.Servers)-len(down), len(r.Servers))
+	return found.WithFix("see that each server of %s runs, and that %s may reach it: the application is left without a target when the others go", v.ref.Target.Name(), v.whence())
 }
 
 // unreached says where the way ends that was tried, who else has it, and what mends it.
@@ -168,7 +242,15 @@ func (v *checking) unreached(ctx context.Context, r driver.ProbeRequest, err err
 	}
 	address := cmp.Or(r.Asked, r.Servers[0])
 	hop := driver.HopOf(first)
-	from := func(e *patchbay.Error) string { return fmt.Sprintf("from %s: %s", v.whence(), e.Message) }
+	from := func(e *patchbay.Error) string {
+		text := fmt.Sprintf("from %s: %s", v.whence(), e.Message)
+		if more := v.ways; len(more) > 1 && more.whole() != nil {
+			for _, way := range more[1:] {
+				text += "; " + way.err.Message
+			}
+		}
+		return text
+	}
 	switch {
 	case hop.OfTLS(), hop == driver.HopEnd, first.Code != patchbay.TargetUnreachable && hop == "":
 		// Who answers does so wherever it is asked from; or nobody was asked.
@@ -187,7 +269,7 @@ func (v *checking) unreached(ctx context.Context, r driver.ProbeRequest, err err
 	var again, server error
 	var both sync.WaitGroup
 	both.Go(func() { _, again = v.dial(ctx) })
-	both.Go(func() { server = try(ctx, v.s.dialer, r) })
+	both.Go(func() { server = tryAll(ctx, v.s.dialer, r).whole() })
 	both.Wait()
 	if again == nil {
 		v.cut = false

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -137,5 +138,60 @@ func TestFromWhereAValidationIsTriedIsChecked(t *testing.T) {
 		if _, err := w.Validate(t.Context(), r); patchbay.CodeOf(err) != patchbay.InvalidArgument || patchbay.AsError(err).Fix == "" {
 			t.Errorf("%+v: %v", r, err)
 		}
+	}
+}
+
+// shutTo leads everywhere but to some servers.
+type shutTo []string
+
+func (w shutTo) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	if slices.Contains(w, address) {
+		return nil, os.NewSyscallError("connect", syscall.ECONNREFUSED)
+	}
+	return everywhere{}.DialContext(ctx, network, address)
+}
+
+// TestEachServerOfATargetIsDialed: some that are not reached are a warning that names
+// them, and only when none is, the way ends.
+func TestEachServerOfATargetIsDialed(t *testing.T) {
+	const one, two, three = "db1.example:5432", "db2.example:5432", "db3.example:5432"
+	for _, tt := range []struct {
+		name string
+		shut shutTo
+		want []patchbay.CheckResult
+		says []string
+		not  string
+	}{
+		{"all are reached", nil, []patchbay.CheckResult{patchbay.Success}, nil, ""},
+		{"the first is not", shutTo{one}, []patchbay.CheckResult{patchbay.Warning, patchbay.Success}, []string{"from web: nothing listens on " + one, "2 of 3"}, two},
+		{"one alone is", shutTo{one, three}, []patchbay.CheckResult{patchbay.Warning, patchbay.Success}, []string{one, three, "1 of 3"}, two},
+		{"none is", shutTo{one, two, three}, []patchbay.CheckResult{patchbay.Failure}, []string{one, two, three, "neither does the server"}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.listens = true
+			w.register(patchbay.Resource{ID: w.group + "/providers/Microsoft.DBforPostgreSQL/flexibleServers/db", Endpoint: strings.Join([]string{one, two, three}, ",")}, nil)
+			w.app.way, w.Service.dialer = everywhere{}, shutTo{one, two, three}
+			w.want(w.put(w.spec()), patchbay.Done, "")
+			w.app.way = tt.shut
+			var found []patchbay.Check
+			var results []patchbay.CheckResult
+			for _, c := range w.validated(false).Checks {
+				if c.Group == patchbay.CheckNetwork {
+					found, results = append(found, c), append(results, c.Result)
+				}
+			}
+			if !slices.Equal(results, tt.want) {
+				t.Fatalf("it finds %+v", found)
+			}
+			for _, word := range tt.says {
+				if found[0].Code != patchbay.PortClosed || !strings.Contains(found[0].Message, word) || found[0].Fix == "" {
+					t.Errorf("it does not say %q: %+v", word, found[0])
+				}
+			}
+			if tt.not != "" && strings.Contains(found[0].Message, tt.not) {
+				t.Errorf("it names what is reached: %+v", found[0])
+			}
+		})
 	}
 }

@@ -26,11 +26,18 @@ type opening struct {
 	// Left says that the operation leaves it as it is, there or not: public access to
 	// the target is denied.
 	Left bool `json:"left,omitempty"`
+	// AnyTo is the guard's.
+	AnyTo bool `json:"anyTo,omitempty"`
+	// Seen is what the target's names stood for when it was decided on.
+	Seen sightings `json:"seen,omitempty"`
 }
 
 // opensAs reports whether two let the same through.
 func (o opening) opensAs(other opening) bool {
-	o.Rule.Mark, o.Rule.Name, o.Made, o.Left = other.Rule.Mark, other.Rule.Name, other.Made, other.Left
+	o.Rule.Mark, o.Rule.Name, o.Made, o.Left, o.Seen = other.Rule.Mark, other.Rule.Name, other.Made, other.Left, other.Seen
+	if o.AnyTo || other.AnyTo {
+		o.AnyTo, o.Rule.To = other.AnyTo, other.Rule.To
+	}
 	same := o.Guard.Equal(other.Guard) && o.Target.Equal(other.Target)
 	o.Guard, o.Target = other.Guard, other.Target
 	return same && reflect.DeepEqual(o, other)
@@ -72,7 +79,10 @@ func (s *Service) planOpenings(ctx context.Context, d *draft, held holding, sour
 			return err
 		}
 		w := way{id: d.parties.source.ID, ref: d.plan.ref, spec: d.in.Want.Spec, source: source, target: target}
-		if reach, err = s.lead(ctx, wanted, w); err != nil {
+		if w.seen, err = s.remembered(ctx, d.in.Want, held); err != nil {
+			return err
+		}
+		if reach, _, err = s.lead(ctx, wanted, w); err != nil {
 			return err
 		}
 	}
@@ -107,6 +117,7 @@ func (p *outline) decideOpenings(c patchbay.Connection, held holding, wanted []o
 	for i, o := range wanted {
 		if at := slices.IndexFunc(held.Openings, o.opensAs); at >= 0 {
 			wanted[i] = held.Openings[at]
+			wanted[i].Seen = o.Seen
 			continue
 		}
 		p.Last++ // of one that another operation left over, it has neither name nor mark
@@ -129,75 +140,94 @@ type way struct {
 	spec   patchbay.Spec
 	source *driver.GuardedSource
 	target *driver.GuardedTarget
+	// seen are what the target's names stood for lately. Only says that what they do not
+	// stand for at the moment is let in where it is open already, and nowhere else.
+	seen sightings
+	only bool
 }
 
 // lead has each opening lead from the source to the target, in the words of its guard. It
-// gives where the source finds the target, as [driver.Platform].Reach.
-func (s *Service) lead(ctx context.Context, all []opening, w way) (map[string]string, error) {
+// gives where the source finds the target, as [driver.Platform].Reach, and what is known of
+// the target's names now.
+func (s *Service) lead(ctx context.Context, all []opening, w way) (reach map[string]string, seen sightings, err error) {
 	if len(w.ref.Reach) > 0 { // guards know it as it is registered
 		w.ref.Reach = nil
 		target, done, err := s.openRef(ctx, w.ref)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		defer done()
 		w.target = target
 	}
 	servers, err := s.serversOf(ctx, w.target, w.ref.Sub)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if len(servers) == 0 {
-		return nil, patchbay.Errorf(patchbay.NotSupported, "%s does not say where it listens, so no way to it can be opened", w.ref.Target.Name()).
+		return nil, nil, patchbay.Errorf(patchbay.NotSupported, "%s does not say where it listens, so no way to it can be opened", w.ref.Target.Name()).
 			WithFix("open the way yourself, and connect with --opt-out publicnetwork")
 	}
 	more, err := namedRanges(w.spec)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	reach := map[string]string{}
+	reach = map[string]string{}
+	var stands standing
 	for i := range all {
-		there, err := s.leadAt(ctx, &all[i], w, servers, more)
+		there, err := s.leadAt(ctx, &all[i], w, servers, more, &stands)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		for at, found := range there {
 			if other, ok := reach[at]; ok && other != found {
-				return nil, patchbay.Errorf(patchbay.NotSupported, "%s would find %s at %s by one of its guards, and at %s by another", w.id.Name(), w.ref.Target.Name(), other, found).
+				return nil, nil, patchbay.Errorf(patchbay.NotSupported, "%s would find %s at %s by one of its guards, and at %s by another", w.id.Name(), w.ref.Target.Name(), other, found).
 					WithFix("register %s with one of them", w.ref.Target.Name())
 			}
 			reach[at] = found
 		}
 	}
 	if len(reach) == 0 {
-		return nil, nil
+		return nil, stands.seen, nil
 	}
 	for _, o := range all {
 		if o.Rule.Peer == nil { // another way, from another address, which is known when it is open
-			return nil, patchbay.Errorf(patchbay.NotSupported, "%s goes by the address of %s, which is another where it finds %s at %s", o.Guard.Name(), w.id.Name(), w.ref.Target.Name(), reachText(reach)).
+			return nil, nil, patchbay.Errorf(patchbay.NotSupported, "%s goes by the address of %s, which is another where it finds %s at %s", o.Guard.Name(), w.id.Name(), w.ref.Target.Name(), reachText(reach)).
 				WithFix("register %s without %s, or without its other guards", w.ref.Target.Name(), o.Guard.Name())
 		}
 	}
-	return reach, nil
+	return reach, stands.seen, nil
 }
 
 // leadAt is lead for one guard. A platform is told names, everybody else addresses; more
-// are let in besides the source's.
-func (s *Service) leadAt(ctx context.Context, o *opening, w way, servers []string, more []netip.Prefix) (reach map[string]string, err error) {
+// are let in besides the source's. What stands behind servers is looked up for the first that asks.
+func (s *Service) leadAt(ctx context.Context, o *opening, w way, servers []string, more []netip.Prefix, stands *standing) (reach map[string]string, err error) {
 	guard, done, err := s.guard(ctx, *o)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
 	r := &o.Rule
+	was := r.To
 	r.From, r.To, r.Peer, r.Servers = nil, nil, nil, nil
+	o.AnyTo, o.Seen = guard.AnyTo(), nil
 	if guard.Platform() {
 		if r.Peer, err = w.peerAt(ctx, guard); err != nil {
 			return nil, err
 		}
 		r.Servers = slices.Sorted(slices.Values(servers))
-	} else if r.To, err = resolveAll(ctx, servers); err != nil {
-		return nil, err
+	} else {
+		if stands.seen == nil {
+			if *stands, err = s.stand(ctx, servers, w.seen); err != nil {
+				return nil, err
+			}
+		}
+		o.Seen, r.To = stands.seen, slices.Clone(stands.now)
+		for _, at := range stands.lately {
+			if !w.only || slices.Contains(was, at) {
+				r.To = append(r.To, at)
+			}
+		}
+		slices.SortFunc(r.To, netip.AddrPort.Compare)
 	}
 	if r.Peer == nil {
 		if r.From, err = w.egress(ctx, r.To); err != nil {
@@ -327,21 +357,8 @@ func checkFirewall(p parties, spec *patchbay.Spec) error {
 	return err
 }
 
-// resolveAll is what stands behind servers, in order and each once.
-func resolveAll(ctx context.Context, servers []string) (all []netip.AddrPort, err error) {
-	for _, server := range servers {
-		addresses, err := resolve(ctx, server)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, addresses...)
-	}
-	slices.SortFunc(all, netip.AddrPort.Compare)
-	return slices.Compact(all), nil
-}
-
 // resolve is what stands behind host:port.
-func resolve(ctx context.Context, server string) ([]netip.AddrPort, error) {
+func (s *Service) resolve(ctx context.Context, server string) ([]netip.AddrPort, error) {
 	host, service, err := net.SplitHostPort(server)
 	if err != nil {
 		return nil, patchbay.Errorf(patchbay.NotSupported, "%.200q is no host and port, so no way to it can be opened", server)
@@ -350,7 +367,7 @@ func resolve(ctx context.Context, server string) ([]netip.AddrPort, error) {
 	if err != nil {
 		return nil, patchbay.Errorf(patchbay.NotSupported, "%.200q has no port, so no way to it can be opened", server)
 	}
-	addresses, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	addresses, err := s.lookup(ctx, "ip", host)
 	if err != nil {
 		return nil, driver.DialError(err, server)
 	}
@@ -673,7 +690,10 @@ func (v *checking) rules(ctx context.Context) bool {
 	}
 	if len(open) > 0 && v.source != nil && v.target != nil {
 		now := slices.Clone(open)
-		reach, err := v.s.lead(ctx, now, way{v.c.Source, v.ref, v.c.Spec, v.source, v.target})
+		reach, seen, err := v.s.lead(ctx, now, way{v.c.Source, v.ref, v.c.Spec, v.source, v.target, lately(v.c, v.held), true})
+		if err == nil {
+			v.seen = seen
+		}
 		if err == nil && !maps.Equal(reach, v.held.Reach) {
 			v.add(patchbay.CheckNetwork, nameNetwork, patchbay.Failure, patchbay.SettingChanged,
 				fmt.Sprintf("where %s finds %s is another place by now than its settings say", v.c.Source.Name(), v.ref.Target.Name()), v.updated())
@@ -733,7 +753,7 @@ func recorded(all []opening) (openings []opening, at []patchbay.ID) {
 // fixOpenings has the openings of a connection as they are on record, or where its
 // source speaks from other addresses by now, from there.
 func (s *Service) fixOpenings(ctx context.Context, op *saga.Op, p *outline, c patchbay.Connection, held holding, source *driver.GuardedSource, target *driver.GuardedTarget) error {
-	w := way{c.Source, p.ref, c.Spec, source, target}
+	w := way{c.Source, p.ref, c.Spec, source, target, lately(c, held), false}
 	p.Denied = held.Denied
 	if len(held.Openings) == 0 {
 		return s.reopen(ctx, op, p, c, held, w)
@@ -749,7 +769,7 @@ func (s *Service) fixOpenings(ctx context.Context, op *saga.Op, p *outline, c pa
 	kept := slices.DeleteFunc(slices.Clone(wanted), func(o opening) bool { return o.Left })
 	if len(kept) > 0 {
 		// Where the source finds the target stays as it is on record: so do the settings.
-		if _, err := s.lead(ctx, kept, w); err != nil {
+		if _, _, err := s.lead(ctx, kept, w); err != nil {
 			return err
 		}
 	}

@@ -49,6 +49,8 @@ type outline struct {
 	Reading *settings.Reading `json:"reading,omitempty"`
 	// Mended names what a fix found broken and puts right.
 	Mended []string `json:"mended,omitempty"`
+	// PutBack names the settings that a fix found changed or gone.
+	PutBack []string `json:"putBack,omitempty"`
 	// Writes is there when the plan's Write is.
 	Writes *struct{} `json:"write,omitempty"`
 }

@@ -312,7 +312,7 @@ func (s *Service) reopening(ctx context.Context, c patchbay.Connection, held hol
 	if err != nil {
 		return nil, nil, err
 	}
-	reach, err := s.lead(ctx, wanted, w)
+	reach, _, err := s.lead(ctx, wanted, w)
 	return wanted, reach, err
 }
 
@@ -345,7 +345,7 @@ func (v *checking) reopened(ctx context.Context) bool {
 	}
 	fix := v.fix()
 	if v.source != nil && v.target != nil {
-		_, reach, err := v.s.reopening(ctx, v.c, v.held, way{v.c.Source, v.ref, v.c.Spec, v.source, v.target})
+		_, reach, err := v.s.reopening(ctx, v.c, v.held, way{v.c.Source, v.ref, v.c.Spec, v.source, v.target, lately(v.c, v.held), false})
 		if err == nil && len(reach) > 0 {
 			fix = v.updated()
 		}

@@ -738,7 +738,8 @@ func notRevoked(op *saga.Op, login string) string {
 
 func (s *Service) finishValidate(ctx context.Context, op *saga.Op, outcome patchbay.OperationState) (saga.Commit, error) {
 	if outcome != patchbay.Done {
-		return saga.Commit{Message: notRestarted(op)}, nil
+		verdict, err := s.unrepaired(ctx, op)
+		return saga.Commit{Message: notRestarted(op), Verdict: verdict}, err
 	}
 	var report patchbay.Report
 	if err := unmarshalReport(op.Output(stepValidate), &report); err != nil {
@@ -754,6 +755,9 @@ func (s *Service) finishValidate(ctx context.Context, op *saga.Op, outcome patch
 		verdict := report.Verdict(in.Want.UID, patchbay.CauseOperation)
 		verdict.Operation = op.ID
 		end.Verdict = &verdict
+		if in.Fix && err == nil {
+			err = s.repaired(ctx, op, &verdict)
+		}
 	}
 	return end, err
 }

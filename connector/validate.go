@@ -48,10 +48,13 @@ type checking struct {
 	// way; resource is the target's registration.
 	denied   bool
 	resource patchbay.Resource
+	// ways are how that ended at each server, where each was dialed.
+	ways ways
 	// central says that from is the server, because that was asked for.
 	central bool
 	facts   map[string]string
-	unseen  error // why a target that is not administered could not be seen from here
+	seen    sightings // as [patchbay.Verdict].Seen
+	unseen  error     // why a target that is not administered could not be seen from here
 	checks  []patchbay.Check
 }
 
@@ -98,7 +101,10 @@ func (s *Service) examine(ctx context.Context, c patchbay.Connection, held holdi
 	v.authentication(ctx, found, readable)
 	report := patchbay.Report{
 		Connection: c.ID, Source: c.Source, Target: cmp.Or(c.Spec.Target.ID.String(), c.Spec.Target.Endpoint), AuthType: authType(c.Spec.Auth),
-		Checks: v.checks, Started: started, Ended: s.now().UTC(), From: from,
+		Checks: v.checks, Started: started, Ended: s.now().UTC(), From: from, Seen: v.seen,
+	}
+	if len(held.Openings) == 0 {
+		report.Seen = sightings{} // what is remembered of others that there were
 	}
 	if c.Spec.Auth == nil {
 		report.AuthType = ""

@@ -61,7 +61,7 @@ func (w *wall) driver(name string, logins bool, solutions ...string) driver.Netw
 	}
 	return driver.NetworkDriver{
 		Driver: patchbay.Driver{Name: name, Noun: "wall", Types: []string{"Patchbay.Services/guards"}, Solutions: solutions, Properties: []patchbay.Field{driver.HostField()}},
-		Logins: logins,
+		Logins: logins, AnyTo: logins, // as PostgreSQL's
 		Open: func(_ context.Context, c driver.Config, _ driver.Config) (driver.Network, error) {
 			if one := w.of[c.ID.Name()]; one != nil {
 				return one, nil

@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"cmp"
 	"context"
 	"hash/fnv"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/saga"
 	"patchbay.dev/patchbay/store"
 )
 
@@ -40,7 +42,7 @@ const (
 // WatchObserver is told of what a watch does. Its methods return at once.
 type WatchObserver interface {
 	Looked(cause patchbay.Cause, health patchbay.Health, took time.Duration)
-	// Repaired says that what drifted is put back, or (stopped) that it is not any more.
+	// Repaired says that what drifted was put back, or (stopped) that it is left as it is.
 	Repaired(stopped bool)
 	// Health is how many connections are of which health.
 	Health(counts map[patchbay.Health]int)
@@ -272,22 +274,20 @@ const repairer = "patchbay"
 // judge records a verdict, and has what drifted put back where the connection asks for
 // that. The verdict is on record before the repair begins: none is forgotten.
 func (w *watch) judge(ctx context.Context, a appointment, c patchbay.Connection, v patchbay.Verdict) error {
-	drifted := driftOf(v)
+	drifted := v.Drifted()
 	if c.Spec.Drift != patchbay.DriftRepair || len(drifted) == 0 {
 		return w.records.PutVerdict(ctx, v)
 	}
 	since := v.Last
-	if h := c.Health; h != nil && h.UID == c.UID && h.Repair == "" && slices.Equal(driftOf(*h), drifted) {
+	if h := c.Health; h != nil && h.UID == c.UID && h.Repair == "" && slices.Equal(h.Drifted(), drifted) {
 		since = h.First
 	}
 	var err error
-	switch v.Kept, err = w.whyNot(ctx, v, drifted); {
+	switch v.Stopped, v.Kept, err = w.whyNot(ctx, v, drifted); {
 	case err != nil:
 		return err
 	case v.Kept != "":
-		if w.watched != nil && (c.Health == nil || c.Health.Kept != v.Kept) {
-			w.watched.Repaired(true)
-		}
+		w.gaveUp(v, c.Health)
 		return w.records.PutVerdict(ctx, v)
 	case v.Last.Sub(since) < grace:
 		w.appoint(a.Glance, a.cause, since.Add(grace))
@@ -301,22 +301,79 @@ func (w *watch) judge(ctx context.Context, a appointment, c patchbay.Connection,
 	case patchbay.CodeOf(err) == patchbay.OperationInProgress:
 		return err // no operation of that id is no repair
 	case err != nil:
-		v.Repair, v.Kept = "", "it could not be put back: "+patchbay.AsError(err).Message
+		v.Repair = ""
+		v.Stopped, v.Kept = notPutBack(patchbay.AsError(err))
+		w.gaveUp(v, c.Health)
 		return w.records.PutVerdict(ctx, v)
 	}
-	w.log.InfoContext(ctx, "settings that drifted are put back", "connection", string(c.ID), "operation", v.Repair)
-	if w.watched != nil {
-		w.watched.Repaired(false)
+	w.log.InfoContext(ctx, "settings that drifted are being put back", "connection", string(c.ID), "operation", v.Repair)
+	return nil
+}
+
+func notPutBack(why *patchbay.Error) (patchbay.RepairStop, string) {
+	return patchbay.StopFailed, "it could not be put back: " + why.Message
+}
+
+// gaveUp counts a verdict that leaves what drifted as it is, if that is news.
+func (s *Service) gaveUp(v patchbay.Verdict, before *patchbay.Verdict) {
+	if s.watched != nil && v.GivesUp(before) {
+		s.watched.Repaired(true)
+	}
+}
+
+// repaired adds to a verdict what op has put back, if it is a repair.
+func (s *Service) repaired(ctx context.Context, op *saga.Op, v *patchbay.Verdict) error {
+	if found, err := s.repairOf(ctx, op); err != nil || found == nil {
+		return err
+	}
+	p, err := s.outlineOf(op)
+	if err != nil {
+		return err
+	}
+	if v.PutBack = p.PutBack; s.watched != nil && len(v.PutBack) > 0 {
+		s.watched.Repaired(false)
 	}
 	return nil
 }
 
+// unrepaired is the verdict of a repair that came to nothing: what was found before it
+// still holds. nil for any other operation.
+func (s *Service) unrepaired(ctx context.Context, op *saga.Op) (*patchbay.Verdict, error) {
+	found, err := s.repairOf(ctx, op)
+	if err != nil || found == nil || passedPivot(op, stepValidate) {
+		return nil, err
+	}
+	why := cmp.Or(op.Error, op.Reason)
+	if why == nil {
+		why = patchbay.Errorf(patchbay.Canceled, "the operation was given up")
+	}
+	v := patchbay.Verdict{
+		Connection: found.Connection, UID: found.UID, Health: found.Health, Checks: found.Checks,
+		Cause: patchbay.CauseOperation, Operation: op.ID, Last: s.now().UTC(),
+	}
+	v.Stopped, v.Kept = notPutBack(why)
+	s.gaveUp(v, found)
+	return &v, nil
+}
+
+// repairOf is the verdict that led to op, nil when none did.
+func (s *Service) repairOf(ctx context.Context, op *saga.Op) (*patchbay.Verdict, error) {
+	if op.By != repairer {
+		return nil, nil
+	}
+	all, err := s.records.Verdicts(ctx, op.Connection)
+	if i := slices.IndexFunc(all, func(v patchbay.Verdict) bool { return v.Repair == op.ID }); i >= 0 {
+		return &all[i], err
+	}
+	return nil, err
+}
+
 // whyNot says why what drifted is left as it is; "" when nothing speaks against putting
 // it back: not often, and never against somebody who does it again.
-func (w *watch) whyNot(ctx context.Context, v patchbay.Verdict, drifted []patchbay.Check) (string, error) {
+func (w *watch) whyNot(ctx context.Context, v patchbay.Verdict, drifted []patchbay.Check) (patchbay.RepairStop, string, error) {
 	all, err := w.records.Verdicts(ctx, v.Connection)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	repairs := 0
 	for _, before := range all {
@@ -328,31 +385,20 @@ func (w *watch) whyNot(ctx context.Context, v patchbay.Verdict, drifted []patchb
 		case patchbay.CodeOf(err) == patchbay.ResourceNotFound:
 			continue // the server ended before it began
 		case err != nil:
-			return "", err
+			return "", "", err
 		}
 		failed := op.State.Ended() && op.State != patchbay.Done // then nobody changed anything again
-		if !failed && slices.ContainsFunc(driftOf(before), func(one patchbay.Check) bool { return slices.Contains(drifted, one) }) {
-			return "it was put back at " + before.Last.UTC().Format(time.RFC3339) + ", and somebody changed it again: it is left to them", nil
+		if !failed && slices.ContainsFunc(before.Drifted(), func(one patchbay.Check) bool { return slices.Contains(drifted, one) }) {
+			return patchbay.StopChangedAgain, "it was put back at " + before.Last.UTC().Format(time.RFC3339) + ", and somebody changed it again: it is left to them", nil
 		}
 		if v.Last.Sub(before.Last) < repairHours {
 			repairs++
 		}
 	}
 	if repairs >= maxRepairs {
-		return "other settings of it were put back often enough for an hour", nil
+		return patchbay.StopTooOften, "it had enough repairs for an hour", nil
 	}
-	return "", nil
-}
-
-// driftOf are the findings that somebody's change of the settings is.
-func driftOf(v patchbay.Verdict) []patchbay.Check {
-	var all []patchbay.Check
-	for _, c := range v.Checks {
-		if c.Group == patchbay.CheckConfiguration && (c.Code == patchbay.SettingMissing || c.Code == patchbay.SettingChanged) {
-			all = append(all, c)
-		}
-	}
-	return all
+	return "", "", nil
 }
 
 // follower is who follows a source.
@@ -492,5 +538,9 @@ func (s *Service) History(ctx context.Context, id patchbay.ID) ([]patchbay.Verdi
 	if _, err := s.records.Connection(ctx, id); err != nil {
 		return nil, err
 	}
-	return s.records.Verdicts(ctx, id)
+	all, err := s.records.Verdicts(ctx, id)
+	for i := range all {
+		all[i].Seen = nil // a name server's answers are nobody's
+	}
+	return all, err
 }

@@ -27,7 +27,12 @@ type watched struct {
 
 func newWatched(t *testing.T) *watched {
 	t.Helper()
-	w := &watched{world: newWorld(t)}
+	return watchOver(t, newWorld(t))
+}
+
+func watchOver(t *testing.T, over *world) *watched {
+	t.Helper()
+	w := &watched{world: over}
 	w.world.Service.now = func() time.Time {
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -211,8 +216,9 @@ func TestWhatDriftsIsPutBackOnce(t *testing.T) {
 	w.after(30 * time.Second)
 	w.says() // whoever is at work there has a minute
 	w.after(time.Minute)
-	w.says("put back", "schedule unhealthy")
+	w.says("schedule unhealthy")
 	ended := w.lastOperation()
+	w.says("put back")
 	if ended.State != patchbay.Done || ended.By != repairer || w.app.read()[name] != good[name] {
 		t.Errorf("the repair is %+v", ended)
 	}
@@ -220,7 +226,7 @@ func TestWhatDriftsIsPutBackOnce(t *testing.T) {
 		t.Errorf("afterwards it is %+v", v)
 	}
 	all, err := w.History(t.Context(), w.linker)
-	if err != nil || all[1].Repair != ended.ID {
+	if err != nil || all[1].Repair != ended.ID || !slices.Equal(all[0].PutBack, []string{name}) {
 		t.Errorf("its history is %+v, %v", all, err)
 	}
 
@@ -385,15 +391,23 @@ func TestARepairThatFailsIsNobodysChange(t *testing.T) {
 	}()
 	w.after(2 * time.Hour)
 	w.after(2 * time.Minute)
+	failed := w.lastOperation()
+	w.want(failed, patchbay.Undone, patchbay.SettingsUnwritable)
+	w.says("schedule unhealthy", "schedule unhealthy", "stopped")
+	if v := w.health(); v.Kept != "it could not be put back: the disk is full" || v.Stopped != patchbay.StopFailed || v.Operation != failed.ID {
+		t.Errorf("it is %+v", v)
+	}
+	w.after(2 * time.Hour)
 	w.want(w.lastOperation(), patchbay.Undone, patchbay.SettingsUnwritable)
+	w.says("schedule unhealthy") // that it fails is no news
 	w.app.failWrite = nil
 	w.after(2 * time.Hour)
-	if v := w.health(); v.Kept != "" {
-		t.Errorf("it says %q", v.Kept)
-	}
-	w.after(2 * time.Minute)
 	w.want(w.lastOperation(), patchbay.Done, "")
+	w.says("schedule unhealthy", "put back")
 	if now := w.app.read(); !maps.Equal(now, good) {
 		t.Errorf("there is %v", now)
+	}
+	if v := w.health(); v.Kept != "" || v.Stopped != "" {
+		t.Errorf("afterwards it is %+v", v)
 	}
 }

@@ -359,9 +359,11 @@ func (s *Service) findBroken(ctx context.Context, p *plan, target *driver.Guarde
 		change, before := p.Write.Change.open(), p.Write.Before.Settings
 		for _, set := range change.Set {
 			if held, ok := before[change.Key(set)]; !ok || held != set.Value.Reveal() {
-				p.Mended = append(p.Mended, stepSettings)
-				break
+				p.PutBack = append(p.PutBack, set.Name)
 			}
+		}
+		if slices.Sort(p.PutBack); len(p.PutBack) > 0 {
+			p.Mended = append(p.Mended, stepSettings)
 		}
 	}
 	return nil

@@ -114,7 +114,7 @@ func (g Guard) OpenNetwork(ctx context.Context, d NetworkDriver, c Config, guard
 	if err != nil {
 		return nil, err
 	}
-	return &GuardedNetwork{g: g, n: n, secrets: guarded.Admin}, nil
+	return &GuardedNetwork{g: g, n: n, secrets: guarded.Admin, anyTo: d.AnyTo}, nil
 }
 
 // Target wraps t, which d opened with c.
@@ -629,6 +629,7 @@ type GuardedNetwork struct {
 	g       Guard
 	n       Network
 	secrets Secrets // the target's
+	anyTo   bool
 	closed  []func()
 }
 
@@ -642,6 +643,9 @@ func (w *GuardedNetwork) EnsureRule(ctx context.Context, r Rule) error {
 		return w.n.EnsureRule(ctx, r)
 	})
 }
+
+// AnyTo is its driver's.
+func (w *GuardedNetwork) AnyTo() bool { return w.anyTo }
 
 // Platform reports whether it is a [Platform], whose rules have other words.
 func (w *GuardedNetwork) Platform() bool {

@@ -16,6 +16,9 @@ type NetworkDriver struct {
 	// Logins says that it knows who signs in: a rule is for one login, and a rotation
 	// needs another one.
 	Logins bool
+	// AnyTo says that it does not ask which address of the target somebody comes to: a
+	// rule's To says of which family, and no more.
+	AnyTo bool
 	// Open checks the configuration strictly, and reaches nothing. Guarded registers the
 	// target: a guard may ask it. Without an ID it is none: then c alone is checked, and
 	// what was opened is closed.

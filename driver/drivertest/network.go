@@ -28,9 +28,6 @@ type NetworkHarness struct {
 	// Names gives, for a guard that is a [driver.Platform], whom it knows behind one of From
 	// (single addresses, then, which stand for peers of its own) and what it calls one of To.
 	Names func(from netip.Prefix, to netip.AddrPort) (driver.Peer, string)
-	// AnyTo says that the guard does not see by which of its endpoints the target is
-	// reached: a rule opens them all.
-	AnyTo bool
 	// Allows tries, or works out from the guard itself, whether a packet or a
 	// sign-in gets through. login and sub are "" unless
 	// the driver's Logins.
@@ -252,7 +249,7 @@ func (c *networkCase) opens(rules ...driver.Rule) {
 						to := netip.AddrPortFrom(to.Addr(), port)
 						want := slices.ContainsFunc(rules, func(r driver.Rule) bool {
 							return slices.ContainsFunc(r.From, func(p netip.Prefix) bool { return p.Contains(addr) }) &&
-								(slices.Contains(r.To, to) || c.AnyTo && slices.Contains(c.To, to)) && r.Login == l.login && r.Sub == l.sub
+								(slices.Contains(r.To, to) || c.Driver.AnyTo && slices.Contains(c.To, to)) && r.Login == l.login && r.Sub == l.sub
 						})
 						got, err := c.Allows(c.ctx(), addr, to, l.login, l.sub)
 						if err != nil {

@@ -53,7 +53,7 @@ const (
 
 // Driver is the driver of guards in pg_hba.conf.
 func Driver() driver.NetworkDriver {
-	return driver.NetworkDriver{Driver: description, Logins: true, Open: open}
+	return driver.NetworkDriver{Driver: description, Logins: true, AnyTo: true, Open: open}
 }
 
 type properties struct {

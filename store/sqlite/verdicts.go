@@ -37,7 +37,7 @@ func (tx *txn) putVerdict(v patchbay.Verdict) error {
 	if err != nil {
 		return err
 	}
-	turned := v.Turned(before)
+	turned, givesUp, repaired := v.Turned(before), v.GivesUp(before), len(v.PutBack) > 0
 	v, another := v.Behind(before)
 	record, err := json.Marshal(v)
 	if err != nil {
@@ -56,21 +56,39 @@ func (tx *txn) putVerdict(v patchbay.Verdict) error {
 			return err
 		}
 	}
-	if turned && tx.l.told {
-		id, err := uuid.NewV7()
-		if err != nil {
-			return err
+	if tx.l.told {
+		// In the order in which it came about.
+		err = tx.tellOfHealth(repaired, func(id string) (patchbay.Event, error) { return patchbay.NewRepairedEvent(id, c, v) })
+		if err == nil {
+			err = tx.tellOfHealth(turned, func(id string) (patchbay.Event, error) {
+				return patchbay.NewHealthEvent(id, c, v.Checks, v.Since, v.Last)
+			})
 		}
-		e, err := patchbay.NewHealthEvent(id.String(), c, v.Checks, v.Since, v.Last)
-		if err != nil {
-			return err
+		if err == nil {
+			err = tx.tellOfHealth(givesUp, func(id string) (patchbay.Event, error) { return patchbay.NewRepairStoppedEvent(id, c, v) })
 		}
-		if err := tx.putEvent(e); err != nil {
+		if err != nil {
 			return err
 		}
 	}
 	_, err = tx.exec(`UPDATE connection SET health = ?, healthy = ?, seen = ? WHERE key = ?`, string(record), string(v.Health), formatTime(v.Last), key)
 	return err
+}
+
+// tellOfHealth puts an event where there is one to tell.
+func (tx *txn) tellOfHealth(is bool, event func(id string) (patchbay.Event, error)) error {
+	if !is {
+		return nil
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return err
+	}
+	e, err := event(id.String())
+	if err != nil {
+		return err
+	}
+	return tx.putEvent(e)
 }
 
 // readVerdict gives nil for none.
