@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"net"
 	"net/netip"
 	"strings"
 	"sync"
@@ -70,19 +72,118 @@ func TestPatchbayIsNotShutOut(t *testing.T) {
 	}
 	w.gets("other/monitor", "db", 8080, true)
 
-	// One that nobody knows anything of is tried again once it is old; until then, who made
-	// it may be at it.
+	// One that nobody knows anything of may be one whose maker died.
 	p, err := n.places(t.Context(), r.Servers)
 	must(t, err)
-	must(t, n.ensure(t.Context(), n.closing(p[0])))
+	_, err = n.ensure(t.Context(), n.closing(p[0]))
+	must(t, err)
 	w.gets("other/monitor", "db", 8080, false)
-	n.patience = 0
 	if err := n.EnsureRule(t.Context(), r); patchbay.CodeOf(err) != patchbay.TargetUnreachable {
 		t.Errorf("after one that died: %v", err)
 	}
 	w.gets("other/monitor", "db", 8080, true)
 	if now, err := w.content(); err != nil || now != begin {
 		t.Errorf("it leaves %s, %v", now, err)
+	}
+}
+
+// TestAnotherAllowIsTried: one that shuts Patchbay out is not in force for longer than it is
+// tried, whoever dies meanwhile, and who was let in before goes on being so.
+func TestAnotherAllowIsTried(t *testing.T) {
+	w := newWorld(t, "db", "web", "batch", "other/monitor")
+	with := func(who ...any) *network { return w.open(object{"allow": who}, "other/monitor") }
+	monitor, batch := w.other+"/app=monitor", w.shop+"/app=batch"
+	a, b := w.rule("aaaa", "web"), w.rule("bbbb", "web")
+	whole := driver.RuleState{Exists: true, Ours: true, Exact: true}
+	must(t, with(monitor).EnsureRule(t.Context(), a))
+	good, err := w.content()
+	must(t, err)
+
+	bad := with(batch)
+	if state, err := bad.InspectRule(t.Context(), a); err != nil || state.Exact {
+		t.Errorf("with another registration, InspectRule = %+v, %v", state, err)
+	}
+	refused := func(what string, r driver.Rule) {
+		t.Helper()
+		err := bad.EnsureRule(t.Context(), r)
+		if e := patchbay.AsError(err); patchbay.CodeOf(err) != patchbay.TargetUnreachable || !strings.Contains(e.Fix, "--allow") || !strings.Contains(e.Message, "lets in again") {
+			t.Errorf("%s: %v", what, err)
+		}
+		w.gets("other/monitor", "db", 8080, true)
+		w.gets("web", "db", 8080, true)
+		w.gets("batch", "db", 8080, false)
+	}
+	refused("a repair with what shuts Patchbay out", a)
+	if now, err := w.content(); err != nil || now != good {
+		t.Errorf("it leaves %s, %v, want %s", now, err, good)
+	}
+	refused("a new connection", b)
+	must(t, bad.RemoveRule(t.Context(), b)) // its undo
+	if now, err := w.content(); err != nil || now != good {
+		t.Errorf("its undo leaves %s, %v, want %s", now, err, good)
+	}
+
+	// Its maker died in the middle.
+	p, err := bad.places(t.Context(), a.Servers)
+	must(t, err)
+	for _, next := range []func(){
+		func() { refused("after one that died", a) },
+		func() { must(t, bad.RemoveRule(t.Context(), a)); must(t, with(monitor).EnsureRule(t.Context(), a)) },
+	} {
+		_, err = bad.ensure(t.Context(), bad.closing(p[0]))
+		must(t, err)
+		w.gets("other/monitor", "db", 8080, false)
+		next()
+		w.gets("other/monitor", "db", 8080, true)
+		if now, err := w.content(); err != nil || now != good {
+			t.Errorf("who goes on leaves %s, %v, want %s", now, err, good)
+		}
+	}
+
+	both := with(batch, monitor)
+	must(t, both.EnsureRule(t.Context(), a))
+	w.gets("batch", "db", 8081, true)
+	w.gets("other/monitor", "db", 8081, true)
+	if state, err := both.InspectRule(t.Context(), a); err != nil || state != whole {
+		t.Errorf("InspectRule = %+v, %v", state, err)
+	}
+	must(t, both.RemoveRule(t.Context(), a))
+	w.gets("batch", "db", 8080, true)
+	w.gets("web", "db", 8080, false)
+}
+
+// TestWhatIsTriedIsWhatIsThere: what somebody else made of it meanwhile was not tried.
+func TestWhatIsTriedIsWhatIsThere(t *testing.T) {
+	w := newWorld(t)
+	n := w.open(nil, "")
+	r := w.rule("aaaa", "web")
+	want, err := n.ruleOf(t.Context(), r)
+	must(t, err)
+	path := w.policies(w.shop) + "/" + want.closed[0].Name
+	for what, meanwhile := range map[string]func(){
+		"is gone":       func() { w.must("DELETE", path, nil) },
+		"is another":    func() { w.must("DELETE", path, nil); _, err := n.ensure(t.Context(), want.closed[0]); must(t, err) },
+		"lets in more":  func() { w.must("PATCH", path, raw(`[{"op":"add","path":"/spec/ingress/-","value":{}}]`)) },
+		"is taken back": func() { w.must("PATCH", path, raw(`[{"op":"remove","path":"/spec/ingress"}]`)) },
+	} {
+		have, err := n.ensure(t.Context(), want.closed[0])
+		must(t, err)
+		one := &attempt{closed: want.closed[0], open: want.open[0], uid: string(have.UID), generation: have.Generation}
+		meanwhile()
+		err = n.tried(t.Context(), one)
+		if e := patchbay.AsError(err); err == nil || !e.Transient {
+			t.Errorf("what %s: %v", what, err)
+		}
+		if now, err := w.content(); err != nil || strings.Contains(now, triedAnnotation) {
+			t.Errorf("what %s bears that it was tried: %s, %v", what, now, err)
+		}
+	}
+	must(t, n.EnsureRule(t.Context(), r))
+	// Somebody's words are nobody's: it is tried anew.
+	w.must("PATCH", path, raw(`[{"op":"replace","path":"/metadata/annotations/patchbay.dev~1tried","value":"true"}]`))
+	must(t, n.EnsureRule(t.Context(), r))
+	if got := text(w.must("GET", path, nil), "metadata", "annotations", triedAnnotation); got != contentOf(want.closed[0].Spec.Ingress) {
+		t.Errorf("what was tried is on record as %s", got)
 	}
 }
 
@@ -141,6 +242,73 @@ func TestWhatIsBehindAService(t *testing.T) {
 	}
 }
 
+// TestWherePodsFindATarget that is registered by an address outside, and what nobody can
+// tell is not guessed.
+func TestWherePodsFindATarget(t *testing.T) {
+	w := newWorld(t, "db")
+	service := func(name string, spec object) {
+		w.must("POST", w.core(w.shop, "services"), object{"metadata": object{"name": name}, "spec": spec})
+	}
+	app := object{"app": "db"}
+	service("gate", object{"type": "NodePort", "selector": app, "ports": []any{
+		object{"name": "pg", "port": 5432, "targetPort": "main", "nodePort": 31532}, object{"name": "more", "port": 6432, "targetPort": 8081, "nodePort": 31533},
+	}})
+	service("bare", object{"clusterIP": "None", "selector": app, "ports": []any{object{"port": 5432, "targetPort": "main"}}})
+	service("numbered", object{"clusterIP": "None", "selector": app, "ports": []any{object{"port": 5432, "targetPort": 8081}}})
+	service("portless", object{"clusterIP": "None", "selector": app})
+	service("nobody", object{"clusterIP": "None", "selector": object{"app": "none"}, "ports": []any{object{"port": 5432, "targetPort": "main"}}})
+	service("nodes", object{"selector": object{"app": "nodes"}, "ports": []any{object{"port": 5432}}})
+	w.must("POST", w.core(w.shop, "pods"), object{"metadata": object{"name": "nodes", "labels": object{"app": "nodes"}}, "spec": object{
+		"hostNetwork": true, "nodeName": "nowhere", "containers": []any{object{"name": "main", "image": kube.Image}},
+	}})
+	at := func(port string) string { return w.shop + ".svc:" + port }
+	for _, one := range []struct {
+		service, alias string
+		servers        []string
+		want           map[string]string
+		code           patchbay.Code
+	}{
+		{service: "gate", servers: []string{"10.0.0.2:31532", "10.0.0.3:31532", "[fd00::2]:31533"}, want: map[string]string{
+			"10.0.0.2:31532": "gate." + at("5432"), "10.0.0.3:31532": "gate." + at("5432"), "[fd00::2]:31533": "gate." + at("6432"),
+		}},
+		{service: "gate", servers: []string{"lb.example.com:5432", "db." + at("5432")}, want: map[string]string{"lb.example.com:5432": "gate." + at("5432")}},
+		{service: "gate", alias: "lb.example.com", servers: []string{"lb.example.com:5432", "10.0.0.2:31532"}, want: map[string]string{"10.0.0.2:31532": "lb.example.com:5432"}},
+		{service: "gate", servers: []string{"lb.example.com:7432"}, code: patchbay.NotSupported}, // one of two
+		{service: "bare", servers: []string{"lb.example.com:15432"}, want: map[string]string{"lb.example.com:15432": "bare." + at("8080")}},
+		{service: "numbered", servers: []string{"lb.example.com:5432"}, want: map[string]string{"lb.example.com:5432": "numbered." + at("8081")}},
+		{service: "portless", servers: []string{"lb.example.com:5432"}, code: patchbay.NotSupported},
+		{service: "nobody", servers: []string{"lb.example.com:5432"}, code: patchbay.NotSupported},
+		{service: "nodes", servers: []string{"lb.example.com:5432"}, code: patchbay.NotSupported},
+		{service: "gone", servers: []string{"lb.example.com:5432"}, code: patchbay.TargetNotFound},
+		{servers: []string{"db." + at("5432")}},
+		{servers: []string{"10.0.0.2:31532"}, code: patchbay.NotSupported},
+	} {
+		properties := object{"namespace": w.shop}
+		if one.service != "" {
+			properties["service"] = one.service
+		}
+		if one.alias != "" {
+			properties["alias"] = one.alias
+		}
+		n := w.open(properties, "")
+		r := driver.Rule{Peer: w.peer("web"), Servers: one.servers} // a plan knows no name yet
+		got, err := n.Reach(t.Context(), r)
+		if patchbay.CodeOf(err) != one.code || !maps.Equal(got, one.want) {
+			t.Errorf("of %v by %q, Reach = %v, %v", one.servers, one.service, got, err)
+		}
+		if one.code != "" {
+			full := w.rule("aaaa", "web", one.servers...)
+			if err := n.EnsureRule(t.Context(), full); patchbay.CodeOf(err) != one.code {
+				t.Errorf("of %v by %q, EnsureRule says %v", one.servers, one.service, err)
+			}
+		}
+		r.Peer, r.From = nil, []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")}
+		if got, err := n.Reach(t.Context(), r); patchbay.CodeOf(err) != one.code || len(got) > 0 {
+			t.Errorf("for somebody outside, Reach = %v, %v", got, err)
+		}
+	}
+}
+
 // TestSourcesOutsideOfTheCluster are let in by their addresses, beside a pod.
 func TestSourcesOutsideOfTheCluster(t *testing.T) {
 	w := newWorld(t, "db", "web", "batch", "other/monitor")
@@ -158,6 +326,37 @@ func TestSourcesOutsideOfTheCluster(t *testing.T) {
 	if state, err := n.InspectRule(t.Context(), r); err != nil || state != (driver.RuleState{Exists: true, Ours: true, Exact: true}) {
 		t.Errorf("InspectRule = %+v, %v", state, err)
 	}
+}
+
+// TestIPv6: what is closed and opened is so by each address of a pod.
+func TestIPv6(t *testing.T) {
+	if !kube.HasIPv6() {
+		t.Skip("this machine has no IPv6")
+	}
+	w := newWorld(t, "db", "web", "batch", "other/monitor", "other/outside")
+	at := func(port int) string { return net.JoinHostPort(w.addresses6["db"], fmt.Sprint(port)) }
+	w.getsTo("batch", at(8080), "db", true)
+	n := w.open(object{"allow": []any{w.addresses6["other/monitor"]}}, "")
+	r := w.rule("aaaa", "web")
+	r.From = []netip.Prefix{netip.PrefixFrom(netip.MustParseAddr(w.addresses6["other/outside"]), 128)}
+	must(t, n.EnsureRule(t.Context(), r))
+	for _, one := range []struct {
+		from   string
+		v4, v6 bool
+	}{{"web", true, true}, {"batch", false, false}, {"other/monitor", false, true}, {"other/outside", false, true}} {
+		w.getsTo(one.from, at(8080), "db", one.v6)
+		w.gets(one.from, "db", 8080, one.v4)
+	}
+	w.getsTo("web", at(8081), "db", false)
+	w.getsTo("other/outside", at(8081), "db", false)
+	w.getsTo("other/monitor", at(8081), "db", true)
+	if state, err := n.InspectRule(t.Context(), r); err != nil || state != (driver.RuleState{Exists: true, Ours: true, Exact: true}) {
+		t.Errorf("InspectRule = %+v, %v", state, err)
+	}
+	must(t, n.RemoveRule(t.Context(), r))
+	w.getsTo("web", at(8080), "db", false)
+	w.getsTo("other/outside", at(8080), "db", false)
+	w.getsTo("other/monitor", at(8080), "db", true)
 }
 
 // TestHeldBack: the source's own namespace keeps it from connecting.
@@ -206,8 +405,16 @@ func TestANetworkThatDoesNotEnforce(t *testing.T) {
 	if s := inspect(trying); s.Despite != "" {
 		t.Errorf("of a network that enforces it says %q", s.Despite)
 	}
+	t.Cleanup(func() { must(t, w.cluster.Tolerate()); must(t, w.cluster.Enforce()) })
+	if kube.HasIPv6() {
+		must(t, w.cluster.EnforceIPv4())
+		w.getsTo("web", net.JoinHostPort(w.addresses6["db"], "8081"), "db", true)
+		w.gets("web", "db", 8081, false)
+		if s := inspect(trying); !strings.Contains(s.Despite, "does not enforce policies") || !strings.Contains(s.Despite, "["+w.addresses6["db"]+"]:8080") {
+			t.Errorf("of a network that does not enforce it for IPv6 it says %q", s.Despite)
+		}
+	}
 	must(t, w.cluster.Tolerate())
-	t.Cleanup(func() { must(t, w.cluster.Enforce()) })
 	if s := inspect(trying); !strings.Contains(s.Despite, "does not enforce policies") {
 		t.Errorf("of a network that does not enforce it says %q", s.Despite)
 	}
