@@ -302,6 +302,14 @@ func TestWherePodsFindATarget(t *testing.T) {
 				t.Errorf("of %v by %q, EnsureRule says %v", one.servers, one.service, err)
 			}
 		}
+		guarded := w.guarded("")
+		guarded.Endpoint = strings.Join(one.servers, ",")
+		opened, err := Driver().Open(t.Context(), w.config(properties), guarded)
+		must(t, err)
+		if _, err := opened.(driver.NetworkChecker).Check(t.Context()); patchbay.CodeOf(err) != one.code {
+			t.Errorf("of %v by %q, Check says %v", one.servers, one.service, err)
+		}
+		must(t, opened.Close())
 		r.Peer, r.From = nil, []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")}
 		if got, err := n.Reach(t.Context(), r); patchbay.CodeOf(err) != one.code || len(got) > 0 {
 			t.Errorf("for somebody outside, Reach = %v, %v", got, err)
@@ -450,6 +458,9 @@ func TestTheRoleIsEnough(t *testing.T) {
 		if patchbay.CodeOf(err) != patchbay.AdminRights {
 			t.Fatalf("without rights: %v", err)
 		}
+		if _, err := open().Check(t.Context()); patchbay.CodeOf(err) != patchbay.AdminRights {
+			t.Errorf("without rights, Check says %v", err)
+		}
 		manifest := e.Fix[strings.Index(e.Fix, "'")+1 : strings.LastIndex(e.Fix, "'")]
 		if out, err := w.cluster.KubectlIn(manifest, "apply", "-f", "-"); err != nil {
 			t.Fatal(out, err, manifest)
@@ -481,7 +492,8 @@ func TestTheRoleIsEnough(t *testing.T) {
 		_, inspectErr := n.InspectRule(t.Context(), r)
 		_, ownedErr := n.Owned(t.Context())
 		_, knowsErr := n.Knows(t.Context(), *r.Peer)
-		if err := errors.Join(failed, inspectErr, ownedErr, knowsErr, n.RemoveRule(t.Context(), r)); err != nil {
+		_, checkErr := n.Check(t.Context())
+		if err := errors.Join(failed, inspectErr, ownedErr, knowsErr, checkErr, n.RemoveRule(t.Context(), r)); err != nil {
 			t.Errorf("with the rights that it asked for, %v: %v", properties, err)
 		}
 	}

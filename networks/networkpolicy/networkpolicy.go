@@ -9,8 +9,11 @@
 package networkpolicy
 
 import (
+	"cmp"
 	"context"
+	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -59,7 +62,10 @@ type network struct {
 	trials map[string]trial
 }
 
-var _ driver.Platform = (*network)(nil)
+var (
+	_ driver.Platform       = (*network)(nil)
+	_ driver.NetworkChecker = (*network)(nil)
+)
 
 var types = kubeconnect.TypesOf(networkingv1.AddToScheme)
 
@@ -163,22 +169,47 @@ func (n *network) Close() error {
 func (n *network) Reach(ctx context.Context, r driver.Rule) (map[string]string, error) {
 	reach := map[string]string{}
 	for _, server := range r.Servers {
-		a, err := n.parse(server)
+		at, err := n.reach(ctx, server)
 		if err != nil {
 			return nil, err
 		}
-		p, served, err := n.place(ctx, a)
-		if err != nil {
-			return nil, err
-		}
-		if err := n.guardable(ctx, p); err != nil {
-			return nil, err
-		}
-		if at := n.found(a, served); r.Peer != nil && at != "" && at != server {
+		if r.Peer != nil && at != server {
 			reach[server] = at
 		}
 	}
 	return reach, nil
+}
+
+// reach is where pods of the cluster find a server, and refuses what can't be guarded.
+func (n *network) reach(ctx context.Context, server string) (string, error) {
+	a, err := n.parse(server)
+	if err != nil {
+		return "", err
+	}
+	p, served, err := n.place(ctx, a)
+	if err != nil {
+		return "", err
+	}
+	if err := n.guardable(ctx, p); err != nil {
+		return "", err
+	}
+	if !a.outside {
+		return server, nil
+	}
+	return net.JoinHostPort(cmp.Or(n.alias, a.service+"."+a.namespace+".svc"), strconv.Itoa(int(served))), nil
+}
+
+// Check implements [driver.NetworkChecker].
+func (n *network) Check(ctx context.Context) (warnings []string, err error) {
+	if err := n.mustBeAllowed(ctx); err != nil {
+		return nil, err
+	}
+	for _, server := range n.target.addresses() {
+		if _, err := n.reach(ctx, server); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
 }
 
 // Knows implements [driver.Platform].

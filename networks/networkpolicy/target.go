@@ -190,15 +190,6 @@ func (n *network) numberOf(ctx context.Context, p place, a address) (uint16, err
 		WithFix("give that Service a targetPort that is a number, or register the guard again with another --service")
 }
 
-// found is where pods of the cluster find a server, host:port; "" for one that they find
-// where it is registered.
-func (n *network) found(a address, served uint16) string {
-	if !a.outside {
-		return ""
-	}
-	return net.JoinHostPort(cmp.Or(n.alias, a.service+"."+a.namespace+".svc"), strconv.Itoa(int(served)))
-}
-
 // portOf is which of the Service's ports that is. From outside it may be a node's, or one
 // that a load balancer has made of the only one.
 func portOf(ports []corev1.ServicePort, a address) *corev1.ServicePort {

@@ -335,7 +335,7 @@ current-context: test
 // Apiserver starts the API server, or starts it again.
 func (c *Cluster) Apiserver() error {
 	at := func(name string) string { return filepath.Join(c.Dir, name) }
-	err := c.start("kube-apiserver", c.serviceRange(), "--etcd-servers=http://127.0.0.1:2379", "--secure-port=6443", "--bind-address=127.0.0.1", "--cert-dir="+at("certs"),
+	err := c.start("kube-apiserver", serviceRange(c.dualStack), "--etcd-servers=http://127.0.0.1:2379", "--secure-port=6443", "--bind-address=127.0.0.1", "--cert-dir="+at("certs"),
 		"--tls-cert-file="+at("server.crt"), "--tls-private-key-file="+at("server.key"), "--client-ca-file="+at("ca.crt"),
 		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file="+at("account.pub"), "--service-account-signing-key-file="+at("account.key"),
 		"--token-auth-file="+at("tokens.csv"), "--authorization-mode=RBAC", "--allow-privileged",
@@ -347,9 +347,9 @@ func (c *Cluster) Apiserver() error {
 	return c.await("kube-apiserver", func() error { return get(client, c.Server()+"/readyz", c.Token) })
 }
 
-// serviceRange is where Services have their addresses.
-func (c *Cluster) serviceRange() string {
-	if c.dualStack {
+// serviceRange is where Services have their addresses: of both families, or of IPv4.
+func serviceRange(both bool) string {
+	if both {
 		return "--service-cluster-ip-range=10.0.0.0/24,fd00:10::/112"
 	}
 	return "--service-cluster-ip-range=10.0.0.0/24"
@@ -477,7 +477,7 @@ func (c *Cluster) EnforceIPv4() error {
 }
 
 func (c *Cluster) enforce(both bool) error {
-	if err := c.start("kube-router", "--kubeconfig="+filepath.Join(c.Dir, "kubeconfig"), "--hostname-override=node1", c.serviceRange(), "--enable-ipv6="+strconv.FormatBool(both),
+	if err := c.start("kube-router", "--kubeconfig="+filepath.Join(c.Dir, "kubeconfig"), "--hostname-override=node1", serviceRange(both), "--enable-ipv6="+strconv.FormatBool(both),
 		"--run-firewall", "--run-router=false", "--run-service-proxy=false", "--health-port=20244"); err != nil {
 		return err
 	}
@@ -560,6 +560,19 @@ func (c *Cluster) Expose(t testing.TB, address string) int {
 	}
 	t.Cleanup(func() { _ = l.Close() })
 	go forward(l, func() (net.Conn, error) { return net.Dial("tcp", address) })
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// Publish makes what listens in a pod be reached at the node's own address, as a node's port
+// of a Service does, and gives the port. It ends with the test.
+func (c *Cluster) Publish(t testing.TB, address string) int {
+	t.Helper()
+	l, err := c.Listen(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go forward(l, func() (net.Conn, error) { return c.DialContext(context.Background(), "tcp", address) })
 	return l.Addr().(*net.TCPAddr).Port
 }
 
