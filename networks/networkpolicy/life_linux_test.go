@@ -152,41 +152,6 @@ func TestAnotherAllowIsTried(t *testing.T) {
 	w.gets("web", "db", 8080, false)
 }
 
-// TestWhatIsTriedIsWhatIsThere: what somebody else made of it meanwhile was not tried.
-func TestWhatIsTriedIsWhatIsThere(t *testing.T) {
-	w := newWorld(t)
-	n := w.open(nil, "")
-	r := w.rule("aaaa", "web")
-	want, err := n.ruleOf(t.Context(), r)
-	must(t, err)
-	path := w.policies(w.shop) + "/" + want.closed[0].Name
-	for what, meanwhile := range map[string]func(){
-		"is gone":       func() { w.must("DELETE", path, nil) },
-		"is another":    func() { w.must("DELETE", path, nil); _, err := n.ensure(t.Context(), want.closed[0]); must(t, err) },
-		"lets in more":  func() { w.must("PATCH", path, raw(`[{"op":"add","path":"/spec/ingress/-","value":{}}]`)) },
-		"is taken back": func() { w.must("PATCH", path, raw(`[{"op":"remove","path":"/spec/ingress"}]`)) },
-	} {
-		have, err := n.ensure(t.Context(), want.closed[0])
-		must(t, err)
-		one := &attempt{closed: want.closed[0], open: want.open[0], uid: string(have.UID), generation: have.Generation}
-		meanwhile()
-		err = n.tried(t.Context(), one)
-		if e := patchbay.AsError(err); err == nil || !e.Transient {
-			t.Errorf("what %s: %v", what, err)
-		}
-		if now, err := w.content(); err != nil || strings.Contains(now, triedAnnotation) {
-			t.Errorf("what %s bears that it was tried: %s, %v", what, now, err)
-		}
-	}
-	must(t, n.EnsureRule(t.Context(), r))
-	// Somebody's words are nobody's: it is tried anew.
-	w.must("PATCH", path, raw(`[{"op":"replace","path":"/metadata/annotations/patchbay.dev~1tried","value":"true"}]`))
-	must(t, n.EnsureRule(t.Context(), r))
-	if got := text(w.must("GET", path, nil), "metadata", "annotations", triedAnnotation); got != contentOf(want.closed[0].Spec.Ingress) {
-		t.Errorf("what was tried is on record as %s", got)
-	}
-}
-
 // TestWhatIsBehindAService, and what is refused because nobody could tell.
 func TestWhatIsBehindAService(t *testing.T) {
 	w := newWorld(t, "db", "web")
@@ -336,12 +301,16 @@ func TestSourcesOutsideOfTheCluster(t *testing.T) {
 	}
 }
 
-// TestIPv6: what is closed and opened is so by each address of a pod.
+// TestIPv6 is in a cluster of its own, whose pods have both: what is closed and opened is so
+// by each address of a pod, and a network that enforces policies for one family is found out.
 func TestIPv6(t *testing.T) {
+	if !*asked {
+		t.Skip("a cluster takes its time: make test-kubernetes, or -cluster, starts one")
+	}
 	if !kube.HasIPv6() {
 		t.Skip("this machine has no IPv6")
 	}
-	w := newWorld(t, "db", "web", "batch", "other/monitor", "other/outside")
+	w := newWorldIn(t, kube.Start(t, kube.Options{Node: true, Policies: true, DualStack: true}), "db", "web", "batch", "other/monitor", "other/outside")
 	at := func(port int) string { return net.JoinHostPort(w.addresses6["db"], fmt.Sprint(port)) }
 	w.getsTo("batch", at(8080), "db", true)
 	n := w.open(object{"allow": []any{w.addresses6["other/monitor"]}}, "")
@@ -365,6 +334,20 @@ func TestIPv6(t *testing.T) {
 	w.getsTo("web", at(8080), "db", false)
 	w.getsTo("other/outside", at(8080), "db", false)
 	w.getsTo("other/monitor", at(8080), "db", true)
+
+	must(t, w.cluster.Build(ourImage, "cmd/patchbay"))
+	trying := w.open(object{"relayImage": ourImage}, "")
+	must(t, trying.EnsureRule(t.Context(), r))
+	if state, err := trying.InspectRule(t.Context(), r); err != nil || state.Despite != "" {
+		t.Errorf("of a network that enforces both, InspectRule = %+v, %v", state, err)
+	}
+	must(t, w.cluster.EnforceIPv4())
+	w.getsTo("batch", at(8081), "db", true)
+	w.gets("batch", "db", 8081, false)
+	trying = w.open(object{"relayImage": ourImage}, "")
+	if state, err := trying.InspectRule(t.Context(), r); err != nil || !strings.Contains(state.Despite, "does not enforce policies") || !strings.Contains(state.Despite, at(8080)) {
+		t.Errorf("of a network that enforces IPv4 alone, InspectRule = %+v, %v", state, err)
+	}
 }
 
 // TestHeldBack: the source's own namespace keeps it from connecting.
@@ -413,16 +396,8 @@ func TestANetworkThatDoesNotEnforce(t *testing.T) {
 	if s := inspect(trying); s.Despite != "" {
 		t.Errorf("of a network that enforces it says %q", s.Despite)
 	}
-	t.Cleanup(func() { must(t, w.cluster.Tolerate()); must(t, w.cluster.Enforce()) })
-	if kube.HasIPv6() {
-		must(t, w.cluster.EnforceIPv4())
-		w.getsTo("web", net.JoinHostPort(w.addresses6["db"], "8081"), "db", true)
-		w.gets("web", "db", 8081, false)
-		if s := inspect(trying); !strings.Contains(s.Despite, "does not enforce policies") || !strings.Contains(s.Despite, "["+w.addresses6["db"]+"]:8080") {
-			t.Errorf("of a network that does not enforce it for IPv6 it says %q", s.Despite)
-		}
-	}
 	must(t, w.cluster.Tolerate())
+	t.Cleanup(func() { must(t, w.cluster.Enforce()) })
 	if s := inspect(trying); !strings.Contains(s.Despite, "does not enforce policies") {
 		t.Errorf("of a network that does not enforce it says %q", s.Despite)
 	}

@@ -24,6 +24,7 @@ import (
 type target struct {
 	dialer   driver.Dialer
 	endpoint string
+	settle   time.Duration // [settle], but in tests
 }
 
 const (
@@ -81,7 +82,7 @@ func dial(ctx context.Context, d driver.Dialer, address string) error {
 func (t target) settled(ctx context.Context, address string) error {
 	tick := time.NewTicker(pause)
 	defer tick.Stop()
-	ends := time.Now().Add(settle)
+	ends := time.Now().Add(t.settle)
 	for {
 		err := dial(ctx, t.dialer, address)
 		if ctx.Err() != nil {

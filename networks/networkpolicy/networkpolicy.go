@@ -110,7 +110,7 @@ func open(_ context.Context, c driver.Config, guarded driver.Config) (driver.Net
 	n := &network{
 		service: p.Service, alias: p.Alias, allow: allow, relayImage: p.RelayImage, dials: c.Dials, trials: map[string]trial{},
 		key:    hosts.Sum([]byte(strings.ToLower(string(c.ID))))[:40],
-		target: target{guarded.Dialer, guarded.Endpoint},
+		target: target{guarded.Dialer, guarded.Endpoint, settle},
 	}
 	n.Asker = kubeconnect.Asker{Cluster: cluster, Namespace: p.Namespace, Rights: n.needs(), Role: "patchbay-networkpolicy", Noun: "guard", Gone: patchbay.TargetNotFound}
 	n.networking, err = cluster.Group(networkingv1.SchemeGroupVersion)

@@ -54,7 +54,7 @@ func theCluster(t testing.TB) *kube.Cluster {
 		t.Skip("a cluster takes its time: make test-kubernetes, or -cluster, starts one")
 	}
 	one.once.Do(func() {
-		one.cluster, one.err = kube.New(kube.Options{Node: true, Policies: true, DualStack: kube.HasIPv6()})
+		one.cluster, one.err = kube.New(kube.Options{Node: true, Policies: true})
 	})
 	if one.err != nil {
 		kube.Missing(t, one.err)
@@ -89,7 +89,11 @@ var worlds atomic.Int64
 // its name as its label app. db and events have a Service.
 func newWorld(t testing.TB, names ...string) *world {
 	t.Helper()
-	c := theCluster(t)
+	return newWorldIn(t, theCluster(t), names...)
+}
+
+func newWorldIn(t testing.TB, c *kube.Cluster, names ...string) *world {
+	t.Helper()
 	i := worlds.Add(1)
 	w := &world{t: t, cluster: c, client: c.Client(), shop: fmt.Sprintf("shop-%d", i), other: fmt.Sprintf("other-%d", i), addresses: map[string]string{}, addresses6: map[string]string{}}
 	w.client.Transport.(*http.Transport).DisableKeepAlives = false
