@@ -25,7 +25,7 @@ keeps nobody out. With --relay-image, that is tried.`,
 	Properties: slices.Concat([]patchbay.Field{
 		{Name: "namespace", Type: patchbay.TextField, About: "the only namespace whose targets it guards, and that it needs rights in", Default: "any", Example: "shop"},
 		{Name: "service", Type: patchbay.TextField, About: "the Service, in --namespace, of targets that are registered by another address: a node's, or a load balancer's. Applications in the cluster find them by its name, and their settings say so"},
-		{Name: "alias", Type: patchbay.TextField, Form: "NAME", About: "another name of that Service in the cluster's DNS, by which applications find it: one that its certificate is for, say", Default: "SERVICE.NAMESPACE.svc", Example: "orders.shop.svc.cluster.local"},
+		{Name: "alias", Type: patchbay.TextField, Form: "NAME", About: "another name of that Service in the cluster's DNS, by which applications find it: one that its certificate is for, such as orders.shop.svc.cluster.local", Default: "SERVICE.NAMESPACE.svc"},
 		{Name: "allow", Type: patchbay.ListField, Commas: true, Form: "WHO", About: "who is always let in, to every port: NAMESPACE/LABEL=VALUE, several labels with +, NAMESPACE/ for all of its pods, or an address or prefix outside of the cluster", Example: "monitoring/app=prometheus"},
 		{Name: "relayImage", Type: patchbay.TextField, Form: "IMAGE", About: "an image of Patchbay that the cluster can pull: a pod of it, which no policy lets in, tries whether policies are enforced", Default: "none, and that is not tried"},
 	}, kubeconnect.TLSFields()),
