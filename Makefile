@@ -166,7 +166,7 @@ test-kubernetes-short: ## a share of the same where the cluster's programs are i
 		PATCHBAY_TESTENV=required $(GO) test -count=1 -timeout 15m ./sources/kubernetes -cluster \
 			-run 'TestSourceSuite|TestALife|TestACrashLoop|TestFlux|TestSpokenFromAPod|TestATakenName|TestTheRoleIsEnough|TestRotation'; \
 		PATCHBAY_TESTENV=required $(GO) test -count=1 -timeout 15m ./networks/networkpolicy -cluster \
-			-run 'TestALife|TestPatchbayIsNotShutOut|TestANetworkThatDoesNotEnforce|TestASourceOfTheCluster|TestNetwork/Shared|TestNetwork/Foreign|TestNetwork/Drift/what|TestNetwork/Concurrent'; \
+			-run 'TestALife|TestPatchbayIsNotShutOut|TestAnotherAllowIsTried|TestWherePodsFindATarget|TestANetworkThatDoesNotEnforce|TestASourceOfTheCluster|TestNetwork/Shared|TestNetwork/Foreign|TestNetwork/Drift/what|TestNetwork/Concurrent'; \
 		PATCHBAY_TESTENV=required $(GO) test -count=1 -timeout 15m ./internal/crashtest -run InKubernetes -cluster -every=41; \
 		else echo 'NOT CHECKED: sources and guards in Kubernetes: the programs of a cluster are not in the cache; make test-kubernetes builds them'; fi
 

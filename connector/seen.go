@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"time"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
@@ -35,9 +36,9 @@ func (s *Service) openSeen(ctx context.Context, res patchbay.Resource, r ref) (*
 	if res.Endpoint, err = driver.MoveEndpoint(res.Endpoint, r.Reach); err != nil {
 		return nil, nowhere
 	}
-	back := map[string]string{}
-	for at, found := range r.Reach {
-		back[found] = at
+	reach, back := r.Reach, map[string][]string{}
+	for _, at := range slices.Sorted(maps.Keys(reach)) {
+		back[reach[at]] = append(back[reach[at]], at)
 	}
 	target, err := s.openTargetBy(ctx, res, movedDialer{s.dialer, back})
 	if err != nil {
@@ -51,16 +52,17 @@ func (s *Service) openSeen(ctx context.Context, res patchbay.Resource, r ref) (*
 		return nil, err
 	}
 	defer done()
-	was, err := s.serversOf(ctx, plain, r.Sub)
+	servers, err := s.serversOf(ctx, plain, r.Sub)
 	if err == nil {
-		for i, server := range was {
-			for found, at := range back {
-				if at == server {
-					was[i] = found
-				}
+		var was, is []string
+		for _, server := range servers {
+			if found, ok := reach[server]; ok {
+				server = found
+			}
+			if !slices.Contains(was, server) { // several of a cluster's nodes are one Service
+				was = append(was, server)
 			}
 		}
-		var is []string
 		if is, err = s.serversOf(ctx, target, r.Sub); err == nil && !slices.Equal(is, was) {
 			err = nowhere
 		}
@@ -98,15 +100,28 @@ func reachText(reach map[string]string) string {
 	return list(slices.Sorted(maps.Values(reach)))
 }
 
-// movedDialer dials what a source calls otherwise where it is registered.
+// movedDialer dials what a source calls otherwise where it is registered: at one of several
+// places, where there are several. Each has its share of the time that is left.
 type movedDialer struct {
 	driver.Dialer
-	back map[string]string
+	back map[string][]string
 }
 
-func (d movedDialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	if at, ok := d.back[address]; ok {
-		address = at
+func (d movedDialer) DialContext(ctx context.Context, network, address string) (conn net.Conn, err error) {
+	all, ok := d.back[address]
+	if !ok {
+		all = []string{address}
 	}
-	return d.Dialer.DialContext(ctx, network, address)
+	for i, at := range all {
+		one, cancel := ctx, func() {}
+		if ends, ok := ctx.Deadline(); ok {
+			one, cancel = context.WithTimeout(ctx, time.Until(ends)/time.Duration(len(all)-i))
+		}
+		conn, err = d.Dialer.DialContext(one, network, at)
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			break
+		}
+	}
+	return conn, err
 }

@@ -23,7 +23,11 @@ func (c *cluster) Reach(_ context.Context, r driver.Rule) (map[string]string, er
 	if c.refuse != nil {
 		return nil, c.refuse
 	}
-	return map[string]string{r.Servers[0]: c.found}, nil
+	reach := map[string]string{}
+	for _, server := range r.Servers {
+		reach[server] = c.found
+	}
+	return reach, nil
 }
 
 // inCluster is the application there, which finds all names where the target listens.
@@ -37,7 +41,7 @@ func (a *inCluster) Peer(context.Context) (*driver.Peer, error) {
 }
 
 func (a *inCluster) Dialer(context.Context) (driver.ClosingDialer, error) {
-	return driver.KeptOpen(movedDialer{&net.Dialer{}, map[string]string{"db.shop:5432": a.at, "db.stock:5432": a.at}}), nil
+	return driver.KeptOpen(movedDialer{&net.Dialer{}, map[string][]string{"db.shop:5432": {a.at}, "db.stock:5432": {a.at}}}), nil
 }
 
 // seenBroker is the broker as its registration says.
@@ -47,18 +51,24 @@ type seenBroker struct {
 }
 
 func (b *seenBroker) Inspect(ctx context.Context, sub string) (driver.TargetInfo, error) {
-	conn, err := b.c.Dialer.DialContext(ctx, "tcp", b.c.Endpoint)
-	if err != nil {
-		return driver.TargetInfo{}, driver.DialError(err, b.c.Endpoint)
+	servers := strings.Split(b.c.Endpoint, ",")
+	for i, server := range servers {
+		conn, err := b.c.Dialer.DialContext(ctx, "tcp", server)
+		if err == nil {
+			_ = conn.Close()
+			break
+		}
+		if i == len(servers)-1 {
+			return driver.TargetInfo{}, driver.DialError(err, server)
+		}
 	}
-	_ = conn.Close()
 	info, err := b.broker.Inspect(ctx, sub)
-	info.Values["host"], info.Values["port"], _ = net.SplitHostPort(b.c.Endpoint)
+	info.Values["host"], info.Values["port"], _ = net.SplitHostPort(servers[0])
 	return info, err
 }
 
 func (b *seenBroker) PrepareProbe(_ context.Context, r driver.ProbeRequest) (driver.ProbeRequest, error) {
-	r.Servers = []string{b.c.Endpoint}
+	r.Servers = strings.Split(b.c.Endpoint, ",")
 	return r, nil
 }
 
@@ -130,6 +140,28 @@ func TestSettingsLeadWhereTheSourceFindsTheTarget(t *testing.T) {
 	_, port, _ := net.SplitHostPort(w.broker.listener.Addr().String())
 	w.holds(port)
 	w.opened()
+}
+
+// TestSeveralAddressesAreOneToTheSource: a target that is registered by some of a cluster's
+// nodes, of which one is down, is one Service to the source.
+func TestSeveralAddressesAreOneToTheSource(t *testing.T) {
+	w, _ := newCluster(t)
+	nobody, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	down := nobody.Addr().String()
+	if err := nobody.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, endpoint := range []string{down + "," + w.broker.listener.Addr().String(), w.broker.listener.Addr().String() + "," + down} {
+		w.register(patchbay.Resource{ID: w.group + "/providers/Microsoft.DBforPostgreSQL/flexibleServers/db", Endpoint: endpoint}, nil)
+		w.want(w.put(w.spec()), patchbay.Done, "")
+		w.holds("db.shop")
+		if report := w.validated(false); !report.Available() {
+			t.Errorf("registered as %s: %+v", endpoint, report.Checks)
+		}
+	}
 }
 
 // TestWhomAPlatformDoesNotLetInIsRefusedAtThePlan, and what can't be said of a way besides.

@@ -121,8 +121,8 @@ func (f EndpointForm) Parse(what, text string) (Endpoint, error) {
 }
 
 // MoveEndpoint is an endpoint, as a registration says it, with servers at other addresses:
-// host:port by host:port. A server that says no port is the one of that host. What names
-// none of them is NotSupported.
+// host:port by host:port, several that come to be one once. A server that says no port is
+// the one of that host. What names none of them is NotSupported.
 func MoveEndpoint(text string, to map[string]string) (string, error) {
 	e, err := EndpointForm{Servers: maxServers, Path: true, Query: true}.Parse("the endpoint", text)
 	if err != nil {
@@ -143,7 +143,9 @@ func MoveEndpoint(text string, to map[string]string) (string, error) {
 		if s.Scheme != "" {
 			at = s.Scheme + "://" + at
 		}
-		servers = append(servers, at)
+		if !slices.Contains(servers, at) {
+			servers = append(servers, at)
+		}
 	}
 	if moved < len(to) {
 		return "", patchbay.Errorf(patchbay.NotSupported, "the endpoint does not say where its servers are")

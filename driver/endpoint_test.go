@@ -142,6 +142,10 @@ func TestAnEndpointMovesAsAWhole(t *testing.T) {
 			t.Errorf("%s moves to %q, %v; want %q", test.text, got, err, test.want)
 		}
 	}
+	nodes := map[string]string{"10.0.0.5:31432": "db:5432", "10.0.0.6:31432": "db:5432"}
+	if got, err := driver.MoveEndpoint("pg://10.0.0.5:31432,10.0.0.6:31432/shop", nodes); got != "pg://db:5432/shop" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
 	if got, err := driver.MoveEndpoint("[::1]:5432", map[string]string{"[::1]:5432": "db:1"}); got != "db:1" || err != nil {
 		t.Errorf("%q, %v", got, err)
 	}

@@ -31,7 +31,7 @@ func startCluster(t *testing.T) (*kubernetes.Cluster, site) {
 	return cluster, site{
 		network: netns.Of(t, cluster.Pid()), gateway: kubernetes.NodeAddress,
 		expose: func(t testing.TB, _, address string) int { return cluster.Expose(t, address) },
-		source: func(t *testing.T, _ string) source { return newPod(t, cluster, nil) },
+		source: func(t *testing.T, _ string) source { return newPod(t, cluster, nil, "[]") },
 	}
 }
 
@@ -51,7 +51,7 @@ func TestRotationHasNoGapInKubernetes(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			heard := listen(t, cluster)
 			at.source = func(t *testing.T, _ string) source {
-				return newPod(t, cluster, map[string]string{"APP_SIGN_IN": heard.address, "APP_DRAIN": drain})
+				return newPod(t, cluster, map[string]string{"APP_SIGN_IN": heard.address, "APP_DRAIN": drain}, "[]")
 			}
 			tg := startPostgres(t)
 			tg.(*postgresTarget).isReachedIn(at)
@@ -140,8 +140,8 @@ type pod struct {
 
 var pods atomic.Int64
 
-// newPod makes one with more variables than it has anyway.
-func newPod(t *testing.T, cluster *kubernetes.Cluster, more map[string]string) *pod {
+// newPod makes one with more variables than it has anyway, and with those host aliases.
+func newPod(t *testing.T, cluster *kubernetes.Cluster, more map[string]string, aliases string) *pod {
 	p := &pod{t: t, cluster: cluster, namespace: fmt.Sprintf("crash-%d", pods.Add(1))}
 	env := []map[string]string{{"name": "THEIRS", "value": "1"}}
 	for _, name := range slices.Sorted(maps.Keys(more)) {
@@ -155,9 +155,9 @@ func newPod(t *testing.T, cluster *kubernetes.Cluster, more map[string]string) *
 	t.Cleanup(func() { p.kubectl("", "delete", "namespace", p.namespace, "--wait=false") })
 	p.kubectl(fmt.Sprintf(`{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {
 		"replicas": 1, "selector": {"matchLabels": {"app": "web"}}, "template": {"metadata": {"labels": {"app": "web"}}, "spec": {
-			"automountServiceAccountToken": false, "enableServiceLinks": false, "terminationGracePeriodSeconds": 10, "dnsPolicy": "Default",
+			"automountServiceAccountToken": false, "enableServiceLinks": false, "terminationGracePeriodSeconds": 10, "dnsPolicy": "Default", "hostAliases": %s,
 			"containers": [{"name": "web", "image": %q, "imagePullPolicy": "Never", "env": %s,
-				"readinessProbe": {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1}}]}}}}`, kubernetes.Image, list),
+				"readinessProbe": {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1}}]}}}}`, aliases, kubernetes.Image, list),
 		"-n", p.namespace, "apply", "--server-side", "--field-manager=argocd-controller", "-f", "-")
 	p.kubectl("", "-n", p.namespace, "rollout", "status", "deployment/web", "--timeout=60s")
 	p.original = p.content()

@@ -138,10 +138,15 @@ func (n *network) tryAsNobody(ctx context.Context, p place) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var to []string
+	var to []string // one of them, by each of its addresses: a network may enforce policies for one family
 	for _, pod := range pods {
-		if port := portIn(pod, p.ports[0]); pod.Status.PodIP != "" && port != 0 && ready(pod) {
-			to = append(to, net.JoinHostPort(pod.Status.PodIP, strconv.Itoa(port)))
+		if port := portIn(pod, p.ports[0]); port != 0 && ready(pod) {
+			for _, ip := range pod.Status.PodIPs {
+				to = append(to, net.JoinHostPort(ip.IP, strconv.Itoa(port)))
+			}
+		}
+		if len(to) > 0 {
+			break
 		}
 	}
 	if len(to) == 0 {
@@ -159,15 +164,16 @@ func (n *network) tryAsNobody(ctx context.Context, p place) (string, error) {
 	if let, err := n.letsIn(ctx, p, pod.Labels); err != nil || let {
 		return "", err
 	}
-	// A policy may be a moment old.
-	reached := settledAs(ctx, from, to[0])
-	if ctx.Err() != nil {
-		return "", kubeconnect.Interrupted(ctx.Err())
+	for _, address := range to {
+		reached := settledAs(ctx, from, address) // a policy may be a moment old
+		if ctx.Err() != nil {
+			return "", kubeconnect.Interrupted(ctx.Err())
+		}
+		if reached {
+			return "the cluster's network does not enforce policies: a pod in " + p.namespace + " that none lets in connects to " + address + " all the same", nil
+		}
 	}
-	if !reached {
-		return "", nil
-	}
-	return "the cluster's network does not enforce policies: a pod in " + p.namespace + " that none lets in connects to " + to[0] + " all the same", nil
+	return "", nil
 }
 
 // settledAs reports whether somebody gets through to the end of the time that a policy may

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"net"
 	"net/netip"
 	"strings"
 	"sync"
@@ -70,13 +72,12 @@ func TestPatchbayIsNotShutOut(t *testing.T) {
 	}
 	w.gets("other/monitor", "db", 8080, true)
 
-	// One that nobody knows anything of is tried again once it is old; until then, who made
-	// it may be at it.
+	// One that nobody knows anything of may be one whose maker died.
 	p, err := n.places(t.Context(), r.Servers)
 	must(t, err)
-	must(t, n.ensure(t.Context(), n.closing(p[0])))
+	_, err = n.ensure(t.Context(), n.closing(p[0]))
+	must(t, err)
 	w.gets("other/monitor", "db", 8080, false)
-	n.patience = 0
 	if err := n.EnsureRule(t.Context(), r); patchbay.CodeOf(err) != patchbay.TargetUnreachable {
 		t.Errorf("after one that died: %v", err)
 	}
@@ -84,6 +85,71 @@ func TestPatchbayIsNotShutOut(t *testing.T) {
 	if now, err := w.content(); err != nil || now != begin {
 		t.Errorf("it leaves %s, %v", now, err)
 	}
+}
+
+// TestAnotherAllowIsTried: one that shuts Patchbay out is not in force for longer than it is
+// tried, whoever dies meanwhile, and who was let in before goes on being so.
+func TestAnotherAllowIsTried(t *testing.T) {
+	w := newWorld(t, "db", "web", "batch", "other/monitor")
+	with := func(who ...any) *network { return w.open(object{"allow": who}, "other/monitor") }
+	monitor, batch := w.other+"/app=monitor", w.shop+"/app=batch"
+	a, b := w.rule("aaaa", "web"), w.rule("bbbb", "web")
+	whole := driver.RuleState{Exists: true, Ours: true, Exact: true}
+	must(t, with(monitor).EnsureRule(t.Context(), a))
+	good, err := w.content()
+	must(t, err)
+
+	bad := with(batch)
+	if state, err := bad.InspectRule(t.Context(), a); err != nil || state.Exact {
+		t.Errorf("with another registration, InspectRule = %+v, %v", state, err)
+	}
+	refused := func(what string, r driver.Rule) {
+		t.Helper()
+		err := bad.EnsureRule(t.Context(), r)
+		if e := patchbay.AsError(err); patchbay.CodeOf(err) != patchbay.TargetUnreachable || !strings.Contains(e.Fix, "--allow") || !strings.Contains(e.Message, "lets in again") {
+			t.Errorf("%s: %v", what, err)
+		}
+		w.gets("other/monitor", "db", 8080, true)
+		w.gets("web", "db", 8080, true)
+		w.gets("batch", "db", 8080, false)
+	}
+	refused("a repair with what shuts Patchbay out", a)
+	if now, err := w.content(); err != nil || now != good {
+		t.Errorf("it leaves %s, %v, want %s", now, err, good)
+	}
+	refused("a new connection", b)
+	must(t, bad.RemoveRule(t.Context(), b)) // its undo
+	if now, err := w.content(); err != nil || now != good {
+		t.Errorf("its undo leaves %s, %v, want %s", now, err, good)
+	}
+
+	// Its maker died in the middle.
+	p, err := bad.places(t.Context(), a.Servers)
+	must(t, err)
+	for _, next := range []func(){
+		func() { refused("after one that died", a) },
+		func() { must(t, bad.RemoveRule(t.Context(), a)); must(t, with(monitor).EnsureRule(t.Context(), a)) },
+	} {
+		_, err = bad.ensure(t.Context(), bad.closing(p[0]))
+		must(t, err)
+		w.gets("other/monitor", "db", 8080, false)
+		next()
+		w.gets("other/monitor", "db", 8080, true)
+		if now, err := w.content(); err != nil || now != good {
+			t.Errorf("who goes on leaves %s, %v, want %s", now, err, good)
+		}
+	}
+
+	both := with(batch, monitor)
+	must(t, both.EnsureRule(t.Context(), a))
+	w.gets("batch", "db", 8081, true)
+	w.gets("other/monitor", "db", 8081, true)
+	if state, err := both.InspectRule(t.Context(), a); err != nil || state != whole {
+		t.Errorf("InspectRule = %+v, %v", state, err)
+	}
+	must(t, both.RemoveRule(t.Context(), a))
+	w.gets("batch", "db", 8080, true)
+	w.gets("web", "db", 8080, false)
 }
 
 // TestWhatIsBehindAService, and what is refused because nobody could tell.
@@ -141,6 +207,81 @@ func TestWhatIsBehindAService(t *testing.T) {
 	}
 }
 
+// TestWherePodsFindATarget that is registered by an address outside, and what nobody can
+// tell is not guessed.
+func TestWherePodsFindATarget(t *testing.T) {
+	w := newWorld(t, "db")
+	service := func(name string, spec object) {
+		w.must("POST", w.core(w.shop, "services"), object{"metadata": object{"name": name}, "spec": spec})
+	}
+	app := object{"app": "db"}
+	service("gate", object{"type": "NodePort", "selector": app, "ports": []any{
+		object{"name": "pg", "port": 5432, "targetPort": "main", "nodePort": 31532}, object{"name": "more", "port": 6432, "targetPort": 8081, "nodePort": 31533},
+	}})
+	service("bare", object{"clusterIP": "None", "selector": app, "ports": []any{object{"port": 5432, "targetPort": "main"}}})
+	service("numbered", object{"clusterIP": "None", "selector": app, "ports": []any{object{"port": 5432, "targetPort": 8081}}})
+	service("portless", object{"clusterIP": "None", "selector": app})
+	service("nobody", object{"clusterIP": "None", "selector": object{"app": "none"}, "ports": []any{object{"port": 5432, "targetPort": "main"}}})
+	service("nodes", object{"selector": object{"app": "nodes"}, "ports": []any{object{"port": 5432}}})
+	w.must("POST", w.core(w.shop, "pods"), object{"metadata": object{"name": "nodes", "labels": object{"app": "nodes"}}, "spec": object{
+		"hostNetwork": true, "nodeName": "nowhere", "containers": []any{object{"name": "main", "image": kube.Image}},
+	}})
+	at := func(port string) string { return w.shop + ".svc:" + port }
+	for _, one := range []struct {
+		service, alias string
+		servers        []string
+		want           map[string]string
+		code           patchbay.Code
+	}{
+		{service: "gate", servers: []string{"10.0.0.2:31532", "10.0.0.3:31532", "[fd00::2]:31533"}, want: map[string]string{
+			"10.0.0.2:31532": "gate." + at("5432"), "10.0.0.3:31532": "gate." + at("5432"), "[fd00::2]:31533": "gate." + at("6432"),
+		}},
+		{service: "gate", servers: []string{"lb.example.com:5432", "db." + at("5432")}, want: map[string]string{"lb.example.com:5432": "gate." + at("5432")}},
+		{service: "gate", alias: "lb.example.com", servers: []string{"lb.example.com:5432", "10.0.0.2:31532"}, want: map[string]string{"10.0.0.2:31532": "lb.example.com:5432"}},
+		{service: "gate", servers: []string{"lb.example.com:7432"}, code: patchbay.NotSupported}, // one of two
+		{service: "bare", servers: []string{"lb.example.com:15432"}, want: map[string]string{"lb.example.com:15432": "bare." + at("8080")}},
+		{service: "numbered", servers: []string{"lb.example.com:5432"}, want: map[string]string{"lb.example.com:5432": "numbered." + at("8081")}},
+		{service: "portless", servers: []string{"lb.example.com:5432"}, code: patchbay.NotSupported},
+		{service: "nobody", servers: []string{"lb.example.com:5432"}, code: patchbay.NotSupported},
+		{service: "nodes", servers: []string{"lb.example.com:5432"}, code: patchbay.NotSupported},
+		{service: "gone", servers: []string{"lb.example.com:5432"}, code: patchbay.TargetNotFound},
+		{servers: []string{"db." + at("5432")}},
+		{servers: []string{"10.0.0.2:31532"}, code: patchbay.NotSupported},
+	} {
+		properties := object{"namespace": w.shop}
+		if one.service != "" {
+			properties["service"] = one.service
+		}
+		if one.alias != "" {
+			properties["alias"] = one.alias
+		}
+		n := w.open(properties, "")
+		r := driver.Rule{Peer: w.peer("web"), Servers: one.servers} // a plan knows no name yet
+		got, err := n.Reach(t.Context(), r)
+		if patchbay.CodeOf(err) != one.code || !maps.Equal(got, one.want) {
+			t.Errorf("of %v by %q, Reach = %v, %v", one.servers, one.service, got, err)
+		}
+		if one.code != "" {
+			full := w.rule("aaaa", "web", one.servers...)
+			if err := n.EnsureRule(t.Context(), full); patchbay.CodeOf(err) != one.code {
+				t.Errorf("of %v by %q, EnsureRule says %v", one.servers, one.service, err)
+			}
+		}
+		guarded := w.guarded("")
+		guarded.Endpoint = strings.Join(one.servers, ",")
+		opened, err := Driver().Open(t.Context(), w.config(properties), guarded)
+		must(t, err)
+		if _, err := opened.(driver.NetworkChecker).Check(t.Context()); patchbay.CodeOf(err) != one.code {
+			t.Errorf("of %v by %q, Check says %v", one.servers, one.service, err)
+		}
+		must(t, opened.Close())
+		r.Peer, r.From = nil, []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")}
+		if got, err := n.Reach(t.Context(), r); patchbay.CodeOf(err) != one.code || len(got) > 0 {
+			t.Errorf("for somebody outside, Reach = %v, %v", got, err)
+		}
+	}
+}
+
 // TestSourcesOutsideOfTheCluster are let in by their addresses, beside a pod.
 func TestSourcesOutsideOfTheCluster(t *testing.T) {
 	w := newWorld(t, "db", "web", "batch", "other/monitor")
@@ -157,6 +298,55 @@ func TestSourcesOutsideOfTheCluster(t *testing.T) {
 	w.gets("other/monitor", "db", 8080, false)
 	if state, err := n.InspectRule(t.Context(), r); err != nil || state != (driver.RuleState{Exists: true, Ours: true, Exact: true}) {
 		t.Errorf("InspectRule = %+v, %v", state, err)
+	}
+}
+
+// TestIPv6 is in a cluster of its own, whose pods have both: what is closed and opened is so
+// by each address of a pod, and a network that enforces policies for one family is found out.
+func TestIPv6(t *testing.T) {
+	if !*asked {
+		t.Skip("a cluster takes its time: make test-kubernetes, or -cluster, starts one")
+	}
+	if !kube.HasIPv6() {
+		t.Skip("this machine has no IPv6")
+	}
+	w := newWorldIn(t, kube.Start(t, kube.Options{Node: true, Policies: true, DualStack: true}), "db", "web", "batch", "other/monitor", "other/outside")
+	at := func(port int) string { return net.JoinHostPort(w.addresses6["db"], fmt.Sprint(port)) }
+	w.getsTo("batch", at(8080), "db", true)
+	n := w.open(object{"allow": []any{w.addresses6["other/monitor"]}}, "")
+	r := w.rule("aaaa", "web")
+	r.From = []netip.Prefix{netip.PrefixFrom(netip.MustParseAddr(w.addresses6["other/outside"]), 128)}
+	must(t, n.EnsureRule(t.Context(), r))
+	for _, one := range []struct {
+		from   string
+		v4, v6 bool
+	}{{"web", true, true}, {"batch", false, false}, {"other/monitor", false, true}, {"other/outside", false, true}} {
+		w.getsTo(one.from, at(8080), "db", one.v6)
+		w.gets(one.from, "db", 8080, one.v4)
+	}
+	w.getsTo("web", at(8081), "db", false)
+	w.getsTo("other/outside", at(8081), "db", false)
+	w.getsTo("other/monitor", at(8081), "db", true)
+	if state, err := n.InspectRule(t.Context(), r); err != nil || state != (driver.RuleState{Exists: true, Ours: true, Exact: true}) {
+		t.Errorf("InspectRule = %+v, %v", state, err)
+	}
+	must(t, n.RemoveRule(t.Context(), r))
+	w.getsTo("web", at(8080), "db", false)
+	w.getsTo("other/outside", at(8080), "db", false)
+	w.getsTo("other/monitor", at(8080), "db", true)
+
+	must(t, w.cluster.Build(ourImage, "cmd/patchbay"))
+	trying := w.open(object{"relayImage": ourImage}, "")
+	must(t, trying.EnsureRule(t.Context(), r))
+	if state, err := trying.InspectRule(t.Context(), r); err != nil || state.Despite != "" {
+		t.Errorf("of a network that enforces both, InspectRule = %+v, %v", state, err)
+	}
+	must(t, w.cluster.EnforceIPv4())
+	w.getsTo("batch", at(8081), "db", true)
+	w.gets("batch", "db", 8081, false)
+	trying = w.open(object{"relayImage": ourImage}, "")
+	if state, err := trying.InspectRule(t.Context(), r); err != nil || !strings.Contains(state.Despite, "does not enforce policies") || !strings.Contains(state.Despite, at(8080)) {
+		t.Errorf("of a network that enforces IPv4 alone, InspectRule = %+v, %v", state, err)
 	}
 }
 
@@ -243,6 +433,9 @@ func TestTheRoleIsEnough(t *testing.T) {
 		if patchbay.CodeOf(err) != patchbay.AdminRights {
 			t.Fatalf("without rights: %v", err)
 		}
+		if _, err := open().Check(t.Context()); patchbay.CodeOf(err) != patchbay.AdminRights {
+			t.Errorf("without rights, Check says %v", err)
+		}
 		manifest := e.Fix[strings.Index(e.Fix, "'")+1 : strings.LastIndex(e.Fix, "'")]
 		if out, err := w.cluster.KubectlIn(manifest, "apply", "-f", "-"); err != nil {
 			t.Fatal(out, err, manifest)
@@ -274,7 +467,8 @@ func TestTheRoleIsEnough(t *testing.T) {
 		_, inspectErr := n.InspectRule(t.Context(), r)
 		_, ownedErr := n.Owned(t.Context())
 		_, knowsErr := n.Knows(t.Context(), *r.Peer)
-		if err := errors.Join(failed, inspectErr, ownedErr, knowsErr, n.RemoveRule(t.Context(), r)); err != nil {
+		_, checkErr := n.Check(t.Context())
+		if err := errors.Join(failed, inspectErr, ownedErr, knowsErr, checkErr, n.RemoveRule(t.Context(), r)); err != nil {
 			t.Errorf("with the rights that it asked for, %v: %v", properties, err)
 		}
 	}

@@ -9,11 +9,13 @@
 package networkpolicy
 
 import (
+	"cmp"
 	"context"
+	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -37,6 +39,7 @@ type properties struct {
 	kubeconnect.Access
 	Namespace  string   `json:"namespace"`
 	Service    string   `json:"service"`
+	Alias      string   `json:"alias"`
 	Allow      []string `json:"allow"`
 	RelayImage string   `json:"relayImage"`
 }
@@ -46,12 +49,12 @@ type network struct {
 	kubeconnect.Asker
 	networking rest.Interface
 	service    string
+	alias      string // by which pods find it; "": by its own name
 	allow      []networkingv1.NetworkPolicyPeer
 	relayImage string // "" for none
 	key        string // of the guard, as the value of a label
 	dials      hosts.DialRules
 	target     target
-	patience   time.Duration // [abandoned], but in tests
 
 	mu     sync.Mutex
 	where  string // which cluster, once it is known
@@ -59,7 +62,10 @@ type network struct {
 	trials map[string]trial
 }
 
-var _ driver.Platform = (*network)(nil)
+var (
+	_ driver.Platform       = (*network)(nil)
+	_ driver.NetworkChecker = (*network)(nil)
+)
 
 var types = kubeconnect.TypesOf(networkingv1.AddToScheme)
 
@@ -82,6 +88,10 @@ func open(_ context.Context, c driver.Config, guarded driver.Config) (driver.Net
 	switch {
 	case p.Service != "" && p.Namespace == "":
 		return nil, patchbay.Errorf(patchbay.InvalidArgument, "a service is in a namespace, and none is named").WithFix("give --namespace, too")
+	case p.Alias != "" && p.Service == "":
+		return nil, patchbay.Errorf(patchbay.InvalidArgument, "the alias is another name of a service, and none is named").WithFix("give --service and --namespace, too")
+	case p.Alias != "" && !driver.IsHost(p.Alias):
+		return nil, patchbay.Errorf(patchbay.InvalidArgument, "the alias %.80q can't be a host's name", p.Alias)
 	case p.RelayImage != "" && !kubeconnect.ImageName.MatchString(p.RelayImage):
 		return nil, patchbay.Errorf(patchbay.InvalidArgument, "the relayImage %.80q is no image such as REGISTRY/patchbay:TAG", p.RelayImage)
 	}
@@ -98,9 +108,9 @@ func open(_ context.Context, c driver.Config, guarded driver.Config) (driver.Net
 		return nil, err
 	}
 	n := &network{
-		service: p.Service, allow: allow, relayImage: p.RelayImage, dials: c.Dials, trials: map[string]trial{},
+		service: p.Service, alias: p.Alias, allow: allow, relayImage: p.RelayImage, dials: c.Dials, trials: map[string]trial{},
 		key:    hosts.Sum([]byte(strings.ToLower(string(c.ID))))[:40],
-		target: target{guarded.Dialer, guarded.Endpoint}, patience: abandoned,
+		target: target{guarded.Dialer, guarded.Endpoint, settle},
 	}
 	n.Asker = kubeconnect.Asker{Cluster: cluster, Namespace: p.Namespace, Rights: n.needs(), Role: "patchbay-networkpolicy", Noun: "guard", Gone: patchbay.TargetNotFound}
 	n.networking, err = cluster.Group(networkingv1.SchemeGroupVersion)
@@ -153,8 +163,54 @@ func (n *network) Close() error {
 	return nil
 }
 
-// Reach implements [driver.Platform]: pods find the target where it is registered.
-func (n *network) Reach(context.Context, driver.Rule) (map[string]string, error) { return nil, nil }
+// Reach implements [driver.Platform]: what is registered by an address outside, pods find by
+// their Service's name. What comes in by a node's port may have the node's address by then,
+// and no policy would know it.
+func (n *network) Reach(ctx context.Context, r driver.Rule) (map[string]string, error) {
+	reach := map[string]string{}
+	for _, server := range r.Servers {
+		at, err := n.reach(ctx, server)
+		if err != nil {
+			return nil, err
+		}
+		if r.Peer != nil && at != server {
+			reach[server] = at
+		}
+	}
+	return reach, nil
+}
+
+// reach is where pods of the cluster find a server, and refuses what can't be guarded.
+func (n *network) reach(ctx context.Context, server string) (string, error) {
+	a, err := n.parse(server)
+	if err != nil {
+		return "", err
+	}
+	p, served, err := n.place(ctx, a)
+	if err != nil {
+		return "", err
+	}
+	if err := n.guardable(ctx, p); err != nil {
+		return "", err
+	}
+	if !a.outside {
+		return server, nil
+	}
+	return net.JoinHostPort(cmp.Or(n.alias, a.service+"."+a.namespace+".svc"), strconv.Itoa(int(served))), nil
+}
+
+// Check implements [driver.NetworkChecker].
+func (n *network) Check(ctx context.Context) (warnings []string, err error) {
+	if err := n.mustBeAllowed(ctx); err != nil {
+		return nil, err
+	}
+	for _, server := range n.target.addresses() {
+		if _, err := n.reach(ctx, server); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
+}
 
 // Knows implements [driver.Platform].
 func (n *network) Knows(ctx context.Context, p driver.Peer) (bool, error) {
@@ -212,26 +268,26 @@ func notOurs(o *networkingv1.NetworkPolicy) error {
 		WithFix("look at it, and delete it if nobody needs it: kubectl -n %s describe networkpolicy %s", o.Namespace, o.Name)
 }
 
-// ensure has a policy as it is wanted.
-func (n *network) ensure(ctx context.Context, want *networkingv1.NetworkPolicy) error {
+// ensure has a policy as it is wanted, and gives it as it is then.
+func (n *network) ensure(ctx context.Context, want *networkingv1.NetworkPolicy) (*networkingv1.NetworkPolicy, error) {
 	for range 5 {
 		have, err := n.get(ctx, want.Namespace, want.Name)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		switch {
 		case have == nil:
-			_, err = n.in(want.Namespace).Create(ctx, want, metav1.CreateOptions{FieldManager: fieldManager})
+			made, err := n.in(want.Namespace).Create(ctx, want, metav1.CreateOptions{FieldManager: fieldManager})
 			if err == nil {
-				return nil
+				return made, nil
 			}
 			if !apierrors.IsAlreadyExists(err) {
-				return n.Fault(patchbay.TargetUnreachable, n.may("create"), err)
+				return nil, n.Fault(patchbay.TargetUnreachable, n.may("create"), err)
 			}
 		case !bears(have, want):
-			return notOurs(have)
+			return nil, notOurs(have)
 		case exact(have, want):
-			return nil
+			return have, nil
 		default:
 			// What somebody has added to its labels and annotations is theirs.
 			for key, value := range want.Labels {
@@ -241,16 +297,16 @@ func (n *network) ensure(ctx context.Context, want *networkingv1.NetworkPolicy) 
 				metav1.SetMetaDataAnnotation(&have.ObjectMeta, key, value)
 			}
 			have.Spec = want.Spec
-			_, err = n.in(want.Namespace).Update(ctx, have, metav1.UpdateOptions{FieldManager: fieldManager})
+			made, err := n.in(want.Namespace).Update(ctx, have, metav1.UpdateOptions{FieldManager: fieldManager})
 			if err == nil {
-				return nil
+				return made, nil
 			}
 			if !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
-				return n.Fault(patchbay.TargetUnreachable, n.may("update"), err)
+				return nil, n.Fault(patchbay.TargetUnreachable, n.may("update"), err)
 			}
 		}
 	}
-	return kubeconnect.Changed("the NetworkPolicy " + want.Name).AsTransient()
+	return nil, kubeconnect.Changed("the NetworkPolicy " + want.Name).AsTransient()
 }
 
 // remove deletes that very policy.
@@ -314,18 +370,26 @@ func (n *network) EnsureRule(ctx context.Context, r driver.Rule) error {
 	}
 	var before []string
 	if len(untried) > 0 {
-		before = n.target.reached(ctx)
+		if before, err = n.reachedWithout(ctx, untried); err != nil {
+			return err
+		}
 	}
 	for _, o := range want.closed {
-		if err := n.ensure(ctx, o); err != nil {
+		have, err := n.ensure(ctx, o)
+		if err != nil {
 			return err
+		}
+		for _, t := range untried {
+			if t.closed == o {
+				t.uid, t.generation = string(have.UID), have.Generation
+			}
 		}
 	}
 	if err := failpoint.Hit(ctx, "networkpolicy/ensure/after-closed"); err != nil {
 		return err
 	}
 	for _, o := range want.open {
-		if err := n.ensure(ctx, o); err != nil {
+		if _, err := n.ensure(ctx, o); err != nil {
 			return err
 		}
 	}
@@ -335,7 +399,7 @@ func (n *network) EnsureRule(ctx context.Context, r driver.Rule) error {
 	if len(untried) == 0 {
 		return nil
 	}
-	return n.try(ctx, want, untried, before)
+	return n.try(ctx, untried, before)
 }
 
 // surplus removes the policies of a rule that has been for more places.
@@ -362,7 +426,7 @@ func markOfRule(o *networkingv1.NetworkPolicy, r driver.Rule) bool {
 }
 
 // RemoveRule implements [driver.Network]. What closes the target stays, and comes back
-// where somebody took it away: the last rule that goes opens nothing.
+// where somebody changed it or took it away: the last rule that goes opens nothing.
 func (n *network) RemoveRule(ctx context.Context, r driver.Rule) error {
 	have, err := n.ours(ctx, ruleLabel+"="+policyName(r.Name))
 	if err != nil {
@@ -376,7 +440,7 @@ func (n *network) RemoveRule(ctx context.Context, r driver.Rule) error {
 	if len(have) > 0 {
 		if places, err := n.places(ctx, r.Servers); err == nil { // else there is nothing to close
 			for _, p := range places {
-				if err := n.tried(ctx, n.closing(p)); err != nil { // it was, when the rule was made
+				if err := n.stayClosed(ctx, p); err != nil {
 					return err
 				}
 			}

@@ -32,7 +32,7 @@ const (
 	generationAnnotation = "patchbay.dev/generation"
 	nameAnnotation       = "patchbay.dev/rule-name"
 	// triedAnnotation is on a policy that closes, once Patchbay has found that it does not
-	// shut itself out with it.
+	// shut itself out with it: whom it let in then.
 	triedAnnotation = "patchbay.dev/tried"
 )
 

@@ -34,6 +34,7 @@ func registered(t *testing.T, properties string) (*network, error) {
 func TestRegistrations(t *testing.T) {
 	for _, bad := range []string{
 		`{"namespace":"Shop"}`, `{"service":"db"}`, `{"namespace":"shop","service":"a.b"}`, `{"relayImage":"-x"}`,
+		`{"alias":"db.example.com"}`, `{"namespace":"shop","service":"db","alias":"a/b"}`, `{"namespace":"shop","service":"db","alias":"a:1"}`,
 		`{"allow":["shop"]}`, `{"allow":["/app=web"]}`, `{"allow":["shop/app"]}`, `{"allow":["shop/app=a b"]}`, `{"allow":["10.0.0.0/33"]}`,
 		`{"allow":["10/8"]}`, `{"allow":[""]}`, `{"allow":["shop/app=web+"]}`, `{"allow":["fe80::1%eth0"]}`, `{"other":1}`,
 	} {
@@ -119,9 +120,13 @@ func TestPortsAreThoseOfThePods(t *testing.T) {
 		{ports[:2], address{port: 15432, outside: true}, "pg"}, // what a load balancer listens on
 		{ports, address{port: 53}, ""},
 	} {
-		got := portOf(one.of, one.at)
-		if (got == nil) != (one.want == "") || got != nil && got.String() != one.want {
-			t.Errorf("%+v is %v, want %q", one.at, got, one.want)
+		port, got := portOf(one.of, one.at), ""
+		if port != nil {
+			to := podsPort(*port)
+			got = to.String()
+		}
+		if got != one.want {
+			t.Errorf("%+v is %q, want %q", one.at, got, one.want)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package networkpolicy
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"slices"
@@ -39,7 +40,7 @@ type address struct {
 	pod                string // one of the Service's, or ""
 	port               uint16
 	// outside says that it is no name of the cluster's: the guard's registration names
-	// the Service, and the port may be a node's.
+	// the Service, the port may be a node's, and pods find it by the Service's name.
 	outside bool
 }
 
@@ -90,7 +91,7 @@ func (n *network) places(ctx context.Context, servers []string) ([]place, error)
 		if err != nil {
 			return nil, err
 		}
-		p, err := n.place(ctx, a)
+		p, _, err := n.place(ctx, a)
 		if err != nil {
 			return nil, err
 		}
@@ -112,19 +113,20 @@ func (n *network) places(ctx context.Context, servers []string) ([]place, error)
 	return all, nil
 }
 
-// place asks the Service what is behind it.
-func (n *network) place(ctx context.Context, a address) (place, error) {
+// place asks the Service what is behind it. The port is the one that it is reached by under
+// its own name.
+func (n *network) place(ctx context.Context, a address) (place, uint16, error) {
 	var s corev1.Service
 	err := n.Core.Get().Namespace(a.namespace).Resource("services").Name(a.service).Do(ctx).Into(&s)
 	if apierrors.IsNotFound(err) {
-		return place{}, patchbay.Errorf(patchbay.TargetNotFound, "there is no Service %s in the namespace %s", a.service, a.namespace).
+		return place{}, 0, patchbay.Errorf(patchbay.TargetNotFound, "there is no Service %s in the namespace %s", a.service, a.namespace).
 			WithFix("kubectl -n %s get services", a.namespace)
 	}
 	if err != nil {
-		return place{}, n.Fault(patchbay.TargetUnreachable, kubeconnect.On("", "services", "get"), err)
+		return place{}, 0, n.Fault(patchbay.TargetUnreachable, kubeconnect.On("", "services", "get"), err)
 	}
-	refused := func(format string, args ...any) (place, error) {
-		return place{}, patchbay.Errorf(patchbay.NotSupported, "the Service "+a.service+" of the namespace "+a.namespace+" "+format, args...)
+	refused := func(format string, args ...any) (place, uint16, error) {
+		return place{}, 0, patchbay.Errorf(patchbay.NotSupported, "the Service "+a.service+" of the namespace "+a.namespace+" "+format, args...)
 	}
 	switch {
 	case s.Spec.Type == corev1.ServiceTypeExternalName:
@@ -140,28 +142,57 @@ func (n *network) place(ctx context.Context, a address) (place, error) {
 		}
 		p.pods = labels.Merge(p.pods, labels.Set{podName: a.pod})
 	}
-	var port *intstr.IntOrString
-	if headless { // its name is that of the pods themselves, and so are the ports
-		is := intstr.FromInt32(int32(a.port))
-		port = &is
+	var to intstr.IntOrString
+	served := a.port
+	if headless && !a.outside { // its name is that of the pods themselves, and so are the ports
+		to = intstr.FromInt32(int32(a.port))
 	} else {
-		port = portOf(s.Spec.Ports, a)
-	}
-	if port == nil {
-		var has []string
-		for _, one := range s.Spec.Ports {
-			has = append(has, strconv.Itoa(int(one.Port)))
+		port := portOf(s.Spec.Ports, a)
+		if port == nil {
+			has := []string{}
+			for _, one := range s.Spec.Ports {
+				has = append(has, strconv.Itoa(int(one.Port)))
+			}
+			return refused("has no port %d of TCP; it has %s", a.port, cmp.Or(strings.Join(has, ", "), "none"))
 		}
-		return refused("has no port %d of TCP; it has %s", a.port, strings.Join(has, ", "))
+		to, served = podsPort(*port), uint16(port.Port) // #nosec G115 -- the API server has no others
 	}
 	tcp := corev1.ProtocolTCP
-	p.ports = []networkingv1.NetworkPolicyPort{{Protocol: &tcp, Port: port}}
-	return p, nil
+	p.ports = []networkingv1.NetworkPolicyPort{{Protocol: &tcp, Port: &to}}
+	if headless && a.outside {
+		var err error
+		if served, err = n.numberOf(ctx, p, a); err != nil {
+			return place{}, 0, err
+		}
+	}
+	return p, served, nil
 }
 
-// portOf is the port of the pods behind one of the Service's. From outside it may be a
-// node's, or one that a load balancer has made of the only one.
-func portOf(ports []corev1.ServicePort, a address) *intstr.IntOrString {
+// numberOf is the port of a headless Service's pods: whoever finds them by its name connects
+// to them, and no name of a port helps there.
+func (n *network) numberOf(ctx context.Context, p place, a address) (uint16, error) {
+	if number := p.ports[0].Port.IntVal; number != 0 {
+		return uint16(number), nil // #nosec G115 -- the API server has no others
+	}
+	pods, err := n.podsOf(ctx, p)
+	if err != nil {
+		return 0, err
+	}
+	var found []int
+	for _, pod := range pods {
+		found = append(found, portIn(pod, p.ports[0]))
+	}
+	slices.Sort(found)
+	if found = slices.Compact(found); len(found) == 1 && found[0] != 0 {
+		return uint16(found[0]), nil // #nosec G115 -- the API server has no others
+	}
+	return 0, patchbay.Errorf(patchbay.NotSupported, "the Service %s of the namespace %s is headless, and its pods do not say as one which port %s is", a.service, a.namespace, p.ports[0].Port.StrVal).
+		WithFix("give that Service a targetPort that is a number, or register the guard again with another --service")
+}
+
+// portOf is which of the Service's ports that is. From outside it may be a node's, or one
+// that a load balancer has made of the only one.
+func portOf(ports []corev1.ServicePort, a address) *corev1.ServicePort {
 	ports = slices.DeleteFunc(slices.Clone(ports), func(p corev1.ServicePort) bool { return p.Protocol != "" && p.Protocol != corev1.ProtocolTCP })
 	at := slices.IndexFunc(ports, func(p corev1.ServicePort) bool { return p.Port == int32(a.port) })
 	if at < 0 && a.outside {
@@ -173,11 +204,15 @@ func portOf(ports []corev1.ServicePort, a address) *intstr.IntOrString {
 	if at < 0 {
 		return nil
 	}
-	to := ports[at].TargetPort
-	if to == (intstr.IntOrString{}) {
-		to = intstr.FromInt32(ports[at].Port)
+	return &ports[at]
+}
+
+// podsPort is the port of the pods behind one of the Service's.
+func podsPort(p corev1.ServicePort) intstr.IntOrString {
+	if p.TargetPort == (intstr.IntOrString{}) {
+		return intstr.FromInt32(p.Port)
 	}
-	return &to
+	return p.TargetPort
 }
 
 // guardable fails for pods that no policy applies to.

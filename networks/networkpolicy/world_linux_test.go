@@ -53,7 +53,9 @@ func theCluster(t testing.TB) *kube.Cluster {
 	if !*asked {
 		t.Skip("a cluster takes its time: make test-kubernetes, or -cluster, starts one")
 	}
-	one.once.Do(func() { one.cluster, one.err = kube.New(kube.Options{Node: true, Policies: true}) })
+	one.once.Do(func() {
+		one.cluster, one.err = kube.New(kube.Options{Node: true, Policies: true})
+	})
 	if one.err != nil {
 		kube.Missing(t, one.err)
 	}
@@ -78,6 +80,7 @@ type world struct {
 	client      *http.Client
 	shop, other string
 	addresses   map[string]string // of pods, by namespace/name
+	addresses6  map[string]string
 }
 
 var worlds atomic.Int64
@@ -86,9 +89,13 @@ var worlds atomic.Int64
 // its name as its label app. db and events have a Service.
 func newWorld(t testing.TB, names ...string) *world {
 	t.Helper()
-	c := theCluster(t)
+	return newWorldIn(t, theCluster(t), names...)
+}
+
+func newWorldIn(t testing.TB, c *kube.Cluster, names ...string) *world {
+	t.Helper()
 	i := worlds.Add(1)
-	w := &world{t: t, cluster: c, client: c.Client(), shop: fmt.Sprintf("shop-%d", i), other: fmt.Sprintf("other-%d", i), addresses: map[string]string{}}
+	w := &world{t: t, cluster: c, client: c.Client(), shop: fmt.Sprintf("shop-%d", i), other: fmt.Sprintf("other-%d", i), addresses: map[string]string{}, addresses6: map[string]string{}}
 	w.client.Transport.(*http.Transport).DisableKeepAlives = false
 	t.Cleanup(w.client.CloseIdleConnections)
 	for _, namespace := range []string{w.shop, w.other} {
@@ -143,7 +150,7 @@ func (w *world) up(name string) {
 		o := w.must("GET", w.core(namespace, "pods")+"/"+pod, nil)
 		for _, c := range list(o, "status", "conditions") {
 			if text(c, "type") == "Ready" && text(c, "status") == "True" {
-				w.addresses[name] = text(o, "status", "podIP")
+				w.addresses[name], w.addresses6[name] = text(o, "status", "podIP"), text(o, "status", "podIPs", 1, "ip")
 				return true
 			}
 		}
@@ -259,10 +266,13 @@ func (w *world) dials(ctx context.Context, from, to string) (bool, error) {
 // a policy says a moment later.
 func (w *world) gets(from, to string, port int, through bool) {
 	w.t.Helper()
-	var last error
-	w.eventually(fmt.Sprintf("%s gets through to %s:%d is %t (%v)", from, to, port, through, last), func() bool {
-		got, err := w.dials(w.t.Context(), from, fmt.Sprintf("%s:%d", w.addresses[to], port))
-		last = err
+	w.getsTo(from, net.JoinHostPort(w.addresses[to], fmt.Sprint(port)), to, through)
+}
+
+func (w *world) getsTo(from, address, what string, through bool) {
+	w.t.Helper()
+	w.eventually(fmt.Sprintf("%s gets through to %s at %s is %t", from, what, address, through), func() bool {
+		got, err := w.dials(w.t.Context(), from, address)
 		return err == nil && got == through
 	})
 }

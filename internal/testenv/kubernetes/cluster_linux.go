@@ -36,8 +36,12 @@ import (
 // Image is the application's, on the node. It listens on port 8080.
 const Image = "local.test/app:1"
 
-// NodeAddress is the node's own.
-const NodeAddress = "10.243.0.1"
+// NodeAddress is the node's own, and nodeAddress6 the one that it has besides with
+// [Options].DualStack.
+const (
+	NodeAddress  = "10.243.0.1"
+	nodeAddress6 = "fd00:243::1"
+)
 
 // Gateway is the node's address in the network of its pods.
 const Gateway = "10.244.0.1"
@@ -52,6 +56,7 @@ type Cluster struct {
 
 	authority *testenv.Authority
 	programs  string
+	dualStack bool
 	init      *exec.Cmd
 	hold      io.Closer // ends init
 	netns     *os.File
@@ -67,6 +72,14 @@ type Options struct {
 	Node bool
 	// Policies has the node enforce NetworkPolicies ([Cluster.Enforce]).
 	Policies bool
+	// DualStack has pods with an IPv6 address besides, where policies are enforced as well.
+	DualStack bool
+}
+
+// HasIPv6 reports whether this machine's networks may have IPv6.
+func HasIPv6() bool {
+	_, err := os.Stat("/proc/net/if_inet6")
+	return err == nil
 }
 
 // Server is the URL of the API server, which [Cluster.Dialer] reaches.
@@ -119,7 +132,7 @@ func New(o Options) (*Cluster, error) {
 		}
 	}
 	sweep()
-	c := &Cluster{programs: programs, running: map[string]*exec.Cmd{}, done: map[string]chan struct{}{}}
+	c := &Cluster{programs: programs, dualStack: o.DualStack, running: map[string]*exec.Cmd{}, done: map[string]chan struct{}{}}
 	if c.Dir, err = os.MkdirTemp("", fmt.Sprintf("%s%d-", stalePrefix, os.Getpid())); err != nil {
 		return c, err
 	}
@@ -157,9 +170,13 @@ func (c *Cluster) enter() error {
 	c.init = exec.Command("/bin/bash", "-c", `
 mount --make-rprivate / && mount --make-rshared / && mount -t proc proc /proc && mkdir -p /run/netns && mount -t tmpfs tmpfs /run/netns && ip link set lo up &&
 ip link add node0 type bridge && ip address add ${NODE}/24 dev node0 && ip link set node0 up || exit 1
+[ -z "$NODE6" ] || ip address add ${NODE6}/64 dev node0 nodad || exit 1
 echo ready
 while read -r _; do :; done`)
 	c.init.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "NODE=" + NodeAddress}
+	if c.dualStack {
+		c.init.Env = append(c.init.Env, "NODE6="+nodeAddress6)
+	}
 	c.init.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET, Setpgid: true}
 	stdin, err := c.init.StdinPipe()
 	if err != nil {
@@ -318,16 +335,24 @@ current-context: test
 // Apiserver starts the API server, or starts it again.
 func (c *Cluster) Apiserver() error {
 	at := func(name string) string { return filepath.Join(c.Dir, name) }
-	err := c.start("kube-apiserver", "--etcd-servers=http://127.0.0.1:2379", "--secure-port=6443", "--bind-address=127.0.0.1", "--cert-dir="+at("certs"),
+	err := c.start("kube-apiserver", serviceRange(c.dualStack), "--etcd-servers=http://127.0.0.1:2379", "--secure-port=6443", "--bind-address=127.0.0.1", "--cert-dir="+at("certs"),
 		"--tls-cert-file="+at("server.crt"), "--tls-private-key-file="+at("server.key"), "--client-ca-file="+at("ca.crt"),
 		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file="+at("account.pub"), "--service-account-signing-key-file="+at("account.key"),
-		"--token-auth-file="+at("tokens.csv"), "--authorization-mode=RBAC", "--service-cluster-ip-range=10.0.0.0/24", "--allow-privileged",
+		"--token-auth-file="+at("tokens.csv"), "--authorization-mode=RBAC", "--allow-privileged",
 		"--kubelet-preferred-address-types=InternalIP", "--disable-admission-plugins=ServiceAccount", "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none")
 	if err != nil {
 		return err
 	}
 	client := c.Client()
 	return c.await("kube-apiserver", func() error { return get(client, c.Server()+"/readyz", c.Token) })
+}
+
+// serviceRange is where Services have their addresses: of both families, or of IPv4.
+func serviceRange(both bool) string {
+	if both {
+		return "--service-cluster-ip-range=10.0.0.0/24,fd00:10::/112"
+	}
+	return "--service-cluster-ip-range=10.0.0.0/24"
 }
 
 // StopProgram ends one of the cluster's programs with a signal, and waits for it.
@@ -379,10 +404,14 @@ var containerdConfig string
 var kubeletConfig string
 
 const cniConfig = `{"cniVersion":"0.4.0","name":"pods","plugins":[{"type":"bridge","bridge":"cni0","isGateway":true,"ipMasq":false,
-"ipam":{"type":"host-local","dataDir":"DIR/ipam","ranges":[[{"subnet":"10.244.0.0/24"}]],"routes":[{"dst":"0.0.0.0/0"}]}}]}`
+"ipam":{"type":"host-local","dataDir":"DIR/ipam","ranges":[[{"subnet":"10.244.0.0/24"}]MORE-RANGES],"routes":[{"dst":"0.0.0.0/0"}MORE-ROUTES]}}]}`
 
 func (c *Cluster) node() error {
-	here := strings.NewReplacer("DIR", c.Dir, "IMAGE", Image, "CGROUP", "/"+c.cgroup, "NODE", NodeAddress)
+	ranges, routes, addresses := "", "", NodeAddress
+	if c.dualStack {
+		ranges, routes, addresses = `,[{"subnet":"fd00:244::/64"}]`, `,{"dst":"::/0"}`, NodeAddress+","+nodeAddress6
+	}
+	here := strings.NewReplacer("DIR", c.Dir, "IMAGE", Image, "CGROUP", "/"+c.cgroup, "NODE", NodeAddress, "MORE-RANGES", ranges, "MORE-ROUTES", routes)
 	if err := os.Mkdir(filepath.Join(c.Dir, "cni"), 0o700); err != nil {
 		return err
 	}
@@ -401,7 +430,7 @@ func (c *Cluster) node() error {
 		return err
 	}
 	if err := c.start("kubelet", "--config="+filepath.Join(c.Dir, "kubelet.yaml"), "--kubeconfig="+filepath.Join(c.Dir, "kubeconfig"), "--root-dir="+filepath.Join(c.Dir, "kubelet"),
-		"--cert-dir="+filepath.Join(c.Dir, "kubelet-pki"), "--hostname-override=node1", "--node-ip="+NodeAddress); err != nil {
+		"--cert-dir="+filepath.Join(c.Dir, "kubelet-pki"), "--hostname-override=node1", "--node-ip="+addresses); err != nil {
 		return err
 	}
 	return c.await("kubelet", func() error {
@@ -422,10 +451,33 @@ func (c *Cluster) Enforce() error {
 		}
 	}
 	// What goes from pod to pod passes a bridge, and no filter otherwise.
-	if out, err := c.Command("sysctl", "-q", "-w", "net.bridge.bridge-nf-call-iptables=1").CombinedOutput(); err != nil {
-		return fmt.Errorf("the node's bridge can't be filtered: %w: %s", err, out)
+	for _, family := range c.filters() {
+		if out, err := c.Command("sysctl", "-q", "-w", "net.bridge.bridge-nf-call-"+family+"=1").CombinedOutput(); err != nil {
+			return fmt.Errorf("the node's bridge can't be filtered: %w: %s", err, out)
+		}
 	}
-	if err := c.start("kube-router", "--kubeconfig="+filepath.Join(c.Dir, "kubeconfig"), "--hostname-override=node1", "--service-cluster-ip-range=10.0.0.0/24",
+	return c.enforce(c.dualStack)
+}
+
+// filters are the programs that filter, by family.
+func (c *Cluster) filters() []string {
+	if c.dualStack {
+		return []string{"iptables", "ip6tables"}
+	}
+	return []string{"iptables"}
+}
+
+// EnforceIPv4 has the node let everything through that is IPv6, as networks do that were
+// not told of it.
+func (c *Cluster) EnforceIPv4() error {
+	if err := c.Tolerate(); err != nil {
+		return err
+	}
+	return c.enforce(false)
+}
+
+func (c *Cluster) enforce(both bool) error {
+	if err := c.start("kube-router", "--kubeconfig="+filepath.Join(c.Dir, "kubeconfig"), "--hostname-override=node1", serviceRange(both), "--enable-ipv6="+strconv.FormatBool(both),
 		"--run-firewall", "--run-router=false", "--run-service-proxy=false", "--health-port=20244"); err != nil {
 		return err
 	}
@@ -436,7 +488,11 @@ func (c *Cluster) Enforce() error {
 // Tolerate has the node let everything through, as most simple networks do.
 func (c *Cluster) Tolerate() error {
 	c.StopProgram("kube-router", syscall.SIGKILL)
-	out, err := c.Command("sh", "-c", "iptables -F && iptables -X && ipset destroy").CombinedOutput()
+	var all []string
+	for _, filter := range c.filters() {
+		all = append(all, filter+" -F", filter+" -X")
+	}
+	out, err := c.Command("sh", "-c", strings.Join(append(all, "ipset destroy"), " && ")).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("the node's filter: %w: %s", err, out)
 	}
@@ -504,6 +560,19 @@ func (c *Cluster) Expose(t testing.TB, address string) int {
 	}
 	t.Cleanup(func() { _ = l.Close() })
 	go forward(l, func() (net.Conn, error) { return net.Dial("tcp", address) })
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// Publish makes what listens in a pod be reached at the node's own address, as a node's port
+// of a Service does, and gives the port. It ends with the test.
+func (c *Cluster) Publish(t testing.TB, address string) int {
+	t.Helper()
+	l, err := c.Listen(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go forward(l, func() (net.Conn, error) { return c.DialContext(context.Background(), "tcp", address) })
 	return l.Addr().(*net.TCPAddr).Port
 }
 

@@ -11,6 +11,8 @@
 // APP_SLOW from listening for so many seconds. APP_DRAIN is how long it goes on when
 // it is told to end (200ms).
 //
+// With APP_FORWARD=HOST:PORT, whoever connects to port 5432 is connected to that.
+//
 // With APP_SIGN_IN=HOST:PORT, and the settings of a connection, it signs in to PostgreSQL
 // all the time, and tells the listener there of each time, a line: "as", a space and
 // who it is, or what it was answered.
@@ -21,6 +23,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -54,6 +57,14 @@ func main() {
 	}
 	if to := os.Getenv("APP_SIGN_IN"); to != "" && os.Getenv(connectionString) != "" {
 		go signInAgainAndAgain(to)
+	}
+	if to := os.Getenv("APP_FORWARD"); to != "" {
+		l, err := net.Listen("tcp", ":5432")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		go forward(l, to)
 	}
 	drain := 200 * time.Millisecond // whoever still has its address may finish
 	if text := os.Getenv("APP_DRAIN"); text != "" {
@@ -112,6 +123,29 @@ func main() {
 	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
+	}
+}
+
+// forward ends with the program.
+func forward(l net.Listener, to string) {
+	for {
+		in, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer func() { _ = in.Close() }()
+			out, err := net.DialTimeout("tcp", to, 5*time.Second)
+			if err != nil {
+				return
+			}
+			go func() {
+				_, _ = io.Copy(out, in)
+				_ = out.(*net.TCPConn).CloseWrite()
+			}()
+			_, _ = io.Copy(in, out)
+			_ = out.Close()
+		}()
 	}
 }
 
