@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Builds the release archives into dist/: tools/release.sh VERSION COMMIT. The
-# same commit gives the same bytes on any machine with the same Go.
+# Builds the release archives into dist/: tools/release.sh VERSION COMMIT [PLATFORM…],
+# of all four platforms or of those. The same commit gives the same bytes on any machine
+# with the same Go.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-version=${1:?usage: tools/release.sh VERSION COMMIT}
+version=${1:?usage: tools/release.sh VERSION COMMIT [PLATFORM…]}
 commit=${2:-}
 pkg=patchbay.dev/patchbay
-platforms=(linux/amd64 linux/arm64 darwin/amd64 darwin/arm64)
+platforms=("${@:3}")
+[ ${#platforms[@]} -gt 0 ] || platforms=(linux/amd64 linux/arm64 darwin/amd64 darwin/arm64)
 
 rm -rf dist
 mkdir -p dist
