@@ -1,6 +1,7 @@
 package connector_test
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -327,7 +328,7 @@ func TestARealRedisThatNobodyAdministers(t *testing.T) {
 					Auth:   secretAuth(server.User, server.Password), Client: "go",
 				}
 				if registered {
-					id := p.register(patchbay.Resource{ID: p.group + "/providers/Microsoft.Cache/redis/cache", Endpoint: "redis://" + server.Addr()},
+					id := p.register(patchbay.Resource{ID: p.group + "/providers/Microsoft.Cache/redis/cache", Driver: "external", Endpoint: "redis://" + server.Addr()},
 						map[string]string{"username": server.User, "secret": server.Password})
 					spec.Target = patchbay.TargetService{Type: patchbay.AzureResource, ID: id.Child("databases", "0")}
 					spec.Auth = secretAuth("", "")
@@ -363,6 +364,60 @@ func TestARealRedisThatNobodyAdministers(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A Redis is connected as it is, with a login that its owner made, and administered
+// later: the resource becomes another driver's, and the connection does not notice
+// before it is updated.
+func TestARealRedisChangesHands(t *testing.T) {
+	server := testenv.Redis(t, false)
+	for name, auth := range map[string]*patchbay.Auth{"given": secretAuth(server.User, server.Password), "registered": secretAuth("", "")} {
+		t.Run(name, func(t *testing.T) {
+			p := newPlace(t)
+			endpoint := "redis://" + server.Addr()
+			id := p.register(patchbay.Resource{ID: p.group + "/providers/Microsoft.Cache/redis/cache", Driver: "external", Endpoint: endpoint},
+				map[string]string{"username": server.User, "secret": server.Password})
+			spec := patchbay.Spec{
+				Target: patchbay.TargetService{Type: patchbay.AzureResource, ID: id.Child("databases", "0")}, Auth: auth, Client: "go",
+			}
+			const key = "AZURE_REDIS_CONNECTIONSTRING"
+			p.done(p.put(spec))
+			before, err := os.ReadFile(p.file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.register(patchbay.Resource{ID: id, Driver: "redis", Endpoint: endpoint}, map[string]string{"username": "admin", "password": server.Password})
+			for range 2 {
+				if results := p.validated(); results[patchbay.CheckAuthentication] != patchbay.Success || results[patchbay.CheckConfiguration] != patchbay.Success || results[patchbay.CheckExistence] != patchbay.Success {
+					t.Errorf("%v", results)
+				}
+			}
+			if now, err := os.ReadFile(p.file); err != nil || !bytes.Equal(now, before) {
+				t.Errorf("the settings changed with the driver: %q, %v", now, err)
+			}
+			spec.Auth, spec.Access = secretAuth("", ""), patchbay.Reader
+			p.done(p.put(spec))
+			first := p.held(key)
+			if err := redisAnswers(t.Context(), first); err != nil || !strings.Contains(first, "pb_") {
+				t.Errorf("the connection has no login of its own: %v", err)
+			}
+			p.done(p.ends(p.Rotate(t.Context(), connector.RotateRequest{ID: p.linker, Caller: p.caller})))
+			if err := redisAnswers(t.Context(), p.held(key)); err != nil || p.held(key) == first {
+				t.Errorf("after a rotation: %v", err)
+			}
+			if redisAnswers(t.Context(), first) == nil {
+				t.Error("the login of before the rotation still signs in")
+			}
+			last := p.held(key)
+			p.done(p.ends(p.Delete(t.Context(), p.linker, p.caller, "")))
+			if now, err := os.ReadFile(p.file); err != nil || string(now) != original {
+				t.Errorf("after the delete the file has %q, %v", now, err)
+			}
+			if redisAnswers(t.Context(), last) == nil {
+				t.Error("the login still signs in after the delete")
+			}
+		})
 	}
 }
 

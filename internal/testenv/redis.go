@@ -74,7 +74,7 @@ func StartRedis(ctx context.Context, o RedisOptions) (*RedisServer, error) {
 	if err != nil {
 		return s, err
 	}
-	args = append(args, "--bind", s.Host, "--dir", s.dir, "--save", "", "--appendonly", "no")
+	args = append(args, "--bind", s.Host, "--dir", s.dir, "--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0")
 	s.ready = s.pong
 	if o.TLS {
 		cert, key, ca, authority, err := s.certificates()
@@ -104,7 +104,7 @@ func (s *RedisServer) users(keeps string) ([]string, error) {
 		path, err := s.write("redis.conf", []byte(lines))
 		return []string{path}, err
 	case "nothing":
-		return []string{"--user", "admin on >" + s.Password + " ~* &* +@all"}, nil
+		return []string{"--user", "admin", "on", ">" + s.Password, "~*", "&*", "+@all"}, nil
 	}
 	path, err := s.write("users.acl", []byte(lines))
 	return []string{"--aclfile", path}, err

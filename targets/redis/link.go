@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"time"
 
 	"github.com/gomodule/redigo/redis"
 
@@ -24,6 +25,9 @@ type link struct {
 	refusal  patchbay.Code // of a sign-in that is refused
 	release  func() bool
 }
+
+// handshakeLimit is how long a server may take to agree on TLS.
+const handshakeLimit = 5 * time.Second
 
 // command is one, with its arguments.
 type command []any
@@ -47,11 +51,17 @@ func (c *config) connect(ctx context.Context, d driver.Dialer, at string) (*link
 	if c.secured != nil {
 		host, _, _ := net.SplitHostPort(at)
 		secured := tls.Client(w.Conn, driver.TLSTo(c.secured, host))
-		if err := secured.HandshakeContext(ctx); err != nil {
+		shaking, cancel := context.WithTimeout(ctx, handshakeLimit)
+		defer cancel()
+		if err := secured.HandshakeContext(shaking); err != nil {
+			e := l.lost(shaking, err)
+			if errors.Is(ctx.Err(), context.Canceled) {
+				e = l.lost(ctx, err)
+			}
 			l.release()
 			_ = conn.Close()
-			e := l.lost(ctx, err)
-			if driver.HopOf(e) == driver.HopTLS {
+			// One without TLS takes the handshake for the beginning of a command.
+			if hop := driver.HopOf(e); hop == driver.HopTLS || e.Code == patchbay.Timeout {
 				e.Fix = "a server without TLS is registered as redis://" + at + "; one that asks every client for a certificate needs tls-auth-clients optional"
 			}
 			return nil, e
@@ -141,7 +151,7 @@ func (l *link) lost(ctx context.Context, err error) *patchbay.Error {
 		return l.budget.Fault()
 	case errors.As(err, &already):
 		return already
-	case ctx.Err() != nil:
+	case ctx.Err() != nil, errors.Is(err, context.DeadlineExceeded):
 		return patchbay.Errorf(patchbay.Timeout, "no answer from %s in time", l.at).AsTransient()
 	case strings.HasPrefix(err.Error(), "redigo: ") && !errors.Is(err, net.ErrClosed):
 		return patchbay.Errorf(patchbay.TargetMisbehaved, "%s does not answer as Redis does", l.at).

@@ -473,17 +473,17 @@ func (t *target) CheckRemoval(ctx context.Context, r driver.LoginRequest) error 
 		return err
 	}
 	nodes, err := t.everywhere(ctx)
-	if err != nil {
-		return nil //nolint:nilerr // a removal is tried again when they are there
-	}
-	defer closeAll(nodes)
-	return onEach(nodes, func(_ int, n *node) error {
-		_, err := n.mayAdminister(ctx, t.admin.Username)
-		if patchbay.CodeOf(err) == patchbay.AdminRights {
+	if err == nil {
+		defer closeAll(nodes)
+		err = onEach(nodes, func(_ int, n *node) error {
+			_, err := n.mayAdminister(ctx, t.admin.Username)
 			return err
-		}
-		return nil
-	})
+		})
+	}
+	if patchbay.CodeOf(err) != patchbay.AdminRights {
+		return nil // what else is in the way may be gone when it is removed
+	}
+	return err
 }
 
 // ourName is what a login of ours is called. Nobody else's user is looked at.
