@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	osexec "os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -419,6 +420,71 @@ func TestARealRedisChangesHands(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What clients do with what was written for them, and nothing else that they know.
+func TestARealRedisServesItsClients(t *testing.T) {
+	server := testenv.Redis(t, false)
+	p := newPlace(t)
+	id := p.register(patchbay.Resource{ID: p.group + "/providers/Microsoft.Cache/redis/cache", Driver: "redis", Endpoint: "redis://" + server.Addr()},
+		map[string]string{"username": "admin", "password": server.Password})
+	const python = `
+import os, redis
+c = redis.Redis.from_url(os.environ["%s"], decode_responses=True)
+p = c.pubsub(); p.subscribe("orders:news"); assert p.get_message(timeout=5)["type"] == "subscribe"
+with c.lock("orders:lock", timeout=5):
+    c.pipeline(transaction=True).set("orders:1", "x", ex=60).hset("orders:2", "f", "v").execute()
+assert c.get("orders:1") == "x" and c.hgetall("orders:2") == {"f": "v"}
+assert c.publish("orders:news", "hello") == 1 and p.get_message(timeout=5)["data"] == "hello"
+assert c.register_script("return redis.call('GET', KEYS[1])")(keys=["orders:1"]) == "x"
+c.xadd("orders:3", {"a": "b"}); c.xgroup_create("orders:3", "g", id="0"); assert c.xreadgroup("g", "me", {"orders:3": ">"})
+for refused in (lambda: c.get("bills:1"), lambda: c.set("bills:1", "x"), lambda: c.config_get("*"), lambda: list(c.scan_iter())):
+    try: refused()
+    except redis.exceptions.NoPermissionError: continue
+    raise SystemExit("it may do more than it should")
+c.delete("orders:1", "orders:2", "orders:3"); print("done")`
+	line := func(name, command string) []string {
+		return []string{"sh", "-c", `redis-cli -u "$` + name + `" ` + command}
+	}
+	for _, c := range []struct {
+		client patchbay.ClientType
+		naming patchbay.Naming
+		name   string
+		run    []string
+		says   string
+	}{
+		{"go", patchbay.NamingAzure, "AZURE_REDIS_CONNECTIONSTRING", nil, ""},
+		{"python", patchbay.NamingAzure, "AZURE_REDIS_CONNECTIONSTRING", []string{"/usr/bin/python3", "-c", fmt.Sprintf(python, "AZURE_REDIS_CONNECTIONSTRING")}, "done"},
+		{"django", patchbay.NamingNative, "REDIS_URL", []string{"/usr/bin/python3", "-c", fmt.Sprintf(python, "REDIS_URL")}, "done"},
+		{"none", patchbay.NamingNative, "REDIS_URL", line("REDIS_URL", "incr orders:n"), "1"},
+		{"none", patchbay.NamingNative, "REDIS_URL", line("REDIS_URL", "incr bills:n"), "NOPERM"},
+	} {
+		t.Run(fmt.Sprint(c.client, " ", c.naming, " ", c.says), func(t *testing.T) {
+			if len(c.run) > 0 {
+				if _, err := osexec.LookPath(c.run[0]); err != nil {
+					t.Skipf("%v: make deps installs it", err)
+				}
+			}
+			p.done(p.put(patchbay.Spec{
+				Target: patchbay.TargetService{Type: patchbay.AzureResource, ID: id.Child("databases", "0")}, Auth: secretAuth("", ""),
+				Client: c.client, Naming: c.naming, Options: map[string]string{"keys": "orders:*"},
+			}))
+			held := p.held(c.name)
+			if len(c.run) == 0 {
+				if err := redisAnswers(t.Context(), held); err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			cmd := osexec.CommandContext(t.Context(), c.run[0], c.run[1:]...)
+			cmd.Env = []string{"PATH=" + os.Getenv("PATH"), c.name + "=" + held}
+			out, err := cmd.CombinedOutput()
+			if !strings.Contains(string(out), c.says) {
+				t.Errorf("%s says %q, %v", c.run[0], out, err)
+			}
+		})
+	}
+	p.done(p.ends(p.Delete(t.Context(), p.linker, p.caller, "")))
 }
 
 // A PostgreSQL is connected as it is, and administered later, without the

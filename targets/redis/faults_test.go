@@ -464,11 +464,16 @@ func linked(t *testing.T, r *testenv.RedisServer) {
 // eventually waits for what another process does.
 func eventually(t *testing.T, holds func() bool) {
 	t.Helper()
-	for end := time.Now().Add(time.Minute); !holds(); {
-		if time.Now().After(end) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !holds() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
 			t.Fatal("it does not come about")
 		}
-		time.Sleep(20 * time.Millisecond)
 	}
 }
 
