@@ -318,6 +318,32 @@ func TestOtherServersAreToldApart(t *testing.T) {
 	}
 }
 
+// A server's own words are beside an administrator's error, and nowhere else: who may
+// only connect sees its steps, and a probe's findings.
+func TestWhatAServerSaysIsForWhoAdministersIt(t *testing.T) {
+	const canary = "CANARYinTheMine"
+	for _, answer := range []string{"-ERR " + canary, "-WRONGPASS " + canary, "-NOPERM " + canary, "-" + canary, "-LOADING " + canary, "-BUSY " + canary, "-MOVED 1 " + canary + ":1"} {
+		c := fake(t, func(string) string { return answer + "\r\n" })
+		opened, err := open(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = opened.Inspect(t.Context(), "")
+		e := patchbay.AsError(err)
+		if err == nil || strings.Contains(fmt.Sprint(e.Message, e.Fix, e.Subject, e.Err), canary) || !strings.Contains(e.Said, canary) {
+			t.Errorf("%s: Inspect = %v; fix: %s; said: %s", answer, err, e.Fix, e.Said)
+		}
+		r := driver.ProbeRequest{
+			Credential: driver.Credential{Public: map[string]string{"username": "app"}, Secret: driver.Secrets{"password": patchbay.NewSecret("app-password-0123456789")}},
+			Dialer:     &net.Dialer{}, Sub: "0", Servers: []string{strings.TrimPrefix(c.Endpoint, "redis://")}, Facts: []byte("{}"),
+		}
+		_, err = tryLogin(t.Context(), c, r)
+		if e := patchbay.AsError(err); err == nil || strings.Contains(fmt.Sprintf("%v %+v", err, e), canary) || strings.Contains(fmt.Sprintf("%+v", e), "app-password") {
+			t.Errorf("%s: the probe = %v: %+v", answer, err, e)
+		}
+	}
+}
+
 func TestEndpoints(t *testing.T) {
 	for endpoint, want := range map[string]string{
 		"cache":                      "[cache:6379] true",
