@@ -228,7 +228,7 @@ func (r *registration) declare(a *app, cmd *cobra.Command) {
 	}
 	if takesURL(d) {
 		f.StringVar(&r.url, "url", "", fmt.Sprintf("%s://USER@%s/?property=text, in place of --%s and --admin; @FILE reads it from a file",
-			d.Endpoint.Schemes[0], first(d.Endpoint.Form, "HOST:PORT"), endpointField(d).Word()))
+			d.Endpoint.Schemes[0], bare(first(d.Endpoint.Form, "HOST:PORT")), endpointField(d).Word()))
 	}
 	if len(d.Admin) > 0 {
 		r.adminFlags(a, cmd)
@@ -414,7 +414,22 @@ func (r *registration) takeURL(a *app, cmd *cobra.Command, p map[string]any, adm
 		}
 	}
 	p["endpoint"] = u.Host
+	if schemed(r.driver) {
+		p["endpoint"] = u.Scheme + "://" + u.Host
+	}
 	return nil
+}
+
+// schemed reports whether a scheme says something of an endpoint: whether there is
+// TLS, say.
+func schemed(d patchbay.Driver) bool { return strings.Contains(d.Endpoint.Form, "://") }
+
+// bare is an endpoint without its scheme.
+func bare(endpoint string) string {
+	if _, rest, ok := strings.Cut(endpoint, "://"); ok {
+		return rest
+	}
+	return endpoint
 }
 
 func hasField(fields []patchbay.Field, name string) bool { return fieldNamed(fields, name).Name != "" }

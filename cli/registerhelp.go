@@ -98,7 +98,7 @@ func urlExample(d patchbay.Driver) string {
 		return ""
 	}
 	return "  patchbay resource add " + d.Name + " main --url " + d.Endpoint.Schemes[0] + "://" +
-		exampleOf(fieldNamed(d.Admin, "username")) + "@" + exampleOf(endpointField(d)) + "/ --admin-env PASSWORD\n"
+		exampleOf(fieldNamed(d.Admin, "username")) + "@" + bare(exampleOf(endpointField(d))) + "/ --admin-env PASSWORD\n"
 }
 
 func (a *app) adminExample(f patchbay.Field) string {

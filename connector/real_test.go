@@ -1,6 +1,7 @@
 package connector_test
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -9,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	osexec "os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -327,7 +329,7 @@ func TestARealRedisThatNobodyAdministers(t *testing.T) {
 					Auth:   secretAuth(server.User, server.Password), Client: "go",
 				}
 				if registered {
-					id := p.register(patchbay.Resource{ID: p.group + "/providers/Microsoft.Cache/redis/cache", Endpoint: "redis://" + server.Addr()},
+					id := p.register(patchbay.Resource{ID: p.group + "/providers/Microsoft.Cache/redis/cache", Driver: "external", Endpoint: "redis://" + server.Addr()},
 						map[string]string{"username": server.User, "secret": server.Password})
 					spec.Target = patchbay.TargetService{Type: patchbay.AzureResource, ID: id.Child("databases", "0")}
 					spec.Auth = secretAuth("", "")
@@ -364,6 +366,125 @@ func TestARealRedisThatNobodyAdministers(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A Redis is connected as it is, with a login that its owner made, and administered
+// later: the resource becomes another driver's, and the connection does not notice
+// before it is updated.
+func TestARealRedisChangesHands(t *testing.T) {
+	server := testenv.Redis(t, false)
+	for name, auth := range map[string]*patchbay.Auth{"given": secretAuth(server.User, server.Password), "registered": secretAuth("", "")} {
+		t.Run(name, func(t *testing.T) {
+			p := newPlace(t)
+			endpoint := "redis://" + server.Addr()
+			id := p.register(patchbay.Resource{ID: p.group + "/providers/Microsoft.Cache/redis/cache", Driver: "external", Endpoint: endpoint},
+				map[string]string{"username": server.User, "secret": server.Password})
+			spec := patchbay.Spec{
+				Target: patchbay.TargetService{Type: patchbay.AzureResource, ID: id.Child("databases", "0")}, Auth: auth, Client: "go",
+			}
+			const key = "AZURE_REDIS_CONNECTIONSTRING"
+			p.done(p.put(spec))
+			before, err := os.ReadFile(p.file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.register(patchbay.Resource{ID: id, Driver: "redis", Endpoint: endpoint}, map[string]string{"username": "admin", "password": server.Password})
+			for range 2 {
+				if results := p.validated(); results[patchbay.CheckAuthentication] != patchbay.Success || results[patchbay.CheckConfiguration] != patchbay.Success || results[patchbay.CheckExistence] != patchbay.Success {
+					t.Errorf("%v", results)
+				}
+			}
+			if now, err := os.ReadFile(p.file); err != nil || !bytes.Equal(now, before) {
+				t.Errorf("the settings changed with the driver: %q, %v", now, err)
+			}
+			spec.Auth, spec.Access = secretAuth("", ""), patchbay.Reader
+			p.done(p.put(spec))
+			first := p.held(key)
+			if err := redisAnswers(t.Context(), first); err != nil || !strings.Contains(first, "pb_") {
+				t.Errorf("the connection has no login of its own: %v", err)
+			}
+			p.done(p.ends(p.Rotate(t.Context(), connector.RotateRequest{ID: p.linker, Caller: p.caller})))
+			if err := redisAnswers(t.Context(), p.held(key)); err != nil || p.held(key) == first {
+				t.Errorf("after a rotation: %v", err)
+			}
+			if redisAnswers(t.Context(), first) == nil {
+				t.Error("the login of before the rotation still signs in")
+			}
+			last := p.held(key)
+			p.done(p.ends(p.Delete(t.Context(), p.linker, p.caller, "")))
+			if now, err := os.ReadFile(p.file); err != nil || string(now) != original {
+				t.Errorf("after the delete the file has %q, %v", now, err)
+			}
+			if redisAnswers(t.Context(), last) == nil {
+				t.Error("the login still signs in after the delete")
+			}
+		})
+	}
+}
+
+// What clients do with what was written for them, and nothing else that they know.
+func TestARealRedisServesItsClients(t *testing.T) {
+	server := testenv.Redis(t, false)
+	p := newPlace(t)
+	id := p.register(patchbay.Resource{ID: p.group + "/providers/Microsoft.Cache/redis/cache", Driver: "redis", Endpoint: "redis://" + server.Addr()},
+		map[string]string{"username": "admin", "password": server.Password})
+	const python = `
+import os, redis
+c = redis.Redis.from_url(os.environ["%s"], decode_responses=True)
+p = c.pubsub(); p.subscribe("orders:news"); assert p.get_message(timeout=5)["type"] == "subscribe"
+with c.lock("orders:lock", timeout=5):
+    c.pipeline(transaction=True).set("orders:1", "x", ex=60).hset("orders:2", "f", "v").execute()
+assert c.get("orders:1") == "x" and c.hgetall("orders:2") == {"f": "v"}
+assert c.publish("orders:news", "hello") == 1 and p.get_message(timeout=5)["data"] == "hello"
+assert c.register_script("return redis.call('GET', KEYS[1])")(keys=["orders:1"]) == "x"
+c.xadd("orders:3", {"a": "b"}); c.xgroup_create("orders:3", "g", id="0"); assert c.xreadgroup("g", "me", {"orders:3": ">"})
+for refused in (lambda: c.get("bills:1"), lambda: c.set("bills:1", "x"), lambda: c.config_get("*"), lambda: list(c.scan_iter())):
+    try: refused()
+    except redis.exceptions.NoPermissionError: continue
+    raise SystemExit("it may do more than it should")
+c.delete("orders:1", "orders:2", "orders:3"); print("done")`
+	line := func(name, command string) []string {
+		return []string{"sh", "-c", `redis-cli -u "$` + name + `" ` + command}
+	}
+	for _, c := range []struct {
+		client patchbay.ClientType
+		naming patchbay.Naming
+		name   string
+		run    []string
+		says   string
+	}{
+		{"go", patchbay.NamingAzure, "AZURE_REDIS_CONNECTIONSTRING", nil, ""},
+		{"python", patchbay.NamingAzure, "AZURE_REDIS_CONNECTIONSTRING", []string{"/usr/bin/python3", "-c", fmt.Sprintf(python, "AZURE_REDIS_CONNECTIONSTRING")}, "done"},
+		{"django", patchbay.NamingNative, "REDIS_URL", []string{"/usr/bin/python3", "-c", fmt.Sprintf(python, "REDIS_URL")}, "done"},
+		{"none", patchbay.NamingNative, "REDIS_URL", line("REDIS_URL", "incr orders:n"), "1"},
+		{"none", patchbay.NamingNative, "REDIS_URL", line("REDIS_URL", "incr bills:n"), "NOPERM"},
+	} {
+		t.Run(fmt.Sprint(c.client, " ", c.naming, " ", c.says), func(t *testing.T) {
+			if len(c.run) > 0 {
+				if _, err := osexec.LookPath(c.run[0]); err != nil {
+					t.Skipf("%v: make deps installs it", err)
+				}
+			}
+			p.done(p.put(patchbay.Spec{
+				Target: patchbay.TargetService{Type: patchbay.AzureResource, ID: id.Child("databases", "0")}, Auth: secretAuth("", ""),
+				Client: c.client, Naming: c.naming, Options: map[string]string{"keys": "orders:*"},
+			}))
+			held := p.held(c.name)
+			if len(c.run) == 0 {
+				if err := redisAnswers(t.Context(), held); err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			cmd := osexec.CommandContext(t.Context(), c.run[0], c.run[1:]...)
+			cmd.Env = []string{"PATH=" + os.Getenv("PATH"), c.name + "=" + held}
+			out, err := cmd.CombinedOutput()
+			if !strings.Contains(string(out), c.says) {
+				t.Errorf("%s says %q, %v", c.run[0], out, err)
+			}
+		})
+	}
+	p.done(p.ends(p.Delete(t.Context(), p.linker, p.caller, "")))
 }
 
 // A PostgreSQL is connected as it is, and administered later, without the

@@ -84,6 +84,7 @@ var grounds = []ground{
 	{start: startNATS, fails: []string{"verify/before-do", "settings/after-do", "principal/after-do"}},
 	{start: startPostgres, source: newUnit, on: "systemd", fails: []string{"verify/before-do", "settings/after-do", "restart/after-do"}},
 	{start: startPostgres, local: true, fails: []string{"verify/before-do", "principal/after-do"}},
+	{start: startRedisUsers, fails: []string{"verify/before-do", "settings/after-do", "principal/after-do"}},
 	{start: startRedis, fails: []string{"verify/before-do", "settings/after-do"}},
 	{start: startGivenRedis, fails: []string{"verify/before-do", "settings/after-do"}},
 }
