@@ -49,6 +49,7 @@ import (
 	"patchbay.dev/patchbay/store"
 	"patchbay.dev/patchbay/store/sqlite"
 	"patchbay.dev/patchbay/targets/external"
+	"patchbay.dev/patchbay/targets/mysql"
 	"patchbay.dev/patchbay/targets/nats"
 	"patchbay.dev/patchbay/targets/postgres"
 )
@@ -104,6 +105,7 @@ func Catalog() driver.Catalog {
 func targets() []driver.TargetDriver {
 	return []driver.TargetDriver{
 		postgres.Driver(),
+		mysql.Driver(),
 		nats.Driver(),
 		external.Driver(settings.Kinds(), settings.Variant),
 	}
