@@ -60,7 +60,7 @@ func (s *session) inspect(ctx context.Context, sub string) (driver.TargetInfo, e
 			return driver.TargetInfo{}, err
 		}
 		if database == "" {
-			return driver.TargetInfo{}, s.server.noDatabase()
+			return driver.TargetInfo{}, s.noDatabase(ctx, sub)
 		}
 		info.Values["database"] = database
 	}
@@ -161,20 +161,37 @@ func (s *session) lacks(ctx context.Context, database string) ([]lack, error) {
 	return all, nil
 }
 
+// noDatabase says that there is none, as far as the administrator is shown.
+func (s *session) noDatabase(ctx context.Context, sub string) error {
+	all, err := s.lacks(ctx, sub)
+	if err != nil {
+		return err
+	}
+	if len(all) == 0 {
+		return s.server.noDatabase()
+	}
+	s.broken = true
+	return patchbay.Errorf(patchbay.ChildMissing, "there is no such database on %s, or the administrator %q has no right to it", s.server.address(), s.server.admin.Username).
+		WithFix("%s", all[len(all)-1].statement)
+}
+
 // checkAdmin fails when the administrator lacks a right.
 func (s *session) checkAdmin(ctx context.Context, database string) error {
 	all, err := s.lacks(ctx, database)
 	if err != nil || len(all) == 0 {
 		return err
 	}
-	return s.server.lacking(all)
+	return s.lacking(all)
 }
 
-func (s *server) lacking(all []lack) *patchbay.Error {
+// lacking is the error about rights that lack. The session is not used again: rights on
+// the whole server are those that an account had when it signed in.
+func (s *session) lacking(all []lack) *patchbay.Error {
+	s.broken = true
 	var what, statements []string
 	for _, l := range all {
 		what, statements = append(what, l.what), append(statements, l.statement)
 	}
-	return patchbay.Errorf(patchbay.AdminRights, "the administrator %q lacks on %s: %s", s.admin.Username, s.address(), strings.Join(what, "; ")).
+	return patchbay.Errorf(patchbay.AdminRights, "the administrator %q lacks on %s: %s", s.server.admin.Username, s.server.address(), strings.Join(what, "; ")).
 		WithFix("%s", strings.Join(statements, "; "))
 }

@@ -66,7 +66,7 @@ func (s *session) ensure(ctx context.Context, r driver.LoginRequest, secret stri
 		return err
 	}
 	if found.database == "" {
-		return s.server.noDatabase()
+		return s.noDatabase(ctx, r.Sub)
 	}
 	if err := s.product.checkRoles(r); err != nil {
 		return err

@@ -272,6 +272,7 @@ func (s *session) asLogin(ctx context.Context, r driver.LoginRequest, f func(*se
 	ours, _ := found.logins(r)
 	mayNot := patchbay.Errorf(patchbay.AdminRights, "the administrator %q may not see or end the sessions of %s on %s, which can't sign in any more", s.server.admin.Username, r.Name, s.server.address()).
 		WithFix("%s", s.killFix())
+	s.broken = true // its rights on the whole server are those that it signed in with
 	if len(ours) != 1 || ours[0].host != "%" && ours[0].host != from {
 		return mayNot
 	}

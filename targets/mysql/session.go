@@ -370,7 +370,7 @@ func (t *target) change(ctx context.Context, r driver.LoginRequest, f func(*sess
 	if mayNot(err) {
 		// Which right it was is known to whoever has them looked through.
 		if all, looked := s.lacks(ctx, r.Sub); looked == nil && len(all) > 0 {
-			return t.server.lacking(all).WithSaid(err.Error())
+			return s.lacking(all).WithSaid(err.Error())
 		}
 	}
 	return t.adminError(ctx, "", err)
