@@ -100,7 +100,7 @@ func mustBe(t testing.TB, err error, code patchbay.Code, words ...string) *patch
 // fixed runs what an error advises as who may do everything, statement by statement.
 func fixed(t testing.TB, s *testenv.MariaDBServer, e *patchbay.Error) {
 	t.Helper()
-	exec(t, s, strings.Split(e.Fix, "; ")...)
+	run(t, s, strings.Split(e.Fix, "; ")...)
 }
 
 // Views, routines, triggers and events run as whoever defined them: they go on when
@@ -112,7 +112,7 @@ func TestWhatALoginDefinedGoesOnWithoutIt(t *testing.T) {
 	reader := ensured(t, target, "shop", patchbay.Reader)
 	writer := ensured(t, target, "shop", patchbay.Writer)
 	t.Cleanup(func() {
-		exec(t, s, "use shop", "drop view if exists def_v", "drop procedure if exists def_p", "drop function if exists def_f", "drop event if exists def_e", "drop table if exists def_t, def_log")
+		run(t, s, "use shop", "drop view if exists def_v", "drop procedure if exists def_p", "drop function if exists def_f", "drop event if exists def_e", "drop table if exists def_t, def_log")
 	})
 	if err := as(t, s, one, "create table def_t (id int auto_increment primary key, v text)", "create table def_log (at datetime, what text)",
 		"create view def_v as select count(*) n from def_log", "create procedure def_p() insert into def_log values (now(), 'procedure')",
@@ -153,7 +153,7 @@ func TestWhatALoginDefinedGoesOnWithoutIt(t *testing.T) {
 			t.Errorf("%q is kept, and defines nothing", got)
 		}
 	}
-	exec(t, s, "drop event if exists shop.def_e", "drop view shop.def_v")
+	run(t, s, "drop event if exists shop.def_e", "drop view shop.def_v")
 	remove(t, target, two)
 	remove(t, target, ensured(t, target, "shop", patchbay.Reader))
 	if got := accounts(t, s, one); len(got) != 0 {
@@ -170,7 +170,7 @@ func TestADefinerLetsNobodyIn(t *testing.T) {
 	s := sharedServer(t)
 	target := open(t, config(s, "admin"))
 	r := ensured(t, target, "shop", patchbay.Owner)
-	t.Cleanup(func() { exec(t, s, "drop view if exists shop.def_only") })
+	t.Cleanup(func() { run(t, s, "drop view if exists shop.def_only") })
 	if err := as(t, s, r, "create view def_only as select 1"); err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +180,7 @@ func TestADefinerLetsNobodyIn(t *testing.T) {
 	if got := accounts(t, s, r); len(got) != 1 {
 		t.Fatalf("%q", got)
 	}
-	exec(t, s, "alter user "+who(r)+" account unlock")
+	run(t, s, "alter user "+who(r)+" account unlock")
 	if err := as(t, s, r, "select 1"); !errors.Is(err, drivertest.ErrRefused) {
 		t.Errorf("the old password lets in: %v", err)
 	}
@@ -194,7 +194,7 @@ func TestADefinerLetsNobodyIn(t *testing.T) {
 	if err := as(t, s, r, "select * from def_only"); err != nil {
 		t.Error(err)
 	}
-	exec(t, s, "drop view shop.def_only")
+	run(t, s, "drop view shop.def_only")
 	remove(t, target, r)
 	if got := accounts(t, s, r); len(got) != 0 {
 		t.Errorf("%q", got)
@@ -206,8 +206,8 @@ func TestAnAccountMadeAnewIsNotOurs(t *testing.T) {
 	s := sharedServer(t)
 	target := open(t, config(s, "admin"))
 	r := ensured(t, target, "shop", patchbay.Writer)
-	exec(t, s, "create or replace user "+who(r)+" identified by 'theirs'")
-	t.Cleanup(func() { exec(t, s, "drop user if exists "+who(r)) })
+	run(t, s, "create or replace user "+who(r)+" identified by 'theirs'")
+	t.Cleanup(func() { run(t, s, "drop user if exists "+who(r)) })
 	before := grants(t, s, who(r))
 	state, err := target.InspectLogin(t.Context(), r)
 	if err != nil || !state.Exists || state.Ours {
@@ -222,7 +222,7 @@ func TestAnAccountMadeAnewIsNotOurs(t *testing.T) {
 		t.Errorf("it was %s and is %s", before, after)
 	}
 	// Dropped for good, the way is free, and the old mark counts for nothing.
-	exec(t, s, "drop user "+who(r))
+	run(t, s, "drop user "+who(r))
 	if err := target.EnsureLogin(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
@@ -236,8 +236,8 @@ func TestDecoysAreLeftAlone(t *testing.T) {
 	decoys := []string{"'" + r.Name + "0'@'%'", "'x" + r.Name + "'@'%'", "'" + strings.ToUpper(r.Name) + "'@'%'", "'" + strings.Replace(r.Name, "_", "x", 1) + "'@'%'"}
 	var before []string
 	for _, d := range decoys {
-		exec(t, s, "create user "+d+" identified by 'theirs'", "grant delete on private.* to "+d)
-		t.Cleanup(func() { exec(t, s, "drop user "+d) })
+		run(t, s, "create user "+d+" identified by 'theirs'", "grant delete on private.* to "+d)
+		t.Cleanup(func() { run(t, s, "drop user "+d) })
 		before = append(before, grants(t, s, d))
 	}
 	state, err := target.InspectLogin(t.Context(), r)
@@ -258,8 +258,8 @@ func TestDecoysAreLeftAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	theirs := "'" + r.Name + "'@'192.0.2.1'"
-	exec(t, s, "create user "+theirs)
-	t.Cleanup(func() { exec(t, s, "drop user "+theirs) })
+	run(t, s, "create user "+theirs)
+	t.Cleanup(func() { run(t, s, "drop user "+theirs) })
 	mustBe(t, target.EnsureLogin(t.Context(), r), patchbay.NotOurs, "192.0.2.1")
 	remove(t, target, r)
 	if got := accounts(t, s, r); len(got) != 1 || got[0] != r.Name+"@192.0.2.1" {
@@ -273,8 +273,8 @@ func TestAnAccountThatAppearsMeanwhileIsNotTaken(t *testing.T) {
 	c := config(s, "admin")
 	r := request(t, open(t, c), "shop", patchbay.Writer)
 	c.Properties = []byte(`{"sslmode":"disable"}`)
-	c.Dialer = meanwhile(func() { exec(t, s, "create user if not exists "+who(r)+" identified by 'theirs'") })
-	t.Cleanup(func() { exec(t, s, "drop user if exists "+who(r)) })
+	c.Dialer = meanwhile(func() { run(t, s, "create user if not exists "+who(r)+" identified by 'theirs'") })
+	t.Cleanup(func() { run(t, s, "drop user if exists "+who(r)) })
 	err := open(t, c).EnsureLogin(t.Context(), r)
 	if e := patchbay.AsError(err); e == nil || e.Code != patchbay.Conflict || !e.Transient {
 		t.Fatalf("%v, want a transient Conflict", err)
@@ -289,8 +289,8 @@ func TestAnAccountThatAppearsMeanwhileIsNotTaken(t *testing.T) {
 // which ends the finding.
 func TestWhatTheAdministratorLacksIsNamedWithWhatGivesIt(t *testing.T) {
 	s := sharedServer(t)
-	exec(t, s, "create user lesser@'127.0.0.1' identified by '"+s.Password+"'")
-	t.Cleanup(func() { exec(t, s, "drop user lesser@'127.0.0.1'") })
+	run(t, s, "create user lesser@'127.0.0.1' identified by '"+s.Password+"'")
+	t.Cleanup(func() { run(t, s, "drop user lesser@'127.0.0.1'") })
 	target := open(t, config(s, "lesser"))
 	for _, sub := range []string{"", "b_lls"} {
 		_, err := target.Inspect(t.Context(), sub)
@@ -347,12 +347,12 @@ func TestWhatTheAdministratorLacksIsNamedWithWhatGivesIt(t *testing.T) {
 // Rights that are taken away later: a clear error, and nothing half done.
 func TestAnAdministratorThatLostItsRights(t *testing.T) {
 	s := sharedServer(t)
-	exec(t, s, "create user loser@'127.0.0.1' identified by '"+s.Password+"'", "grant create user, process, connection admin on *.* to loser@'127.0.0.1'",
+	run(t, s, "create user loser@'127.0.0.1' identified by '"+s.Password+"'", "grant create user, process, connection admin on *.* to loser@'127.0.0.1'",
 		"grant select on mysql.* to loser@'127.0.0.1'", "grant all privileges on patchbay.* to loser@'127.0.0.1' with grant option", "grant all privileges on shop.* to loser@'127.0.0.1' with grant option")
-	t.Cleanup(func() { exec(t, s, "drop user loser@'127.0.0.1'") })
+	t.Cleanup(func() { run(t, s, "drop user loser@'127.0.0.1'") })
 	target := open(t, config(s, "loser"))
 	kept := ensured(t, target, "shop", patchbay.Reader)
-	exec(t, s, "revoke grant option on shop.* from loser@'127.0.0.1'")
+	run(t, s, "revoke grant option on shop.* from loser@'127.0.0.1'")
 	r := request(t, target, "shop", patchbay.Writer)
 	e := mustBe(t, target.EnsureLogin(t.Context(), r), patchbay.AdminRights, "GRANT ALL PRIVILEGES ON `shop`.* TO 'loser'@'127.0.0.1' WITH GRANT OPTION")
 	if err := as(t, s, kept, "select * from items"); err != nil {
@@ -366,9 +366,9 @@ func TestAnAdministratorThatLostItsRights(t *testing.T) {
 	if err := target.EnsureLogin(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
-	exec(t, s, "alter user loser@'127.0.0.1' identified by 'another'")
+	run(t, s, "alter user loser@'127.0.0.1' identified by 'another'")
 	mustBe(t, open(t, config(s, "loser")).EnsureLogin(t.Context(), r), patchbay.AdminRefused, "loser")
-	exec(t, s, "alter user loser@'127.0.0.1' identified by '"+s.Password+"'")
+	run(t, s, "alter user loser@'127.0.0.1' identified by '"+s.Password+"'")
 }
 
 // A login may be bound to several networks, and they may change.
@@ -415,9 +415,9 @@ func TestALoginIsBoundToItsSourcesNetworks(t *testing.T) {
 // A role of the server's own in place of an access.
 func TestALoginHasTheRoleThatWasAskedFor(t *testing.T) {
 	s := sharedServer(t)
-	exec(t, s, "create role `it's a role` with admin admin@'127.0.0.1'", "grant select on private.* to `it's a role`", "create role hidden", "grant update on mysql.* to admin@'127.0.0.1'")
+	run(t, s, "create role `it's a role` with admin admin@'127.0.0.1'", "grant select on private.* to `it's a role`", "create role hidden", "grant update on mysql.* to admin@'127.0.0.1'")
 	t.Cleanup(func() {
-		exec(t, s, "drop role `it's a role`", "drop role hidden", "revoke update on mysql.* from admin@'127.0.0.1'")
+		run(t, s, "drop role `it's a role`", "drop role hidden", "revoke update on mysql.* from admin@'127.0.0.1'")
 	})
 	target := open(t, config(s, "admin"))
 	r := request(t, target, "private", patchbay.Reader)
@@ -448,7 +448,7 @@ func TestALoginHasTheRoleThatWasAskedFor(t *testing.T) {
 // A table of somebody else's under the name of ours is not written to.
 func TestATableOfSomebodyElsesIsNotTaken(t *testing.T) {
 	s := testenv.MariaDB(t, false)
-	exec(t, s, "create database patchbay", "create table patchbay.logins (user varchar(80), precious text)", "insert into patchbay.logins values ('a', 'b')")
+	run(t, s, "create database patchbay", "create table patchbay.logins (user varchar(80), precious text)", "insert into patchbay.logins values ('a', 'b')")
 	c := config(s, s.Super)
 	target := open(t, c)
 	r := request(t, target, "shop", patchbay.Reader)
@@ -477,7 +477,7 @@ func TestATableOfSomebodyElsesIsNotTaken(t *testing.T) {
 		t.Error(err)
 	}
 	// A server that lets nobody write says so, and nothing is done by halves.
-	exec(t, s, "set global read_only = 1")
+	run(t, s, "set global read_only = 1")
 	replica := open(t, c)
 	two := request(t, target, "shop", patchbay.Writer)
 	mustBe(t, replica.EnsureLogin(t.Context(), two), patchbay.TargetUnreachable, "read_only")
@@ -485,7 +485,7 @@ func TestATableOfSomebodyElsesIsNotTaken(t *testing.T) {
 	if info, err := replica.Inspect(t.Context(), ""); err != nil || !strings.Contains(strings.Join(info.Warnings, "\n"), "read-only") {
 		t.Errorf("%+v, %v", info, err)
 	}
-	exec(t, s, "set global read_only = 0")
+	run(t, s, "set global read_only = 0")
 }
 
 // An account without a name lets in whoever comes from where it is for.
@@ -493,7 +493,7 @@ func TestAnAccountWithoutANameIsFound(t *testing.T) {
 	s := testenv.MariaDB(t, false)
 	target := open(t, config(s, s.Super))
 	r := ensured(t, target, "shop", patchbay.Reader)
-	exec(t, s, "create user ''@'127.0.0.1'", "grant select on shop.* to ''@'127.0.0.1'")
+	run(t, s, "create user ''@'127.0.0.1'", "grant select on shop.* to ''@'127.0.0.1'")
 	info, err := target.Inspect(t.Context(), "")
 	if err != nil || !strings.Contains(strings.Join(info.Warnings, "\n"), "DROP USER ''@'127.0.0.1'") {
 		t.Errorf("%+v, %v", info, err)

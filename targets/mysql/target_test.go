@@ -78,17 +78,17 @@ func pattern(name string) string {
 // is no superuser.
 func furnish(t testing.TB, s *testenv.MariaDBServer) {
 	t.Helper()
-	exec(t, s, "create user admin@'127.0.0.1' identified by '"+s.Password+"'")
+	run(t, s, "create user admin@'127.0.0.1' identified by '"+s.Password+"'")
 	for _, name := range []string{"shop", "b_lls", "private"} {
-		exec(t, s, "create database if not exists "+name, "create table "+name+".items (id int auto_increment primary key, name text)", "insert into "+name+".items (name) values ('one')",
+		run(t, s, "create database if not exists "+name, "create table "+name+".items (id int auto_increment primary key, name text)", "insert into "+name+".items (name) values ('one')",
 			"create view "+name+".names as select name from "+name+".items", "create procedure "+name+".work() sql security invoker select 1",
 			"create function "+name+".twice(n int) returns int deterministic return 2 * n")
 	}
-	exec(t, s, "create database bxlls", "create table bxlls.items (id int)")
-	exec(t, s, rights("shop", "b_lls", "private")...)
+	run(t, s, "create database bxlls", "create table bxlls.items (id int)")
+	run(t, s, rights("shop", "b_lls", "private")...)
 }
 
-func exec(t testing.TB, s *testenv.MariaDBServer, statements ...string) {
+func run(t testing.TB, s *testenv.MariaDBServer, statements ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
@@ -278,8 +278,8 @@ func wrong(c driver.Credential) map[string]driver.Credential {
 func foreign(s *testenv.MariaDBServer) func(t testing.TB, sub, name string) func() error {
 	return func(t testing.TB, sub, name string) func() error {
 		who := "'" + name + "'@'%'"
-		exec(t, s, "create user "+who+" identified by 'theirs'", "grant select on "+pattern(sub)+".* to "+who)
-		t.Cleanup(func() { exec(t, s, "drop user "+who) })
+		run(t, s, "create user "+who+" identified by 'theirs'", "grant select on "+pattern(sub)+".* to "+who)
+		t.Cleanup(func() { run(t, s, "drop user "+who) })
 		before := grants(t, s, who)
 		return func() error {
 			if after := grants(t, s, who); after != before {
@@ -339,10 +339,10 @@ func nothingLeft(t testing.TB, s *testenv.MariaDBServer) {
 func TestTarget(t *testing.T) {
 	s := sharedServer(t)
 	for _, name := range hostileNames {
-		exec(t, s, "create database "+quoted(name))
-		t.Cleanup(func() { exec(t, s, "drop database "+quoted(name)) })
+		run(t, s, "create database "+quoted(name))
+		t.Cleanup(func() { run(t, s, "drop database "+quoted(name)) })
 	}
-	exec(t, s, rights(hostileNames...)...)
+	run(t, s, rights(hostileNames...)...)
 	t.Cleanup(func() { nothingLeft(t, s) })
 	drivertest.Target(t, drivertest.TargetHarness{
 		Driver: mysqltarget.Driver(), Config: config(s, "admin"),

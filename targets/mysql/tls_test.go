@@ -50,7 +50,7 @@ func TestWhoInsistsOnTLSHasTheServerInsist(t *testing.T) {
 	if err := as(t, &clear, r, "select 1"); !errors.Is(err, drivertest.ErrRefused) {
 		t.Errorf("in the clear: %v, want it refused", err)
 	}
-	exec(t, s, "alter user "+who(r)+" require none")
+	run(t, s, "alter user "+who(r)+" require none")
 	state, err := target.InspectLogin(t.Context(), r)
 	if err != nil || len(state.Missing) != 1 || !strings.Contains(state.Missing[0], "without TLS") {
 		t.Errorf("%+v, %v", state, err)
