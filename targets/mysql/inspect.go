@@ -195,3 +195,22 @@ func (s *session) lacking(all []lack) *patchbay.Error {
 	return patchbay.Errorf(patchbay.AdminRights, "the administrator %q lacks on %s: %s", s.server.admin.Username, s.server.address(), strings.Join(what, "; ")).
 		WithFix("%s", strings.Join(statements, "; "))
 }
+
+// Beyond implements [driver.WarnedLogins]: a routine does what whoever defined it may,
+// whoever calls it, unless it was made to ask for the caller's rights.
+func (t *target) Beyond(ctx context.Context, r driver.LoginRequest) ([]string, error) {
+	if len(r.Roles) > 0 || r.Access == patchbay.Reader {
+		return nil, nil
+	}
+	s, release, err := t.acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	n, err := s.one(ctx, `select count(*) from information_schema.routines r join mysql.user u on cast(concat(u.User, '@', u.Host) as binary) = cast(r.definer as binary)
+		where r.routine_schema = `+literal(r.Sub)+` and r.security_type = 'DEFINER' and 'Y' in (u.Select_priv, u.Update_priv, u.Super_priv, u.Create_user_priv, u.File_priv)`)
+	if err != nil || n == "0" || n == "" {
+		return nil, t.adminError(ctx, "", err)
+	}
+	return []string{fmt.Sprintf("this login may call routines of the database that run with an administrator's rights, whoever calls them (%s of them): ALTER PROCEDURE … SQL SECURITY INVOKER, where that is not meant", n)}, nil
+}

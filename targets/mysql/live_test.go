@@ -501,3 +501,28 @@ func TestAnAccountWithoutANameIsFound(t *testing.T) {
 	_, err = target.Probe(t.Context(), driver.ProbeRequest{Credential: r.Credential, Dialer: config(s, "").Dialer, Sub: "shop", Access: patchbay.Reader})
 	mustBe(t, err, patchbay.LoginRefused)
 }
+
+// A routine does what its definer may: that is said before somebody gets a login that
+// may call it.
+func TestRoutinesOfAnAdministratorAreWarnedOf(t *testing.T) {
+	s := sharedServer(t)
+	target := open(t, config(s, "admin")).Administrator.(driver.WarnedLogins)
+	beyond := func(access patchbay.Access) string {
+		all, err := target.Beyond(t.Context(), driver.LoginRequest{Sub: "private", Access: access})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(all, "\n")
+	}
+	before := beyond(patchbay.Writer)
+	run(t, s, "create procedure private.strong() select * from mysql.user")
+	t.Cleanup(func() { run(t, s, "drop procedure private.strong") })
+	if after := beyond(patchbay.Writer); after == before || !strings.Contains(after, "SQL SECURITY INVOKER") || beyond(patchbay.Reader) != "" {
+		t.Errorf("before %q, after %q, of a reader %q", before, after, beyond(patchbay.Reader))
+	}
+	// Invokers' routines are nothing to warn of.
+	run(t, s, "alter procedure private.strong sql security invoker")
+	if again := beyond(patchbay.Writer); again != before {
+		t.Errorf("%q", again)
+	}
+}

@@ -29,7 +29,6 @@ const (
 // session is a sign-in. Nobody else uses it until it is given back.
 type session struct {
 	server  *server
-	who     string
 	conn    sqldriver.Conn
 	wire    *wire
 	product product
@@ -44,7 +43,7 @@ func (quiet) Print(...any) {}
 
 // signIn opens a session as l, in that database; "" is none.
 func (s *server) signIn(ctx context.Context, d driver.Dialer, l driver.UserPassword, database, program string) (opened *session, err error) {
-	opened = &session{server: s, who: l.Username}
+	opened = &session{server: s}
 	c := mysql.NewConfig()
 	c.User, c.Passwd, c.DBName, c.Net, c.Addr = l.Username, l.Password.Reveal(), database, "tcp", s.address()
 	c.Collation, c.ConnectionAttributes = "utf8mb4_general_ci", "program_name:"+program
