@@ -366,6 +366,23 @@ func TestAnAdministratorThatLostItsRights(t *testing.T) {
 	if err := target.EnsureLogin(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
+	// A delete asks beforehand whether the login could be removed.
+	checks := func() error {
+		return open(t, config(s, "loser")).Administrator.(driver.RemovalChecker).CheckRemoval(t.Context(), r)
+	}
+	if err := checks(); err != nil {
+		t.Error(err)
+	}
+	run(t, s, "revoke create user on *.* from loser@'127.0.0.1'")
+	e = mustBe(t, checks(), patchbay.AdminRights, "GRANT CREATE USER ON *.* TO 'loser'@'127.0.0.1'")
+	mustBe(t, open(t, config(s, "loser")).RemoveLogin(t.Context(), r), patchbay.AdminRights, "GRANT CREATE USER")
+	if err := as(t, s, r, "select 1"); err != nil {
+		t.Errorf("half of its removal was done: %v", err)
+	}
+	fixed(t, s, e)
+	if err := checks(); err != nil {
+		t.Error(err)
+	}
 	run(t, s, "alter user loser@'127.0.0.1' identified by 'another'")
 	mustBe(t, open(t, config(s, "loser")).EnsureLogin(t.Context(), r), patchbay.AdminRefused, "loser")
 	run(t, s, "alter user loser@'127.0.0.1' identified by '"+s.Password+"'")

@@ -62,6 +62,19 @@ func (t *target) RemoveLogin(ctx context.Context, r driver.LoginRequest) error {
 	})
 }
 
+// CheckRemoval implements [driver.RemovalChecker].
+func (t *target) CheckRemoval(ctx context.Context, r driver.LoginRequest) error {
+	if err := check(r, false); err != nil {
+		return err
+	}
+	s, release, err := t.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return t.adminError(ctx, "", s.checkAdmin(ctx, ""))
+}
+
 // forget takes away marks of accounts that are gone.
 func (s *session) forget(ctx context.Context, r driver.LoginRequest, found *state) error {
 	for host, m := range found.marks {
