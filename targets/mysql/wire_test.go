@@ -3,14 +3,19 @@ package mysql
 import (
 	"bufio"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/binary"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"io"
 	"maps"
+	"math/big"
 	"net"
 	"net/netip"
 	"regexp"
@@ -18,6 +23,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
@@ -33,6 +39,7 @@ type model struct {
 	cached  bool // the server needs no more than a proof
 	asked   []string
 	told    string // the password, as it came
+	secure  *tls.Config
 
 	mu       sync.Mutex
 	accounts map[string]*modelAccount
@@ -76,12 +83,22 @@ const modelOK = "\x00\x00\x00\x02\x00\x00\x00"
 
 func (m *model) serve(c net.Conn) {
 	// Without TLS; with plugins, results one after the other, and no deprecated ends.
-	if _, err := c.Write(packetOf(0, "\x0a"+m.version+"\x00\x01\x00\x00\x00"+modelSalt[:8]+"\x00\xff\xf7\x21\x02\x00\x0f\x80\x15"+strings.Repeat("\x00", 10)+modelSalt[8:]+"\x00caching_sha2_password\x00")); err != nil {
+	can := "\xf7"
+	if m.secure != nil {
+		can = "\xff"
+	}
+	if _, err := c.Write(packetOf(0, "\x0a"+m.version+"\x00\x01\x00\x00\x00"+modelSalt[:8]+"\x00\xff"+can+"\x21\x02\x00\x0f\x80\x15"+strings.Repeat("\x00", 10)+modelSalt[8:]+"\x00caching_sha2_password\x00")); err != nil {
 		return
 	}
-	number, _, err := read(c)
+	number, body, err := read(c)
 	if err != nil {
 		return
+	}
+	if m.secure != nil && len(body) == 32 {
+		c = tls.Server(c, m.secure)
+		if number, _, err = read(c); err != nil {
+			return
+		}
 	}
 	if m.cached {
 		_, _ = c.Write(packetOf(number+1, "\x01\x03"))
@@ -288,6 +305,10 @@ func (m *model) hear(c net.Conn) (byte, error) {
 		return 0, err
 	}
 	number, body, err := read(c)
+	if m.secure != nil {
+		m.told = string(body)
+		return number, err
+	}
 	if err != nil || string(body) != "\x02" {
 		return 0, io.EOF
 	}
@@ -396,6 +417,35 @@ func TestThePasswordIsToldToNobodyWhoIsNotKnown(t *testing.T) {
 	}
 	m = &model{version: "8.4.3"}
 	if _, err := openModel(t, m, `{"sslmode":"disable","weakestAuth":"password"}`).Owned(t.Context()); err != nil || m.told == "" || strings.Contains(m.told, "administrator") {
+		t.Errorf("%v; told %q", err, m.told)
+	}
+}
+
+// Where its certificate proves who asks, the password is told in TLS, and the session
+// goes on in step.
+func TestThePasswordIsToldInTLSToWhoIsKnown(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"db.test"}, NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	authority, err := json.Marshal(string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	secure := &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, MinVersion: tls.VersionTLS12}
+	m := &model{version: "8.4.3", secure: secure}
+	if _, err := openModel(t, m, `{"sslmode":"verify-full","ca":`+string(authority)+`}`).Owned(t.Context()); err != nil || m.told != "the administrator's password\x00" {
+		t.Errorf("%v; told %q", err, m.told)
+	}
+	// Encrypted is not known.
+	m = &model{version: "8.4.3", secure: secure}
+	_, err = openModel(t, m, `{"sslmode":"require"}`).Owned(t.Context())
+	if patchbay.CodeOf(err) != patchbay.CertificateInvalid || m.told != "" {
 		t.Errorf("%v; told %q", err, m.told)
 	}
 }
