@@ -124,7 +124,10 @@ func (s *Service) signInFrom(ctx context.Context, from driver.Dialer, source pat
 	defer doneTarget()
 	r := driver.ProbeRequest{Credential: c, Dialer: from, Sub: p.Sub, Share: s.shareOf(ctx, source, p.ref)}
 	if p.Login != nil {
-		r.Access, r.Options = p.Login.Access, p.Login.Options
+		r.Options = p.Login.Options
+		if len(p.Login.Roles) == 0 { // what others' roles give is not ours to judge
+			r.Access = p.Login.Access
+		}
 	}
 	r.Reading = probing(p.Reading)
 	result, err := target.Probe(ctx, r)

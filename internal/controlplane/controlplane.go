@@ -49,6 +49,7 @@ import (
 	"patchbay.dev/patchbay/store"
 	"patchbay.dev/patchbay/store/sqlite"
 	"patchbay.dev/patchbay/targets/external"
+	"patchbay.dev/patchbay/targets/mysql"
 	"patchbay.dev/patchbay/targets/nats"
 	"patchbay.dev/patchbay/targets/postgres"
 	"patchbay.dev/patchbay/targets/redis"
@@ -105,6 +106,7 @@ func Catalog() driver.Catalog {
 func targets() []driver.TargetDriver {
 	return []driver.TargetDriver{
 		postgres.Driver(),
+		mysql.Driver(),
 		nats.Driver(),
 		redis.Driver(),
 		external.Driver(settings.Kinds(), settings.Variant),

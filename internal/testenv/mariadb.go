@@ -3,26 +3,34 @@ package testenv
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/go-sql-driver/mysql"
 	"github.com/gofrs/flock"
 )
 
-// MariaDBServer is a running MariaDB with a database "shop" and a user "app"
-// who owns it.
+// MariaDBServer is a running MariaDB with a database "shop", a user "app" who owns
+// it, and one "keeper" who may do everything; both have the password.
 type MariaDBServer struct {
 	*daemon
 	User     string
+	Super    string
 	Password string
 	Database string
 	CA       []byte // PEM; nil without TLS
+
+	again func(ctx context.Context) error
 }
 
 // MariaDB starts a server that ends with the test.
@@ -35,8 +43,67 @@ func MariaDB(t testing.TB, secure bool) *MariaDBServer {
 	return s
 }
 
-func startMariaDB(ctx context.Context, secure bool) (*MariaDBServer, error) {
-	s := &MariaDBServer{User: "app", Password: randomHex(16), Database: "shop"}
+// StartMariaDB starts a server that several tests use, with these arguments besides;
+// whoever starts it stops it.
+func StartMariaDB(ctx context.Context, secure bool, args ...string) (*MariaDBServer, error) {
+	s, err := startMariaDB(ctx, secure, args...)
+	if err != nil && s.daemon != nil {
+		err = errors.Join(err, s.stop())
+	}
+	return s, err
+}
+
+// Stop ends the server and removes all of it.
+func (s *MariaDBServer) Stop() error { return s.stop() }
+
+// Restart ends the server and starts it again at the same
+// address.
+func (s *MariaDBServer) Restart(ctx context.Context) error {
+	if err := s.process.stop(syscall.SIGTERM); err != nil {
+		return err
+	}
+	return s.again(ctx)
+}
+
+// Exec runs statements as who may do everything.
+func (s *MariaDBServer) Exec(ctx context.Context, statements ...string) error {
+	db, err := s.Open(s.Super, s.Password, "")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close() }()
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	for _, statement := range statements {
+		if _, err := conn.ExecContext(ctx, statement); err != nil {
+			return fmt.Errorf("%s: %w", statement, err)
+		}
+	}
+	return nil
+}
+
+// Open is a client of the server, in its TLS where it has that.
+func (s *MariaDBServer) Open(user, password, database string) (*sql.DB, error) {
+	c := mysql.NewConfig()
+	c.User, c.Passwd, c.DBName, c.Net, c.Addr = user, password, database, "tcp", s.Addr()
+	c.Collation = "utf8mb4_general_ci"
+	if s.CA != nil {
+		roots := x509.NewCertPool()
+		roots.AppendCertsFromPEM(s.CA)
+		c.TLS = &tls.Config{RootCAs: roots, ServerName: s.Host, MinVersion: tls.VersionTLS12}
+	}
+	connector, err := mysql.NewConnector(c)
+	if err != nil {
+		return nil, err
+	}
+	return sql.OpenDB(connector), nil
+}
+
+func startMariaDB(ctx context.Context, secure bool, more ...string) (*MariaDBServer, error) {
+	s := &MariaDBServer{User: "app", Super: "keeper", Password: randomHex(16), Database: "shop"}
 	program, err := find("mariadbd", "MariaDB")
 	if err != nil {
 		return s, err
@@ -52,8 +119,9 @@ func startMariaDB(ctx context.Context, secure bool) (*MariaDBServer, error) {
 	if err := copyTree(template, data); err != nil {
 		return s, err
 	}
-	first, err := s.write("init.sql", fmt.Appendf(nil, "create database %s;\ncreate user %s@'127.0.0.1' identified by '%s';\ngrant all on %s.* to %s@'127.0.0.1';\n",
-		s.Database, s.User, s.Password, s.Database, s.User))
+	first, err := s.write("init.sql", fmt.Appendf(nil, "create database if not exists %s;\ncreate user if not exists %s@'127.0.0.1' identified by '%s';\ngrant all on %s.* to %s@'127.0.0.1';\n"+
+		"create user if not exists %s@'127.0.0.1' identified by '%s';\ngrant all on *.* to %[6]s@'127.0.0.1' with grant option;\n",
+		s.Database, s.User, s.Password, s.Database, s.User, s.Super, s.Password))
 	if err != nil {
 		return s, err
 	}
@@ -67,10 +135,16 @@ func startMariaDB(ctx context.Context, secure bool) (*MariaDBServer, error) {
 		s.CA = authority
 		args = append(args, "--ssl-cert="+cert, "--ssl-key="+key, "--ssl-ca="+ca)
 	}
-	return s, s.start(ctx, func(port int) *exec.Cmd {
+	args = append(args, more...)
+	command := func(port int) *exec.Cmd {
 		return s.command(context.Background(), program, append(args, fmt.Sprintf("--port=%d", port))...)
-	}, s.ready)
+	}
+	s.again = func(ctx context.Context) error { return s.run(ctx, command(s.Port), s.answers) }
+	return s, s.start(ctx, command, s.ready)
 }
+
+// answers asks: after a restart, the log says of both starts that they are ready.
+func (s *MariaDBServer) answers(ctx context.Context) error { return s.Exec(ctx) }
 
 // ready looks into the log: the server listens before it has run init.sql.
 func (s *MariaDBServer) ready(context.Context) error {
