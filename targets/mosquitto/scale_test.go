@@ -1,8 +1,12 @@
 package mosquitto_test
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"patchbay.dev/patchbay"
@@ -31,13 +35,7 @@ func BenchmarkALoginAmongOthers(b *testing.B) {
 				}
 				return r
 			}
-			var commands []map[string]any
-			for i := range others {
-				commands = append(commands, map[string]any{"command": "createClient", "username": fmt.Sprint("other", i)})
-			}
-			if err := s.MustControl(b.Context(), commands...); err != nil {
-				b.Fatal(err)
-			}
+			crowd(b, s, others)
 			b.ResetTimer()
 			for b.Loop() {
 				r := named("one")
@@ -56,5 +54,33 @@ func BenchmarkALoginAmongOthers(b *testing.B) {
 				b.Errorf("%d, %v", len(owned), err)
 			}
 		})
+	}
+}
+
+// crowd puts clients and roles into the broker's file, for the broker writes all of it anew for
+// each that it is told to make.
+func crowd(b *testing.B, s *testenv.MosquittoServer, n int) {
+	b.Helper()
+	path := filepath.Join(s.ConfigDir(), "dynamic-security.json")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var config map[string]any
+	if err := json.Unmarshal(text, &config); err != nil {
+		b.Fatal(err)
+	}
+	clients, roles := config["clients"].([]any), config["roles"].([]any)
+	for i := range n {
+		name := fmt.Sprint("other", i)
+		roles = append(roles, map[string]any{"rolename": name, "acls": []any{map[string]any{"acltype": "publishClientSend", "topic": name + "/#", "priority": 0, "allow": true}}})
+		clients = append(clients, map[string]any{"username": name, "roles": []any{map[string]any{"rolename": name}}})
+	}
+	config["clients"], config["roles"] = clients, roles
+	if text, err = json.Marshal(config); err == nil {
+		err = errors.Join(os.WriteFile(path, text, 0o600), s.Restart(b.Context()))
+	}
+	if err != nil {
+		b.Fatal(err)
 	}
 }
