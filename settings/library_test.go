@@ -16,6 +16,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/eclipse/paho.golang/autopaho"
+	"github.com/eclipse/paho.golang/paho"
 	"github.com/go-sql-driver/mysql"
 	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
@@ -76,6 +78,10 @@ var libraries = []library{
 	{name: "redis-py", kind: "redis", naming: patchbay.NamingAzure, client: "python", run: []string{"/usr/bin/python3", "{}/python.py", "redis", "AZURE_REDIS_CONNECTIONSTRING"}},
 	{name: "redis-py", kind: "redis", naming: patchbay.NamingNative, client: "python", run: []string{"/usr/bin/python3", "{}/python.py", "redis", "REDIS_URL"}},
 	{name: "redis of Node.js", kind: "redis", naming: patchbay.NamingAzure, client: "nodejs", run: []string{"node", "{}/node.mjs", "redis", "azure"}},
+
+	{name: "Paho", kind: "mqtt", naming: patchbay.NamingNative, client: "go", run: []string{"self", "MQTT_URL"}},
+	{name: "MQTT.js", kind: "mqtt", naming: patchbay.NamingNative, client: "nodejs", run: []string{"env", "NODE_PATH=/usr/share/nodejs", "node", "{}/node.mjs", "mqtt", "url"}},
+	{name: "mosquitto_pub", kind: "mqtt", naming: patchbay.NamingNative, client: "none", run: []string{"sh", "-c", `mosquitto_pub -L "$MQTT_URL/orders" -m x -q 1 && echo tls`}},
 }
 
 func TestMain(m *testing.M) {
@@ -102,6 +108,8 @@ func signIn(ctx context.Context, name string) (string, error) {
 		c := redis.NewClient(o)
 		defer func() { _ = c.Close() }()
 		return encrypted(o.TLSConfig != nil), c.Ping(ctx).Err()
+	case "MQTT_URL":
+		return signInToBroker(ctx, os.Getenv(name))
 	case "AZURE_MYSQL_CONNECTIONSTRING", "MYSQL":
 		dsn := os.Getenv(name)
 		if name == "MYSQL" {
@@ -136,6 +144,31 @@ func signIn(ctx context.Context, name string) (string, error) {
 	var secure bool
 	err = c.QueryRow(ctx, "select ssl from pg_stat_ssl where pid = pg_backend_pid()").Scan(&secure)
 	return encrypted(secure), err
+}
+
+// signInToBroker gives the library the URL, and its login, as its examples do.
+func signInToBroker(ctx context.Context, text string) (string, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return "", err
+	}
+	failed := make(chan error, 1)
+	c := autopaho.ClientConfig{ServerUrls: []*url.URL{u}, ConnectUsername: u.User.Username(), KeepAlive: 30, OnConnectError: func(err error) { failed <- err }}
+	password, _ := u.User.Password()
+	c.ConnectPassword = []byte(password)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	connected := make(chan struct{})
+	c.OnConnectionUp = func(*autopaho.ConnectionManager, *paho.Connack) { close(connected) }
+	if _, err := autopaho.NewConnection(ctx, c); err != nil {
+		return "", err
+	}
+	select {
+	case err := <-failed:
+		return "", err
+	case <-connected:
+		return encrypted(u.Scheme == "mqtts"), nil
+	}
 }
 
 func encrypted(secure bool) string {
@@ -206,6 +239,10 @@ func serverOf(t *testing.T, kind string) server {
 		if r.User != "" {
 			s.values["username"] = r.User
 		}
+	case "mqtt":
+		m := testenv.Mosquitto(t, testenv.MosquittoConfig{Secure: true})
+		address, s.ca = m.Addr(), string(m.CA)
+		s.values["username"], s.values["password"] = m.Admin, m.Password
 	}
 	var err error
 	if s.host, s.port, err = net.SplitHostPort(address); err != nil {
@@ -235,7 +272,7 @@ func (c try) String() string {
 
 func tries(kind string) []try {
 	modes := []string{"disable", "require", "verify-ca", "verify-full"}
-	if kind == "redis" {
+	if kind == "redis" || kind == "mqtt" {
 		modes = []string{"true"} // its server has TLS alone
 	}
 	var all []try
@@ -256,7 +293,7 @@ func TestLibrariesReadTLSAsTheTableSays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, kind := range []string{"postgresql", "mysql", "redis"} {
+	for _, kind := range []string{"postgresql", "mysql", "redis", "mqtt"} {
 		t.Run(kind, func(t *testing.T) {
 			s := serverOf(t, kind)
 			for _, l := range libraries {
@@ -284,7 +321,7 @@ func (l library) try(t *testing.T, s server, c try, here string) {
 	for name, value := range s.values {
 		values[name] = patchbay.NewSecret(value)
 	}
-	if l.kind == "redis" {
+	if l.kind == "redis" || l.kind == "mqtt" {
 		values["ssl"] = patchbay.NewSecret(c.mode)
 	} else {
 		values["sslmode"] = patchbay.NewSecret(c.mode)

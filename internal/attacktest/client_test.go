@@ -87,6 +87,7 @@ var externals = []struct {
 	{kind: "cosmos-cassandra", plain: "cassandra://%s", secure: "cassandra://%s", properties: withoutTLS, name: "app"},
 	{kind: "confluent-cloud", plain: "kafka://%s", secure: "kafka://%s", properties: withoutTLS, name: "app"},
 	{kind: "nats", plain: "nats://%s", secure: "tls://%s", name: "app"},
+	{kind: "mqtt", plain: "mqtt://%s", secure: "mqtts://%s", name: "app"},
 	{kind: "s3", plain: "s3+http://%s", secure: "s3://%s", name: "app"},
 	{kind: "s3", plain: "s3+http://%s", secure: "s3://%s", properties: map[string]any{"values": map[string]string{"bucket": "invoices"}}, name: "app"},
 	{kind: "vault", plain: "vault+http://%s", secure: "vault://%s"},

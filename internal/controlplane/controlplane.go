@@ -49,6 +49,7 @@ import (
 	"patchbay.dev/patchbay/store"
 	"patchbay.dev/patchbay/store/sqlite"
 	"patchbay.dev/patchbay/targets/external"
+	"patchbay.dev/patchbay/targets/mosquitto"
 	"patchbay.dev/patchbay/targets/mysql"
 	"patchbay.dev/patchbay/targets/nats"
 	"patchbay.dev/patchbay/targets/postgres"
@@ -109,6 +110,7 @@ func targets() []driver.TargetDriver {
 		mysql.Driver(),
 		nats.Driver(),
 		redis.Driver(),
+		mosquitto.Driver(),
 		external.Driver(settings.Kinds(), settings.Variant),
 	}
 }

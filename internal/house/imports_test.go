@@ -22,7 +22,7 @@ type room struct {
 var everything = []string{"…"}
 
 // driverMay is what a driver is built on.
-var driverMay = []string{"", "driver", "hosts/…", "internal/failpoint", "internal/pgconnect", "internal/dockerapi", "internal/kubeconnect"}
+var driverMay = []string{"", "driver", "hosts/…", "internal/failpoint", "internal/pgconnect", "internal/mqttconnect", "internal/dockerapi", "internal/kubeconnect"}
 
 const driverWhy = "a driver knows the driver contract, the domain and hosts: then a new one is one new package, and none depends on the engine or the records"
 
@@ -47,6 +47,7 @@ var rooms = []room{
 	{pkg: "sources/internal/…", why: "what several sources read and write is a format, and knows none of them"},
 	{pkg: "sources/internal/containerevents", may: []string{"sources/internal/eventstreams"}, why: "what engines tell of containers is one of the streams that several watch"},
 	{pkg: "internal/pgconnect", may: []string{"", "driver"}, why: "how a server is signed in to is the same for its target driver and its guard, and knows neither"},
+	{pkg: "internal/mqttconnect", may: []string{"driver"}, why: "how a broker is signed in to is the same for whom it is administered by and for whom it is not, and knows neither"},
 	{pkg: "internal/dockerapi", may: []string{"", "driver", "hosts"}, why: "how an engine is reached and spoken to is the same for the sources in it and its guard, and knows neither"},
 	{pkg: "internal/kubeconnect", may: []string{"", "driver", "hosts", "internal/relay"}, why: "how a cluster is spoken to is the same for its sources and its guard, and knows neither"},
 	{pkg: "networks/…", may: driverMay, why: driverWhy},
@@ -291,7 +292,7 @@ func TestTheDomainImportsTheStandardLibraryOnly(t *testing.T) {
 }
 
 // clients are the rooms whose libraries speak to a product: nobody else has them.
-var clients = []string{"targets/…", "sources/…", "networks/…", "internal/pgconnect", "internal/dockerapi", "internal/kubeconnect", "store/sqlite", "store/postgres"}
+var clients = []string{"targets/…", "sources/…", "networks/…", "internal/pgconnect", "internal/mqttconnect", "internal/dockerapi", "internal/kubeconnect", "store/sqlite", "store/postgres"}
 
 // common are modules that are no product's.
 var common = []string{"go.yaml.in/yaml/v4", "golang.org/x/…", "go.opentelemetry.io/…", "github.com/google/uuid", "github.com/gofrs/flock", "github.com/hashicorp/yamux"}

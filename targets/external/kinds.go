@@ -113,12 +113,23 @@ var services = []service{
 	{kind: "nats", place: inURLs, url: "url", port: "4222", cover: tlsScheme,
 		schemes: map[string]scheme{"nats": {}, "tls": {}, "tls+nats": {to: "tls"}, "nats+tls": {to: "tls"}},
 		login:   login{name: "username", secret: "password", forms: natsLogin}, probe: probeNATS},
+	{kind: "mqtt", schemes: map[string]scheme{"mqtt": {port: "1883", plain: true}, "mqtts": {}}, login: passwordLogin, probe: probeMQTT},
 	{kind: "s3", place: inURL, url: "endpoint", cover: tlsScheme,
 		schemes: map[string]scheme{"s3": {to: "https"}, "minio": {to: "https"}, "s3+https": {to: "https"}, "s3+http": {to: "http"}},
 		login:   login{name: "accessKeyId", secret: "secretAccessKey"}, probe: probeS3},
 	{kind: "vault", place: inURL, url: "endpoint", cover: tlsScheme,
 		schemes: map[string]scheme{"vault": {to: "https"}, "vault+https": {to: "https"}, "vault+http": {to: "http"}},
 		login:   login{name: "roleId", secret: "token", nameless: true, forms: vaultLogin}, probe: probeVault},
+}
+
+// clear is the scheme of endpoints that speak in the clear.
+func (s service) clear() string {
+	for name, how := range s.schemes {
+		if how.plain {
+			return name
+		}
+	}
+	return s.kind
 }
 
 // serviceOf is the service of a kind. Of one that has no row, its values say where

@@ -153,6 +153,28 @@ func TestANATSLoginIsTriedAsTheApplicationWould(t *testing.T) {
 	wantCode(t, err, patchbay.LoginRefused)
 }
 
+func TestAnMQTTLoginIsTriedAsTheApplicationWould(t *testing.T) {
+	for _, secure := range []bool{true, false} {
+		server := testenv.Mosquitto(t, testenv.MosquittoConfig{Secure: secure})
+		r := registration{typ: "Patchbay.Services/mqttServers", endpoint: "mqtt://" + server.Addr()}
+		if secure {
+			r.endpoint, r.properties = "mqtts://"+server.Addr(), map[string]any{"tls": map[string]any{"ca": string(server.CA)}}
+		}
+		if got := signsIn(t, r.opened(t), "", server.Admin, server.Password, "wrong"); (got.TLS != "") != secure {
+			t.Errorf("TLS %q", got.TLS)
+		}
+		if secure {
+			stranger := registration{typ: r.typ, endpoint: r.endpoint}.opened(t)
+			_, err := probe(t, stranger, "", given(t, stranger, "", server.Admin, server.Password))
+			wantCode(t, err, patchbay.CertificateInvalid)
+			continue
+		}
+		covered := registration{typ: r.typ, endpoint: "mqtts://" + server.Addr()}.opened(t)
+		_, err := covered.Inspect(soon(t), "")
+		wantCode(t, err, patchbay.TargetUnreachable) // it hangs up on TLS
+	}
+}
+
 func TestAStorageKeyIsTriedWithAzurite(t *testing.T) {
 	server := testenv.Azurite(t)
 	target := registration{typ: "Microsoft.Storage/storageAccounts", name: server.Account, properties: map[string]any{"endpoints": map[string]any{

@@ -15,6 +15,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
+
+	"patchbay.dev/patchbay/driver"
+	"patchbay.dev/patchbay/internal/mqttconnect"
 )
 
 func probeKafka(ctx context.Context, s *session) error {
@@ -41,6 +44,36 @@ func probeKafka(ctx context.Context, s *session) error {
 	}
 	if said := (*kerr.Error)(nil); errors.As(err, &said) {
 		return busy(s, fmt.Sprintf("error %d of Kafka", said.Code))
+	}
+	return err
+}
+
+// helloBytes is more than a broker says to who signs in.
+const helloBytes = 1 << 20
+
+func probeMQTT(ctx context.Context, s *session) error {
+	conn, err := s.secured(ctx, "", "")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	budget := driver.NewBudget(s.asked, helloBytes)
+	c, err := mqttconnect.Connect(ctx, conn, budget, mqttconnect.Login{Username: s.value("username"), Password: s.value("password")})
+	var no *mqttconnect.Refusal
+	switch {
+	case err == nil:
+		c.Close()
+		return nil
+	case budget.Fault() != nil:
+		return budget.Fault()
+	case errors.As(err, &no) && no.OfLogin():
+		return s.refused(err)
+	case errors.As(err, &no):
+		return busy(s, fmt.Sprintf("reason code %d of MQTT", no.Code))
+	case errors.Is(err, mqttconnect.ErrOlder):
+		return invalid("%s speaks an older MQTT than 5, and the login is not tried there", s.asked)
+	case errors.Is(err, mqttconnect.ErrProtocol):
+		return s.strange("not in MQTT")
 	}
 	return err
 }

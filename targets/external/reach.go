@@ -160,7 +160,7 @@ func (s *session) fault(ctx context.Context, err error) error {
 // plainly is how a service without TLS is registered.
 func (s *session) plainly() string {
 	if name := switchOf(s.kinds[s.service.kind]); name == "ssl" {
-		return "register it as redis://, or with the value ssl=false"
+		return "register it as " + s.service.clear() + "://, or with the value ssl=false"
 	} else if name != "" {
 		return "register it with the value sslmode=disable"
 	}

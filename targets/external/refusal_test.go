@@ -186,6 +186,7 @@ func plainly(address string) map[string]plainKind {
 		"cassandra":  {registration{typ: "Microsoft.DocumentDB/databaseAccounts", endpoint: "cassandra://" + address, properties: off}, "cassandraKeyspaces/d", "app"},
 		"kafka":      {registration{typ: "Patchbay.Services/confluent-cloud", endpoint: "kafka://" + address, properties: off}, "", "app"},
 		"nats":       {registration{typ: "Patchbay.Services/natsServers", endpoint: "nats://" + address}, "", "app"},
+		"mqtt":       {registration{typ: "Patchbay.Services/mqttServers", endpoint: "mqtt://" + address}, "", "app"},
 		"s3":         {registration{typ: "Patchbay.Services/s3Servers", endpoint: "http://" + address}, "buckets/invoices", "app"},
 		"vault":      {registration{typ: "Patchbay.Services/vaultServers", endpoint: "http://" + address}, "", ""},
 		"schema":     {registration{typ: "Patchbay.Services/confluent-schema", endpoint: "http://" + address}, "", "app"},
@@ -218,7 +219,7 @@ func TestTheBuildsSchemesNameTheirKinds(t *testing.T) {
 		"redis": "redis", "rediss": "redis", "mongodb": "cosmos-mongo", "mongodb+srv": "mongodb-atlas", "cassandra": "cosmos-cassandra",
 		"gremlin": "cosmos-gremlin", "wss": "cosmos-gremlin", "kafka": "confluent-cloud", "kafka+tls": "confluent-cloud",
 		"schema+https": "confluent-schema", "schema+http": "confluent-schema", "nats": "nats", "tls": "nats", "tls+nats": "nats", "nats+tls": "nats",
-		"s3": "s3", "minio": "s3", "s3+https": "s3", "s3+http": "s3", "vault": "vault", "vault+https": "vault", "vault+http": "vault",
+		"mqtt": "mqtt", "mqtts": "mqtt", "s3": "s3", "minio": "s3", "s3+https": "s3", "s3+http": "s3", "vault": "vault", "vault+https": "vault", "vault+http": "vault",
 		"sb": "servicebus", "eventhub": "eventhub",
 	}
 	d := product()

@@ -420,7 +420,7 @@ func TestTheDriverPassesTheSuite(t *testing.T) {
 	drivertest.Target(t, drivertest.TargetHarness{
 		Driver:  nats.Driver(),
 		Product: "NATS", Release: 2,
-		Config:  register(s, scope),
+		Config: register(s, scope),
 		Subs:   []string{""},
 		SignIn: func(ctx context.Context, _ string, c driver.Credential) error {
 			nc, err := signIn(ctx, s, c)

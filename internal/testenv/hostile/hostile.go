@@ -35,7 +35,7 @@ const patience = time.Minute
 // protocols are what there are attacks on. They are some dozens of mebibytes, which
 // a process that attacks nobody does without.
 var protocols = sync.OnceValue(func() []protocol {
-	return []protocol{postgres(), mysql(), sqlServer(), redis(), mongo(), cassandra(), kafka(), nats(), web(), s3()}
+	return []protocol{postgres(), mysql(), sqlServer(), redis(), mongo(), cassandra(), kafka(), nats(), mqtt(), web(), s3()}
 })
 
 // Attacks are all attacks, in an order that stays.

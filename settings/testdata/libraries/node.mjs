@@ -46,8 +46,25 @@ async function redis() {
 	return env.AZURE_REDIS_CONNECTIONSTRING.startsWith("rediss:")
 }
 
+async function mqtt() {
+	// Debian's; what it needs is beside it.
+	const { createRequire } = await import("node:module")
+	let connect
+	try {
+		({ connect } = createRequire("/usr/share/nodejs/")("mqtt"))
+	} catch (e) {
+		console.error(e.message)
+		process.exit(3)
+	}
+	const client = connect(env.MQTT_URL, { reconnectPeriod: 0 })
+	await new Promise((resolve, reject) => client.on("connect", resolve).on("error", reject).on("close", () => reject(new Error("closed"))))
+	const secure = client.stream.encrypted === true
+	client.end(true)
+	return secure
+}
+
 try {
-	console.log(await { pg, mysql2, redis }[library]() ? "tls" : "clear")
+	console.log(await { pg, mysql2, redis, mqtt }[library]() ? "tls" : "clear")
 } catch (e) {
 	console.error(String(e.message ?? e).split("\n")[0], e.code ?? "")
 	process.exit(1)
