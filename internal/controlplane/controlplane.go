@@ -48,6 +48,7 @@ import (
 	"patchbay.dev/patchbay/sources/systemd"
 	"patchbay.dev/patchbay/store"
 	"patchbay.dev/patchbay/store/sqlite"
+	"patchbay.dev/patchbay/targets/etcd"
 	"patchbay.dev/patchbay/targets/external"
 	"patchbay.dev/patchbay/targets/nats"
 	"patchbay.dev/patchbay/targets/postgres"
@@ -104,6 +105,7 @@ func Catalog() driver.Catalog {
 func targets() []driver.TargetDriver {
 	return []driver.TargetDriver{
 		postgres.Driver(),
+		etcd.Driver(),
 		nats.Driver(),
 		external.Driver(settings.Kinds(), settings.Variant),
 	}

@@ -30,7 +30,8 @@ type config struct {
 	servers    []driver.Server // that this process connects to
 	advertised []driver.Server // that clients connect to
 	prefixes   []string
-	tls        driver.TLS
+	tls        driver.TLS // to the servers
+	clientTLS  driver.TLS // to the advertised ones
 }
 
 // form is what its endpoints look like.
@@ -46,8 +47,9 @@ func parseConfig(c driver.Config) (config, error) {
 	if cfg.servers, err = parseServers("the endpoint", c.Endpoint); err != nil {
 		return config{}, err
 	}
-	cfg.advertised = cfg.servers
+	cfg.advertised, cfg.clientTLS = cfg.servers, cfg.tls
 	if p.URL != "" {
+		cfg.clientTLS.ServerName = "" // it is where Patchbay goes another way
 		if cfg.advertised, err = parseServers("the client url", p.URL); err != nil {
 			return config{}, err
 		}

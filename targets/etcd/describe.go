@@ -19,7 +19,7 @@ it that has the role root: only that role may make users.`,
 		{Name: "prefixes", Flag: "prefix", Type: patchbay.ListField, Commas: true, About: "prefixes of the keys that connections may use, unless they ask for others below them", Example: "/orders/"},
 		{Name: "url", Flag: "client-url", Type: patchbay.TextField, About: "what clients are told to connect to", Default: "the endpoint"},
 		{Name: "tls.ca", Flag: "ca-file", Type: patchbay.FileField, About: "authorities that the servers' certificates may be of, in PEM", Default: "the system's"},
-		{Name: "tls.serverName", Type: patchbay.TextField, About: "the name in the servers' certificates", Default: "the endpoint's host"},
+		{Name: "tls.serverName", Type: patchbay.TextField, About: "the name in the servers' certificates, where Patchbay reaches them by another; clients with a --client-url are not told", Default: "the endpoint's host"},
 	},
 	Admin: []patchbay.Field{
 		{Name: "username", Flag: "admin", Type: patchbay.TextField, About: "a user that has the role root", Example: "root"},

@@ -36,11 +36,11 @@ func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, er
 		}
 		info = driver.TargetInfo{Version: state.GetVersion(), TLS: s.version(), Values: map[string]string{"endpoints": urls(t.advertised)}}
 		if secured(t.advertised) {
-			if t.tls.CA != "" {
-				info.Values["ca"] = t.tls.CA
+			if t.clientTLS.CA != "" {
+				info.Values["ca"] = t.clientTLS.CA
 			}
-			if t.tls.ServerName != "" {
-				info.Values["serverName"] = t.tls.ServerName
+			if t.clientTLS.ServerName != "" {
+				info.Values["serverName"] = t.clientTLS.ServerName
 			}
 		}
 		if s.state == nil && !loopback(s.server) {

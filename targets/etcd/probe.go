@@ -49,7 +49,7 @@ func tryLogin(ctx context.Context, c driver.Config, r driver.ProbeRequest) (driv
 		ctx, cancel = context.WithTimeout(ctx, callLimit)
 		defer cancel()
 	}
-	l, _, err := connect(ctx, what, cfg.advertised, cfg.tls.ReadBy(r.Reading), r.Dialer, user, patchbay.LoginRefused)
+	l, _, err := connect(ctx, what, cfg.advertised, cfg.clientTLS.ReadBy(r.Reading), r.Dialer, user, patchbay.LoginRefused)
 	if err != nil {
 		return driver.ProbeResult{}, err
 	}
