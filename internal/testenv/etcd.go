@@ -9,9 +9,11 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -32,6 +34,9 @@ type EtcdOptions struct {
 	ClientCerts  bool
 	SignedTokens bool // --auth-token jwt
 	NoAuth       bool // authentication stays off
+	Quota        int  // bytes of its database; 0 is etcd's own bound
+	// Of is the cluster that it joins as a learner.
+	Of *EtcdServer
 }
 
 // EtcdServer is a running etcd of one member, with a user "root".
@@ -41,6 +46,7 @@ type EtcdServer struct {
 	Password string
 	CA       []byte // PEM; nil without TLS
 	options  EtcdOptions
+	peer     int // the port of other members
 	command  func(port int) *exec.Cmd
 }
 
@@ -77,8 +83,18 @@ func StartEtcd(ctx context.Context, o EtcdOptions) (*EtcdServer, error) {
 		}
 	}
 	// Passwords are as cheap as they may be, and nothing survives the machine.
-	args := []string{"--data-dir", filepath.Join(s.dir, "data"), "--bcrypt-cost", "4", "--unsafe-no-fsync", "--logger", "zap", "--log-level", "warn",
-		"--listen-peer-urls", "http://127.0.0.1:0", "--initial-advertise-peer-urls", "http://127.0.0.1:0", "--initial-cluster", "default=http://127.0.0.1:0"}
+	args := []string{"--data-dir", filepath.Join(s.dir, "data"), "--bcrypt-cost", "4", "--unsafe-no-fsync", "--logger", "zap", "--log-level", "warn"}
+	if s.peer, err = freePort(); err != nil {
+		return s, err
+	}
+	cluster := "default=" + s.peerURL()
+	if o.Of != nil {
+		args, cluster = append(args, "--name", "learner", "--initial-cluster-state", "existing"), "default="+o.Of.peerURL()+",learner="+s.peerURL()
+	}
+	args = append(args, "--listen-peer-urls", s.peerURL(), "--initial-advertise-peer-urls", s.peerURL(), "--initial-cluster", cluster)
+	if o.Quota > 0 {
+		args = append(args, "--quota-backend-bytes", strconv.Itoa(o.Quota))
+	}
 	if o.TLS {
 		cert, key, ca, authority, err := s.certificates()
 		if err != nil {
@@ -101,7 +117,17 @@ func StartEtcd(ctx context.Context, o EtcdOptions) (*EtcdServer, error) {
 		s.Port = port
 		return s.daemon.command(context.Background(), program, append(args, "--listen-client-urls", s.URL(), "--advertise-client-urls", s.URL())...)
 	}
-	if err := s.start(ctx, s.command, s.answers); err != nil || o.NoAuth {
+	if o.Of != nil {
+		c, err := o.Of.Client(o.Of.User, o.Of.Password)
+		if err != nil {
+			return s, err
+		}
+		defer func() { _ = c.Close() }()
+		if _, err := c.MemberAddAsLearner(ctx, []string{s.peerURL()}); err != nil {
+			return s, err
+		}
+	}
+	if err := s.start(ctx, s.command, s.answers); err != nil || o.NoAuth || o.Of != nil {
 		return s, err
 	}
 	return s, s.EnableAuth(ctx)
@@ -140,6 +166,8 @@ func (s *EtcdServer) URL() string {
 	}
 	return "http://" + s.Addr()
 }
+
+func (s *EtcdServer) peerURL() string { return fmt.Sprintf("http://127.0.0.1:%d", s.peer) }
 
 // answers is ready when the member has a leader.
 func (s *EtcdServer) answers(ctx context.Context) error {

@@ -97,11 +97,11 @@ func (l *link) meaning(ctx context.Context, err error, refusal patchbay.Code) *p
 		return patchbay.AsError(l.budget.Refuse("answers with more than %d MiB", maxMessage>>20))
 	case codes.Unavailable, codes.Canceled, codes.Unknown, codes.Internal:
 		if broke := l.conn.broke.Load(); broke != nil {
-			e := l.tls.DialError(*broke, address)
-			if e.Code == patchbay.CertificateInvalid {
-				e = e.WithFix("where etcd runs with --client-cert-auth, it wants a certificate of each client, which Patchbay has not: let it serve a URL without")
+			if l.asked { // etcd asks only where it insists
+				return patchbay.Errorf(patchbay.CertificateInvalid, "%s wants a certificate of its clients, and Patchbay has none", address).
+					WithFix("have etcd serve this URL without --client-cert-auth and --trusted-ca-file")
 			}
-			return e
+			return l.tls.DialError(*broke, address)
 		}
 	}
 	return patchbay.Errorf(patchbay.TargetUnreachable, "%s gives no answer that can be used: it is in trouble, or no etcd", address).AsTransient()
@@ -130,7 +130,7 @@ func dialFault(ctx context.Context, what string, err error, t driver.TLS, server
 		e = t.DialError(err, server.Address())
 		e.Transient = e.Transient || e.Code == patchbay.NameNotResolved // it was registered, so it will have one again
 		switch {
-		case driver.HopOf(e) == driver.HopTLS:
+		case driver.HopOf(e) == driver.HopTLS, driver.HopOf(e) == driver.HopEnd && server.Scheme == "https":
 			e = e.WithFix("where it has no TLS, and whoever is in between may read the passwords, register it with http://")
 		case e.Code == patchbay.CertificateInvalid:
 			e = e.WithFix("%s", driver.CertificateFix(e, "the property tls.serverName", "the property tls.ca"))

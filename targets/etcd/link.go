@@ -41,6 +41,7 @@ type link struct {
 	server driver.Server
 	tls    driver.TLS
 	state  *tls.ConnectionState // nil in the clear
+	asked  bool                 // for a certificate of the client's
 	conn   *bounded
 	budget *driver.Budget
 	grpc   *grpc.ClientConn
@@ -122,6 +123,10 @@ func (l *link) dial(ctx context.Context, d driver.Dialer) error {
 			return err
 		}
 		settings.NextProtos = []string{"h2"}
+		settings.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			l.asked = true
+			return &tls.Certificate{}, nil
+		}
 		client := tls.Client(conn, settings)
 		if err := client.HandshakeContext(ctx); err != nil {
 			_ = conn.Close()

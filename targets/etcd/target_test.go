@@ -26,6 +26,9 @@ import (
 var shared *testenv.EtcdServer
 
 func TestMain(m *testing.M) {
+	if os.Getenv(program) != "" {
+		os.Exit(goProgram())
+	}
 	code := m.Run()
 	if shared != nil {
 		if err := shared.Stop(); err != nil {
@@ -57,6 +60,9 @@ func server(t testing.TB) *testenv.EtcdServer {
 
 // register is the configuration of s as a target, with more properties.
 func register(s *testenv.EtcdServer, properties map[string]any) driver.Config {
+	if properties == nil {
+		properties = map[string]any{}
+	}
 	text, err := json.Marshal(properties)
 	if err != nil {
 		panic(err) // the test's own mistake
