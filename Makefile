@@ -123,6 +123,11 @@ test-systemd: deps ## units of a user's manager and of a machine's, each value b
 test-ssh: deps ## hosts by SSH, cut at every single instant of every change
 	PATCHBAY_EXHAUSTIVE=1 $(GO) test -count=1 -timeout 30m ./hosts/ssh
 
+.PHONY: test-etcd
+test-etcd: deps ## etcd's driver on Debian's etcd and on the newest, which is built first
+	@etcd=$$(tools/etcd.sh build); \
+		PATCHBAY_ETCD=$$etcd $(GO) test -count=1 -timeout 20m ./targets/etcd
+
 # make test takes what is quick, where Compose is built already.
 .PHONY: test-compose
 test-compose: deps ## sources in Compose projects, with Compose itself, which is built first

@@ -48,6 +48,14 @@ func TestTheProductsOwnToolsSignIn(t *testing.T) {
 			},
 			want: func(values map[string]string) string { return values["username"] + "|" + values["database"] },
 		},
+		{
+			kind: "etcd", tool: "etcdctl", command: "etcdctl", ask: ` role list >/dev/null && echo "$ETCDCTL_USER"`,
+			start: func(t *testing.T) map[string]string {
+				s := testenv.Etcd(t, testenv.EtcdOptions{})
+				return map[string]string{"endpoints": s.URL(), "username": s.User, "password": s.Password}
+			},
+			want: func(values map[string]string) string { return values["username"] },
+		},
 	} {
 		t.Run(tt.tool, func(t *testing.T) {
 			t.Parallel()

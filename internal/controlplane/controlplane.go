@@ -48,6 +48,7 @@ import (
 	"patchbay.dev/patchbay/sources/systemd"
 	"patchbay.dev/patchbay/store"
 	"patchbay.dev/patchbay/store/sqlite"
+	"patchbay.dev/patchbay/targets/etcd"
 	"patchbay.dev/patchbay/targets/external"
 	"patchbay.dev/patchbay/targets/mosquitto"
 	"patchbay.dev/patchbay/targets/mysql"
@@ -108,6 +109,7 @@ func targets() []driver.TargetDriver {
 	return []driver.TargetDriver{
 		postgres.Driver(),
 		mysql.Driver(),
+		etcd.Driver(),
 		nats.Driver(),
 		redis.Driver(),
 		mosquitto.Driver(),

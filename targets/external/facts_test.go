@@ -110,6 +110,8 @@ var places = map[string]placed{
 		want: map[string]string{"host": "orders.servicebus.windows.net"}},
 	"schema registry": {kind: "confluent-schema", registration: registration{typ: "Patchbay.Services/confluent-schema", endpoint: "schema+https://psrc.test/x"},
 		want: map[string]string{"url": "https://psrc.test/x"}},
+	"etcd": {kind: "etcd", registration: registration{typ: "Patchbay.Services/etcdServers", endpoint: "etcd+https://a.test,b.test:4379"},
+		want: map[string]string{"endpoints": "https://a.test:2379,https://b.test:4379"}},
 	"nats": {kind: "nats", registration: registration{typ: "Patchbay.Services/natsServers", endpoint: "tls+nats://a.test,b.test:4333"},
 		want: map[string]string{"url": "tls://a.test:4222,tls://b.test:4333"}},
 	"mqtt": {kind: "mqtt", registration: registration{typ: "Patchbay.Services/mqttServers", endpoint: "mqtts://broker.test"},

@@ -110,6 +110,8 @@ var services = []service{
 	{kind: "confluent-cloud", place: inServers, port: "9092", schemes: map[string]scheme{"kafka": {}, "kafka+tls": {}}, login: passwordLogin, probe: probeKafka},
 	{kind: "confluent-schema", place: inURL, url: "url", cover: tlsScheme,
 		schemes: map[string]scheme{"schema+https": {to: "https"}, "schema+http": {to: "http"}}, login: passwordLogin, probe: probeSchemaRegistry},
+	{kind: "etcd", place: inURLs, url: "endpoints", port: "2379", cover: tlsScheme,
+		schemes: map[string]scheme{"etcd+https": {to: "https"}, "etcd+http": {to: "http"}}, login: passwordLogin},
 	{kind: "nats", place: inURLs, url: "url", port: "4222", cover: tlsScheme,
 		schemes: map[string]scheme{"nats": {}, "tls": {}, "tls+nats": {to: "tls"}, "nats+tls": {to: "tls"}},
 		login:   login{name: "username", secret: "password", forms: natsLogin}, probe: probeNATS},
