@@ -51,6 +51,7 @@ import (
 	"patchbay.dev/patchbay/targets/external"
 	"patchbay.dev/patchbay/targets/nats"
 	"patchbay.dev/patchbay/targets/postgres"
+	"patchbay.dev/patchbay/targets/rabbitmq"
 )
 
 // The files of a data directory, besides those of package server.
@@ -105,6 +106,7 @@ func targets() []driver.TargetDriver {
 	return []driver.TargetDriver{
 		postgres.Driver(),
 		nats.Driver(),
+		rabbitmq.Driver(),
 		external.Driver(settings.Kinds(), settings.Variant),
 	}
 }

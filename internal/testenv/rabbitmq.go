@@ -138,6 +138,20 @@ func (s *RabbitMQServer) Restart(ctx context.Context) error {
 	return s.run(ctx, s.command(), s.answers)
 }
 
+// Control runs a command line of rabbitmqctl's, as the node's own user.
+func (s *RabbitMQServer) Control(ctx context.Context, line string) (string, error) {
+	node := s.command()
+	cmd := s.daemon.command(ctx, "/bin/sh", "-c", line)
+	cmd.Env = node.Env
+	for i, one := range cmd.Env {
+		if strings.HasPrefix(one, "PATH=") {
+			cmd.Env[i] = "PATH=/usr/lib/rabbitmq/bin:" + strings.TrimPrefix(one, "PATH=") // Debian's in /usr/sbin wants to be root
+		}
+	}
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
 // answers is ready when the management API does.
 func (s *RabbitMQServer) answers(ctx context.Context) error {
 	return s.Do(ctx, http.MethodGet, "/api/overview", nil, nil)

@@ -114,25 +114,16 @@ func (c *config) address() string {
 	return strings.Join(all, ",")
 }
 
-// vhostOf is the virtual host that the child of a target id names.
+// vhostOf is the virtual host that the child of a target id names ([driver.NameIn]).
 func vhostOf(sub string) (string, error) {
+	name, err := driver.NameIn(sub)
+	if err != nil {
+		return "", err
+	}
 	invalid := func(why string) error {
-		return patchbay.Errorf(patchbay.InvalidArgument, "the virtual host's name %s %s", driver.Quoted(strconv.Quote(short(sub))), why)
+		return patchbay.Errorf(patchbay.InvalidArgument, "the virtual host's name %s %s", driver.Quoted(strconv.Quote(short(name))), why)
 	}
-	var b strings.Builder
-	for i := 0; i < len(sub); i++ {
-		if sub[i] != '~' {
-			b.WriteByte(sub[i])
-			continue
-		}
-		n, err := strconv.ParseUint(sub[i+1:min(i+3, len(sub))], 16, 8)
-		if err != nil || i+2 >= len(sub) {
-			return "", invalid("has a ~ that stands for nothing: ~2F is /, ~7E is ~")
-		}
-		b.WriteByte(byte(n))
-		i += 2
-	}
-	switch name := b.String(); {
+	switch {
 	case name == "":
 		return "", invalid("is empty: the default one is ~2F")
 	case len(name) > 255:
@@ -141,22 +132,8 @@ func vhostOf(sub string) (string, error) {
 		return "", invalid("is no text")
 	case name == "." || name == "..":
 		return "", invalid("can't be said to the management API, which takes it for a path")
-	default:
-		return name, nil
 	}
-}
-
-// subOf names a virtual host in a target id, where ids can hold it.
-func subOf(vhost string) string {
-	var b strings.Builder
-	for _, c := range []byte(vhost) {
-		if c < ' ' || c == 0x7f || strings.IndexByte(`<>%&\?#/~`, c) >= 0 {
-			b.WriteString("~" + strings.ToUpper(strconv.FormatUint(uint64(c)|0x100, 16)[1:]))
-			continue
-		}
-		b.WriteByte(c)
-	}
-	return b.String()
+	return name, nil
 }
 
 // short is what is shown of a name.

@@ -38,6 +38,9 @@ func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, er
 	if err := t.api.must(ctx, what, "/api/overview?columns=rabbitmq_version", &about); err != nil {
 		return driver.TargetInfo{}, err
 	}
+	if about.Version == "" {
+		return driver.TargetInfo{}, t.api.meaning(what, t.api.urls[t.api.good.Load()], answer{status: http.StatusNotFound}, nil)
+	}
 	if err := checkVersion(about.Version); err != nil {
 		return driver.TargetInfo{}, err
 	}
@@ -56,7 +59,7 @@ func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, er
 		}
 	}
 	for _, v := range vhosts {
-		info.Subs = append(info.Subs, subOf(v.Name))
+		info.Subs = append(info.Subs, driver.SegmentOf(v.Name))
 	}
 	slices.Sort(info.Subs)
 	if sub != "" {

@@ -2,6 +2,7 @@ package rabbitmq_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -39,7 +40,14 @@ func asIn(s *testenv.RabbitMQServer, elsewhere string, do func(context.Context, 
 		if err != nil {
 			return err
 		}
-		return refused(do(ctx, ch))
+		ended := ch.NotifyClose(make(chan *amqp.Error, 1))
+		err = do(ctx, ch)
+		if errors.Is(err, amqp.ErrClosed) { // which may be all that the library says of it
+			if said := <-ended; said != nil {
+				err = said
+			}
+		}
+		return refused(err)
 	}
 }
 
