@@ -4,7 +4,7 @@
 #   tools/deps.sh postgres npm node readers engines az cc make
 #
 #   postgres  PostgreSQL's server and client, as Debian has it
-#   stores    Redis and MariaDB, as Debian has them, and PgBouncer
+#   stores    Redis, MariaDB and RabbitMQ, as Debian has them, and PgBouncer
 #   libraries clients of databases in other languages, as Debian and npm have
 #             them (settings/testdata/libraries)
 #   npm       npm, and with it the other PostgreSQL versions and Azurite
@@ -74,7 +74,7 @@ install_missing() {
 		fi
 		;;
 	esac
-	# Nor are Redis, MariaDB and PgBouncer to run because they are here.
+	# Nor are Redis, MariaDB, RabbitMQ and PgBouncer to run because they are here.
 	if [ ! -e /usr/sbin/policy-rc.d ]; then
 		trap 'as_root rm -f /usr/sbin/policy-rc.d' EXIT
 		as_root sh -c 'printf "#!/bin/sh\nexit 101\n" >/usr/sbin/policy-rc.d && chmod 755 /usr/sbin/policy-rc.d'
@@ -115,13 +115,14 @@ for group in "$@"; do
 		have_server redis-server || need redis-server 'a store whose logins are tried'
 		have_server pgbouncer || need pgbouncer 'a pooler that PostgreSQL is reached through'
 		have_server mariadbd || need mariadb-server 'a database whose logins are tried'
+		[ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || need rabbitmq-server 'a broker that logins are made on'
 		;;
 	libraries)
 		libraries=true
 		have npm || need npm 'fetches client libraries'
 		have php || need php-cli 'a reader of settings'
 		have ruby || need ruby 'a reader of settings'
-		for package in php-mysql php-pgsql ruby-mysql2 ruby-pg python3-psycopg2 python3-pymysql python3-mysqldb python3-redis; do
+		for package in php-mysql php-pgsql ruby-mysql2 ruby-pg python3-psycopg2 python3-pymysql python3-mysqldb python3-redis python3-pika amqp-tools; do
 			dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || need "$package" 'a reader of settings'
 		done
 		;;

@@ -151,6 +151,9 @@ func (a *api) ask(ctx context.Context, base, method, path string, body []byte) (
 	r.Header.Set("User-Agent", "patchbay")
 	r.Header.Set("X-Reason", "Patchbay removes the login") // of a connection that is closed
 	response, err := a.client.Do(r)
+	if errors.Is(err, http.ErrSchemeMismatch) {
+		err = tls.RecordHeaderError{} // which the library has made that of
+	}
 	if err == nil {
 		got.status = response.StatusCode
 		got.body, err = io.ReadAll(response.Body)

@@ -106,6 +106,41 @@ func TestALoginMayWhatItsOptionsName(t *testing.T) {
 	}
 }
 
+// The table in docs/security.md says what permissions for names can't tell apart.
+func TestWhatALoginCanBesides(t *testing.T) {
+	s := shared(t)
+	at := vhost(t, s, "besides")
+	target := opened(t, register(s))
+	do(t, s, http.MethodPut, "/api/exchanges/"+at+"/jobs", map[string]any{"type": "fanout", "durable": true}, nil)
+	jobs, all := map[string]string{"queues": "jobs"}, map[string]string(nil)
+	for name, c := range map[string]struct {
+		access  patchbay.Access
+		options map[string]string
+		try     func(context.Context, *amqp.Channel) error
+		warning string
+	}{
+		"an exchange of the same name": {patchbay.Reader, jobs, subscribe("", "jobs"), "of that name"},
+		"every queue":                  {patchbay.Writer, jobs, publish("", "payroll"), "every queue"},
+		"purge":                        {patchbay.Reader, jobs, func(_ context.Context, ch *amqp.Channel) error { _, err := ch.QueuePurge("jobs", false); return err }, ""},
+		"bind":                         {patchbay.Writer, all, bind("payroll", "#", "events"), "bind and unbind"},
+		"count messages": {patchbay.Reader, jobs, func(_ context.Context, ch *amqp.Channel) error {
+			_, err := ch.QueueDeclarePassive("payroll", true, false, false, false, nil)
+			return err
+		}, "how many messages"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := made(t, target, "besides", at, c.access, c.options)
+			if err := as(s, c.try)(t.Context(), at, r.Credential); err != nil {
+				t.Errorf("it can not: %v", err)
+			}
+			beyond, err := target.Administrator.(driver.WarnedLogins).Beyond(t.Context(), r)
+			if err != nil || !strings.Contains(strings.Join(beyond, "\n"), c.warning) {
+				t.Errorf("Beyond = %q, %v, without %q", beyond, err, c.warning)
+			}
+		})
+	}
+}
+
 // Routing keys are checked at topic exchanges alone: elsewhere they would bound nothing.
 func TestTopicsAreForTopicExchanges(t *testing.T) {
 	s := shared(t)

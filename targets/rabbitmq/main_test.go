@@ -31,6 +31,13 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(child) != "" {
+		if err := work(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	code := m.Run()
 	if err := node.Stop(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
