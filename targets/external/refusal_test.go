@@ -219,7 +219,7 @@ func TestTheBuildsSchemesNameTheirKinds(t *testing.T) {
 		"gremlin": "cosmos-gremlin", "wss": "cosmos-gremlin", "kafka": "confluent-cloud", "kafka+tls": "confluent-cloud",
 		"schema+https": "confluent-schema", "schema+http": "confluent-schema", "nats": "nats", "tls": "nats", "tls+nats": "nats", "nats+tls": "nats",
 		"s3": "s3", "minio": "s3", "s3+https": "s3", "s3+http": "s3", "vault": "vault", "vault+https": "vault", "vault+http": "vault",
-		"sb": "servicebus", "eventhub": "eventhub",
+		"sb": "servicebus", "eventhub": "eventhub", "amqp": "rabbitmq", "amqps": "rabbitmq",
 	}
 	d := product()
 	if !maps.Equal(d.Unregistered, want) {

@@ -329,6 +329,48 @@ func TestAPasswordIsForTheServerAlone(t *testing.T) {
 	}
 }
 
+// A server that speaks AMQP without an end is cut off, and one that does not speak it is
+// called so; neither is quoted.
+func TestABrokerThatIsNone(t *testing.T) {
+	const start = "\x01\x00\x00" // a frame of a method, on channel 0
+	for name, c := range map[string]struct {
+		says string
+		want patchbay.Code
+	}{
+		"heartbeats without end": {"\x08\x00\x00\x00\x00\x00\x00\xce", patchbay.TargetMisbehaved},
+		"zeros":                  {strings.Repeat("\x00", 4096), patchbay.TargetUnreachable},
+		"a frame of 4 GiB":       {start + "\xff\xff\xff\xff" + strings.Repeat("Canary", 1000), patchbay.TargetUnreachable},
+		"another protocol":       {"HTTP/1.1 400 Canary\r\n\r\n", patchbay.TargetUnreachable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = l.Close() }()
+			go func() {
+				for {
+					conn, err := l.Accept()
+					if err != nil {
+						return
+					}
+					for err == nil {
+						_, err = io.WriteString(conn, c.says)
+					}
+					_ = conn.Close()
+				}
+			}()
+			config := driver.Config{ID: resourceID, Endpoint: "amqp://" + l.Addr().String(), Dialer: dialer,
+				Admin: driver.Secrets{"username": patchbay.NewSecret("admin"), "password": patchbay.NewSecret("hunter2hunter2")}}
+			credential := driver.Credential{Public: map[string]string{"username": "app"}, Secret: driver.Secrets{"password": patchbay.NewSecret("hunter2hunter2")}}
+			_, err = opened(t, config).Probe(t.Context(), driver.ProbeRequest{Credential: credential, Dialer: dialer, Sub: "~2F"})
+			if patchbay.CodeOf(err) != c.want || strings.Contains(err.Error(), "Canary") {
+				t.Errorf("Probe = %v, want %s", err, c.want)
+			}
+		})
+	}
+}
+
 func TestRegistrationsThatCanNotBeAreRefused(t *testing.T) {
 	for name, c := range map[string]struct{ endpoint, properties, says string }{
 		"no endpoint":                 {"", `{}`, "empty"},

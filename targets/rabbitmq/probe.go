@@ -20,7 +20,7 @@ import (
 const (
 	probeLimit  = 20 * time.Second // of a probe whose context has no deadline
 	maxFrame    = 128 << 10        // bytes; the product's own default
-	maxReceived = 4 << 20          // bytes in one probe
+	maxReceived = 1 << 20          // bytes in one probe
 	probedNames = 8                // of queues and exchanges, at most
 	heartbeat   = 30 * time.Second
 )
