@@ -8,8 +8,8 @@ var description = patchbay.Driver{
 user that has the tag administrator.`,
 	Types: []string{"Patchbay.Services/rabbitmqServers"},
 	Endpoint: patchbay.Endpoint{
-		Field:   patchbay.Field{Type: patchbay.TextField, About: "where applications speak AMQP; several with commas between them. amqp:// is in the clear", Form: "amqps://HOST:PORT", Example: "amqps://10.0.0.8:5671", Required: true},
-		Schemes: []string{"amqp", "amqps"},
+		Field:   patchbay.Field{Type: patchbay.TextField, About: "where applications speak AMQP, with TLS; in the clear it is amqp://HOST:PORT. Several with commas between them", Form: "HOST:PORT", Example: "10.0.0.8:5671", Required: true},
+		Schemes: []string{"amqps", "amqp"},
 	},
 	Properties: []patchbay.Field{
 		{Name: "management", Type: patchbay.TextField, About: "URL of the management API; several with commas between them", Form: "https://HOST:PORT", Example: "https://10.0.0.8:15671", Default: "port 15671 of the endpoint's servers, or http and 15672 where the endpoint is in the clear"},

@@ -50,7 +50,8 @@ func Driver() driver.TargetDriver {
 // target is one server, or the servers of one cluster.
 type target struct {
 	config
-	api *api
+	api    *api
+	dialer driver.Dialer
 }
 
 func open(_ context.Context, c driver.Config) (driver.Target, error) {
@@ -69,7 +70,7 @@ func open(_ context.Context, c driver.Config) (driver.Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &target{config: cfg, api: a}, nil
+	return &target{config: cfg, api: a, dialer: c.Dialer}, nil
 }
 
 // Close implements [driver.Target].

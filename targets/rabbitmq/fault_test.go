@@ -291,6 +291,24 @@ func (anyLoopback) DialContext(ctx context.Context, network, address string) (ne
 	return dialer.DialContext(ctx, network, strings.Replace(address, "127.0.0.2:", "127.0.0.1:", 1))
 }
 
+// A registration whose endpoint nobody answers at, or answers otherwise, is told so.
+func TestAnEndpointThatIsNoneIsAWarning(t *testing.T) {
+	s := shared(t)
+	for endpoint, warns := range map[string]string{
+		"amqp://" + s.Addr():      "",
+		"amqp://" + closedPort(t): "nothing listens",
+		s.Addr():                  "does not speak TLS",
+		"amqps://" + net.JoinHostPort(s.Host, strconv.Itoa(s.Secure)): "no authority",
+	} {
+		c := register(s)
+		c.Endpoint = endpoint
+		info, err := opened(t, c).Inspect(t.Context(), "")
+		if said := strings.Join(info.Warnings, "\n"); err != nil || (said == "") != (warns == "") || !strings.Contains(said, warns) {
+			t.Errorf("%s: %q, %v, want it to say %q", endpoint, said, err, warns)
+		}
+	}
+}
+
 // Whoever is not proven to be the server hears no password, also where nobody said how
 // it is spoken to.
 func TestAPasswordIsForTheServerAlone(t *testing.T) {

@@ -2,6 +2,8 @@ package rabbitmq
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -9,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
@@ -79,7 +82,41 @@ func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, er
 	if info.TLS = t.api.protocol.Load().(string); info.TLS == "" && !t.managedLocally() {
 		warn("the management API is not encrypted: whoever is in between reads the administrator's password")
 	}
+	if e := t.unreached(ctx); e != nil {
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return driver.TargetInfo{}, e
+		}
+		warn("the endpoint is not reached from here, and applications speak to it: %s", e.Message)
+	}
 	return info, nil
+}
+
+// endpointLimit is how long a connection to the endpoint may take.
+const endpointLimit = 3 * time.Second
+
+// unreached is why no server of the endpoint can be connected to from here; nil when
+// one can. Nothing is said there: the server would log it.
+func (t *target) unreached(ctx context.Context) *patchbay.Error {
+	ctx, cancel := context.WithTimeout(ctx, endpointLimit)
+	defer cancel()
+	var failed *patchbay.Error
+	for _, s := range t.servers {
+		conn, err := t.dialer.DialContext(ctx, "tcp", s.Address())
+		if err == nil {
+			if t.secure {
+				var encryption *tls.Config
+				if encryption, err = t.encryption(s.Host, driver.Reading{}); err == nil {
+					err = tls.Client(driver.NewBudget(s.Address(), maxReceived).Conn(conn), encryption).HandshakeContext(ctx)
+				}
+			}
+			_ = conn.Close()
+		}
+		if err == nil {
+			return nil
+		}
+		failed = t.tls.DialError(err, s.Address())
+	}
+	return failed
 }
 
 // managedLocally reports whether the management API is on this machine.
