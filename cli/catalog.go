@@ -204,7 +204,7 @@ var (
 	wordForm  = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)
 	nameForm  = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]{0,63}(\.[A-Za-z][A-Za-z0-9_]{0,63}){0,3}$`)
 	typeForm  = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,100}(/[A-Za-z0-9_.-]{1,100}){1,8}$`)
-	plainForm = regexp.MustCompile(`^[A-Za-z0-9_.@-]{0,100}$`)
+	plainForm = regexp.MustCompile(`^[A-Za-z0-9_.@~-]{0,100}$`)
 )
 
 // harmless is what of a server's catalogue can be made into commands and shown:

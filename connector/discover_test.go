@@ -71,7 +71,7 @@ func TestApplicationsAndServicesAreFound(t *testing.T) {
 		driver.Found{Name: "web", Within: "blog", Instance: "3", Image: "blog", State: "exited", Endpoint: "/srv/blog", Properties: map[string]any{"service": "web"}, Refused: "it shares its network", Fix: "give it its own"},
 		driver.Found{Name: "a b/c", Instance: "4", Endpoint: "abc"},
 		driver.Found{Name: "cron", Plumbing: true},
-		driver.Found{Name: "queue", Image: "rabbitmq:4", Ports: []uint16{5672}, Reach: []driver.Reach{{Port: 5672, Address: ":5672"}}},
+		driver.Found{Name: "analytics", Image: "clickhouse/clickhouse-server:25", Ports: []uint16{8123}, Reach: []driver.Reach{{Port: 8123, Address: ":8123"}}},
 		driver.Found{Name: "hidden", Image: "postgres", Ports: []uint16{5432}},
 		database)
 	all := w.found(w.search(`{"engine":"other"}`))
@@ -83,7 +83,7 @@ func TestApplicationsAndServicesAreFound(t *testing.T) {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	if want := []string{"a-b-c", "blog-web", "hidden", "orders-db", "queue", "shop-web"}; !slices.Equal(names, want) {
+	if want := []string{"a-b-c", "analytics", "blog-web", "hidden", "orders-db", "shop-web"}; !slices.Equal(names, want) {
 		t.Fatalf("found are %q, not %q", names, want)
 	}
 	app := all["shop-web"]
@@ -94,7 +94,7 @@ func TestApplicationsAndServicesAreFound(t *testing.T) {
 	if d := all["blog-web"]; d.Refused == "" || d.Fix == "" {
 		t.Errorf("%+v", d)
 	}
-	if d := all["queue"]; d.Service == nil || d.Service.Title != "RabbitMQ" || d.Refused == "" || d.ID != "" {
+	if d := all["analytics"]; d.Service == nil || d.Service.Title != "ClickHouse" || d.Refused == "" || d.ID != "" {
 		t.Errorf("%+v", d)
 	}
 	if d := all["hidden"]; d.Refused == "" || !strings.Contains(d.Fix, "patchbay resource add memory hidden") {

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nkeys"
+	amqp "github.com/rabbitmq/amqp091-go"
 
 	"patchbay.dev/patchbay"
 )
@@ -100,6 +101,29 @@ func TestURLParsersReadWhatWeWrite(t *testing.T) {
 				if u.Hostname() != host || u.Port() != "15432" || user != "u"+h || password != h || database != h {
 					t.Errorf("%s: %q is read as host %q port %s user %q password %q database %q",
 						form.kind, text, u.Hostname(), u.Port(), user, password, database)
+				}
+			}
+		}
+	}
+}
+
+func TestAMQPReadsWhatWeWrite(t *testing.T) {
+	for _, h := range hostile {
+		for _, host := range []string{"rabbit.internal", "10.0.0.5", "fd00::7"} {
+			for naming, name := range map[patchbay.Naming]string{patchbay.NamingNative: "AMQP_URL", patchbay.NamingServiceBinding: "uri"} {
+				values := Values{
+					"host": patchbay.NewSecret(host), "port": patchbay.NewSecret("15671"), "ssl": patchbay.NewSecret("true"), "vhost": patchbay.NewSecret("/" + h),
+					"username": patchbay.NewSecret("u" + h), "password": patchbay.NewSecret(h), "serverName": patchbay.NewSecret("broker.internal"),
+					"ca": patchbay.NewSecret("-----BEGIN CERTIFICATE-----"), "caFile": patchbay.NewSecret("/srv/b & c/ca.crt"),
+				}
+				text := renderOne(t, Request{Kind: "rabbitmq", Client: "go", Auth: "secret", Naming: naming, Values: values}, name)
+				u, err := amqp.ParseURI(text)
+				if err != nil {
+					t.Errorf("%s: %q: %v", naming, text, err)
+					continue
+				}
+				if u.Scheme != "amqps" || u.Host != host || u.Port != 15671 || u.Vhost != "/"+h || u.Username != "u"+h || u.Password != h || u.CACertFile != "/srv/b & c/ca.crt" || u.ServerName != "broker.internal" {
+					t.Errorf("%s: %q is read as %+v", naming, text, u)
 				}
 			}
 		}

@@ -17,7 +17,8 @@ func TestServicesAreKnownByImageUnitAndPort(t *testing.T) {
 		{image: "docker.io/bitnami/postgresql:17", kind: "postgresql", title: "PostgreSQL", by: "image bitnami/postgresql"},
 		{image: "mariadb:11", kind: "mysql", title: "MySQL", by: "image mariadb"},
 		{image: "valkey/valkey:8", kind: "redis", title: "Redis", by: "image valkey/valkey"},
-		{image: "rabbitmq:4-management", title: "RabbitMQ", by: "image rabbitmq"},
+		{image: "rabbitmq:4-management", kind: "rabbitmq", title: "RabbitMQ", by: "image rabbitmq"},
+		{image: "clickhouse/clickhouse-server:25", title: "ClickHouse", by: "image clickhouse/clickhouse-server"},
 		{image: "acme/shop-db:3", ports: []uint16{5432}, kind: "postgresql", title: "PostgreSQL", by: "port 5432"},
 		// The image knows better than a port.
 		{image: "redis:7", ports: []uint16{5432}, kind: "redis", title: "Redis", by: "image redis"},

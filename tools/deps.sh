@@ -4,7 +4,8 @@
 #   tools/deps.sh postgres npm node readers engines az cc make
 #
 #   postgres  PostgreSQL's server and client, as Debian has it
-#   stores    Redis, MariaDB, Mosquitto and etcd, as Debian has them, and PgBouncer
+#   stores    Redis, MariaDB, Mosquitto, etcd and RabbitMQ, as Debian has them, and
+#             PgBouncer
 #   libraries clients of databases in other languages, as Debian and npm have
 #             them (settings/testdata/libraries)
 #   npm       npm, and with it the other PostgreSQL versions and Azurite
@@ -118,6 +119,7 @@ for group in "$@"; do
 		have_server etcd || need etcd-server 'a key-value store whose logins are made and tried'
 		have etcdctl || need etcd-client 'signs in with what is written for it'
 		have_server mariadbd || need mariadb-server 'a database whose logins are tried'
+		[ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || need rabbitmq-server 'a broker that logins are made on'
 		;;
 	libraries)
 		libraries=true
@@ -125,7 +127,7 @@ for group in "$@"; do
 		have php || need php-cli 'a reader of settings'
 		have ruby || need ruby 'a reader of settings'
 		have mosquitto_sub || need mosquitto-clients 'a reader of settings'
-		for package in php-mysql php-pgsql ruby-mysql2 ruby-pg python3-psycopg2 python3-pymysql python3-mysqldb python3-redis python3-paho-mqtt node-mqtt python3-etcd3; do
+		for package in php-mysql php-pgsql ruby-mysql2 ruby-pg python3-psycopg2 python3-pymysql python3-mysqldb python3-redis python3-paho-mqtt node-mqtt python3-etcd3 python3-pika amqp-tools; do
 			dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || need "$package" 'a reader of settings'
 		done
 		;;

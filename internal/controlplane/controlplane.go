@@ -54,6 +54,7 @@ import (
 	"patchbay.dev/patchbay/targets/mysql"
 	"patchbay.dev/patchbay/targets/nats"
 	"patchbay.dev/patchbay/targets/postgres"
+	"patchbay.dev/patchbay/targets/rabbitmq"
 	"patchbay.dev/patchbay/targets/redis"
 )
 
@@ -113,6 +114,7 @@ func targets() []driver.TargetDriver {
 		nats.Driver(),
 		redis.Driver(),
 		mosquitto.Driver(),
+		rabbitmq.Driver(),
 		external.Driver(settings.Kinds(), settings.Variant),
 	}
 }

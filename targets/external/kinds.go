@@ -45,6 +45,7 @@ type service struct {
 	schemes   map[string]scheme
 	login     login
 	anyScheme bool // nothing is known of the schemes of its endpoints
+	escaped   bool // names in its ids are as [driver.SegmentOf] has them
 	// pages says that an https URL, as Azure's own pages show it, is understood.
 	pages bool
 	// probe signs in. nil: there is no harmless way to, and only the network is
@@ -116,6 +117,7 @@ var services = []service{
 		schemes: map[string]scheme{"nats": {}, "tls": {}, "tls+nats": {to: "tls"}, "nats+tls": {to: "tls"}},
 		login:   login{name: "username", secret: "password", forms: natsLogin}, probe: probeNATS},
 	{kind: "mqtt", schemes: map[string]scheme{"mqtt": {port: "1883", plain: true}, "mqtts": {}}, login: passwordLogin, probe: probeMQTT},
+	{kind: "rabbitmq", port: "5671", schemes: map[string]scheme{"amqps": {port: "5671"}, "amqp": {port: "5672", plain: true}}, login: passwordLogin, escaped: true},
 	{kind: "s3", place: inURL, url: "endpoint", cover: tlsScheme,
 		schemes: map[string]scheme{"s3": {to: "https"}, "minio": {to: "https"}, "s3+https": {to: "https"}, "s3+http": {to: "http"}},
 		login:   login{name: "accessKeyId", secret: "secretAccessKey"}, probe: probeS3},

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
 )
 
 // facts are the values that settings are filled with, less the login: what the
@@ -235,6 +236,12 @@ func (c catalogue) below(kind, sub string, v map[string]string) error {
 			return invalid("the name of the %s has control characters", name)
 		}
 		v[name] = parts[i+1]
+		if c.service(kind).escaped {
+			var err error
+			if v[name], err = driver.NameIn(parts[i+1]); err != nil {
+				return err
+			}
+		}
 	}
 	// Redis counts its databases; Redis Enterprise calls the only one default.
 	if kind == "redis" && strings.ContainsFunc(v["database"], func(r rune) bool { return r < '0' || r > '9' }) {

@@ -221,6 +221,7 @@ func TestTheBuildsSchemesNameTheirKinds(t *testing.T) {
 		"schema+https": "confluent-schema", "schema+http": "confluent-schema", "nats": "nats", "tls": "nats", "tls+nats": "nats", "nats+tls": "nats",
 		"mqtt": "mqtt", "mqtts": "mqtt", "s3": "s3", "minio": "s3", "s3+https": "s3", "s3+http": "s3", "vault": "vault", "vault+https": "vault", "vault+http": "vault",
 		"sb": "servicebus", "eventhub": "eventhub", "etcd+https": "etcd", "etcd+http": "etcd",
+		"amqp": "rabbitmq", "amqps": "rabbitmq",
 	}
 	d := product()
 	if !maps.Equal(d.Unregistered, want) {
