@@ -82,6 +82,7 @@ func (g ground) every() int {
 var grounds = []ground{
 	{start: startPostgres, fails: []string{"verify/before-do", "settings/after-do", "principal/after-do"}},
 	{start: startNATS, fails: []string{"verify/before-do", "settings/after-do", "principal/after-do"}},
+	{start: startMySQL, fails: []string{"verify/before-do", "settings/after-do", "principal/after-do"}},
 	{start: startPostgres, source: newUnit, on: "systemd", fails: []string{"verify/before-do", "settings/after-do", "restart/after-do"}},
 	{start: startPostgres, local: true, fails: []string{"verify/before-do", "principal/after-do"}},
 	{start: startRedis, fails: []string{"verify/before-do", "settings/after-do"}},
