@@ -95,7 +95,7 @@ crash-short: deps ## a share of the same, for CI
 .PHONY: attack
 attack: deps ## all that attacks: hostile servers against every client, tenants, floods; prints a table
 	$(GO) test -count=1 -v -timeout 30m ./internal/attacktest -whole
-	$(GO) test -count=1 -p 1 -timeout 30m ./targets/postgres ./targets/nats -run Hostile -every=1
+	$(GO) test -count=1 -p 1 -timeout 30m ./targets/postgres ./targets/mysql ./targets/nats -run Hostile -every=1
 
 # make test takes two versions a test, the newest among them.
 .PHONY: test-postgres

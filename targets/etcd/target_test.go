@@ -332,7 +332,8 @@ func foreign(s *testenv.EtcdServer) func(testing.TB, string, string) func() erro
 
 func harness(s *testenv.EtcdServer) drivertest.TargetHarness {
 	return drivertest.TargetHarness{
-		Driver: etcd.Driver(), Config: register(s, scope), Subs: []string{""},
+		Driver:  etcd.Driver(),
+		Product: "etcd", Release: 2, Config: register(s, scope), Subs: []string{""},
 		SignIn: as(s, get("/orders/x")),
 		OpenSession: func(_ context.Context, _ string, c driver.Credential) (drivertest.Session, error) {
 			client, err := signIn(s, c)

@@ -302,7 +302,8 @@ func TestTheDriverPassesTheSuite(t *testing.T) {
 		t.Fatal(err)
 	}
 	drivertest.Target(t, drivertest.TargetHarness{
-		Driver: mosquitto.Driver(),
+		Driver:  mosquitto.Driver(),
+		Product: "Mosquitto", Release: 2,
 		Config: register(s, scope),
 		Subs:   []string{""},
 		// There are no subs; the names of logins that come with them are tried.

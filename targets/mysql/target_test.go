@@ -345,7 +345,8 @@ func TestTarget(t *testing.T) {
 	run(t, s, rights(hostileNames...)...)
 	t.Cleanup(func() { nothingLeft(t, s) })
 	drivertest.Target(t, drivertest.TargetHarness{
-		Driver: mysqltarget.Driver(), Config: config(s, "admin"),
+		Driver:  mysqltarget.Driver(),
+		Product: "MariaDB", Release: 2, Config: config(s, "admin"),
 		Subs: []string{"shop", "b_lls"}, HostileSubs: hostileNames, MissingSub: "nosuch",
 		SignIn: func(ctx context.Context, sub string, c driver.Credential) error {
 			_, done, err := application(ctx, s, sub, c)

@@ -245,7 +245,8 @@ func TestTheDriverPassesTheSuite(t *testing.T) {
 		subs = append(subs, sub)
 	}
 	drivertest.Target(t, drivertest.TargetHarness{
-		Driver: rabbitmq.Driver(), Config: register(s),
+		Driver:  rabbitmq.Driver(),
+		Product: "RabbitMQ", Release: 2, Config: register(s),
 		Subs: []string{"orders", "~2Fbills of 100~25"}, HostileSubs: subs, MissingSub: "nobodys",
 		SignIn: func(ctx context.Context, sub string, c driver.Credential) error {
 			conn, err := enter(ctx, s, vhostIn(sub), c.Public["username"], c.Secret["password"].Reveal())

@@ -267,7 +267,8 @@ func drifts(s *testenv.RedisServer) []drivertest.Drift {
 
 func harness(s *testenv.RedisServer) drivertest.TargetHarness {
 	return drivertest.TargetHarness{
-		Driver:     redis.Driver(),
+		Driver:  redis.Driver(),
+		Product: "Redis", Release: 2,
 		Config:     config(s),
 		Subs:       []string{"0", "5"},
 		MissingSub: "99",
