@@ -327,7 +327,7 @@ func TestTarget(t *testing.T) {
 func TestTargetOfAllKeys(t *testing.T) {
 	s := sharedServer(t, "config")
 	h := harness(s)
-	h.Quick, h.Options, h.Drifts = true, nil, nil
+	h.Product, h.Quick, h.Options, h.Drifts = "", true, nil, nil
 	a := func(name string, allowed []patchbay.Access, lines ...string) drivertest.Action {
 		return action(s, name, allowed, words(lines...)...)
 	}
