@@ -49,6 +49,7 @@ import (
 	"patchbay.dev/patchbay/store"
 	"patchbay.dev/patchbay/store/sqlite"
 	"patchbay.dev/patchbay/targets/external"
+	"patchbay.dev/patchbay/targets/kafka"
 	"patchbay.dev/patchbay/targets/nats"
 	"patchbay.dev/patchbay/targets/postgres"
 )
@@ -105,6 +106,7 @@ func targets() []driver.TargetDriver {
 	return []driver.TargetDriver{
 		postgres.Driver(),
 		nats.Driver(),
+		kafka.Driver(),
 		external.Driver(settings.Kinds(), settings.Variant),
 	}
 }
