@@ -112,7 +112,6 @@ for group in "$@"; do
 	case "$group" in
 	postgres) have_postgres || need postgresql 'the server that connections are made to' ;;
 	stores)
-		have kcat || need kcat 'a client of Kafka in another language'
 		have_server redis-server || need redis-server 'a store whose logins are tried'
 		have_server pgbouncer || need pgbouncer 'a pooler that PostgreSQL is reached through'
 		have_server mariadbd || need mariadb-server 'a database whose logins are tried'

@@ -9,7 +9,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
-	"github.com/twmb/franz-go/pkg/kversion"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
@@ -17,11 +16,14 @@ import (
 
 const maxBrokers = 1000
 
-// needed are the requests that a cluster has to know, and since which version Kafka does.
-var needed = []struct {
-	key   int16
-	since string
-}{{29, "0.11"}, {30, "0.11"}, {31, "0.11"}, {50, "2.7"}, {51, "2.7"}, {60, "2.8"}}
+// needed are the requests without which nothing here works.
+var needed = []int16{29, 30, 31, 50, 51, 60}
+
+// since are requests, and the version that had each first; the oldest comes first.
+var since = []struct {
+	key     int16
+	version string
+}{{50, "2.7"}, {60, "2.8"}, {66, "3.0"}, {71, "3.7"}, {75, "3.8"}, {90, "4.1"}}
 
 // advertised is where a broker says that it is.
 func advertised(host string, port int32) (string, error) {
@@ -76,7 +78,8 @@ func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, er
 	return info, nil
 }
 
-// version guesses which Kafka it is: a broker says only which requests it knows.
+// version is the newest whose requests it knows: that is all that a broker says of its
+// own.
 func (s *session) version(ctx context.Context) (string, error) {
 	q := kmsg.NewPtrApiVersionsRequest()
 	q.ClientSoftwareName, q.ClientSoftwareVersion = "patchbay", "1" // no broker takes none
@@ -87,14 +90,21 @@ func (s *session) version(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	guess := kversion.FromApiVersionsResponse(answer).VersionGuess()
-	guess = strings.TrimPrefix(strings.TrimPrefix(guess, "at least "), "v")
-	for _, n := range needed {
-		if !slices.ContainsFunc(answer.ApiKeys, func(k kmsg.ApiVersionsResponseApiKey) bool { return k.ApiKey == n.key }) {
-			return "", patchbay.Errorf(patchbay.NotSupported, "the cluster does not know request %d, which Kafka has since %s: it seems to be %s, and has to be 2.8 at least", n.key, n.since, guess)
+	knows := func(key int16) bool {
+		return slices.ContainsFunc(answer.ApiKeys, func(k kmsg.ApiVersionsResponseApiKey) bool { return k.ApiKey == key })
+	}
+	version := "older than 2.7"
+	for _, s := range since {
+		if knows(s.key) {
+			version = s.version
 		}
 	}
-	return guess, nil
+	for _, key := range needed {
+		if !knows(key) {
+			return "", patchbay.Errorf(patchbay.NotSupported, "the cluster seems to be %s, and has to have version 2.8 at least: it does not know request %d", version, key)
+		}
+	}
+	return version, nil
 }
 
 // mayAdminister tries what can be tried without an effect, and asks for the rest.

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -39,7 +41,8 @@ func register(c *testenv.KafkaCluster, more map[string]any) driver.Config {
 	return driver.Config{
 		ID:       "/subscriptions/s/resourceGroups/g/providers/Patchbay.Services/kafkaServers/bus",
 		Endpoint: strings.Join(c.ListenAddrs(), ","), Properties: properties,
-		Admin: driver.Secrets{"username": patchbay.NewSecret(c.Admin), "password": patchbay.NewSecret(c.Password)},
+		Dialer: &net.Dialer{},
+		Admin:  driver.Secrets{"username": patchbay.NewSecret(c.Admin), "password": patchbay.NewSecret(c.Password)},
 	}
 }
 
@@ -451,7 +454,14 @@ func stateOf(t testing.TB, c *testenv.KafkaCluster, name string) (text string) {
 		if err != nil {
 			return err
 		}
-		text = fmt.Sprint(scrams.Results[0].CredentialInfos, len(rules.Resources), rules.Resources)
+		var lines []string
+		for _, r := range rules.Resources {
+			for _, a := range r.ACLs {
+				lines = append(lines, fmt.Sprint(r.ResourceType, r.ResourceName, r.ResourcePatternType, a))
+			}
+		}
+		slices.Sort(lines)
+		text = fmt.Sprint(scrams.Results[0].CredentialInfos, " ", len(lines), " ", lines)
 		return nil
 	})
 	if err != nil {
