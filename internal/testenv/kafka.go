@@ -3,7 +3,9 @@ package testenv
 import (
 	"context"
 	"crypto/tls"
+	"encoding/binary"
 	"net"
+	"sync/atomic"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -40,7 +42,7 @@ func Kafka(t testing.TB, o KafkaOptions) *KafkaCluster {
 		return kfake.ACL{Resource: kmsg.ACLResourceTypeCluster, Name: "kafka-cluster", Pattern: kmsg.ACLResourcePatternTypeLiteral, Operation: may, Allow: true}
 	}
 	options := []kfake.Opt{
-		kfake.NumBrokers(max(o.Brokers, 1)), kfake.EnableSASL(), kfake.EnableACLs(),
+		kfake.NumBrokers(max(o.Brokers, 1)), kfake.ListenFn(listenKafka), kfake.EnableSASL(), kfake.EnableACLs(),
 		kfake.Superuser("SCRAM-SHA-512", c.Super, c.Password),
 		kfake.User("SCRAM-SHA-512", c.Admin, c.Password, right(kmsg.ACLOperationDescribe), right(kmsg.ACLOperationAlter)),
 	}
@@ -89,4 +91,50 @@ func (c *KafkaCluster) As(ctx context.Context, do func(*kgo.Client) error) error
 	}
 	defer cl.Close()
 	return do(cl)
+}
+
+// listenKafka has the model say which ways to sign in it takes, as brokers do: it says so
+// only where it refuses one, and kafkajs then signs in to nobody.
+func listenKafka(network, address string) (net.Listener, error) {
+	l, err := net.Listen(network, address)
+	return kafkaListener{l}, err
+}
+
+type kafkaListener struct{ net.Listener }
+
+func (l kafkaListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &kafkaConn{Conn: conn}, nil
+}
+
+type kafkaConn struct {
+	net.Conn
+	asked atomic.Int64 // the number of the last SaslHandshake
+}
+
+func (c *kafkaConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	const handshake = 17
+	if n > 8 && binary.BigEndian.Uint16(p) == handshake { // the model reads a request behind its size
+		c.asked.Store(int64(binary.BigEndian.Uint32(p[4:])) + 1)
+	}
+	return n, err
+}
+
+func (c *kafkaConn) Write(p []byte) (int, error) {
+	const whole = 4 + 4 + 2 + 4 // size, number, code, no mechanisms
+	if len(p) != whole || int64(binary.BigEndian.Uint32(p[4:]))+1 != c.asked.Load() {
+		return c.Conn.Write(p)
+	}
+	said := append([]byte(nil), p[:10]...)
+	said = binary.BigEndian.AppendUint32(said, 2)
+	for _, mechanism := range []string{"SCRAM-SHA-256", "SCRAM-SHA-512"} {
+		said = append(binary.BigEndian.AppendUint16(said, uint16(len(mechanism))), mechanism...)
+	}
+	binary.BigEndian.PutUint32(said, uint32(len(said)-4))
+	_, err := c.Conn.Write(said)
+	return len(p), err
 }
