@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -26,6 +27,11 @@ import (
 	"patchbay.dev/patchbay/internal/testenv"
 	"patchbay.dev/patchbay/targets/kafka"
 )
+
+func TestMain(m *testing.M) {
+	kafka.ForTheModel()
+	os.Exit(m.Run())
+}
 
 // register is c as a target, with more properties.
 func register(c *testenv.KafkaCluster, more map[string]any) driver.Config {
