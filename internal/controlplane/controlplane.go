@@ -50,6 +50,7 @@ import (
 	"patchbay.dev/patchbay/store/sqlite"
 	"patchbay.dev/patchbay/targets/etcd"
 	"patchbay.dev/patchbay/targets/external"
+	"patchbay.dev/patchbay/targets/kafka"
 	"patchbay.dev/patchbay/targets/mosquitto"
 	"patchbay.dev/patchbay/targets/mysql"
 	"patchbay.dev/patchbay/targets/nats"
@@ -115,6 +116,7 @@ func targets() []driver.TargetDriver {
 		redis.Driver(),
 		mosquitto.Driver(),
 		rabbitmq.Driver(),
+		kafka.Driver(),
 		external.Driver(settings.Kinds(), settings.Variant),
 	}
 }
