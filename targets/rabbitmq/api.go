@@ -223,6 +223,8 @@ func (a *api) meaning(what, base string, got answer, allowed []int) error {
 			WithFix("see whether the node has its cluster: rabbitmqctl cluster_status")
 	case got.status == http.StatusBadRequest && reason == "vhost_or_user_not_found":
 		e = patchbay.Errorf(patchbay.Conflict, "%s: the virtual host or the login went away meanwhile", what).AsTransient()
+	case got.status == http.StatusBadRequest && strings.Contains(reason, "user_already_exists"):
+		e = patchbay.Errorf(patchbay.Conflict, "%s: somebody else makes it at the same moment", what).AsTransient()
 	case got.status == http.StatusBadRequest:
 		e = patchbay.Errorf(patchbay.NotSupported, "%s: the server does not take it (HTTP 400)", what)
 	default:
