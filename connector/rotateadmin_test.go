@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -239,13 +240,14 @@ func TestADeathWhileAnAdministratorsCredentialIsReplaced(t *testing.T) {
 					t.Fatal(err)
 				}
 				ended := make(chan patchbay.Operation, 1)
-				go func() {
-					for op := op; err == nil && !op.State.Ended() && t.Context().Err() == nil; {
-						if op, err = w.Wait(t.Context(), op.ID, op.Version); op.State.Ended() {
-							ended <- op
-						}
+				go func(s *Service, op patchbay.Operation) {
+					for err := error(nil); err == nil && !op.State.Ended(); {
+						op, err = s.Wait(t.Context(), op.ID, op.Version)
 					}
-				}()
+					if op.State.Ended() {
+						ended <- op
+					}
+				}(w.Service, op)
 				died := false
 				select {
 				case <-w.gate.held:
@@ -382,14 +384,16 @@ func TestAnOperationMeetsTheReplacement(t *testing.T) {
 	id := w.keyedTarget("locked")
 	spec := w.spec()
 	spec.Target.ID = id.Child("databases", "shop")
-	made := make(chan patchbay.Operation, 1)
+	var begun Begun
+	var err error
 	w.lock.after = func() {
-		go func() { made <- w.put(spec) }()
-		for w.lock.refusals() == 0 && t.Context().Err() == nil {
+		begun, err = w.Put(t.Context(), PutRequest{ID: w.linker, Spec: spec, Caller: w.caller})
+		for err == nil && w.lock.refusals() == 0 && t.Context().Err() == nil {
+			runtime.Gosched()
 		}
 	}
 	w.want(w.rotateAdmin(id), patchbay.Done, "")
-	w.want(<-made, patchbay.Done, "")
+	w.want(w.end(begun, err), patchbay.Done, "")
 	w.onRecord(id)
 }
 
