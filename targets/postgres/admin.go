@@ -67,7 +67,10 @@ func (t *target) RotateAdmin(ctx context.Context, next driver.Secrets) error {
 	if err != nil {
 		return err
 	}
-	return t.change(ctx, "", func(*session) (string, error) {
+	return t.change(ctx, "", func(s *session) (string, error) {
+		if err := s.begin(ctx, true, &pgx.Batch{}); err != nil {
+			return "", err
+		}
 		return "alter role " + ident(login.Username) + " password " + literal(hash.Reveal()) + ";", nil
 	})
 }
