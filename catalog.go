@@ -129,6 +129,8 @@ type Logins struct {
 	Options  []Option   `json:"options,omitempty"`
 	Sessions bool       `json:"sessions"` // its open sessions are counted
 	Sources  bool       `json:"sources"`  // it may be bound to source addresses
+	// RotatesAdmin says that the administrator's own credential can be replaced.
+	RotatesAdmin bool `json:"rotatesAdmin,omitempty"`
 }
 
 // Option is something that a connection may ask of its target's driver.

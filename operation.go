@@ -12,6 +12,8 @@ const (
 	OpDelete   OperationKind = "delete"
 	OpValidate OperationKind = "validate"
 	OpSweep    OperationKind = "sweep" // of no connection: see [AllLeftovers]
+	// OpRotateAdmin is of a resource, which is in the place of connection and source.
+	OpRotateAdmin OperationKind = "rotateAdmin"
 )
 
 // OperationState is where an operation is. The last three are ends.
@@ -29,8 +31,8 @@ const (
 // Ended reports whether the operation is over.
 func (s OperationState) Ended() bool { return s == Done || s == Undone || s == Abandoned }
 
-// Operation is one long-running create, update, rotate, delete, validate or
-// sweep, as its watchers see it.
+// Operation is one long-running create, update, rotate, delete, validate, sweep or
+// replacement of an administrator's credential, as its watchers see it.
 type Operation struct {
 	ID         string         `json:"id"`
 	Kind       OperationKind  `json:"kind"`

@@ -118,6 +118,9 @@ func (a *app) driverRows(d patchbay.Driver) rows {
 	if l := d.Logins; l != nil {
 		r.add("logins", strings.Join(words(l.Auths), ", "), "", "how they sign in")
 		r.add("logins", strings.Join(words(l.Accesses), ", "), "--access", "what they may do")
+		if l.RotatesAdmin {
+			r.add("admin", "its credential", "rotate-admin", "can be replaced")
+		}
 		for _, o := range l.Options {
 			r.add("option", o.Name, "--option "+o.Name+"="+o.Example, o.About)
 		}

@@ -66,6 +66,9 @@ func (a *app) driverSection(b *strings.Builder, d knownDriver) {
 		if l.Sources {
 			b.WriteString(" They may be bound to the addresses that their source speaks from.")
 		}
+		if l.RotatesAdmin {
+			b.WriteString(" `patchbay resource rotate-admin` replaces the credential of its administrator.")
+		}
 		b.WriteString("\n")
 		if len(l.Options) > 0 {
 			b.WriteString("\n| `--option` | What it is |\n|---|---|\n")

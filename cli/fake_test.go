@@ -222,6 +222,13 @@ func (f *fake) route(w http.ResponseWriter, r *http.Request, body []byte) {
 			{"name": "AZURE_POSTGRESQL_HOST", "description": "Host of the server"},
 			{"name": "AZURE_POSTGRESQL_PASSWORD", "description": "Password", "secret": true},
 		}})
+	case strings.HasSuffix(path, own+"rotateAdmin"):
+		id := patchbay.ID(strings.TrimSuffix(path, own+"rotateAdmin"))
+		if strings.Contains(id.Name(), "events") {
+			f.fail(w, 400, "NotSupported", "the driver nats can't replace the credential of its administrator", "replace it by hand")
+			return
+		}
+		f.ok(w, 202, f.rotateAdmin(id))
 	case strings.HasSuffix(path, own+"check"):
 		id := patchbay.ID(strings.TrimSuffix(path, own+"check"))
 		if _, ok := f.resources[id.Key()]; !ok {
@@ -476,6 +483,13 @@ func (f *fake) sweep() *patchbay.Operation {
 	op := f.begin(patchbay.OpSweep, patchbay.AllLeftovers, "retry", "marks")
 	op.Swept = &patchbay.Sweep{Removed: f.leftovers, Left: []patchbay.Leftover{}}
 	f.leftovers = nil
+	return op
+}
+
+// rotateAdmin begins to replace an administrator's credential.
+func (f *fake) rotateAdmin(id patchbay.ID) *patchbay.Operation {
+	op := f.begin(patchbay.OpRotateAdmin, id, "plan", "credential", "verify", "record")
+	op.Message = "the same administrator is registered for twin, where the stored credential is the old one: register it again there"
 	return op
 }
 

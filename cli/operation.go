@@ -16,7 +16,7 @@ func (a *app) operationCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "operation",
 		Short: "See and steer what the server does",
-		Long:  "An operation is one create, update, rotate, delete or validate. It goes on when nobody watches, and after a restart of the server.",
+		Long:  "An operation is one create, update, rotate, delete or validate of a connection, a sweep, or the replacement of an administrator's credential (rotateAdmin). It goes on when nobody watches, and after a restart of the server.",
 		Args:  noCommand,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

@@ -101,12 +101,15 @@ func outcome(op patchbay.Operation) error {
 	return e
 }
 
-// shortName is a connection as people name it: source/name.
+// shortName is a connection as people name it: source/name; or a resource's name.
 func shortName(id patchbay.ID) string {
 	if id == patchbay.AllLeftovers {
 		return id.Name()
 	}
 	source, name, ok := id.ConnectionSource()
+	if !ok && id.Type() != "" { // a resource, whose administrator gets another credential
+		return nameIn(id)
+	}
 	if !ok {
 		return string(id)
 	}

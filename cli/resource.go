@@ -22,7 +22,7 @@ way and the login. patchbay driver list shows what there can be.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	all := a.everything()
-	cmd.AddCommand(a.resourceAdd(), a.listOf(all), a.showOf(all), a.removeOf(all))
+	cmd.AddCommand(a.resourceAdd(), a.listOf(all), a.showOf(all), a.rotateAdmin(all), a.removeOf(all))
 	return cmd
 }
 
@@ -187,5 +187,46 @@ func (a *app) removeOf(s shelf) *cobra.Command {
 	})
 	cmd.Example += " --yes"
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	return cmd
+}
+
+func (a *app) rotateAdmin(s shelf) *cobra.Command {
+	var yes, noWait bool
+	cmd := a.withOne(s, "rotate-admin", "Replace the credential of a target's administrator",
+		`Replaces the password that Patchbay administers a target with by one that Patchbay
+makes, and that nobody else knows: it is shown to nobody. Old and new are on disk before
+the target is told, so that Patchbay knows the one that signs in whatever happens. What
+else signs in as this administrator is refused from then on: people, scripts, backups. To
+know the password again, set it by hand, and register the target again with it.
+patchbay driver show says which drivers can.`,
+		func(cmd *cobra.Command, c *client.Client, id patchbay.ID) error {
+			question := "Replace the administrator's credential of " + nameIn(id) + "? Patchbay alone will know the new one, and whatever else signs in as this administrator is refused from then on."
+			if err := a.confirm(cmd, yes, question); err != nil {
+				return err
+			}
+			op, err := c.RotateAdmin(cmd.Context(), id)
+			if err != nil {
+				return during(err, "replace the administrator's credential of %s", nameIn(id))
+			}
+			if noWait {
+				if op.Message != "" {
+					a.notef("patchbay: warning: %s", clean(op.Message))
+				}
+				a.notef("patchbay: it goes on in the background: patchbay operation show %s", clean(op.ID))
+				return nil
+			}
+			done, err := a.follow(cmd.Context(), op.ID)
+			if err != nil {
+				return err
+			}
+			if done.Message != "" {
+				a.notef("patchbay: warning: %s", clean(done.Message))
+			}
+			a.notePark(done)
+			return a.print(done, func() rows { return operationRows([]patchbay.Operation{done}) })
+		})
+	cmd.Example += " --yes"
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	cmd.Flags().BoolVar(&noWait, "no-wait", false, "do not wait for the end")
 	return cmd
 }

@@ -55,6 +55,9 @@ func (s *Service) putResource(ctx context.Context, r ResourceRequest) (p putReso
 	if exists {
 		res.ID, res.Created, res.CreatedBy, res.CreatedByType = old.ID, old.Created, old.CreatedBy, old.CreatedByType
 		if admin == nil {
+			if err := s.notWhileAdminChanges(ctx, res.ID); err != nil {
+				return p, err
+			}
 			if err := mayKeepAdmin(ctx, r.Caller, old, res); err != nil {
 				return p, err
 			}
@@ -482,6 +485,9 @@ func (s *Service) Resources(ctx context.Context, scope patchbay.ID, after string
 // DeleteResource implements [API].
 func (s *Service) DeleteResource(ctx context.Context, id patchbay.ID, ifMatch string) error {
 	if err := s.nobodyLeaves(ctx, id); err != nil {
+		return err
+	}
+	if err := s.notWhileAdminChanges(ctx, id); err != nil {
 		return err
 	}
 	r, err := s.records.Resource(ctx, id)

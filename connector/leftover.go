@@ -24,8 +24,10 @@ type work struct {
 	Held bool `json:"held,omitempty"`
 	// Idle asks that the login have no open sessions while its connection lives,
 	// and After that its overlap has passed.
-	Idle  bool        `json:"idle,omitempty"`
-	After time.Time   `json:"after,omitzero"`
+	Idle  bool      `json:"idle,omitempty"`
+	After time.Time `json:"after,omitzero"`
+	// Admin is a replacement of a credential of which it is not known how it ended.
+	Admin *adminPlan  `json:"admin,omitempty"`
 	UID   string      `json:"uid"`
 	Of    patchbay.ID `json:"source"`
 	Scope string      `json:"scope,omitempty"` // the part of Of
@@ -169,6 +171,9 @@ func (s *Service) tryLeftover(ctx context.Context, l patchbay.Leftover) error {
 	var w work
 	if err := s.unseal(l.Sealed, leftoverContext(l.ID), &w); err != nil {
 		return err
+	}
+	if w.Admin != nil {
+		return s.settleAdmin(ctx, l, *w.Admin)
 	}
 	c, alive, err := s.lives(ctx, l.Connection, w.UID)
 	if err != nil {

@@ -146,16 +146,22 @@ func (s *Service) openTarget(ctx context.Context, r patchbay.Resource) (*driver.
 
 // openTargetBy opens a target that is reached through a dialer.
 func (s *Service) openTargetBy(ctx context.Context, r patchbay.Resource, dialer driver.Dialer) (*driver.GuardedTarget, error) {
+	admin, err := s.openAdmin(r)
+	if err != nil {
+		return nil, err
+	}
+	return s.guardTarget(ctx, r, admin, dialer, s.replaced(r))
+}
+
+// guardTarget opens a target with a credential; replaced is the guard's.
+func (s *Service) guardTarget(ctx context.Context, r patchbay.Resource, admin driver.Secrets, dialer driver.Dialer, replaced func(context.Context) bool) (*driver.GuardedTarget, error) {
 	d, ok := s.catalog.Targets[r.Driver]
 	if !ok {
 		return nil, patchbay.Errorf(patchbay.NotSupported, "the resource %s has driver %q, which is not a target's", r.ID.Name(), r.Driver)
 	}
-	c, err := s.config(r)
-	if err != nil {
-		return nil, err
-	}
-	c.Dialer = dialer
-	return driver.Guard{Name: r.Driver, Admin: c.Admin, Observe: s.observe, Isolate: s.isolate, Share: s.share(ctx, r.ID, r.ID, "")}.OpenTarget(ctx, d, c)
+	c := placeOf(r)
+	c.Admin, c.Dialer, c.Dials = admin, dialer, s.dials
+	return driver.Guard{Name: r.Driver, Admin: c.Admin, Observe: s.observe, Isolate: s.isolate, Share: s.share(ctx, r.ID, r.ID, ""), Replaced: replaced}.OpenTarget(ctx, d, c)
 }
 
 // configOn is config with the machine that the resource is on, which is let go of with

@@ -106,3 +106,30 @@ func TestWhatARotationTakesAwayIsSaid(t *testing.T) {
 	}
 	p.done(p.ends(p.Delete(t.Context(), p.linker, p.caller, "")))
 }
+
+// The administrator's password is replaced while connections are there: they go on, and
+// whoever had the old one is refused.
+func TestTheAdministratorsPasswordOfAServerIsReplaced(t *testing.T) {
+	server := testenv.Postgres(t, testenv.PostgresOptions{})
+	super := fmt.Sprintf("host=%s port=%d user=%s password=%s sslmode=disable dbname=", server.Host, server.Port, server.User, server.Password)
+	exec(t, super+"postgres", "CREATE ROLE adm LOGIN CREATEROLE PASSWORD 'adm-password'", "CREATE DATABASE shop OWNER adm")
+	p := newPlace(t)
+	id := p.register(patchbay.Resource{
+		ID: p.group + "/providers/Microsoft.DBforPostgreSQL/flexibleServers/db", Driver: "postgres", Endpoint: fmt.Sprintf("%s:%d", server.Host, server.Port), Properties: json.RawMessage(`{"sslmode":"disable"}`),
+	}, map[string]string{"username": "adm", "password": "adm-password"})
+	spec := patchbay.Spec{Target: patchbay.TargetService{Type: patchbay.AzureResource, ID: id.Child("databases", "shop")}, Auth: secretAuth("", ""), Client: "go"}
+	p.done(p.put(spec))
+	for range 2 {
+		op, err := p.RotateAdmin(t.Context(), connector.RotateAdminRequest{ID: id, Caller: p.caller})
+		p.done(p.ends(connector.Begun{Operation: op}, err))
+	}
+	old := fmt.Sprintf("host=%s port=%d user=adm password=adm-password sslmode=disable dbname=postgres", server.Host, server.Port)
+	if conn, err := pgx.Connect(t.Context(), old); err == nil {
+		_ = conn.Close(t.Context())
+		t.Error("the old password signs in")
+	}
+	exec(t, p.held(connectionString), "SELECT 1")
+	p.done(p.ends(p.Rotate(t.Context(), connector.RotateRequest{ID: p.linker, Caller: p.caller})))
+	exec(t, p.held(connectionString), "SELECT 1")
+	p.done(p.ends(p.Delete(t.Context(), p.linker, p.caller, "")))
+}

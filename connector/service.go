@@ -99,6 +99,13 @@ type RotateRequest struct {
 	RevokeNow bool
 }
 
+// RotateAdminRequest replaces the credential that Patchbay administers a target with.
+type RotateAdminRequest struct {
+	ID      patchbay.ID // the registered target's
+	Caller  Caller
+	IfMatch string // the ETag that it must have, "*" for any; "": no condition
+}
+
 // ValidateRequest looks whether a connection works.
 type ValidateRequest struct {
 	ID     patchbay.ID
@@ -204,6 +211,9 @@ type API interface {
 	Resource(ctx context.Context, id patchbay.ID) (patchbay.Resource, error)
 	Resources(ctx context.Context, scope patchbay.ID, after string, limit int) ([]patchbay.Resource, string, error)
 	DeleteResource(ctx context.Context, id patchbay.ID, ifMatch string) error
+	// RotateAdmin begins to replace the credential that a target is administered with by
+	// one that nobody but Patchbay knows. While it is under way, asking again is that one.
+	RotateAdmin(ctx context.Context, r RotateAdminRequest) (patchbay.Operation, error)
 	// CheckHost says what a registered machine lets us do; each with what is missing,
 	// and the fix.
 	CheckHost(ctx context.Context, id patchbay.ID, caller Caller) ([]patchbay.Finding, error)

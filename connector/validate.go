@@ -173,8 +173,13 @@ func (v *checking) existence(ctx context.Context) (done func()) {
 		}
 		v.failed(patchbay.CheckExistence, nameSource, err, "bring the source back, or delete the connection")
 	}
-	if close, err = v.openTarget(ctx); close != nil {
-		closers = append(closers, close)
+	for try := 0; ; try++ {
+		if close, err = v.openTarget(ctx); close != nil {
+			closers = append(closers, close)
+		}
+		if try > 0 || patchbay.CodeOf(err) != patchbay.AdminRefused || !patchbay.IsTransient(err) {
+			break // otherwise the administrator's credential was replaced meanwhile
+		}
 	}
 	switch {
 	case err != nil && v.shut:

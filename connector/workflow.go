@@ -29,6 +29,7 @@ const restartTimeout = driver.MaxWait + time.Minute
 //	delete                   plan (pivot) → settings → restart → revoke → close → release
 //	validate                 validate; with fix: plan → open → login → probe → settings → restart → validate → close → release
 //	sweep                    retry → marks (pivot)
+//	rotateAdmin              plan → credential → verify (pivot) → record
 //
 // A delete goes forward only: what can't be reached is parked, so that neither
 // a dead source nor a dead target blocks it.
@@ -71,6 +72,7 @@ func (s *Service) Workflows() []saga.Workflow {
 			release,
 		)},
 		s.sweepWorkflow(),
+		s.rotateAdminWorkflow(),
 	}
 }
 

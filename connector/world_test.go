@@ -373,6 +373,7 @@ type world struct {
 	t      *testing.T
 	gate   *gate
 	broker *broker
+	lock   *lock
 	away   *away
 	wall   *wall
 	app    *app // nil in a world over other sources
@@ -458,6 +459,7 @@ func newWorldOver(t *testing.T, limits Limits, records recorder, open func(conte
 		t:      t,
 		gate:   doors,
 		broker: &broker{gate: doors, listener: listener, logins: map[string]driver.LoginRequest{}, passwords: map[string]string{}, sessions: map[string]int{}},
+		lock:   &lock{gate: doors, opens: "first"},
 		wall:   &wall{gate: doors, rules: map[string]driver.Rule{}},
 		away:   &away{gate: doors, listener: listener, accepts: map[string]bool{}},
 		open:   open,
@@ -505,7 +507,8 @@ func (w *world) start(records recorder, keys *keyring.Keyring) (stop func()) {
 					},
 					Probe: w.broker.probe,
 				},
-				"away": w.away.driver(),
+				"away":  w.away.driver(),
+				"keyed": w.keyed(),
 			},
 			Sources: map[string]driver.SourceDriver{"memoryApp": {
 				Driver: patchbay.Driver{

@@ -80,7 +80,7 @@ type TargetDriver struct {
 	Unregistered map[string]string
 	// Open checks the configuration strictly and prepares a client. It need not
 	// reach the resource; Inspect does. What it opens is an [Administrator] if, and
-	// only if, the driver describes Logins.
+	// only if, the driver describes Logins, and an [AdminRotator] if these say so.
 	Open func(ctx context.Context, c Config) (Target, error)
 	// Probe signs in with the credential through r.Dialer and does what the
 	// access allows, and sees refused what it does not. It changes nothing that
@@ -182,6 +182,27 @@ type RemovalChecker interface {
 	// CheckRemoval is AdminRights, with what would help, when RemoveLogin is refused
 	// whatever is tried, and the login goes on signing in. It changes nothing.
 	CheckRemoval(ctx context.Context, r LoginRequest) error
+}
+
+// AdminRotator is implemented by an [Administrator] that may replace its own credential;
+// the driver says so ([patchbay.Logins].RotatesAdmin). Both the old and the new one are on
+// disk before the product is told: whatever happens, one of them signs in.
+type AdminRotator interface {
+	// NewAdmin makes the credential that is to replace the one that the target was opened
+	// with: all of its parts, also those that stay. It may ask the product, and changes
+	// nothing. Where the product would not take it, where what it takes is kept elsewhere
+	// too (a pooler, a directory), or where it lets anybody in, so that nothing would be
+	// proven, it is NotSupported or AdminRights, with what would help.
+	NewAdmin(ctx context.Context) (Secrets, error)
+
+	// RotateAdmin has the product take next in place of what the target was opened with,
+	// at once and for good: afterwards next signs in, and the other does not. It may come
+	// twice, after an outcome that nobody knows, from another process, opened with either
+	// one, and with what the product takes already. It also comes with the old credential,
+	// to take a rotation back; what an earlier call still has under way must not end
+	// after it. AdminRefused says that the one that it was opened with does not sign in
+	// (any more). Who signs in decides, not what it answers.
+	RotateAdmin(ctx context.Context, next Secrets) error
 }
 
 // GivenLogins is implemented by a [Target] whose given logins are not a user

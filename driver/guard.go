@@ -38,6 +38,10 @@ type Guard struct {
 	Isolate Isolator
 	// Share is in whose part of what all calls share they are, from the outside in.
 	Share []string
+	// Replaced is asked when the administrator is refused: whether its credential was
+	// replaced since the target was opened. The call is then worth repeating, with what
+	// is opened anew. It may wait for a replacement that is under way; nil: it never is.
+	Replaced func(ctx context.Context) bool
 }
 
 // Isolator runs the Probe of d, the driver of that name, where nothing that a
@@ -55,6 +59,9 @@ func (g Guard) OpenTarget(ctx context.Context, d TargetDriver, c Config) (*Guard
 		}
 		if _, administers := t.(Administrator); administers != d.Administers() {
 			return patchbay.Errorf(patchbay.Internal, "the driver makes logins, or it does not: what it describes and what it opens differ")
+		}
+		if _, rotates := t.(AdminRotator); d.Administers() && d.Logins.RotatesAdmin && !rotates {
+			return patchbay.Errorf(patchbay.Internal, "the driver describes that the administrator's credential can be replaced, and what it opens can't")
 		}
 		return nil
 	})
@@ -138,6 +145,12 @@ func (g Guard) callWithin(ctx context.Context, timeout time.Duration, method str
 	defer span.End()
 	start := time.Now()
 	err := g.redact(f(ctx), secrets)
+	if patchbay.CodeOf(err) == patchbay.AdminRefused && g.Replaced != nil && g.Replaced(ctx) {
+		e := *patchbay.AsError(err)
+		e.Message += "; that credential was replaced meanwhile"
+		e.Fix, e.Transient = "try again", true
+		err = &e
+	}
 	code := patchbay.CodeOf(err)
 	if g.Observe != nil {
 		g.Observe(g.Name, method, time.Since(start), code)
@@ -238,6 +251,7 @@ var (
 	_ interface {
 		Administrator
 		RemovalChecker
+		AdminRotator
 		GivenLogins
 		RegisteredLogins
 		WarnedLogins
@@ -344,6 +358,41 @@ func (w *GuardedTarget) CheckRemoval(ctx context.Context, r LoginRequest) error 
 		return nil
 	}
 	return w.g.call(ctx, "CheckRemoval", r.Credential.Secret, func(ctx context.Context) error { return t.CheckRemoval(ctx, r) })
+}
+
+// rotator is the target as one that replaces its administrator's credential.
+func (w *GuardedTarget) rotator() (AdminRotator, error) {
+	if t, ok := w.t.(AdminRotator); ok {
+		return t, nil
+	}
+	return nil, patchbay.Errorf(patchbay.NotSupported, "the administrator's credential of %s can't be replaced by its driver", w.c.ID.Name()).
+		WithFix("replace it by hand, and register the new one")
+}
+
+// NewAdmin is [AdminRotator].NewAdmin; NotSupported where there is none.
+func (w *GuardedTarget) NewAdmin(ctx context.Context) (next Secrets, err error) {
+	err = w.g.call(ctx, "NewAdmin", nil, func(ctx context.Context) error {
+		t, err := w.rotator()
+		if err == nil {
+			next, err = t.NewAdmin(ctx)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return next, CheckAdmin(w.d.Driver, next)
+}
+
+// RotateAdmin is [AdminRotator].RotateAdmin; NotSupported where there is none.
+func (w *GuardedTarget) RotateAdmin(ctx context.Context, next Secrets) error {
+	return w.g.call(ctx, "RotateAdmin", next, func(ctx context.Context) error {
+		t, err := w.rotator()
+		if err == nil {
+			err = t.RotateAdmin(ctx, next)
+		}
+		return err
+	})
 }
 
 // PrepareProbe is [Target].PrepareProbe.

@@ -41,6 +41,8 @@ func (b both) InspectLogin(ctx context.Context, _ LoginRequest) (LoginState, err
 }
 func (b both) RemoveLogin(ctx context.Context, _ LoginRequest) error  { return b.do(ctx) }
 func (b both) CheckRemoval(ctx context.Context, _ LoginRequest) error { return b.do(ctx) }
+func (b both) NewAdmin(ctx context.Context) (Secrets, error)          { return nil, b.do(ctx) }
+func (b both) RotateAdmin(ctx context.Context, _ Secrets) error       { return b.do(ctx) }
 func (b both) Owned(ctx context.Context) ([]Owned, error)             { return nil, b.do(ctx) }
 func (b both) Given(string, string, patchbay.Secret) (Credential, error) {
 	return Credential{}, b.do(context.Background())
@@ -123,6 +125,8 @@ func calls(g Guard, do func(context.Context) error) map[string]func(context.Cont
 			return err
 		},
 		"GuardedTarget.CheckRemoval": func(ctx context.Context) error { return t.CheckRemoval(ctx, r) },
+		"GuardedTarget.NewAdmin":     func(ctx context.Context) error { _, err := t.NewAdmin(ctx); return err },
+		"GuardedTarget.RotateAdmin":  func(ctx context.Context) error { return t.RotateAdmin(ctx, credential.Secret) },
 		"GuardedTarget.Given": func(context.Context) error {
 			_, err := t.Given("", "", patchbay.NewSecret(loginSecret))
 			return err
@@ -149,7 +153,7 @@ type nowhere struct{ Dialer }
 // given are the secrets that a method is given, besides the administrator's.
 func given(method string) []string {
 	switch _, name, _ := strings.Cut(method, "."); name {
-	case "EnsureLogin", "InspectLogin", "RemoveLogin", "CheckRemoval", "PrepareProbe", "Probe", "Given", "NewCredential", "Beyond":
+	case "EnsureLogin", "InspectLogin", "RemoveLogin", "CheckRemoval", "RotateAdmin", "PrepareProbe", "Probe", "Given", "NewCredential", "Beyond":
 		return []string{loginSecret}
 	case "Advise", "CheckChange", "WriteSettings":
 		return []string{settingSecret, previousSecret}
@@ -307,20 +311,53 @@ func TestADriverThatOpensSomethingElse(t *testing.T) {
 		return func(context.Context, Config) (Target, error) { return target, nil }
 	}
 	logins := patchbay.Driver{Logins: &patchbay.Logins{}}
+	rotates := patchbay.Driver{Logins: &patchbay.Logins{RotatesAdmin: true}}
+	type administrator struct{ Administrator }
 	for what, d := range map[string]TargetDriver{
-		"logins are described, and nobody makes them": {Driver: logins, Open: opens(plain{both{}})},
-		"logins are made, and nobody says so":         {Open: opens(both{})},
+		"a new administrator is described, and none can be had": {Driver: rotates, Open: opens(administrator{both{}})},
+		"logins are described, and nobody makes them":           {Driver: logins, Open: opens(plain{both{}})},
+		"logins are made, and nobody says so":                   {Open: opens(both{})},
 	} {
 		if _, err := (Guard{}).OpenTarget(t.Context(), d, Config{}); patchbay.CodeOf(err) != patchbay.Internal {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
 	for what, d := range map[string]TargetDriver{
-		"both": {Driver: logins, Open: opens(both{})}, "neither": {Open: opens(plain{both{}})},
+		"both": {Driver: logins, Open: opens(both{})}, "neither": {Open: opens(plain{both{}})}, "all": {Driver: rotates, Open: opens(both{})},
 	} {
 		if _, err := (Guard{}).OpenTarget(t.Context(), d, Config{}); err != nil {
 			t.Errorf("%s: %v", what, err)
 		}
+	}
+}
+
+// A refusal is repeated only where the credential was replaced since.
+func TestARefusedAdministratorIsRepeatedWhenItsCredentialWasReplaced(t *testing.T) {
+	for _, c := range []struct {
+		code     patchbay.Code
+		replaced func(context.Context) bool
+		want     bool
+	}{
+		{patchbay.AdminRefused, nil, false},
+		{patchbay.AdminRefused, func(context.Context) bool { return false }, false},
+		{patchbay.AdminRefused, func(context.Context) bool { return true }, true},
+		{patchbay.AdminRights, func(context.Context) bool { t.Error("asked about a right"); return true }, false},
+	} {
+		refuse := func(context.Context) error { return patchbay.Errorf(c.code, "no") }
+		err := calls(Guard{Replaced: c.replaced}, refuse)["GuardedTarget.EnsureLogin"](t.Context())
+		if patchbay.CodeOf(err) != c.code || patchbay.IsTransient(err) != c.want {
+			t.Errorf("%s: %v, transient %t, want %t", c.code, err, patchbay.IsTransient(err), c.want)
+		}
+	}
+}
+
+// What can't replace its administrator's credential says so.
+func TestATargetWhoseAdministratorStays(t *testing.T) {
+	type administrator struct{ Administrator }
+	target := Guard{}.Target(TargetDriver{}, Config{}, administrator{both{}})
+	_, err := target.NewAdmin(t.Context())
+	if patchbay.CodeOf(err) != patchbay.NotSupported || patchbay.CodeOf(target.RotateAdmin(t.Context(), nil)) != patchbay.NotSupported {
+		t.Errorf("it can: %v", err)
 	}
 }
 

@@ -108,6 +108,7 @@ var otherEffects = map[string]effect{
 	"DELETE dryruns/{name}":                               {elsewhere: "the dryrun goes", again: neverAgain},
 	"POST Patchbay.Connector/environment":                 {elsewhere: "hands out all settings of the source", again: neverAgain},
 	"POST Patchbay.Connector/check":                       {source: "its host is looked at", also: "the same again, where it is done", again: neverAgain},
+	"POST Patchbay.Connector/rotateAdmin":                 {target: "its administrator gets another credential", elsewhere: "the stored admin credential", again: "before its effect on the target"},
 	"POST Patchbay.Connector/discover":                    {source: "its host and its engine are looked at", also: "use the host, of a registered one or at the group", again: neverAgain},
 	"POST Patchbay.Connector/takeCredential":              {source: "its host and its engine are looked at", target: "is looked at, with the admin credential that its image keeps", elsewhere: "a resource, with that credential", also: "use the host, of a registered one or at the group, and write at the resource", again: neverAgain},
 	"PUT {resource}":                                      {source: "is looked at", target: "is looked at, with the admin credential that is given or stored", elsewhere: "where connections of it go from now on", also: "use the host, for a source and for a host itself, or to keep an admin credential where anything but tags changes", again: neverAgain},

@@ -485,6 +485,18 @@ func (f *fake) Sweep(_ context.Context, c connector.Caller) (patchbay.Operation,
 	return *f.operation(op.ID), nil
 }
 
+func (f *fake) RotateAdmin(_ context.Context, r connector.RotateAdminRequest) (patchbay.Operation, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	res, ok := f.resources[r.ID.Key()]
+	if !ok {
+		return patchbay.Operation{}, notFound("resource " + string(r.ID))
+	}
+	op := f.begin(patchbay.OpRotateAdmin, &kept{Connection: patchbay.Connection{ID: res.ID, Source: res.ID}}, r.Caller)
+	f.operation(op.ID).Plan = []string{"plan", "credential", "verify", "record"}
+	return *f.operation(op.ID), nil
+}
+
 func (f *fake) PutResource(_ context.Context, r connector.ResourceRequest) (patchbay.Resource, bool, []string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

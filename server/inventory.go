@@ -352,6 +352,20 @@ func (s *Server) deleteResource(x *exchange) error {
 	return x.deleted(s.api.DeleteResource(x.ctx, x.path.Scope, tag))
 }
 
+// rotateAdmin begins to replace the credential that a target is administered with. What
+// it is, no answer has.
+func (s *Server) rotateAdmin(x *exchange) error {
+	tag, err := x.ifMatch()
+	if err != nil {
+		return err
+	}
+	op, err := s.api.RotateAdmin(x.ctx, connector.RotateAdminRequest{ID: x.path.Scope, Caller: x.caller.Caller, IfMatch: tag})
+	if err != nil {
+		return err
+	}
+	return x.accepted(op)
+}
+
 // checkHost answers what a registered machine lets the server do. What is missing
 // there is an answer, and no error.
 func (s *Server) checkHost(x *exchange) error {

@@ -209,6 +209,11 @@ func (s *Server) sweep(x *exchange) error {
 	if err != nil {
 		return err
 	}
+	return x.accepted(op)
+}
+
+// accepted answers with an operation that is no connection's.
+func (x *exchange) accepted(op patchbay.Operation) error {
 	x.w.Header().Set("Location", x.base()+arm.OperationPath(op.ID))
 	x.w.Header().Set("Retry-After", "1")
 	return x.json(http.StatusAccepted, shown(op))

@@ -139,6 +139,9 @@ var table = []entry{
 	{"Patchbay.Connector/check", "{resource}/providers/Patchbay.Connector/check", readResource, methods{
 		"POST": {connector.ActionHost, atScope, dials, ours, (*Server).checkHost},
 	}},
+	{"Patchbay.Connector/rotateAdmin", "{resource}/providers/Patchbay.Connector/rotateAdmin", readResource, methods{
+		"POST": {own + "resources/write", atScope, light, ours, (*Server).rotateAdmin},
+	}},
 	{"Patchbay.Connector/discover", "{group}/providers/Patchbay.Connector/discover", readResource, methods{
 		"POST": {own + "resources/write", atScope, dials, ours, (*Server).discover},
 	}},

@@ -58,6 +58,13 @@ func (c *Client) PutResource(ctx context.Context, id patchbay.ID, body map[strin
 	return v, status == http.StatusCreated, err
 }
 
+// RotateAdmin begins to replace the credential that a target is administered with.
+func (c *Client) RotateAdmin(ctx context.Context, id patchbay.ID) (patchbay.Operation, error) {
+	var op patchbay.Operation
+	_, _, err := c.send(ctx, request{method: http.MethodPost, path: string(id) + ownProvider + "/rotateAdmin"}, &op)
+	return op, err
+}
+
 // CheckHost asks a registered machine what it lets the server do.
 func (c *Client) CheckHost(ctx context.Context, id patchbay.ID) ([]patchbay.Finding, error) {
 	var answer struct {

@@ -61,25 +61,31 @@ func (g gate) answers(asked Auth) bool {
 	return slices.Index(Auths, asked) <= slices.Index(Auths, g.weakest)
 }
 
-// asked judges a request for authentication (PostgreSQL manual, section 54.7).
-// Nothing asked for, and a certificate, which TLS has shown already, need no
-// answer; what else there is the client library does not know.
-func (g gate) asked(body []byte) error {
+// wayOf is how a request for authentication (PostgreSQL manual, section 54.7) asks for
+// the password. Nothing asked for, and a certificate, which TLS has shown already, need
+// no answer, and are ""; what else there is the client library does not know.
+func wayOf(body []byte) Auth {
 	if len(body) < 4 {
-		return nil
+		return ""
 	}
-	var way Auth
 	switch binary.BigEndian.Uint32(body) {
 	case pgproto3.AuthTypeCleartextPassword:
-		way = AuthClear
+		return AuthClear
 	case pgproto3.AuthTypeMD5Password:
-		way = AuthMD5
+		return AuthMD5
 	case pgproto3.AuthTypeSASL:
-		way = AuthSCRAM
 		if slices.Contains(strings.Split(string(body[4:]), "\x00"), "SCRAM-SHA-256-PLUS") {
-			way = AuthBound
+			return AuthBound
 		}
-	default:
+		return AuthSCRAM
+	}
+	return ""
+}
+
+// asked judges a request for authentication.
+func (g gate) asked(body []byte) error {
+	way := wayOf(body)
+	if way == "" {
 		return nil
 	}
 	return g.refusal(way)

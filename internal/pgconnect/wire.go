@@ -51,6 +51,7 @@ type wire struct {
 
 	messages   int
 	signIn     int
+	way        Auth // that the server asked for; "" when it did not ask
 	parameters map[string]bool
 }
 
@@ -67,7 +68,7 @@ func watch(c *pgx.ConnConfig, g gate, d driver.Dialer) {
 		return w.budget.Conn(conn), nil
 	}
 	c.BuildFrontend = func(r io.Reader, out io.Writer) *pgproto3.Frontend {
-		w.from, w.head, w.body, w.left, w.signIn, w.parameters = r, nil, nil, 0, 0, map[string]bool{}
+		w.from, w.head, w.body, w.left, w.signIn, w.way, w.parameters = r, nil, nil, 0, 0, "", map[string]bool{}
 		return pgproto3.NewFrontend(w, outlet{out, g})
 	}
 	c.AfterConnect = func(_ context.Context, conn *pgconn.PgConn) error {
@@ -90,6 +91,15 @@ func BeginCall(ctx context.Context, c *pgx.Conn) (end func()) {
 	w.budget.Renew(ctx)
 	w.messages = 0
 	return w.budget.End
+}
+
+// Asked is how the server asked for the password of a session; "" when it asked for none,
+// and any would have done.
+func Asked(c *pgx.Conn) Auth {
+	if w, ok := c.PgConn().CustomData()[wireKey].(*wire); ok {
+		return w.way
+	}
+	return ""
 }
 
 // Misbehaved is what the server did in the session that no bound allows.
@@ -178,6 +188,9 @@ func (w *wire) check(kind byte, body []byte) error {
 			return w.budget.Refuse("does not come to an end with the sign-in")
 		}
 		if len(body) < 4 || binary.BigEndian.Uint32(body) != pgproto3.AuthTypeSASLContinue {
+			if way := wayOf(body); way != "" {
+				w.way = way
+			}
 			return w.gate.asked(body)
 		}
 		// r=nonce,s=salt,i=iterations (RFC 5802, section 5.1)

@@ -104,6 +104,8 @@ var places = map[string]placed{
 		want: map[string]string{"ingestionEndpoint": "https://dc.services.visualstudio.com/"}},
 	"confluent": {kind: "confluent-cloud", registration: registration{typ: "Patchbay.Services/confluent-cloud", endpoint: "kafka://a.test:9093,b.test"},
 		want: map[string]string{"servers": "a.test:9093,b.test:9092"}},
+	"kafka": {kind: "kafka", registration: registration{typ: "Patchbay.Services/kafkaServers", endpoint: "kafka://a.test:9093,b.test"},
+		want: map[string]string{"servers": "a.test:9093,b.test:9092"}},
 	"confluent as its pages have it": {kind: "confluent-cloud", registration: registration{typ: "Patchbay.Services/confluent-cloud", endpoint: "SASL_SSL://a.test:9092"},
 		want: map[string]string{"servers": "a.test:9092"}},
 	"a bus as its pages have it": {kind: "servicebus", registration: registration{typ: "Microsoft.ServiceBus/namespaces", endpoint: "https://orders.servicebus.windows.net:443/"},

@@ -108,6 +108,7 @@ var services = []service{
 	{kind: "app-insights", place: inURL, url: "ingestionEndpoint", host: "dc.services.visualstudio.com", cover: tlsScheme,
 		login: login{secret: "instrumentationKey", parts: map[string]string{
 			"instrumentationkey": "instrumentationKey", "ingestionendpoint": "ingestionEndpoint", "liveendpoint": "liveEndpoint"}}},
+	{kind: "kafka", place: inServers, port: "9092", schemes: map[string]scheme{"kafka": {}, "kafka+tls": {}}, login: passwordLogin, probe: probeKafka},
 	{kind: "confluent-cloud", place: inServers, port: "9092", schemes: map[string]scheme{"kafka": {}, "kafka+tls": {}}, login: passwordLogin, probe: probeKafka},
 	{kind: "confluent-schema", place: inURL, url: "url", cover: tlsScheme,
 		schemes: map[string]scheme{"schema+https": {to: "https"}, "schema+http": {to: "http"}}, login: passwordLogin, probe: probeSchemaRegistry},

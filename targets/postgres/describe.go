@@ -17,7 +17,7 @@ var description = patchbay.Driver{
 	Logins: &patchbay.Logins{
 		Auths:    []patchbay.AuthType{patchbay.AuthSecret},
 		Accesses: []patchbay.Access{patchbay.Reader, patchbay.Writer, patchbay.Owner},
-		Sessions: true,
+		Sessions: true, RotatesAdmin: true,
 	},
 	Lacks: []patchbay.Lack{
 		{What: "identities and service principals", Why: "the server has no way to check their tokens; register it as external for logins that others grant"},

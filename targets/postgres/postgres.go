@@ -54,12 +54,13 @@ func open(_ context.Context, c driver.Config) (driver.Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &target{settings: s, line: joinLine(s.Address())}, nil
+	return &target{settings: s, admin: c.Admin, line: joinLine(s.Address())}, nil
 }
 
 // target administers one server.
 type target struct {
 	settings *pgconnect.Server
+	admin    driver.Secrets
 	line     *line
 	link     atomic.Int32
 	closed   atomic.Bool
