@@ -53,7 +53,7 @@ func Claims() []Claim {
 		{"ProbeFindsWrongRights", "with more or fewer rights than asked for is found"},
 		{"DriftIsSeenAndRepaired", "that somebody changed is found and repaired"},
 		{"RemoveTwiceAndAbsent", "that is removed can't sign in any more"},
-		{"RemoveEndsSessions", "that is removed loses its open sessions"},
+		{"RemoveEndsSessions", "that is removed can begin nothing more in its open sessions"},
 		{"Sources", "is bound to the source's addresses"},
 		{"TwoGenerationsSideBySide", "has its next generation beside it while it is rotated"},
 		{"ForeignIsLeftAlone", "of the same name without our mark is left alone"},
