@@ -176,7 +176,7 @@ func render(t *testing.T, k patchbay.TargetKind, r registered) (all []one) {
 
 // isPlace reports whether a value says where something is: only the resource may.
 func isPlace(v patchbay.TargetValue) bool {
-	return strings.Contains(strings.ToLower(v.Name), "endpoint") || slices.Contains([]string{"host", "serverName", "port", "url", "servers", "suffix", "cloud", "management", "scope"}, v.Name)
+	return strings.Contains(strings.ToLower(v.Name), "endpoint") || slices.Contains([]string{"host", "serverName", "port", "url", "servers", "suffix", "cloud", "management", "scope", "websocket"}, v.Name)
 }
 
 func example(v patchbay.TargetValue) string {
