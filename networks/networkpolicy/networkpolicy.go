@@ -201,6 +201,9 @@ func (n *network) reach(ctx context.Context, server string) (string, error) {
 
 // Check implements [driver.NetworkChecker].
 func (n *network) Check(ctx context.Context) (warnings []string, err error) {
+	if err := kubeconnect.Interrupted(ctx.Err()); err != nil {
+		return nil, err // what it may is known, without being asked again
+	}
 	if err := n.mustBeAllowed(ctx); err != nil {
 		return nil, err
 	}

@@ -357,9 +357,14 @@ func (w *world) content() (string, error) {
 			return "", err
 		}
 		for _, one := range list(found, "items") {
+			// That a policy was tried is for the next rule to know, and lets nobody in.
+			notes, _ := at(one, "metadata", "annotations").(object)
+			if delete(notes, triedAnnotation); len(notes) == 0 {
+				notes = nil
+			}
 			all = append(all, object{
 				"name": text(one, "metadata", "name"), "labels": at(one, "metadata", "labels"),
-				"annotations": at(one, "metadata", "annotations"), "spec": at(one, "spec"),
+				"annotations": notes, "spec": at(one, "spec"),
 			})
 		}
 	}

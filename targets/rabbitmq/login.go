@@ -218,6 +218,9 @@ func (t *target) RemoveLogin(ctx context.Context, r driver.LoginRequest) error {
 // server to close those of a user that is gone by itself.
 const settle = 20 * time.Millisecond
 
+// closeLimit is how long one request to close them is waited for.
+const closeLimit = 3 * time.Second
+
 // endSessions closes the connections of a user that is gone, and returns when there are
 // none: also none that was let in before, and is listed after.
 func (a *api) endSessions(ctx context.Context, name string) error {
@@ -238,8 +241,14 @@ func (a *api) endSessions(ctx context.Context, name string) error {
 			none = 0
 		}
 		if open > 0 && pass > 0 {
-			// A connection that ends meanwhile is an error of the server's (HTTP 500).
-			if _, err := a.do(ctx, what, http.MethodDelete, path("connections", "username", name), nil, http.StatusNotFound, http.StatusInternalServerError); err != nil {
+			// A connection that ends meanwhile is an error of the server's (HTTP 500), and one
+			// that is at something else has it wait for as long as that takes: what counts is
+			// that none is left.
+			short, cancel := context.WithTimeout(ctx, closeLimit)
+			_, err := a.do(short, what, http.MethodDelete, path("connections", "username", name), nil, http.StatusNotFound, http.StatusInternalServerError)
+			waited := short.Err() != nil && ctx.Err() == nil
+			cancel()
+			if err != nil && !waited {
 				return err
 			}
 		}
