@@ -61,7 +61,7 @@ type keyed struct {
 func (w *world) keyed() driver.TargetDriver {
 	return driver.TargetDriver{
 		Driver: patchbay.Driver{
-			Name: "keyed", Types: []string{"Microsoft.DBforPostgreSQL/servers"},
+			Name: "rekeyed", Types: []string{"Patchbay.Services/keyedServers"},
 			Admin: []patchbay.Field{{Name: "username", Type: patchbay.TextField}, {Name: "password", Type: patchbay.TextField, Secret: true}},
 			Logins: &patchbay.Logins{
 				Auths: []patchbay.AuthType{patchbay.AuthSecret}, Accesses: []patchbay.Access{patchbay.Reader, patchbay.Writer}, Sessions: true, RotatesAdmin: true,
@@ -149,7 +149,7 @@ func (k keyed) turn(next string) error {
 // keyedTarget registers a target with the credential that it takes.
 func (w *world) keyedTarget(name string) patchbay.ID {
 	w.t.Helper()
-	return w.register(patchbay.Resource{ID: w.group + patchbay.ID("/providers/Microsoft.DBforPostgreSQL/servers/"+name), Endpoint: "h:1"},
+	return w.register(patchbay.Resource{ID: w.group + patchbay.ID("/providers/Patchbay.Services/keyedServers/"+name), Endpoint: "h:1"},
 		driver.Secrets{"username": patchbay.NewSecret("root"), "password": patchbay.NewSecret(w.lock.now())})
 }
 
@@ -415,7 +415,7 @@ func TestWhereNoAdministratorsCredentialIsReplaced(t *testing.T) {
 	w := newWorld(t)
 	locked := w.keyedTarget("locked")
 	w.lock.turn("") // it lets everybody in
-	unset := w.register(patchbay.Resource{ID: w.group + "/providers/Microsoft.DBforPostgreSQL/servers/unset"}, nil)
+	unset := w.register(patchbay.Resource{ID: w.group + "/providers/Patchbay.Services/keyedServers/unset"}, nil)
 	w.lock.turn("first")
 	w.registerRedis("secret")
 	for what, c := range map[string]struct {

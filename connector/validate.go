@@ -519,7 +519,7 @@ func (v *checking) word() string {
 
 // whereabouts are the values that say where a target is.
 var whereabouts = []string{
-	"url", "host", "port", "database", "endpoint", "servers", "account", "tableEndpoint", "openaiEndpoint", "speechEndpoint", "ingestionEndpoint", "keyspace", "graph", "bucket",
+	"url", "host", "port", "database", "endpoint", "endpoints", "servers", "account", "tableEndpoint", "openaiEndpoint", "speechEndpoint", "ingestionEndpoint", "keyspace", "graph", "bucket", "vhost",
 }
 
 // elsewhere names the part of an address in which the source's settings and

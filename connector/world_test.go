@@ -507,8 +507,8 @@ func (w *world) start(records recorder, keys *keyring.Keyring) (stop func()) {
 					},
 					Probe: w.broker.probe,
 				},
-				"away":  w.away.driver(),
-				"keyed": w.keyed(),
+				"away":    w.away.driver(),
+				"rekeyed": w.keyed(),
 			},
 			Sources: map[string]driver.SourceDriver{"memoryApp": {
 				Driver: patchbay.Driver{
