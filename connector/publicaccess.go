@@ -152,7 +152,8 @@ func (s *Service) checkPublicAccess(ctx context.Context, p parties, spec patchba
 	if p.local || p.target.PublicAccess != patchbay.PublicDisabled || optsOutOfNetwork(spec) {
 		return nil
 	}
-	asked, without := "", "leave firewallRules out"
+	var asked string
+	without := "leave firewallRules out"
 	switch rules := firewallRules(spec); {
 	case len(rules.IPRanges) > 0:
 		asked = "firewallRules.ipRanges"

@@ -177,7 +177,7 @@ func (s *Service) sameAdmin(ctx context.Context, who Caller, r patchbay.Resource
 		}
 		if who.allow(ctx, actionReadResource, other.ID) != nil {
 			hidden++
-			return nil
+			return nil //nolint:nilerr // who may not know of it is not told
 		}
 		names = append(names, other.ID.Name())
 		return nil

@@ -174,7 +174,7 @@ func (s *RabbitMQServer) Do(ctx context.Context, method, path string, in, out an
 	}
 	r.SetBasicAuth(s.User, s.Password)
 	r.Header.Set("Content-Type", "application/json")
-	answer, err := http.DefaultClient.Do(r)
+	answer, err := (&http.Client{Timeout: time.Minute}).Do(r)
 	if err != nil {
 		return err
 	}

@@ -38,7 +38,6 @@ type client struct {
 	config  config
 	budget  *driver.Budget
 	refusal patchbay.Code // of a sign-in
-	secrets []patchbay.Secret
 
 	hangsUp atomic.Bool // a broker ended the connection where a sign-in's answer belongs
 	mu      sync.Mutex
@@ -106,7 +105,7 @@ func (c *client) secured(ctx context.Context, d driver.Dialer, network, address 
 	if err != nil {
 		return nil, "", err
 	}
-	var conn net.Conn = c.budget.Conn(raw)
+	conn := c.budget.Conn(raw)
 	if c.config.tls == nil {
 		return &wire{Conn: conn, of: c}, "", nil
 	}

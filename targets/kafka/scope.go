@@ -232,7 +232,7 @@ func javaAddress(a netip.Addr) string {
 	var groups []string
 	b := a.As16()
 	for i := 0; i < len(b); i += 2 {
-		groups = append(groups, strconv.FormatUint(uint64(b[i])<<8|uint64(b[i+1]), 16))
+		groups = append(groups, strconv.FormatUint(uint64(b[i])<<8|uint64(b[i+1]), 16)) //nolint:gosec // an address has an even number of bytes
 	}
 	return strings.Join(groups, ":")
 }

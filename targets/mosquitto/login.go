@@ -145,7 +145,8 @@ func ourRole(l login, m driver.Mark) *role {
 // notOurs is an error when what has the name does not bear the mark. A role of ours that
 // waited for its client goes: it is of no use to anybody.
 func (s *session) notOurs(has login, r driver.LoginRequest) error {
-	what, name := "", r.Name
+	var what string
+	name := r.Name
 	switch {
 	case has.client != nil && !bears(has.client.Description, r.Mark):
 		what = "client"

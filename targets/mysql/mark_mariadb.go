@@ -70,12 +70,12 @@ func markQuery(name string) string {
 }
 
 // bindMarks gives the accounts the marks that are theirs.
-func (f *state) bindMarks(rows []map[string]string) {
-	f.marks = map[string]*mark{}
+func (s *state) bindMarks(rows []map[string]string) {
+	s.marks = map[string]*mark{}
 	for _, row := range rows {
 		k := keptOf(row)
-		f.marks[row["host"]] = &k.mark
-		if a := f.at(row["host"]); a != nil && (a.bound || a.proof == k.proof) {
+		s.marks[row["host"]] = &k.mark
+		if a := s.at(row["host"]); a != nil && (a.bound || a.proof == k.proof) {
 			a.mark = &k.mark
 		}
 	}

@@ -122,7 +122,7 @@ func (w *wire) next() ([]byte, error) {
 		return nil, w.budget.Refuse("does not come to an end with its answer")
 	}
 	w.packets++
-	packet := append(head, make([]byte, length)...)
+	packet := append(head, make([]byte, length)...) //nolint:makezero // head is the packet's first bytes
 	_, err := io.ReadFull(w.from, packet[4:])
 	return packet, err
 }
@@ -285,7 +285,7 @@ func (w *wire) secure(packet []byte) error {
 		return w.budget.Refuse("says something in the clear before TLS has begun")
 	}
 	conn := tls.Client(w.Conn, driver.TLSTo(w.config, w.server.host))
-	if err := conn.Handshake(); err != nil {
+	if err := conn.HandshakeContext(context.Background()); err != nil {
 		return err
 	}
 	w.Conn, w.from, w.secured = conn, bufio.NewReader(conn), true

@@ -148,7 +148,7 @@ func checkVersion(version string) error {
 		}
 		n, err := strconv.Atoi(parts[i])
 		if err != nil {
-			return nil // a development build's
+			return nil //nolint:nilerr // a development build's
 		}
 		have[i] = n
 	}
