@@ -107,7 +107,7 @@ type Spec struct {
 	Options map[string]string `json:"options,omitempty"` // the target driver's own, e.g. subjects, schema
 	// Settings are further ones, by their exact names: templates over the values of the
 	// target's kind, MB_DB_CONNECTION_URI: "postgres://{username}:{password:url}@{host}".
-	// One that the naming has too is replaced.
+	// One that the naming has too is replaced; an empty template is none.
 	Settings map[string]string `json:"settings,omitempty"`
 	// TakeOver lets the settings have names that the source has for something else.
 	// What was there comes back when they go.

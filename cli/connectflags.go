@@ -94,7 +94,7 @@ func (a *app) connectFlags(cmd *cobra.Command, v connectVerb, k *targetKind) *co
 	fs.BoolVar(&f.force, "force", false, "take names over that the source has for something else; what they had comes back when the connection goes")
 	fs.StringVar(&f.naming, "naming", "", "names of the settings: azure, native, servicebinding, or own, which are those of --setting alone (default by kind)")
 	must(cmd.RegisterFlagCompletionFunc("naming", cobra.FixedCompletions([]string{"azure", "native", "servicebinding", "own"}, cobra.ShellCompDirectiveNoFileComp)))
-	fs.StringArrayVar(&f.settings, "setting", nil, "a setting of exactly that name, made of the target's values: 'NAME=text with {host} and {password:url}' (several; docs/settings.md)")
+	fs.StringArrayVar(&f.settings, "setting", nil, "a setting of exactly that name, made of the target's values: 'NAME=text with {host} and {password:url}' (several; of an update, NAME= takes it away; docs/settings.md)")
 	fs.StringVar(&f.drift, "drift", "", "what is done when somebody changes the settings: report, or repair, which puts them back a minute later (default report)")
 	must(cmd.RegisterFlagCompletionFunc("drift", cobra.FixedCompletions([]string{"report", "repair"}, cobra.ShellCompDirectiveNoFileComp)))
 	fs.StringArrayVar(&f.options, "option", nil, "an option of the target's driver, name=value (several)")

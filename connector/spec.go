@@ -124,6 +124,8 @@ func (s *Service) checkSpec(ctx context.Context, p parties, spec *patchbay.Spec)
 	if spec.Naming == "" {
 		spec.Naming = settings.DefaultNaming(p.kind)
 	}
+	// A change is merged into what there is: an empty template takes a setting away.
+	maps.DeleteFunc(spec.Settings, func(_, template string) bool { return template == "" })
 	for _, check := range []func(parties, *patchbay.Spec) error{checkAccess, checkAuth, checkConfiguration, checkFirewall} {
 		if err := check(p, spec); err != nil {
 			return err

@@ -37,6 +37,13 @@ func TestASettingOfTheCallersOwn(t *testing.T) {
 		t.Error("validate finds nothing of somebody's edit")
 	}
 	w.want(w.put(spec), patchbay.Done, "")
+	spec.Settings["MINE"] = "{host}"
+	w.want(w.put(spec), patchbay.Done, "")
+	spec.Settings["MINE"] = "" // as a change that is merged takes one away
+	w.want(w.put(spec), patchbay.Done, "")
+	if _, ok := w.app.read()["MINE"]; ok {
+		t.Error("an empty template leaves the setting")
+	}
 	w.want(w.end(w.Delete(t.Context(), w.linker, w.caller, "")), patchbay.Done, "")
 	if now := w.app.read(); len(now) != len(before) {
 		t.Errorf("after the delete: %v", now)

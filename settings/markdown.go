@@ -82,7 +82,9 @@ unescaped and would be read as another. ` + "`{{ }} [[ ]]`" + ` are the characte
 Templates are checked before anything happens, kept by updates and filled anew by rotations; on
 the wire they are ` + "`properties.patchbay.settings`" + `. With ` + "`--naming own`" + ` nothing else is
 written, so that the secret stands in one place; with another naming they stand beside its
-names. A name that the source has already is refused, never made longer.
+names. A name that the source has already is refused, never made longer. An update with
+an empty template (` + "`--setting NAME=`" + `) takes a setting away. Whoever may read the connection sees
+its templates: a secret belongs into a value, not into the text between them.
 
 Auth types are secret, system identity (` + "`systemAssignedIdentity`" + ` on the wire), user
 identity (` + "`userAssignedIdentity`" + `), service principal (` + "`servicePrincipalSecret`" + `) and

@@ -12,8 +12,11 @@ import (
 	"patchbay.dev/patchbay"
 )
 
-// maxTemplate bounds a caller's template, in bytes.
-const maxTemplate = 16 << 10
+// What bounds a caller's template: a validation looks for each value again.
+const (
+	maxTemplate = 16 << 10 // bytes
+	maxHoles    = 64
+)
 
 // templates are the settings that a caller has written templates for, by name. A
 // template that says what there is not is InvalidArgument, and the message lists what
@@ -41,11 +44,15 @@ func (p *plan) templates(all map[string]string) ([]setting, error) {
 		}
 		s := setting{name: name, about: "As asked for", template: t, syntax: syntaxes["text"], file: file, exact: true}
 		s.matcher = sync.OnceValue(func() matcher { return p.kind.matcher(s.template, s.syntax) })
+		holes := 0
 		t.holes(func(h part, inside bool) {
-			if err == nil {
+			if holes++; err == nil {
 				err = p.checkHole(name, h, inside)
 			}
 		})
+		if holes > maxHoles && err == nil {
+			err = p.wrong(name, "it has %d values in it; %d are the most", holes, maxHoles)
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -94,6 +94,7 @@ func TestATemplateThatCannotBeFilledIsRefused(t *testing.T) {
 		"{weakestAuth}":                "has no value weakestAuth",
 		"{clientId}":                   `no value "clientId"`,
 		"x\x00":                        "NUL",
+		strings.Repeat("{host} ", 65):  "64 are the most",
 		"https://{host}/?p={password}": "mean something else in a URL",
 		"{username}{password}{host}":   "can't hold",
 	} {

@@ -106,7 +106,7 @@ func (l *liar) registered(t *testing.T) driver.Config {
 
 func TestAServerThatSaysYesAndForgetsIsFoundOut(t *testing.T) {
 	target := opened(t, (&liar{}).registered(t))
-	code(t, "EnsureLogin", target.EnsureLogin(t.Context(), request(t, target, "a", patchbay.Writer, nil)), patchbay.TargetUnreachable, true)
+	_ = code(t, "EnsureLogin", target.EnsureLogin(t.Context(), request(t, target, "a", patchbay.Writer, nil)), patchbay.TargetUnreachable, true)
 }
 
 func TestAnOldServerIsRefusedWithTheVersionThatIsNeeded(t *testing.T) {
@@ -132,7 +132,7 @@ func TestAnswersAreBounded(t *testing.T) {
 	}
 	target := opened(t, many.registered(t))
 	_, err := target.Owned(t.Context())
-	code(t, "a list of 20 MiB", err, patchbay.TargetMisbehaved, false)
+	_ = code(t, "a list of 20 MiB", err, patchbay.TargetMisbehaved, false)
 
 	never := &liar{answer: func() error { return rpctypes.ErrGRPCInvalidAuthToken }}
 	target = opened(t, never.registered(t))

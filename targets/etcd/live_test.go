@@ -54,7 +54,7 @@ func TestARestartedServerStillKnowsTheLogins(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := target.Inspect(t.Context(), "")
-	code(t, "Inspect of a server that is down", err, patchbay.PortClosed, true)
+	_ = code(t, "Inspect of a server that is down", err, patchbay.PortClosed, true)
 	if err := s.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func TestARestartedServerStillKnowsTheLogins(t *testing.T) {
 		t.Error(err)
 	}
 	_, err = probe(t, target, gone)
-	code(t, "a removed login after a restart", err, patchbay.LoginRefused, false)
+	_ = code(t, "a removed login after a restart", err, patchbay.LoginRefused, false)
 }
 
 func TestTheAdministratorIsCheckedWhenItIsRegistered(t *testing.T) {
@@ -114,7 +114,7 @@ func TestTheAdministratorIsCheckedWhenItIsRegistered(t *testing.T) {
 	if _, err := c.UserRevokeRole(t.Context(), "it's me", "root"); err != nil {
 		t.Fatal(err)
 	}
-	code(t, "its rights are gone", target.RemoveLogin(t.Context(), r), patchbay.AdminRights, false)
+	_ = code(t, "its rights are gone", target.RemoveLogin(t.Context(), r), patchbay.AdminRights, false)
 	if _, err := probe(t, target, r); err != nil {
 		t.Errorf("the login has suffered: %v", err)
 	}
@@ -125,7 +125,7 @@ func TestTheAdministratorIsCheckedWhenItIsRegistered(t *testing.T) {
 	if _, err := c.UserChangePassword(t.Context(), "it's me", "another"); err != nil {
 		t.Fatal(err)
 	}
-	code(t, "another password", target.EnsureLogin(t.Context(), r), patchbay.AdminRefused, false)
+	_ = code(t, "another password", target.EnsureLogin(t.Context(), r), patchbay.AdminRefused, false)
 	if _, err := c.UserChangePassword(t.Context(), "it's me", s.Password); err != nil {
 		t.Fatal(err)
 	}
@@ -190,15 +190,15 @@ func TestPrefixesNarrowTheRegistration(t *testing.T) {
 	for _, prefixes := range []string{"", " ", "/payroll/", "/orders", "/orders/,/payroll/", "/orders/\n/x", "/orders/,", strings.Repeat("/orders/", 100)} {
 		r := driver.LoginRequest{Mark: driver.Mark{UID: "x", Generation: 1}, Name: "pb_x_g1", Auth: patchbay.AuthSecret, Access: patchbay.Writer, Options: map[string]string{"prefixes": prefixes}}
 		_, err := target.NewCredential(t.Context(), r)
-		code(t, prefixes, err, patchbay.InvalidArgument, false)
+		_ = code(t, prefixes, err, patchbay.InvalidArgument, false)
 	}
 	r.Access = patchbay.Owner
 	_, err := target.NewCredential(t.Context(), r)
-	code(t, "an owner", err, patchbay.InvalidArgument, false)
+	_ = code(t, "an owner", err, patchbay.InvalidArgument, false)
 	none := opened(t, register(s, nil))
 	r.Access, r.Options = patchbay.Reader, nil
 	_, err = none.NewCredential(t.Context(), r)
-	code(t, "no prefix at all", err, patchbay.InvalidArgument, false)
+	_ = code(t, "no prefix at all", err, patchbay.InvalidArgument, false)
 	// Without registered ones, any may be asked for; names are as hostile as keys are.
 	for i, prefix := range []string{"Größe/名前/", `it's "a" $(prefix)/`, "%s/../", "/"} {
 		r := made(t, none, "hostile"+string(rune('a'+i)), patchbay.Writer, map[string]string{"prefixes": prefix})
@@ -259,7 +259,7 @@ func TestTLS(t *testing.T) {
 	}
 	c.Properties = config.Properties
 	_, err = etcd.Driver().Open(t.Context(), c)
-	code(t, "http with an authority", err, patchbay.InvalidArgument, false)
+	_ = code(t, "http with an authority", err, patchbay.InvalidArgument, false)
 }
 
 func TestAServerThatWantsCertificatesIsSaidToBeOne(t *testing.T) {
@@ -304,7 +304,7 @@ func TestSeveralMembers(t *testing.T) {
 		c := register(s, nil)
 		c.Endpoint = endpoint
 		_, err := etcd.Driver().Open(t.Context(), c)
-		code(t, endpoint, err, patchbay.InvalidArgument, false)
+		_ = code(t, endpoint, err, patchbay.InvalidArgument, false)
 	}
 }
 
@@ -315,7 +315,7 @@ func TestALearnerIsNoMemberToRegister(t *testing.T) {
 	c := register(s, scope)
 	c.Endpoint = learner.URL()
 	_, err := opened(t, c).Inspect(t.Context(), "")
-	code(t, "Inspect", err, patchbay.TargetUnreachable, false)
+	_ = code(t, "Inspect", err, patchbay.TargetUnreachable, false)
 	c.Endpoint += "," + s.URL()
 	if _, err := opened(t, c).Inspect(t.Context(), ""); err != nil {
 		t.Errorf("beside a member that votes: %v", err)
@@ -386,7 +386,7 @@ func TestAProbeFindsWhatSomebodyGave(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err := probe(t, target, r)
-		code(t, what, err, patchbay.RightsExcess, false)
+		_ = code(t, what, err, patchbay.RightsExcess, false)
 		if err := errors.Join(target.EnsureLogin(t.Context(), r)); err != nil {
 			t.Fatal(err)
 		}

@@ -79,11 +79,11 @@ func TestARaceForTheNameIsLost(t *testing.T) {
 		})
 		return nil, nil, false
 	})
-	wantCode(t, target.EnsureLogin(t.Context(), r), patchbay.NotOurs, "nothing of it was touched")
+	_ = wantCode(t, target.EnsureLogin(t.Context(), r), patchbay.NotOurs, "nothing of it was touched")
 	if now := stateOf(t, c, r.Name); !strings.Contains(now, "8192") || !strings.Contains(now, " 0 ") {
 		t.Errorf("somebody else's login is %s", now)
 	}
-	wantCode(t, target.RemoveLogin(t.Context(), r), patchbay.NotOurs)
+	_ = wantCode(t, target.RemoveLogin(t.Context(), r), patchbay.NotOurs)
 }
 
 func TestNamesThatAreOnlyLikeOursAreLeftAlone(t *testing.T) {
@@ -112,8 +112,8 @@ func TestNamesThatAreOnlyLikeOursAreLeftAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantCode(t, target.EnsureLogin(t.Context(), marked), patchbay.NotOurs)
-	wantCode(t, target.RemoveLogin(t.Context(), marked), patchbay.NotOurs)
+	_ = wantCode(t, target.EnsureLogin(t.Context(), marked), patchbay.NotOurs)
+	_ = wantCode(t, target.RemoveLogin(t.Context(), marked), patchbay.NotOurs)
 
 	r := made(t, target, "like", patchbay.Owner, nil)
 	if owned, err := target.Owned(t.Context()); err != nil || len(owned) != 2 || !slices.ContainsFunc(owned, func(o driver.Owned) bool { return o.Mark == r.Mark && o.Name == r.Name }) {
@@ -134,8 +134,8 @@ func TestHostileNamesAreRefused(t *testing.T) {
 	target := drivertest.OpenTarget(t, kafka.Driver(), register(c, nil))
 	for _, name := range []string{"", "pb_A_g1", "*", "pb_*_g1", "pb_x_g1,User:*", "pb_x\x00_g1", "pb_" + strings.Repeat("x", 300) + "_g1", "ANONYMOUS"} {
 		r := driver.LoginRequest{Mark: driver.Mark{UID: "x", Generation: 1}, Name: name, Auth: patchbay.AuthSecret, Access: patchbay.Reader, Options: map[string]string{"topics": "orders.*"}}
-		wantCode(t, target.EnsureLogin(t.Context(), r), patchbay.InvalidArgument)
-		wantCode(t, target.RemoveLogin(t.Context(), r), patchbay.InvalidArgument)
+		_ = wantCode(t, target.EnsureLogin(t.Context(), r), patchbay.InvalidArgument)
+		_ = wantCode(t, target.RemoveLogin(t.Context(), r), patchbay.InvalidArgument)
 	}
 	for option, values := range map[string][]string{
 		"topics":        {"", "*", "_*", "__consumer_offsets", "__c*", "a b", "orders.*.x", "..", "ö", strings.Repeat("x", 250), "x\ny"},
@@ -149,7 +149,7 @@ func TestHostileNamesAreRefused(t *testing.T) {
 			options[option] = value
 			r := driver.LoginRequest{Mark: driver.Mark{UID: "x", Generation: 1}, Name: "pb_x_g1", Auth: patchbay.AuthSecret, Access: patchbay.Reader, Options: options}
 			_, err := target.NewCredential(t.Context(), r)
-			wantCode(t, err, patchbay.InvalidArgument)
+			_ = wantCode(t, err, patchbay.InvalidArgument)
 		}
 	}
 }
@@ -224,10 +224,10 @@ func TestTheAdministratorsRights(t *testing.T) {
 					}
 					continue
 				}
-				wantCode(t, err, patchbay.AdminRights, "--operation Describe --operation Alter --cluster", "'User:patchbay-admin'")
+				_ = wantCode(t, err, patchbay.AdminRights, "--operation Describe --operation Alter --cluster", "'User:patchbay-admin'")
 			}
 			if broken {
-				wantCode(t, target.RemoveLogin(t.Context(), r), patchbay.AdminRights)
+				_ = wantCode(t, target.RemoveLogin(t.Context(), r), patchbay.AdminRights)
 				if now := stateOf(t, c, r.Name); now != before {
 					t.Errorf("half done: it was %s, and is %s", before, now)
 				}
@@ -281,7 +281,7 @@ func TestAClusterThatIsTooOld(t *testing.T) {
 	c := testenv.Kafka(t, testenv.KafkaOptions{More: []kfake.Opt{kfake.MaxVersions(kversion.V2_7_0())}})
 	target := drivertest.OpenTarget(t, kafka.Driver(), register(c, scope))
 	_, err := target.Inspect(t.Context(), "")
-	wantCode(t, err, patchbay.NotSupported, "2.8 at least")
+	_ = wantCode(t, err, patchbay.NotSupported, "2.8 at least")
 }
 
 func TestAClusterThatForgets(t *testing.T) {
@@ -355,13 +355,13 @@ func TestTLSIsCheckedAsRegistered(t *testing.T) {
 		}
 		p.Reading = driver.Reading{Mode: driver.TLSVerifyFull, Named: true}
 		_, err := target.Probe(t.Context(), p)
-		wantCode(t, err, patchbay.CertificateInvalid)
+		_ = wantCode(t, err, patchbay.CertificateInvalid)
 	})
 	t.Run("a password is told to nobody unknown", func(t *testing.T) {
 		for _, mode := range []string{"disable", "require", "verify-ca"} {
 			properties := map[string]any{"ca": "", "sslmode": mode, "adminMechanism": "plain"}
 			_, err := kafka.Driver().Open(t.Context(), register(c, properties))
-			wantCode(t, err, patchbay.InvalidArgument, "verify-full")
+			_ = wantCode(t, err, patchbay.InvalidArgument, "verify-full")
 		}
 	})
 }

@@ -160,7 +160,7 @@ func TestWhoIsRefusedAndWhoIsNoBrokerOfOurs(t *testing.T) {
 		t.Error(e)
 	}
 	_, err = opened(t, register(s, nil)).Inspect(soon(t), "shop")
-	wantCode(t, err, patchbay.ChildMissing)
+	_ = wantCode(t, err, patchbay.ChildMissing)
 }
 
 func TestLoginsSurviveARestartAndABrokerThatCouldNotSaveForgetsThem(t *testing.T) {
@@ -227,7 +227,7 @@ func TestTLSSaysWhoIsToldThePassword(t *testing.T) {
 	}
 	misnamed := register(s, map[string]any{"tls": map[string]any{"ca": string(s.CA), "serverName": "mqtt.example"}})
 	_, err = opened(t, misnamed).Inspect(soon(t), "")
-	wantCode(t, err, patchbay.CertificateInvalid)
+	_ = wantCode(t, err, patchbay.CertificateInvalid)
 	// An application whose library looks for the name that it connects to.
 	nameless := opened(t, register(s, map[string]any{"tls": map[string]any{"mode": "verify-ca", "ca": string(s.CA), "serverName": "mqtt.example"}}))
 	if _, err := nameless.Inspect(soon(t), ""); err != nil {
@@ -235,7 +235,7 @@ func TestTLSSaysWhoIsToldThePassword(t *testing.T) {
 	}
 	_, err = opened(t, register(s, map[string]any{"tls": map[string]any{"mode": "verify-ca", "ca": string(s.CA), "serverName": "mqtt.example"}})).
 		Probe(soon(t), driver.ProbeRequest{Credential: r.Credential, Dialer: &net.Dialer{}, Reading: driver.Reading{Mode: driver.TLSVerifyFull, Named: true}})
-	wantCode(t, err, patchbay.CertificateInvalid)
+	_ = wantCode(t, err, patchbay.CertificateInvalid)
 }
 
 // recorder remembers what is sent.
@@ -496,7 +496,7 @@ func TestSomebodyElseIsFaster(t *testing.T) {
 			if raced != nil {
 				t.Fatal(raced)
 			}
-			wantCode(t, err, patchbay.NotOurs)
+			_ = wantCode(t, err, patchbay.NotOurs)
 			answers, err := s.Control(soon(t), map[string]any{"command": "getClient", "username": name}, map[string]any{"command": "getRole", "rolename": name})
 			if err != nil {
 				t.Fatal(err)

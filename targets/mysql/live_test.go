@@ -213,8 +213,8 @@ func TestAnAccountMadeAnewIsNotOurs(t *testing.T) {
 	if err != nil || !state.Exists || state.Ours {
 		t.Errorf("%+v, %v", state, err)
 	}
-	mustBe(t, target.EnsureLogin(t.Context(), r), patchbay.NotOurs, "DROP USER")
-	mustBe(t, target.RemoveLogin(t.Context(), r), patchbay.NotOurs)
+	_ = mustBe(t, target.EnsureLogin(t.Context(), r), patchbay.NotOurs, "DROP USER")
+	_ = mustBe(t, target.RemoveLogin(t.Context(), r), patchbay.NotOurs)
 	if owned, err := target.Owned(t.Context()); err != nil || len(owned) != 0 {
 		t.Errorf("Owned = %+v, %v", owned, err)
 	}
@@ -260,7 +260,7 @@ func TestDecoysAreLeftAlone(t *testing.T) {
 	theirs := "'" + r.Name + "'@'192.0.2.1'"
 	run(t, s, "create user "+theirs)
 	t.Cleanup(func() { run(t, s, "drop user "+theirs) })
-	mustBe(t, target.EnsureLogin(t.Context(), r), patchbay.NotOurs, "192.0.2.1")
+	_ = mustBe(t, target.EnsureLogin(t.Context(), r), patchbay.NotOurs, "192.0.2.1")
 	remove(t, target, r)
 	if got := accounts(t, s, r); len(got) != 1 || got[0] != r.Name+"@192.0.2.1" {
 		t.Errorf("%q", got)
@@ -279,7 +279,7 @@ func TestAnAccountThatAppearsMeanwhileIsNotTaken(t *testing.T) {
 	if e := patchbay.AsError(err); e == nil || e.Code != patchbay.Conflict || !e.Transient {
 		t.Fatalf("%v, want a transient Conflict", err)
 	}
-	mustBe(t, open(t, config(s, "admin")).EnsureLogin(t.Context(), r), patchbay.NotOurs)
+	_ = mustBe(t, open(t, config(s, "admin")).EnsureLogin(t.Context(), r), patchbay.NotOurs)
 	if got := grants(t, s, who(r)); strings.Contains(got, "shop") {
 		t.Errorf("it was given rights: %s", got)
 	}
@@ -295,9 +295,9 @@ func TestWhatTheAdministratorLacksIsNamedWithWhatGivesIt(t *testing.T) {
 	for _, sub := range []string{"", "b_lls"} {
 		_, err := target.Inspect(t.Context(), sub)
 		if sub == "" {
-			mustBe(t, err, patchbay.AdminRights, "GRANT CREATE USER ON *.* TO 'lesser'@'127.0.0.1'", "GRANT SELECT ON mysql.* TO", "GRANT ALL PRIVILEGES ON `patchbay`.* TO 'lesser'@'127.0.0.1' WITH GRANT OPTION")
+			_ = mustBe(t, err, patchbay.AdminRights, "GRANT CREATE USER ON *.* TO 'lesser'@'127.0.0.1'", "GRANT SELECT ON mysql.* TO", "GRANT ALL PRIVILEGES ON `patchbay`.* TO 'lesser'@'127.0.0.1' WITH GRANT OPTION")
 		} else { // which it is not even shown
-			mustBe(t, err, patchbay.ChildMissing, "GRANT ALL PRIVILEGES ON `b\\_lls`.* TO 'lesser'@'127.0.0.1' WITH GRANT OPTION")
+			_ = mustBe(t, err, patchbay.ChildMissing, "GRANT ALL PRIVILEGES ON `b\\_lls`.* TO 'lesser'@'127.0.0.1' WITH GRANT OPTION")
 		}
 		fixed(t, s, patchbay.AsError(err))
 		info, err := target.Inspect(t.Context(), sub)
@@ -375,7 +375,7 @@ func TestAnAdministratorThatLostItsRights(t *testing.T) {
 	}
 	run(t, s, "revoke create user on *.* from loser@'127.0.0.1'")
 	e = mustBe(t, checks(), patchbay.AdminRights, "GRANT CREATE USER ON *.* TO 'loser'@'127.0.0.1'")
-	mustBe(t, open(t, config(s, "loser")).RemoveLogin(t.Context(), r), patchbay.AdminRights, "GRANT CREATE USER")
+	_ = mustBe(t, open(t, config(s, "loser")).RemoveLogin(t.Context(), r), patchbay.AdminRights, "GRANT CREATE USER")
 	if err := as(t, s, r, "select 1"); err != nil {
 		t.Errorf("half of its removal was done: %v", err)
 	}
@@ -384,7 +384,7 @@ func TestAnAdministratorThatLostItsRights(t *testing.T) {
 		t.Error(err)
 	}
 	run(t, s, "alter user loser@'127.0.0.1' identified by 'another'")
-	mustBe(t, open(t, config(s, "loser")).EnsureLogin(t.Context(), r), patchbay.AdminRefused, "loser")
+	_ = mustBe(t, open(t, config(s, "loser")).EnsureLogin(t.Context(), r), patchbay.AdminRefused, "loser")
 	run(t, s, "alter user loser@'127.0.0.1' identified by '"+s.Password+"'")
 }
 
@@ -426,7 +426,7 @@ func TestALoginIsBoundToItsSourcesNetworks(t *testing.T) {
 		t.Errorf("%v, want it refused", err)
 	}
 	r.Sources = []netip.Prefix{netip.MustParsePrefix("fd00::/64")}
-	mustBe(t, target.EnsureLogin(t.Context(), r), patchbay.NotSupported, "/128")
+	_ = mustBe(t, target.EnsureLogin(t.Context(), r), patchbay.NotSupported, "/128")
 }
 
 // A role of the server's own in place of an access.
@@ -457,9 +457,9 @@ func TestALoginHasTheRoleThatWasAskedFor(t *testing.T) {
 	remove(t, target, r)
 	r = request(t, target, "private", patchbay.Reader)
 	r.Roles = []string{"hidden"}
-	mustBe(t, target.EnsureLogin(t.Context(), r), patchbay.AdminRights, "GRANT `hidden` TO 'admin'@'127.0.0.1' WITH ADMIN OPTION")
+	_ = mustBe(t, target.EnsureLogin(t.Context(), r), patchbay.AdminRights, "GRANT `hidden` TO 'admin'@'127.0.0.1' WITH ADMIN OPTION")
 	r.Roles = []string{"a", "b"}
-	mustBe(t, target.EnsureLogin(t.Context(), r), patchbay.NotSupported, "CREATE ROLE")
+	_ = mustBe(t, target.EnsureLogin(t.Context(), r), patchbay.NotSupported, "CREATE ROLE")
 }
 
 // A table of somebody else's under the name of ours is not written to.
@@ -497,8 +497,8 @@ func TestATableOfSomebodyElsesIsNotTaken(t *testing.T) {
 	run(t, s, "set global read_only = 1")
 	replica := open(t, c)
 	two := request(t, target, "shop", patchbay.Writer)
-	mustBe(t, replica.EnsureLogin(t.Context(), two), patchbay.TargetUnreachable, "read_only")
-	mustBe(t, replica.RemoveLogin(t.Context(), r), patchbay.TargetUnreachable, "read_only")
+	_ = mustBe(t, replica.EnsureLogin(t.Context(), two), patchbay.TargetUnreachable, "read_only")
+	_ = mustBe(t, replica.RemoveLogin(t.Context(), r), patchbay.TargetUnreachable, "read_only")
 	if info, err := replica.Inspect(t.Context(), ""); err != nil || !strings.Contains(strings.Join(info.Warnings, "\n"), "read-only") {
 		t.Errorf("%+v, %v", info, err)
 	}
@@ -516,7 +516,7 @@ func TestAnAccountWithoutANameIsFound(t *testing.T) {
 		t.Errorf("%+v, %v", info, err)
 	}
 	_, err = target.Probe(t.Context(), driver.ProbeRequest{Credential: r.Credential, Dialer: config(s, "").Dialer, Sub: "shop", Access: patchbay.Reader})
-	mustBe(t, err, patchbay.LoginRefused)
+	_ = mustBe(t, err, patchbay.LoginRefused)
 }
 
 // A routine does what its definer may: that is said before somebody gets a login that

@@ -81,12 +81,12 @@ func TestACertificateOfAnotherAuthorityIsRefused(t *testing.T) {
 	}
 	p.Reading = driver.Reading{Mode: driver.TLSVerifyFull}
 	_, err := target.Probe(t.Context(), p)
-	mustBe(t, err, patchbay.CertificateInvalid)
+	_ = mustBe(t, err, patchbay.CertificateInvalid)
 	// And who does not speak TLS is not spoken to where that is insisted on.
 	c := config(testenv.MariaDB(t, false), "keeper")
 	c.Properties = properties(t, map[string]string{"sslmode": "require"})
 	_, err = open(t, c).Inspect(t.Context(), "")
-	mustBe(t, err, patchbay.CertificateInvalid, "does not speak TLS")
+	_ = mustBe(t, err, patchbay.CertificateInvalid, "does not speak TLS")
 }
 
 // Registrations that can't be are refused before anything is reached.

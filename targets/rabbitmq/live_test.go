@@ -287,7 +287,7 @@ func TestARemovedLoginDoesNotComeBack(t *testing.T) {
 		if _, err := ch.QueueDeclare("made by it", true, false, false, false, nil); err != nil {
 			t.Fatal(err)
 		}
-		closed := conn.NotifyClose(make(chan *amqp.Error, 1))
+		closed := ending(conn)
 		go func() { // as libraries do
 			<-closed
 			for ctx.Err() == nil {
@@ -296,7 +296,7 @@ func TestARemovedLoginDoesNotComeBack(t *testing.T) {
 					gone <- err
 					return
 				}
-				<-conn.NotifyClose(make(chan *amqp.Error, 1))
+				<-ending(conn)
 			}
 			gone <- ctx.Err()
 		}()

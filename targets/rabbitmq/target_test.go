@@ -143,7 +143,18 @@ func actions(s *testenv.RabbitMQServer, private string) []drivertest.Action {
 
 type session struct {
 	conn   *amqp.Connection
-	closed chan *amqp.Error
+	closed <-chan struct{}
+}
+
+// ending is closed when the connection is, whoever ends it and why.
+func ending(conn *amqp.Connection) <-chan struct{} {
+	told, ended := conn.NotifyClose(make(chan *amqp.Error, 1)), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for range told { // why, if there is a reason
+		}
+	}()
+	return ended
 }
 
 func (s session) Close() { _ = s.conn.Close() }
@@ -260,7 +271,7 @@ func TestTheDriverPassesTheSuite(t *testing.T) {
 			if err != nil {
 				return nil, err
 			}
-			return session{conn, conn.NotifyClose(make(chan *amqp.Error, 1))}, nil
+			return session{conn, ending(conn)}, nil
 		},
 		Actions: actions(s, private),
 		Wrong:   wrong,
