@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"patchbay.dev/patchbay"
 	testdocker "patchbay.dev/patchbay/internal/testenv/docker"
@@ -146,7 +147,8 @@ func TestAnApplicationThatDoesNotComeUp(t *testing.T) {
 			w.Must(t, append(args, tt.image)...)
 			t.Cleanup(func() { _, _ = w.Docker("rm", "-fv", name) })
 			s := w.open(t, name)
-			s.limit /= 4
+			// A program that ends at once takes a moment to, on a busy machine.
+			s.limit, s.steady = s.limit/4, time.Second
 			was, err := w.portrait(t, name)
 			must(t, err)
 			id := w.Must(t, "inspect", "--format", "{{.Id}}", name)
