@@ -38,7 +38,7 @@ func (h holding) whose() loginKind {
 
 // sentTo are the facts of a target that decide where a login goes, and how.
 var sentTo = []string{
-	"account", "endpoint", "host", "ingestionEndpoint", "liveEndpoint", "openaiEndpoint", "port", "servers", "speechEndpoint", "ssl", "sslmode", "suffix", "tableEndpoint", "url",
+	"account", "endpoint", "endpoints", "host", "ingestionEndpoint", "liveEndpoint", "openaiEndpoint", "port", "servers", "speechEndpoint", "ssl", "sslmode", "suffix", "tableEndpoint", "url",
 }
 
 // whereIs is what a target says of that.

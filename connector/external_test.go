@@ -439,6 +439,7 @@ func TestAGivenLoginStaysWithTheWholeOfWhereItsTargetWas(t *testing.T) {
 		code    patchbay.Code
 	}{
 		"one of several servers": {map[string]string{"servers": "a:9092,b:9092"}, map[string]string{"servers": "a:9092,evil:9092"}, patchbay.Conflict},
+		"one of several URLs":    {map[string]string{"endpoints": "https://a:2379,https://b:2379"}, map[string]string{"endpoints": "https://a:2379,https://evil:2379"}, patchbay.Conflict},
 		"a host without a port":  {map[string]string{"host": "a", "database": "x"}, map[string]string{"host": "evil", "database": "x"}, patchbay.Conflict},
 		"without TLS":            {map[string]string{"host": "a", "ssl": "true"}, map[string]string{"host": "a", "ssl": "false"}, patchbay.Conflict},
 		"a second endpoint":      {map[string]string{"endpoint": "a", "openaiEndpoint": "b"}, map[string]string{"endpoint": "a", "openaiEndpoint": "evil"}, patchbay.Conflict},
@@ -446,6 +447,7 @@ func TestAGivenLoginStaysWithTheWholeOfWhereItsTargetWas(t *testing.T) {
 		"another kind of place":  {map[string]string{"host": "a"}, map[string]string{"url": "evil"}, patchbay.Conflict},
 		"nowhere":                {map[string]string{"host": "a"}, nil, patchbay.Conflict},
 		"another database":       {map[string]string{"host": "a", "database": "x"}, map[string]string{"host": "a", "database": "y"}, ""},
+		"another vhost":          {map[string]string{"host": "a", "vhost": "x"}, map[string]string{"host": "a", "vhost": "y"}, ""},
 		"another driver":         {map[string]string{"host": "a", "port": "1", "ssl": "false"}, map[string]string{"host": "a", "port": "1", "sslmode": "disable"}, ""},
 	} {
 		h := holding{LoginKind: loginGiven, Where: whereIs(c.was)}
@@ -457,7 +459,7 @@ func TestAGivenLoginStaysWithTheWholeOfWhereItsTargetWas(t *testing.T) {
 		}
 	}
 	// Every value that says where some kind is counts, but for which part of it.
-	parts := []string{"database", "keyspace", "graph", "bucket"}
+	parts := []string{"database", "keyspace", "graph", "bucket", "vhost"}
 	for _, name := range whereabouts {
 		if !slices.Contains(sentTo, name) && !slices.Contains(parts, name) {
 			t.Errorf("%s says where a target is, and counts for nothing", name)

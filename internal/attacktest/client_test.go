@@ -85,6 +85,7 @@ var externals = []struct {
 	{kind: "cosmos-mongo", plain: "mongodb://%s/shop", secure: "mongodb://%s/shop", properties: withoutTLS, name: "app"},
 	{kind: "mongodb-atlas", plain: "mongodb+srv://127.0.0.1", secure: "mongodb+srv://127.0.0.1", properties: withoutTLS, name: "app"},
 	{kind: "cosmos-cassandra", plain: "cassandra://%s", secure: "cassandra://%s", properties: withoutTLS, name: "app"},
+	{kind: "kafka", plain: "kafka://%s", secure: "kafka://%s", properties: inTheClear("sslmode", "disable"), name: "app"},
 	{kind: "confluent-cloud", plain: "kafka://%s", secure: "kafka://%s", properties: withoutTLS, name: "app"},
 	{kind: "nats", plain: "nats://%s", secure: "tls://%s", name: "app"},
 	{kind: "mqtt", plain: "mqtt://%s", secure: "mqtts://%s", name: "app"},
@@ -106,6 +107,11 @@ var externals = []struct {
 
 var withoutTLS = map[string]any{"tls": map[string]any{"off": true}}
 
+// inTheClear is withoutTLS for a kind that has a value for it.
+func inTheClear(name, value string) map[string]any {
+	return map[string]any{"values": map[string]string{name: value}}
+}
+
 // clients are all that a caller can have talk to a server.
 func clients(t testing.TB) []client {
 	t.Helper()
@@ -125,7 +131,7 @@ func clients(t testing.TB) []client {
 			}
 			c.Endpoint = strings.ReplaceAll(c.Endpoint, "%s", address)
 			return c
-		}, silent: e.kind == "nats"})
+		}, silent: e.kind == "nats" || e.kind == "mqtt"})
 	}
 	return append(append(all, postgresClient()), natsClients(t)...)
 }

@@ -183,8 +183,17 @@ func TestEveryKindThatSignsInIsAttacked(t *testing.T) {
 				login.Secret[v.Name] = patchbay.NewSecret("cmlnaHQ=")
 			}
 		}
+		clear := withoutTLS
+		for _, v := range k.Values {
+			switch {
+			case v.Name == "sslmode" && slices.Contains(v.Words, "disable"):
+				clear = inTheClear(v.Name, "disable")
+			case v.Name == "ssl":
+				clear = inTheClear(v.Name, "false")
+			}
+		}
 		c := client{driver: "external", request: driver.ProbeRequest{Credential: login}, config: func(string, bool) driver.Config {
-			return driver.Config{ID: patchbay.ID(inGroup + "Patchbay.Services/" + k.Name + "/silent"), Endpoint: "127.0.0.1", Properties: properties(withoutTLS)}
+			return driver.Config{ID: patchbay.ID(inGroup + "Patchbay.Services/" + k.Name + "/silent"), Endpoint: "127.0.0.1", Properties: properties(clear)}
 		}}
 		result, err := c.signIn(t.Context(), s, "tenant", address, false)
 		if err != nil || len(result.Allowed) > 0 {

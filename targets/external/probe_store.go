@@ -105,7 +105,8 @@ func probeCassandra(ctx context.Context, s *session) error {
 	c.HostDialer = hostDialer{s}
 	c.Authenticator = gocql.PasswordAuthenticator{Username: s.value("username"), Password: s.value("password")}
 	c.DisableInitialHostLookup, c.NumConns, c.ProtoVersion = true, 1, 4
-	c.Timeout, c.ConnectTimeout, c.Metadata.CacheMode = dialLimit, dialLimit, gocql.Disabled
+	// The time is ctx's: the library's own comes as an error like any other.
+	c.Timeout, c.ConnectTimeout, c.Metadata.CacheMode = 2*probeLimit, 2*probeLimit, gocql.Disabled
 	c.ReconnectionPolicy = &gocql.ConstantReconnectionPolicy{MaxRetries: 1}
 	c.Events.DisableNodeStatusEvents, c.Events.DisableTopologyEvents, c.Events.DisableSchemaEvents = true, true, true
 	c.Logger = gocql.NewLogger(gocql.LogLevelNone)

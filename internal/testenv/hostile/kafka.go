@@ -14,7 +14,7 @@ import (
 // The protocol: https://kafka.apache.org/protocol
 func kafka() protocol {
 	return protocol{
-		name: "kafka", kinds: []string{"confluent-cloud"}, stages: []string{greeting, signIn, question}, begin: func() talk { return kafkaTalk },
+		name: "kafka", kinds: []string{"confluent-cloud", "kafka"}, stages: []string{greeting, signIn, question}, begin: func() talk { return kafkaTalk },
 		evils: []evil{
 			kafkaSay("versions-of-2^31", "\x00\x00\x7f\xff\xff\xff", greeting),
 			kafkaSay("versions-of-minus-1", "\x00\x00\xff\xff\xff\xff", greeting),
