@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
@@ -129,6 +130,40 @@ func TestAServerThatForgets(t *testing.T) {
 		if err := good.RemoveLogin(t.Context(), r); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// RabbitMQ 3.10 may list a connection for ever that ended in the moment in which it began.
+// It holds nothing up; one that is there, and does not end, does.
+func TestAConnectionThatIsListedAndIsNone(t *testing.T) {
+	s := shared(t)
+	at := vhost(t, s, "ghosts")
+	for name, there := range map[string]bool{"a ghost": false, "a connection that stays": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const connection = "192.0.2.1:53660 -> 192.0.2.2:5672"
+			target := opened(t, proxied(t, s, func(w http.ResponseWriter, r *http.Request) bool {
+				switch {
+				case strings.HasPrefix(r.URL.Path, "/api/connections/username/"):
+					if r.Method == http.MethodDelete {
+						w.WriteHeader(http.StatusNoContent)
+						return true
+					}
+					_, _ = fmt.Fprintf(w, `[{"name": %q, "vhost": %q}]`, connection, at)
+				case r.URL.Path == "/api/connections/"+connection && there:
+					_, _ = fmt.Fprintf(w, `{"name": %q, "state": "running"}`, connection)
+				default:
+					return false // which knows of none
+				}
+				return true
+			}))
+			r := made(t, opened(t, register(s)), strings.ReplaceAll(name, " ", ""), at, patchbay.Writer, nil)
+			ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
+			defer cancel()
+			if err := target.RemoveLogin(ctx, r); there != (patchbay.CodeOf(err) == patchbay.TargetUnreachable || patchbay.CodeOf(err) == patchbay.Timeout) {
+				t.Errorf("RemoveLogin: %v", err)
+			}
+		})
 	}
 }
 

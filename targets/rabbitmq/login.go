@@ -187,7 +187,8 @@ func (t *target) InspectLogin(ctx context.Context, r driver.LoginRequest) (drive
 	}
 	state := driver.LoginState{Exists: true, Ours: true}
 	state.Missing, state.Excess = l.differences(vhost, rightsOf(r.Access, s), note{r.Mark, r.Sub})
-	state.Sessions, err = t.api.sessions(ctx, r.Name)
+	open, err := t.api.sessions(ctx, r.Name)
+	state.Sessions = len(open)
 	return state, err
 }
 
@@ -221,10 +222,20 @@ const settle = 20 * time.Millisecond
 // closeLimit is how long one request to close them is waited for.
 const closeLimit = 3 * time.Second
 
+// ghostly is how long a connection that was told to end may stay listed before it is
+// asked whether there is one.
+const ghostly = 3 * time.Second
+
 // endSessions closes the connections of a user that is gone, and returns when there are
 // none: also none that was let in before, and is listed after.
+//
+// Of a connection that ends in the moment in which it began, the server may list the
+// beginning last, and lists it until it restarts. So one that was told to end, and that the
+// server has nothing to say of, is none: its statistics know each that is older than
+// theirs, and one that isn't was told.
 func (a *api) endSessions(ctx context.Context, name string) error {
 	const what = "end the login's connections"
+	told := map[string]time.Time{}
 	for none, pass := 0, 0; none < 2; pass++ {
 		if pass > 0 {
 			select {
@@ -233,27 +244,52 @@ func (a *api) endSessions(ctx context.Context, name string) error {
 			case <-time.After(settle):
 			}
 		}
-		open, err := a.sessions(ctx, name)
+		listed, err := a.sessions(ctx, name)
 		if err != nil {
 			return err
 		}
-		if none++; open > 0 {
+		var open []string
+		for _, connection := range listed {
+			ghost := false
+			if at, ok := told[connection]; ok && time.Since(at) > ghostly {
+				if ghost, err = a.ghost(ctx, connection); err != nil {
+					return err
+				}
+			}
+			if !ghost {
+				open = append(open, connection)
+			}
+		}
+		if none++; len(open) > 0 {
 			none = 0
 		}
-		if open > 0 && pass > 0 {
+		if len(open) > 0 && pass > 0 {
 			// A connection that ends meanwhile is an error of the server's (HTTP 500), and one
 			// that is at something else has it wait for as long as that takes: what counts is
 			// that none is left.
 			short, cancel := context.WithTimeout(ctx, closeLimit)
-			_, err := a.do(short, what, http.MethodDelete, path("connections", "username", name), nil, http.StatusNotFound, http.StatusInternalServerError)
+			got, err := a.do(short, what, http.MethodDelete, path("connections", "username", name), nil, http.StatusNotFound, http.StatusInternalServerError)
 			waited := short.Err() != nil && ctx.Err() == nil
 			cancel()
 			if err != nil && !waited {
 				return err
 			}
+			if err == nil && got.status < http.StatusMultipleChoices {
+				for _, connection := range open {
+					if _, ok := told[connection]; !ok {
+						told[connection] = time.Now()
+					}
+				}
+			}
 		}
 	}
 	return nil
+}
+
+// ghost reports whether the server lists a connection and has nothing to say of it.
+func (a *api) ghost(ctx context.Context, connection string) (bool, error) {
+	found, err := a.get(ctx, "look at a connection of the login's", path("connections", connection), &struct{}{})
+	return !found, err
 }
 
 // Owned implements [driver.Administrator].

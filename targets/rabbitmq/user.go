@@ -112,12 +112,16 @@ func (a *api) put(ctx context.Context, name string, password patchbay.Secret) er
 }
 
 // sessions are the names of a user's open connections, of whatever protocol.
-func (a *api) sessions(ctx context.Context, name string) (int, error) {
+func (a *api) sessions(ctx context.Context, name string) ([]string, error) {
 	var open []struct {
 		Name string `json:"name"`
 	}
 	_, err := a.get(ctx, "list the login's connections", path("connections", "username", name), &open)
-	return len(open), err
+	names := make([]string, 0, len(open))
+	for _, c := range open {
+		names = append(names, c.Name)
+	}
+	return names, err
 }
 
 // A login's mark: the tag that all of ours have, and a note.
