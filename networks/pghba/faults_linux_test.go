@@ -77,7 +77,7 @@ func (s *server) same(t *testing.T, before string) {
 }
 
 func TestABroadLineOfSomebodyElsesOpensNothing(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+	one(t, func(t *testing.T, s *server) {
 		broadly := theirs + "\nhost all,replication all all scram-sha-256\nlocal all,replication all trust\n"
 		s.set(s.conf, broadly)
 		before, err := s.content()
@@ -132,7 +132,7 @@ func TestABroadLineOfSomebodyElsesOpensNothing(t *testing.T) {
 }
 
 func TestWhatIsInTheWayIsSaid(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+	one(t, func(t *testing.T, s *server) {
 		r := s.rule("a", "10.1.3.7/32")
 		must(t, s.network().EnsureRule(t.Context(), r))
 		good := s.text(s.conf)
@@ -328,7 +328,7 @@ func TestAReloadThatIsNotSeenSaysWhereToLook(t *testing.T) {
 
 func TestAnEditorAtTheSameMomentLosesNothing(t *testing.T) {
 	const added = "host bills all 10.3.0.0/16 scram-sha-256\n"
-	each(t, func(t *testing.T, s *server) {
+	one(t, func(t *testing.T, s *server) {
 		for _, early := range []bool{true, false} {
 			s.set(s.conf, theirs)
 			r := s.rule("a", "10.1.3.7/32")
@@ -412,7 +412,7 @@ func (h dying) ReadFile(ctx context.Context, path string, limit int64) (hosts.Fi
 }
 
 func TestACrashAnywhereLeavesRulesThatAreRead(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+	one(t, func(t *testing.T, s *server) {
 		empty, err := s.content()
 		must(t, err)
 		readable := func(when string) {
