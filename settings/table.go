@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -297,8 +298,81 @@ var table = sync.OnceValue(func() map[string]*kind {
 	if err != nil {
 		panic(err)
 	}
+	added.Lock()
+	defer added.Unlock()
+	maps.Copy(t, added.kinds)
+	added.late = true
 	return t
 })
+
+// added are the kinds of other modules.
+var added struct {
+	sync.Mutex
+	kinds map[string]*kind
+	late  bool // the table was asked for
+}
+
+// Add adds the kind of a target whose driver is in another module: file is as one of this
+// package's table, and name what it would be called. It is for the beginning of a program,
+// before anything asks for a kind. It fails when the file is none, when there is such a
+// kind, when one of its targets or of its words is another's, and when it comes too late.
+func Add(name string, file []byte) error {
+	k, err := parse(name, file)
+	if err != nil {
+		return fmt.Errorf("the kind of target %s: %w", name, err)
+	}
+	present, err := load()
+	if err != nil {
+		return err
+	}
+	added.Lock()
+	defer added.Unlock()
+	maps.Copy(present, added.kinds)
+	for other, there := range present {
+		if other == name {
+			return fmt.Errorf("there is a kind of target %s already", name)
+		}
+		for _, id := range k.ids {
+			if slices.ContainsFunc(there.ids, func(of patchbay.TargetID) bool { return strings.EqualFold(of.Type(), id.Type()) }) {
+				return fmt.Errorf("the kind of target %s: %s is the type of %s", name, id.Type(), other)
+			}
+		}
+		for _, word := range k.commandWords() {
+			if slices.Contains(there.commandWords(), word) {
+				return fmt.Errorf("the kind of target %s: %s is a word for %s", name, word, other)
+			}
+		}
+	}
+	if added.late {
+		return fmt.Errorf("the kind of target %s comes too late: the table was read", name)
+	}
+	if added.kinds == nil {
+		added.kinds = map[string]*kind{}
+	}
+	added.kinds[name] = k
+	return nil
+}
+
+// parse reads the file of a kind that is not one of this package's.
+func parse(name string, file []byte) (*kind, error) {
+	if !kindName.MatchString(name) {
+		return nil, fmt.Errorf("%q is no name for one: small letters, digits and hyphens, a letter first", name)
+	}
+	var shared sharedFile
+	if err := read("table/shared.yaml", &shared); err != nil {
+		return nil, err
+	}
+	var f kindFile
+	if err := yaml.Load(file, &f, yaml.WithKnownFields()); err != nil {
+		return nil, err
+	}
+	if err := f.inherit(); err != nil {
+		return nil, err
+	}
+	return f.kind(name, shared.Values)
+}
+
+var kindName = regexp.MustCompile(`^[a-z][a-z0-9-]*$`)
 
 // The files as they are written.
 type (
@@ -422,13 +496,8 @@ func load() (map[string]*kind, error) {
 		if err := read(path.Join("table", entry.Name()), &f); err != nil {
 			return nil, err
 		}
-		if f.Like != "" {
-			var base kindFile
-			if err := read("table/"+f.Like+".yaml", &base); err != nil {
-				return nil, err
-			}
-			f.Words, f.Readers, f.About = base.Words, base.Readers, base.About
-			f.Azure, f.Native, f.Binding = base.Azure, base.Native, base.Binding
+		if err := f.inherit(); err != nil {
+			return nil, err
 		}
 		k, err := f.kind(name, shared.Values)
 		if err != nil {
@@ -447,6 +516,20 @@ func read(name string, into any) error {
 	if err != nil {
 		return fmt.Errorf("settings/%s: %w", name, err)
 	}
+	return nil
+}
+
+// inherit takes over what a file says by being like another.
+func (f *kindFile) inherit() error {
+	if f.Like == "" {
+		return nil
+	}
+	var base kindFile
+	if err := read("table/"+f.Like+".yaml", &base); err != nil {
+		return err
+	}
+	f.Words, f.Readers, f.About = base.Words, base.Readers, base.About
+	f.Azure, f.Native, f.Binding = base.Azure, base.Native, base.Binding
 	return nil
 }
 

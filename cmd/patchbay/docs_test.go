@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"patchbay.dev/patchbay/cli"
+	"patchbay.dev/patchbay/cmd/patchbay/app"
 )
 
 var update = flag.Bool("update", false, "write what is generated from the commands and the catalogue anew")
@@ -21,7 +22,7 @@ var update = flag.Bool("update", false, "write what is generated from the comman
 // What is made from the catalogue of this build is made where its drivers are
 // known.
 func TestDocumentationIsCurrent(t *testing.T) {
-	d := deps()
+	d := app.Deps()
 	d.Version = cli.Version{}
 	for file, write := range map[string]func(io.Writer) error{
 		"docs/cli.md":     func(w io.Writer) error { return cli.Markdown(w, d) },
@@ -79,7 +80,7 @@ func TestCommandsInDocumentsAreThere(t *testing.T) {
 		}
 		files = append(files, some...)
 	}
-	root, seen := cli.New(deps()), 0
+	root, seen := cli.New(app.Deps()), 0
 	for _, file := range files {
 		if filepath.Base(file) == "cli.md" {
 			continue // made from the commands

@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -88,8 +90,42 @@ type Options struct {
 	Ready func(*server.Server)
 }
 
-// Catalog is the drivers of this build: a new one is one line here or in targets.
+// extras are drivers of other modules.
+var extras driver.Catalog
+
+// Extend adds drivers of other modules to the build, once, before anything else is called.
+// It fails with InvalidArgument where one has the name of another.
+func Extend(more driver.Catalog) error {
+	built := product()
+	for what, taken := range map[string][]string{
+		"target":  shared(built.Targets, more.Targets),
+		"source":  shared(built.Sources, more.Sources),
+		"network": shared(built.Networks, more.Networks),
+	} {
+		if len(taken) > 0 {
+			return patchbay.Errorf(patchbay.InvalidArgument, "there is a %s driver %s already", what, taken[0])
+		}
+	}
+	extras = more
+	return nil
+}
+
+// shared are the names that are in both.
+func shared[D any](a, b map[string]D) []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(b)), func(name string) bool { _, ok := a[name]; return !ok })
+}
+
+// Catalog is the drivers of this build.
 func Catalog() driver.Catalog {
+	all := product()
+	maps.Copy(all.Targets, extras.Targets)
+	maps.Copy(all.Sources, extras.Sources)
+	maps.Copy(all.Networks, extras.Networks)
+	return all
+}
+
+// product is the drivers of this module: a new one is one line here or in targets.
+func product() driver.Catalog {
 	return driver.NewCatalog(targets(), []driver.SourceDriver{
 		envfile.Driver(),
 		systemd.Driver(),
@@ -131,7 +167,7 @@ func IfChild() {
 		os.Exit(0)
 	}
 	if sandbox.IsChild(os.Args[1:]) {
-		os.Exit(sandbox.Main(driver.NewCatalog(targets(), nil, nil, nil).Targets))
+		os.Exit(sandbox.Main(Catalog().Targets))
 	}
 }
 
