@@ -18,6 +18,8 @@ import (
 const (
 	optionSubjects = "subjects"
 	optionStreams  = "streams"
+	optionBuckets  = "buckets"
+	optionObjects  = "objects"
 	optionDirect   = "direct"
 	optionAnswers  = "answers"
 
@@ -55,7 +57,7 @@ func (t *target) checkRequest(r driver.LoginRequest) (scope, error) {
 		return scope{}, patchbay.Errorf(patchbay.NotSupported, "a NATS login signs in with a secret, not with %q", r.Auth)
 	}
 	if len(r.Roles) > 0 {
-		return scope{}, patchbay.Errorf(patchbay.NotSupported, "NATS has no roles to give: use access, subjects and streams")
+		return scope{}, patchbay.Errorf(patchbay.NotSupported, "NATS has no roles to give: use access, subjects, streams and buckets")
 	}
 	for _, p := range r.Sources {
 		if !p.IsValid() {
@@ -85,6 +87,7 @@ func (t *target) scopeOf(access patchbay.Access, options map[string]string) (sco
 		return scope{}, patchbay.Errorf(patchbay.InvalidArgument, "access is %q, and can be reader, writer or owner", short(string(access)))
 	}
 	var named scope
+	var streams, buckets, objects []string
 	for name, value := range options {
 		items := strings.Split(value, ",")
 		for i := range items {
@@ -94,7 +97,11 @@ func (t *target) scopeOf(access patchbay.Access, options map[string]string) (sco
 		case optionSubjects:
 			named.subjects = items
 		case optionStreams:
-			named.streams = items
+			streams = items
+		case optionBuckets:
+			buckets = items
+		case optionObjects:
+			objects = items
 		case optionDirect:
 			named.direct = sorted(items)
 		case optionAnswers:
@@ -103,13 +110,17 @@ func (t *target) scopeOf(access patchbay.Access, options map[string]string) (sco
 			}
 			named.anyAnswer = value == answersAny
 		default:
-			return scope{}, patchbay.Errorf(patchbay.InvalidArgument, "NATS has no option %q, only %s, %s, %s and %s", short(name), optionSubjects, optionStreams, optionDirect, optionAnswers)
+			return scope{}, patchbay.Errorf(patchbay.InvalidArgument, "NATS has no option %q, only %s, %s, %s, %s, %s and %s", short(name),
+				optionSubjects, optionStreams, optionBuckets, optionObjects, optionDirect, optionAnswers)
 		}
+	}
+	var err error
+	if named.streams, err = streamsOf(streams, buckets, objects); err != nil {
+		return scope{}, err
 	}
 	s := t.scope
 	switch {
 	case !named.empty():
-		var err error
 		if s, err = newScope(named.subjects, named.streams); err != nil {
 			return scope{}, err
 		}
@@ -117,8 +128,8 @@ func (t *target) scopeOf(access patchbay.Access, options map[string]string) (sco
 			return scope{}, err
 		}
 	case s.empty():
-		return scope{}, patchbay.Errorf(patchbay.InvalidArgument, "neither the connection nor the registration says which subjects or streams may be used").
-			WithFix("repeat with --option subjects=orders.>")
+		return scope{}, patchbay.Errorf(patchbay.InvalidArgument, "neither the connection nor the registration says which subjects, streams or buckets may be used").
+			WithFix("repeat with --option subjects=orders.>, streams=ORDERS, buckets=config or objects=files")
 	}
 	s.direct, s.anyAnswer = named.direct, named.anyAnswer
 	for _, stream := range s.direct {
@@ -196,13 +207,40 @@ func (t *target) rightsOf(name string, access patchbay.Access, s scope, captured
 	return r
 }
 
+// streamsOf are those streams, and the ones that clients keep buckets of keys and values,
+// and of objects, in.
+func streamsOf(streams, buckets, objects []string) ([]string, error) {
+	all := slices.Clone(streams)
+	for _, kept := range []struct {
+		prefix string
+		names  []string
+	}{{keyValues, buckets}, {objectStore, objects}} {
+		for _, name := range kept.names {
+			if !bucketForm.MatchString(name) {
+				return nil, patchbay.Errorf(patchbay.InvalidArgument, "%q is not the name of a bucket: letters, digits, _ and -", short(name))
+			}
+			all = append(all, kept.prefix+name)
+		}
+	}
+	return all, nil
+}
+
+// What the names of buckets' streams begin with, and what clients take for the name of a
+// bucket: https://github.com/nats-io/nats-architecture-and-design, ADR-8 and ADR-20.
+const (
+	keyValues   = "KV_"
+	objectStore = "OBJ_"
+)
+
+var bucketForm = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+
 // bucket reports whether a stream is a client's key-value or object store, and
 // the subjects that it takes: clients find it by the names of both.
 func bucket(stream string) (subjects []string, ok bool) {
-	if name, ok := strings.CutPrefix(stream, "KV_"); ok && name != "" {
+	if name, ok := strings.CutPrefix(stream, keyValues); ok && name != "" {
 		return []string{"$KV." + name + ".>"}, true
 	}
-	if name, ok := strings.CutPrefix(stream, "OBJ_"); ok && name != "" {
+	if name, ok := strings.CutPrefix(stream, objectStore); ok && name != "" {
 		return []string{"$O." + name + ".C.>", "$O." + name + ".M.>"}, true // chunks, and what is known of each object
 	}
 	return nil, false

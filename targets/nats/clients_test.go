@@ -60,7 +60,7 @@ func inboxes(t *testing.T, do func(t *testing.T, s *testenv.NATSServer, with fun
 // its name, so the bucket is of use at once.
 func TestAnOwnerMakesItsBucketsWithTheClient(t *testing.T) {
 	inboxes(t, func(t *testing.T, s *testenv.NATSServer, with func(map[string]any) map[string]any) {
-		target := opened(t, register(s, with(map[string]any{"streams": []string{"KV_config", "OBJ_files"}})))
+		target := opened(t, register(s, with(map[string]any{"buckets": []string{"config"}, "objects": []string{"files"}})))
 		owner := made(t, target, "o", patchbay.Owner, nil)
 		_, js := application(t, s, owner)
 		kv, err := js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: "config", History: 3})

@@ -26,6 +26,8 @@ type properties struct {
 	Account  string   `json:"account"`
 	Subjects []string `json:"subjects,omitempty"`
 	Streams  []string `json:"streams,omitempty"`
+	Buckets  []string `json:"buckets,omitempty"`
+	Objects  []string `json:"objects,omitempty"`
 	URL      string   `json:"url,omitempty"`
 	TLS      string   `json:"tls,omitempty"`
 	CA       string   `json:"ca,omitempty"`
@@ -72,7 +74,11 @@ func parseConfig(c driver.Config) (config, error) {
 			WithFix("nsc describe account --field sub")
 	}
 	cfg.account = p.Account
-	if cfg.scope, err = newScope(p.Subjects, p.Streams); err != nil {
+	streams, err := streamsOf(p.Streams, p.Buckets, p.Objects)
+	if err != nil {
+		return config{}, err
+	}
+	if cfg.scope, err = newScope(p.Subjects, streams); err != nil {
 		return config{}, err
 	}
 	cfg.private = p.Inbox == "private"

@@ -24,7 +24,8 @@
 //
 // Access is to subjects and streams, named at registration or in a request
 // (options subjects and streams, comma-separated; a request that names any
-// replaces both defaults, and stays within them).
+// replaces both defaults, and stays within them). A bucket of keys and values, or of
+// objects, is a stream (options buckets and objects).
 //
 //	reader  subscribes to the subjects; consumes the streams
 //	writer  and publishes to the subjects and to the subjects of the streams,

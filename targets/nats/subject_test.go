@@ -63,6 +63,13 @@ func TestARequestStaysWithinTheRegistration(t *testing.T) {
 		{scope{streams: []string{"SHIPPING"}}, map[string]string{"subjects": "orders.new"}, "InvalidArgument"},
 		{scope{}, map[string]string{"subjects": "orders.>", "streams": "SHIPPING"}, "orders.> / SHIPPING"},
 		{scope{}, nil, "InvalidArgument"},
+		{scope{}, map[string]string{"buckets": "config, flags", "objects": "files", "streams": "ORDERS"}, " / KV_config KV_flags OBJ_files ORDERS"},
+		{scope{streams: []string{"KV_config"}}, map[string]string{"buckets": "config"}, " / KV_config"},
+		{scope{streams: []string{"KV_config"}}, map[string]string{"objects": "config"}, "InvalidArgument"},
+		{scope{}, map[string]string{"buckets": ""}, "InvalidArgument"},
+		{scope{}, map[string]string{"buckets": "config.>"}, "InvalidArgument"},
+		{scope{}, map[string]string{"objects": "*"}, "InvalidArgument"},
+		{scope{}, map[string]string{"objects": "files,"}, "InvalidArgument"},
 	} {
 		target := &target{config: config{scope: c.registered}}
 		got, err := target.scopeOf(patchbay.Writer, c.options)
