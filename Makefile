@@ -97,7 +97,7 @@ attack: deps ## all that attacks: hostile servers against every client, tenants,
 	$(GO) test -count=1 -v -timeout 30m ./internal/attacktest -whole
 	$(GO) test -count=1 -p 1 -timeout 30m ./targets/postgres ./targets/mysql ./targets/nats -run Hostile -every=1
 
-# make test takes two versions a test, the newest among them.
+# make test takes one version or two a test, by its name: all of them come to their turn.
 .PHONY: test-postgres
 test-postgres: deps ## PostgreSQL's driver, each test on every version that it is about
 	$(GO) test -count=1 -timeout 60m ./targets/postgres -versions

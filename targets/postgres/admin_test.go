@@ -27,7 +27,7 @@ func signingInAs(c driver.Config, username, password string) driver.Config {
 }
 
 func TestAdminRotation(t *testing.T) {
-	for _, version := range append(some(t, 13, 18), 0) { // and the system's
+	for _, version := range append(one(t, 13, 18), 0) { // and the system's
 		t.Run(fmt.Sprint(version), func(t *testing.T) {
 			s := server(t, testenv.PostgresOptions{Version: version})
 			exec(t, s, "postgres", "create role "+quoted(hostileAdmin)+" login createrole password 'first-password'", "grant connect on database postgres to "+quoted(hostileAdmin))

@@ -49,7 +49,7 @@ func whole(t testing.TB, target driver.Administrator, r driver.LoginRequest) {
 // eachAdministrator runs f with a superuser and without, on versions that differ:
 // members have options since 16, large objects default privileges since 18.
 func eachAdministrator(t *testing.T, f func(t *testing.T, s *testenv.PostgresServer, c driver.Config)) {
-	for _, version := range some(t, 13, 15, 16, 18) {
+	for _, version := range one(t, 13, 15, 16, 18) {
 		for _, name := range []string{"postgres", "admin"} {
 			t.Run(fmt.Sprintf("%d %s", version, name), func(t *testing.T) {
 				s := sharedServer(t, version)
@@ -291,7 +291,7 @@ func TestWhatALoginWasGivenByNameIsItsNextGenerations(t *testing.T) {
 // What can't be carried over ends the rotation before anything happened, and the fix
 // is one that helps.
 func TestARotationThatWouldLoseSomethingDoesNotHappen(t *testing.T) {
-	for _, version := range some(t, 15, 18) {
+	for _, version := range one(t, 15, 18) {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {
 			s := sharedServer(t, version)
 			c := config(s)
@@ -375,7 +375,7 @@ func TestAnUndoneGenerationLeavesWhatItMade(t *testing.T) {
 // What is the server's goes to whom it is of: a database to its own owner role, which
 // no connection to another database is a member of; the rest to the administrator.
 func TestSharedObjectsGoToTheirOwn(t *testing.T) {
-	for _, version := range some(t, 13, 15, 18) {
+	for _, version := range one(t, 13, 15, 18) {
 		for _, access := range []patchbay.Access{patchbay.Writer, patchbay.Owner} {
 			t.Run(fmt.Sprint(version, access), func(t *testing.T) {
 				s := server(t, testenv.PostgresOptions{Version: version})
@@ -437,7 +437,7 @@ func TestSharedObjectsGoToTheirOwn(t *testing.T) {
 // Since version 16 an administrator without superuser rights may change the roles
 // that it made, or whose maker it is a member of.
 func TestAnAdministratorOfOthersLoginsIsToldTheOneStatement(t *testing.T) {
-	for _, version := range some(t, 16, 17, 18) {
+	for _, version := range one(t, 16, 17, 18) {
 		for name, make := range map[string][]string{
 			"plain": {"create role adm2 login createrole"}, "noinherit": {"create role adm2 login createrole noinherit"},
 			"member": {"create role adm2 login createrole", "grant adm1 to adm2 with inherit false"}, "made by a superuser": {"create role adm2 login createrole"},
@@ -505,7 +505,7 @@ func TestAnAdministratorOfOthersLoginsIsToldTheOneStatement(t *testing.T) {
 
 // By the documented way the owner role comes to what others own.
 func TestHandedOverObjectsStayHandedOver(t *testing.T) {
-	for _, version := range some(t, 13, 15, 16, 18) {
+	for _, version := range one(t, 13, 15, 16, 18) {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {
 			s := sharedServer(t, version)
 			target := openTarget(t, config(s))
@@ -540,7 +540,7 @@ func TestHandedOverObjectsStayHandedOver(t *testing.T) {
 
 // An application may store more large objects than one transaction gives rights on.
 func TestManyLargeObjects(t *testing.T) {
-	for _, version := range some(t, 13, 18) {
+	for _, version := range one(t, 13, 18) {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {
 			s := server(t, testenv.PostgresOptions{Version: version})
 			target := openTarget(t, config(s))

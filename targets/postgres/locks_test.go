@@ -19,7 +19,7 @@ func TestWhoHoldsALockIsNamed(t *testing.T) {
 	ensure := func(target driver.Administrator, r driver.LoginRequest) error {
 		return target.EnsureLogin(t.Context(), r)
 	}
-	for _, version := range some(t, 13, 15, 18) {
+	for _, version := range one(t, 13, 15, 18) {
 		for _, admin := range []string{"postgres", "admin"} {
 			if version < 15 && admin != "postgres" {
 				continue // the schema public is not its own there

@@ -142,7 +142,7 @@ func TestTheProbeJudgesRightsAlone(t *testing.T) {
 // What somebody locks is not waited for: another table shows the right, and where
 // there is none it is said who holds them.
 func TestTheProbeDoesNotWaitForLocks(t *testing.T) {
-	for _, version := range some(t, 13, 15, 18) {
+	for _, version := range one(t, 13, 15, 18) {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {
 			s := sharedServer(t, version)
 			target := openTarget(t, config(s))

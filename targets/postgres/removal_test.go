@@ -353,7 +353,7 @@ func TestAGroupRoleStaysWhileSomebodyIsAMember(t *testing.T) {
 }
 
 func TestAnAdministratorWithoutRightsIsToldSo(t *testing.T) {
-	for _, version := range some(t, 15, 18) {
+	for _, version := range one(t, 15, 18) {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {
 			s := sharedServer(t, version)
 			c := config(s)
@@ -382,7 +382,7 @@ func TestAnAdministratorWithoutRightsIsToldSo(t *testing.T) {
 
 // The registered administrator may be replaced by one of fewer rights.
 func TestAnotherAdministratorTakesOver(t *testing.T) {
-	for _, version := range some(t, 15, 18) {
+	for _, version := range one(t, 15, 18) {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {
 			s := sharedServer(t, version)
 			first := openTarget(t, config(s))

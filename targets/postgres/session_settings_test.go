@@ -24,7 +24,7 @@ func TestSessionsRelyOnNoSettingOfOthers(t *testing.T) {
 		"plan_cache_mode = force_custom_plan", "session_replication_role = replica", "check_function_bodies = off", "lc_messages = 'C'",
 		"password_encryption = 'md5'", "application_name = 'other'", "enable_seqscan = off", "default_tablespace = 'nowhere'", "work_mem = '64kB'",
 	}
-	for _, version := range some(t, 13, 15, 18) {
+	for _, version := range one(t, 13, 15, 18) {
 		for _, admin := range []string{"postgres", "admin"} {
 			if version < 15 && admin != "postgres" {
 				continue // the schema public is not its own there

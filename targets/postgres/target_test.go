@@ -56,7 +56,7 @@ func exec(t testing.TB, s *testenv.PostgresServer, database string, statements .
 }
 
 // This package's tests are two packages, with one choice of versions.
-var some, turn, everyVersion = postgres.SomeVersions, postgres.Turn, postgres.EveryVersion
+var some, one, turn, everyVersion = postgres.SomeVersions, postgres.OneVersion, postgres.Turn, postgres.EveryVersion
 
 func quoted(name string) string { return pgx.Identifier{name}.Sanitize() }
 

@@ -17,9 +17,24 @@ func SomeVersions(t *testing.T, versions ...int) []int {
 	if *EveryVersion || newest < 2 {
 		return versions
 	}
+	return []int{chosen(t, versions[:newest]), versions[newest]}
+}
+
+// OneVersion is one of these versions that the test's name chooses, of what has no reason
+// to differ between them.
+func OneVersion(t *testing.T, versions ...int) []int {
+	t.Helper()
+	if *EveryVersion {
+		return versions
+	}
+	return []int{chosen(t, versions)}
+}
+
+func chosen(t *testing.T, versions []int) int {
+	t.Helper()
 	sum := fnv.New32a()
 	_, _ = sum.Write([]byte(t.Name()))
-	return []int{versions[int(sum.Sum32())%newest], versions[newest]}
+	return versions[int(sum.Sum32())%len(versions)]
 }
 
 // Turn reports whether one of many cases is tried with the version of that place in
