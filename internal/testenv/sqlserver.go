@@ -53,6 +53,7 @@ type SQLServer struct {
 	next      int
 	said      []string // the administrator's batches
 	fail      func(batch string) (number int)
+	elsewhere string // where a gateway sends on to, host:port
 }
 
 // SQLServerOptions are what a server may have.
@@ -240,6 +241,14 @@ func (s *SQLServer) Refuse(f func(batch string) int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fail = f
+}
+
+// SendOn has the server tell who signs in that another is to be asked, as a gateway of
+// Azure's does.
+func (s *SQLServer) SendOn(address string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.elsewhere = address
 }
 
 // Said are the batches that the administrator has sent since the last call.
@@ -552,6 +561,13 @@ func (s *SQLServer) talk(l *tdsLine) {
 		return
 	}
 	s.mu.Lock()
+	if to := s.elsewhere; to != "" {
+		s.mu.Unlock()
+		var out tdsOut
+		out.sendOn(to)
+		_ = l.write(tdsAnswer, out.b)
+		return
+	}
 	as, err := s.enter(l, in)
 	if s.ended {
 		s.mu.Unlock()

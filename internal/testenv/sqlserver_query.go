@@ -342,7 +342,7 @@ func (q *sqlRun) hasRights() ([]*rowSet, error) {
 		}
 		server := q.accept("null", ",", "null", ",")
 		if !server {
-			if !q.accept("db_name", "(", ")", ",") {
+			if !q.accept("quotename", "(", "db_name", "(", ")", ")", ",") {
 				return nil, q.unknown()
 			}
 			if class, ok := q.value(); !ok || class != "DATABASE" || !q.accept(",") {

@@ -304,6 +304,16 @@ func (q *sqlRun) execute() ([]*rowSet, error) {
 		result = q.rest[0].text
 		q.rest = q.rest[2:]
 	}
+	if q.accept("master", ".", "sys", ".", "sp_executesql") {
+		text, ok := q.value()
+		if !ok {
+			return nil, q.unknown()
+		}
+		there := *q.as
+		there.database, there.user = nil, nil
+		_, err := q.server.batch(&there, text)
+		return procedure, err
+	}
 	if !q.accept("sys", ".") {
 		on, ok := q.thing()
 		if !ok || len(q.rest) > 0 {
@@ -960,6 +970,9 @@ func (q *sqlRun) grant(verb string) error {
 }
 
 func (q *sqlRun) grantServer(verb, name, right, state string) error {
+	if q.as.database != nil {
+		return refused(4621, "Permissions at the server scope can only be granted when the current database is master")
+	}
 	l := q.server.logins[strings.ToLower(name)]
 	if l == nil || !q.server.mayServer(q.as, "CONTROL SERVER") {
 		return refused(15151, "Cannot find the login '%s', because it does not exist or you do not have permission.", name)

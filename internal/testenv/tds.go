@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strconv"
 	"unicode/utf16"
 )
 
@@ -301,6 +302,24 @@ func (o *tdsOut) signedIn(database string) {
 	size.short(fmt.Sprint(tdsPacket))
 	size.short(fmt.Sprint(tdsPacket))
 	o.token(0xe3, size.b)
+	o.done(0xfd, 0, 0)
+}
+
+// sendOn is what a gateway says instead of a database's name.
+func (o *tdsOut) sendOn(address string) {
+	host, port, _ := net.SplitHostPort(address)
+	number, _ := strconv.Atoi(port)
+	var to, e tdsOut
+	to.bytes(0)
+	to.uint16(number)
+	to.uint16(len(host))
+	to.b = append(to.b, toUCS2(host)...)
+	e.bytes(20)
+	e.uint16(len(to.b))
+	e.b = append(append(e.b, to.b...), 0, 0)
+	o.signedIn("master")
+	o.b = o.b[:len(o.b)-13] // what is done comes last
+	o.token(0xe3, e.b)
 	o.done(0xfd, 0, 0)
 }
 

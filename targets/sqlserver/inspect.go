@@ -122,7 +122,7 @@ func (s *session) lacks(ctx context.Context) ([]lack, error) {
 		}
 	case own:
 		rights = []string{"KILL DATABASE CONNECTION", "VIEW DATABASE STATE"}
-		class, on, to = "db_name(), N'DATABASE'", "USE "+driver.Quoted(ident(s.product.database))+"; ", user2
+		class, on, to = "quotename(db_name()), N'DATABASE'", "USE "+driver.Quoted(ident(s.product.database))+"; ", user2
 	default:
 		return all, nil
 	}

@@ -229,7 +229,8 @@ func (s *session) repairServer(ctx context.Context, r driver.LoginRequest, l *lo
 		statements = append(statements, "grant "+connectSQL+" to "+who)
 	}
 	for _, statement := range statements {
-		err := s.exec(ctx, statement)
+		// What is the server's is given and taken in master alone.
+		err := s.exec(ctx, "exec master.sys.sp_executesql "+literal(statement))
 		if mayNot(err) {
 			return patchbay.Errorf(patchbay.AdminRights, "the administrator %q may not take from the login %s what somebody gave it on the server %s", s.server.admin.Username, r.Name, s.server.address()).
 				WithFix("as a sysadmin, in master: %s", driver.Quoted(strings.Join(statements, "; "))).WithSaid(said(err))

@@ -91,7 +91,7 @@ func (p *probe) try(ctx context.Context, access patchbay.Access) error {
 	var asked []string
 	rights := slices.Concat(rightsOf(patchbay.Owner), nobodys)
 	for _, right := range rights {
-		asked = append(asked, "cast(has_perms_by_name(db_name(), N'DATABASE', N'"+right+"') as int)")
+		asked = append(asked, "cast(has_perms_by_name(quotename(db_name()), N'DATABASE', N'"+right+"') as int)")
 	}
 	if !s.product.azure() {
 		for _, right := range nobodysServer {

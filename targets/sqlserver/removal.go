@@ -198,6 +198,7 @@ func (t *target) CheckRemoval(ctx context.Context, r driver.LoginRequest) error 
 // in one meanwhile.
 func (s *session) endSessions(ctx context.Context, r driver.LoginRequest) error {
 	wait := time.Millisecond
+	killed := map[string]bool{} // once: an id is soon somebody else's
 	for {
 		all, err := s.ask(ctx, sessionsOf(r), 2)
 		if err != nil {
@@ -212,6 +213,10 @@ func (s *session) endSessions(ctx context.Context, r driver.LoginRequest) error 
 			if strings.Trim(id, "0123456789") != "" {
 				return s.server.misbehaved()
 			}
+			if killed[id] {
+				continue
+			}
+			killed[id] = true
 			if err := s.exec(ctx, "kill "+id); err != nil && !slices.Contains(errsNoSession, numberOf(err)) {
 				return err
 			}

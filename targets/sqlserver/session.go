@@ -236,7 +236,8 @@ select cast(d.containment as int), cast(databasepropertyex(d.name, 'Updateabilit
 		return s.server.misbehaved()
 	}
 	r := all[0][0]
-	p := product{version: r[0], login: r[2], user: r[3], database: r[4], owner: r[5] == "1"}
+	p := product{version: r[0], login: r[2], user: r[3], database: r[4]}
+	p.owner = r[5] == "1" || strings.EqualFold(p.user, "dbo") // as who a sysadmin comes in
 	p.edition, _ = strconv.Atoi(r[1])
 	major, _, _ := strings.Cut(p.version, ".")
 	p.major, _ = strconv.Atoi(major)

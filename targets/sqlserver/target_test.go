@@ -213,7 +213,7 @@ func (w *world) suite(t *testing.T) {
 			}
 			return err
 		},
-		OpenSession: w.openSession(t), Actions: w.actions(t), Wrong: wrong, Foreign: w.foreign, Drifts: w.drifts(),
+		OpenSession: w.openSession(t), Actions: w.actions(t), Wrong: wrong, Foreign: w.foreign, Drifts: w.drifts(), Quick: w.contained,
 	})
 }
 
