@@ -235,6 +235,15 @@ func (s *SQLServer) Set(name, word string) {
 	}
 }
 
+// Lock locks a login, as many wrong passwords do.
+func (s *SQLServer) Lock(login string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l := s.logins[strings.ToLower(login)]; l != nil {
+		l.locked = true
+	}
+}
+
 // Refuse has the administrator's batches fail with the error whose number f gives, before
 // they have an effect; 0 is none. A nil f ends it.
 func (s *SQLServer) Refuse(f func(batch string) int) {

@@ -192,6 +192,12 @@ func (q *sqlRun) statement() ([]*rowSet, error) {
 	case q.accept("set"):
 		q.skip()
 		return nil, nil
+	case q.accept("use"): // which some libraries say of the database that they are in
+		name, ok := q.name()
+		if !ok || q.as.database == nil || !strings.EqualFold(name, q.as.database.name) {
+			return nil, q.unknown()
+		}
+		return nil, nil
 	case q.accept("declare"):
 		return nil, q.declare()
 	case q.accept("execute", "as", "user", "="):

@@ -105,15 +105,14 @@ type lack struct {
 
 // lacks are the rights that the administrator has not, of those that it needs.
 func (s *session) lacks(ctx context.Context) ([]lack, error) {
-	login, user := driver.Quoted(ident(s.product.login)), driver.Quoted(ident(s.product.user))
-	user2 := user
+	user, own := driver.Quoted(ident(s.product.user)), s.database != ""
+	in := "USE " + driver.Quoted(ident(s.product.database)) + "; "
 	var all []lack
-	own := s.database != ""
 	if own && !s.product.owner {
-		all = append(all, lack{"membership in db_owner of the database " + driver.Quoted(s.product.database), "USE " + driver.Quoted(ident(s.product.database)) + "; ALTER ROLE db_owner ADD MEMBER " + user})
+		all = append(all, lack{"membership in db_owner of the database " + driver.Quoted(s.product.database), in + "ALTER ROLE db_owner ADD MEMBER " + user})
 	}
 	var rights []string
-	class, on, to := "null, null", "", login
+	class, to := "null, null", driver.Quoted(ident(s.product.login))
 	switch {
 	case !s.product.azure():
 		rights = []string{"ALTER ANY CONNECTION", "VIEW SERVER STATE"}
@@ -122,7 +121,7 @@ func (s *session) lacks(ctx context.Context) ([]lack, error) {
 		}
 	case own:
 		rights = []string{"KILL DATABASE CONNECTION", "VIEW DATABASE STATE"}
-		class, on, to = "quotename(db_name()), N'DATABASE'", "USE "+driver.Quoted(ident(s.product.database))+"; ", user2
+		class, to = "quotename(db_name()), N'DATABASE'", user
 	default:
 		return all, nil
 	}
@@ -136,11 +135,11 @@ func (s *session) lacks(ctx context.Context) ([]lack, error) {
 	}
 	for i, right := range rights {
 		if len(has[0]) != 1 || has[0][0][i] != "1" {
-			statement := on + "GRANT " + right + " TO " + to
-			if on == "" {
-				statement = "USE master; " + statement
+			where := in
+			if !s.product.azure() {
+				where = "USE master; "
 			}
-			all = append(all, lack{right, statement})
+			all = append(all, lack{right, where + "GRANT " + right + " TO " + to})
 		}
 	}
 	return all, nil

@@ -75,7 +75,10 @@ func (w *world) do(t *testing.T, r driver.LoginRequest, statements ...string) er
 
 var update = os.Getenv("UPDATE_SQL") != ""
 
-var passwords = regexp.MustCompile(`(with password = N')[^']+'`)
+var (
+	passwords = regexp.MustCompile(`(with password = N')[^']+'`)
+	kills     = regexp.MustCompile(`^kill [0-9]+$`)
+)
 
 // Every statement that the driver sends stands in testdata/*.sql, in the order in which
 // it is sent, so that whoever has a server can read and run it. UPDATE_SQL=1 writes them.
@@ -93,7 +96,7 @@ func TestStatementsAreThoseThatAreKept(t *testing.T) {
 				}
 				fmt.Fprintf(&b, "-- %s\n", what)
 				for _, batch := range w.model.Said() {
-					b.WriteString(passwords.ReplaceAllString(batch, "${1}<password>'") + "\nGO\n")
+					b.WriteString(kills.ReplaceAllString(passwords.ReplaceAllString(batch, "${1}<password>'"), "kill <session>") + "\nGO\n")
 				}
 				b.WriteString("\n")
 			}
@@ -112,7 +115,14 @@ func TestStatementsAreThoseThatAreKept(t *testing.T) {
 			if err := w.do(t, r, "create schema left_over", "create table left_over.things (id int)", "create procedure dbo.kept with execute as self as select 1 as one"); err != nil {
 				t.Fatal(err)
 			}
-			op("it is removed; it owns a schema, and a procedure runs as it", func() error { return target.RemoveLogin(ctx, r) })
+			open, err := w.openSession(t)(ctx, w.mine, r.Credential)
+			if err != nil {
+				t.Fatal(err)
+			}
+			op("it is removed; it is signed in, owns a schema, and a procedure runs as it", func() error { return target.RemoveLogin(ctx, r) })
+			if err := open.Wait(ctx); err != nil {
+				t.Errorf("its session goes on: %v", err)
+			}
 			w.run(t, w.mine, "drop procedure dbo.kept", "drop table left_over.things", "drop schema left_over")
 			op("it is removed again, and nothing keeps its user", func() error { return target.RemoveLogin(ctx, r) })
 			roles := request(w.mine, "")
@@ -428,6 +438,23 @@ func TestDatabasesThatCantBeWorkedIn(t *testing.T) {
 		if err := target.RemoveLogin(t.Context(), r); err != nil {
 			t.Fatal(said(err))
 		}
+	}
+}
+
+// Somebody who tries passwords locks a login, and a repair lets it in again.
+func TestALockedLoginIsRepaired(t *testing.T) {
+	w := modelled(t, withLogins, testenv.SQLServerOptions{})
+	target := w.open(t)
+	r := request(w.mine, patchbay.Writer)
+	ensure(t, target, r)
+	w.model.Lock(r.Name)
+	state, err := target.InspectLogin(t.Context(), r)
+	if err != nil || !slices.Contains(state.Missing, "sign-in: it is locked") {
+		t.Errorf("InspectLogin = %+v, %v", state, err)
+	}
+	ensure(t, target, r)
+	if err := w.do(t, r); err != nil {
+		t.Error(err)
 	}
 }
 

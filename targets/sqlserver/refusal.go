@@ -27,7 +27,7 @@ var (
 	admitNot = []int32{errSignIn, 18452, 18470, 18486, 18487, 18488, 18461, 40532, 40615}
 	// denied are those of a right that lacks; 15151 and 15247 say that, or that the thing
 	// is not there.
-	denied = []int32{229, 230, 262, 297, 300, 916, 6102, 15151, 15247, 15406, 15517, 4613, 4613, 2760}
+	denied = []int32{229, 230, 262, 297, 300, 916, 6102, 15151, 15247, 15406, 15517, 4613, 2760}
 	// absent are those of a database that one does not get into.
 	absent = []int32{errNoDatabase, 911, 916, 942, 927, 924, 922, 945, 952, 976, 983}
 	// errsInUse are those of a user that can't be dropped because it owns something, has

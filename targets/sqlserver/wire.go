@@ -270,7 +270,7 @@ func (h *handshake) flush() error {
 		return nil
 	}
 	head := []byte{packetPrelogin, 1, 0, 0, 0, 0, 0, 0}
-	binary.BigEndian.PutUint16(head[2:], uint16(packetHead+len(h.out))) // #nosec G115 -- bounded by Write
+	binary.BigEndian.PutUint16(head[2:], uint16(packetHead+len(h.out)))
 	_, err := h.Conn.Write(append(head, h.out...))
 	h.out = nil
 	return err

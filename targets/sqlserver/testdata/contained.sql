@@ -193,7 +193,7 @@ GO
 select cast(count(*) as int) from sys.sql_modules m where m.execute_as_principal_id is not null
 GO
 
--- it is removed; it owns a schema, and a procedure runs as it
+-- it is removed; it is signed in, owns a schema, and a procedure runs as it
 set nocount on; set xact_abort on; set lock_timeout 10000;
 select cast(serverproperty('ProductVersion') as nvarchar(128)), cast(serverproperty('EngineEdition') as int), cast(original_login() as nvarchar(128)), cast(user_name() as nvarchar(128)), cast(db_name() as nvarchar(128)), cast(is_rolemember('db_owner') as int);
 select cast(d.containment as int), cast(databasepropertyex(d.name, 'Updateability') as nvarchar(128)), cast(d.collation_name as nvarchar(128)), cast(case when d.replica_id is null then 0 else 1 end as int) from sys.databases d where d.name = db_name()
@@ -211,6 +211,10 @@ select cast(m.permission_name as nvarchar(128)), cast(m.state as nvarchar(2)) fr
 select cast(g.name as nvarchar(128)) from sys.server_role_members m join sys.server_principals g on g.principal_id = m.role_principal_id join sys.server_principals l on l.principal_id = m.member_principal_id where l.sid = 0x68E2F23946DC5E55E56DCB87F56062F0
 GO
 alter user [pb_aaaaaaaaaa_g1] with password = N'<password>'
+GO
+select cast(s.session_id as int), cast(q.command as nvarchar(32)) from sys.dm_exec_sessions s left join sys.dm_exec_requests q on q.session_id = s.session_id where s.is_user_process = 1 and (s.original_security_id = 0x68E2F23946DC5E55E56DCB87F56062F0 or s.original_security_id in (select p.sid from sys.database_principals p where p.name = N'pb_aaaaaaaaaa_g1'))
+GO
+kill <session>
 GO
 select cast(s.session_id as int), cast(q.command as nvarchar(32)) from sys.dm_exec_sessions s left join sys.dm_exec_requests q on q.session_id = s.session_id where s.is_user_process = 1 and (s.original_security_id = 0x68E2F23946DC5E55E56DCB87F56062F0 or s.original_security_id in (select p.sid from sys.database_principals p where p.name = N'pb_aaaaaaaaaa_g1'))
 GO
