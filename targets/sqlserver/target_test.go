@@ -194,7 +194,11 @@ func (w *world) foreign(t testing.TB, sub, name string) func() error {
 
 func (w *world) suite(t *testing.T) {
 	t.Helper()
-	for _, name := range hostileNames {
+	hostile := hostileNames
+	if w.azure && w.model == nil { // which takes a minute for a database, and no such signs
+		hostile = []string{"or]ders'; drop login sa; --", "Größe 名前"}
+	}
+	for _, name := range hostile {
 		w.make(t, name)
 	}
 	w.run(t, w.mine, "create role strangers")
@@ -205,7 +209,7 @@ func (w *world) suite(t *testing.T) {
 	})
 	drivertest.Target(t, drivertest.TargetHarness{
 		Driver: sqlserver.Driver(), Product: w.product, Release: 1, Model: w.stands, Config: w.config(),
-		Subs: []string{w.mine, "b]lls"}, HostileSubs: hostileNames, MissingSub: "nosuch",
+		Subs: []string{w.mine, "b]lls"}, HostileSubs: hostile, MissingSub: "nosuch",
 		SignIn: func(ctx context.Context, sub string, c driver.Credential) error {
 			_, done, err := w.as(ctx, login(t, c), sub)
 			if err == nil {
