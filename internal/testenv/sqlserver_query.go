@@ -22,6 +22,8 @@ const sqlSessionsOf = `select cast(s.session_id as int), cast(q.command as nvarc
 const sqlMarked = `select cast(p.name as nvarchar(128)), convert(nvarchar(180), p.sid, 1), cast(x.value as nvarchar(3750)) from %[1]ssys.database_principals p join %[1]ssys.extended_properties x
 	on x.class = 4 and x.major_id = p.principal_id and x.minor_id = 0 where x.name = N'' order by p.principal_id`
 
+const sqlOwnUser = `select cast(count(*) as int) from sys.database_principals p where p.sid = suser_sid() and p.name <> N'guest'`
+
 // sqlQueries are all of them, by their normal form.
 var sqlQueries = normalized([]sqlQuery{
 	{`select cast(serverproperty(N'') as nvarchar(128)), cast(serverproperty(N'') as int), cast(original_login() as nvarchar(128)), cast(user_name() as nvarchar(128)), cast(db_name() as nvarchar(128)), cast(is_rolemember(N'') as int)`, func(q *sqlRun, _ []string) (*rowSet, error) {
@@ -221,6 +223,16 @@ var sqlQueries = normalized([]sqlQuery{
 		}
 		return one(n), nil
 	}},
+	{`select cast(d.name as nvarchar(128)) from sys.databases d where has_dbaccess(d.name) = 1 and d.name <> db_name() and d.name not in (N'', N'', N'', N'') order by d.name`, func(q *sqlRun, _ []string) (*rowSet, error) {
+		set := &rowSet{columns: 1}
+		for _, d := range q.server.databases {
+			if d != q.as.database && d.state == "ONLINE" && q.as.server != nil && (d.of(q.as.server) != nil || len(d.grantsOf(2)) > 0) {
+				set.rows = append(set.rows, []any{d.name})
+			}
+		}
+		slices.SortFunc(set.rows, func(a, b []any) int { return strings.Compare(fmt.Sprint(a[0]), fmt.Sprint(b[0])) })
+		return set, nil
+	}},
 	{`select 1`, func(*sqlRun, []string) (*rowSet, error) { return one(1), nil }},
 	{`select count(*) from items`, func(q *sqlRun, _ []string) (*rowSet, error) {
 		o := q.as.database.object(&sqlThing{schema: "dbo", name: "items"})
@@ -314,20 +326,35 @@ func (q *sqlRun) selects() ([]*rowSet, error) {
 			rest = append(rest, tokens[j])
 		}
 		in, _ := normal(rest)
-		marked, _ := sqlTokens(fmt.Sprintf(sqlMarked, ""))
-		if want, _ := normal(marked); in == want {
-			q.skip()
-			if other == nil {
-				return nil, refused(911, "Database '%s' does not exist.", tokens[i].text)
+		is := func(query string) bool {
+			tokens, err := sqlTokens(query)
+			if err != nil {
+				return false
 			}
-			if other.state != "ONLINE" {
-				return nil, refused(942, "Database '%s' cannot be opened because it is offline.", other.name)
-			}
-			if other.of(q.as.server) == nil {
-				return nil, refused(916, "The server principal \"%s\" is not able to access the database \"%s\" under the current security context.", q.as.login, other.name)
-			}
-			return []*rowSet{q.marked(other)}, nil
+			want, _ := normal(tokens)
+			return in == want
 		}
+		marked, own := is(fmt.Sprintf(sqlMarked, "")), is(sqlOwnUser)
+		if !marked && !own {
+			return nil, q.unknown()
+		}
+		q.skip()
+		if other == nil {
+			return nil, refused(911, "Database '%s' does not exist.", tokens[i].text)
+		}
+		if other.state != "ONLINE" {
+			return nil, refused(942, "Database '%s' cannot be opened because it is offline.", other.name)
+		}
+		user := other.of(q.as.server)
+		switch {
+		case user == nil && len(other.grantsOf(2)) == 0:
+			return nil, refused(916, "The server principal \"%s\" is not able to access the database \"%s\" under the current security context.", q.as.login, other.name)
+		case marked:
+			return []*rowSet{q.marked(other)}, nil
+		case user == nil:
+			return []*rowSet{one(0)}, nil
+		}
+		return []*rowSet{one(1)}, nil
 	}
 	return nil, q.unknown()
 }

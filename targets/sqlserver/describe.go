@@ -36,6 +36,7 @@ connections name. It need not be a sysadmin: docs/security.md has the statements
 	Lacks: []patchbay.Lack{
 		{What: "identities, service principals and Windows sign-in", Why: "users of Entra and of Windows are made by who administers those; register it as external for logins that others grant"},
 		{What: "logins bound to the source's addresses", Why: "the product's firewall rules are for a whole server or database, not for one login"},
+		{What: "an administrator that is a user of one database", Why: "it can't sign in to the server, or end the sessions of others"},
 		{What: "named instances", Why: "the port of one is said by a browser service in the clear; register HOST:PORT"},
 		{What: "servers that take TDS 8 alone (Force Strict Encryption)", Why: "the settings have no word that has every library begin with TLS"},
 		{What: "logins of an availability group whose database is not contained", Why: "a login is made on one replica alone: SET CONTAINMENT = PARTIAL, and its users go wherever the database goes"},

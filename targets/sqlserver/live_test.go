@@ -441,6 +441,32 @@ func TestDatabasesThatCantBeWorkedIn(t *testing.T) {
 	}
 }
 
+// A login that somebody let into another database has too much; a database that lets
+// everybody in is not its fault.
+func TestOtherDatabasesAreTried(t *testing.T) {
+	w := modelled(t, withLogins, testenv.SQLServerOptions{})
+	target := w.open(t)
+	r := request(w.mine, patchbay.Reader)
+	ensure(t, target, r)
+	probe := func() (driver.ProbeResult, error) {
+		return target.Probe(t.Context(), driver.ProbeRequest{Credential: r.Credential, Dialer: &net.Dialer{}, Sub: w.mine, Access: patchbay.Reader})
+	}
+	if result, err := probe(); err != nil || !slices.Contains(result.Refused, "CONNECT to another database") {
+		t.Errorf("Probe = %+v, %v", result, said(err))
+	}
+	w.run(t, "b]lls", "grant connect to guest")
+	if result, err := probe(); err != nil || len(result.NotChecked) != 1 || !strings.Contains(result.NotChecked[0], "b]lls") {
+		t.Errorf("Probe with a guest = %+v, %v", result, said(err))
+	}
+	if info, err := target.Inspect(t.Context(), "b]lls"); err != nil || !slices.ContainsFunc(info.Warnings, func(s string) bool { return strings.Contains(s, "guest") }) {
+		t.Errorf("Inspect of a database with a guest = %v, %v", info.Warnings, err)
+	}
+	w.run(t, w.yours, "create user [app] for login "+quoted(r.Name))
+	if _, err := probe(); patchbay.CodeOf(err) != patchbay.RightsExcess || !strings.Contains(err.Error(), w.yours) {
+		t.Errorf("Probe of a login with a user elsewhere = %v", err)
+	}
+}
+
 // Somebody who tries passwords locks a login, and a repair lets it in again.
 func TestALockedLoginIsRepaired(t *testing.T) {
 	w := modelled(t, withLogins, testenv.SQLServerOptions{})

@@ -120,6 +120,11 @@ func (p *probe) try(ctx context.Context, access patchbay.Access) error {
 			p.result.Refused = append(p.result.Refused, right)
 		}
 	}
+	elsewhere, err := p.elsewhere(ctx)
+	if err != nil {
+		return err
+	}
+	excess = append(excess, elsewhere...)
 	switch {
 	case len(missing) > 0:
 		return patchbay.Errorf(patchbay.RightsMissing, "%s lacks a right on %s: %s", p.login.Username, p.server.address(), strings.Join(missing, ", "))
@@ -127,6 +132,41 @@ func (p *probe) try(ctx context.Context, access patchbay.Access) error {
 		return patchbay.Errorf(patchbay.RightsExcess, "%s may do more than it should on %s: %s", p.login.Username, p.server.address(), strings.Join(excess, ", "))
 	}
 	return nil
+}
+
+// mostElsewhere is how many other databases are looked into.
+const mostElsewhere = 50
+
+// elsewhere are the other databases in which the login has a user. Those that let every
+// login in, as guest, are somebody else's affair.
+func (p *probe) elsewhere(ctx context.Context) ([]string, error) {
+	s := p.session
+	all, err := s.ask(ctx, "select cast(d.name as nvarchar(128)) from sys.databases d where has_dbaccess(d.name) = 1 and d.name <> db_name() and d.name not in (N'master', N'tempdb', N'model', N'msdb') order by d.name", 1)
+	if err != nil {
+		return nil, err
+	}
+	if len(all[0]) == 0 {
+		p.result.Refused = append(p.result.Refused, "CONNECT to another database")
+	}
+	var found []string
+	for i, row := range all[0] {
+		if i == mostElsewhere {
+			p.result.NotChecked = append(p.result.NotChecked, fmt.Sprintf("%d more databases that let it in", len(all[0])-i))
+			break
+		}
+		name := driver.Quoted(row[0])
+		own, err := s.ask(ctx, "select cast(count(*) as int) from "+ident(row[0])+".sys.database_principals p where p.sid = suser_sid() and p.name <> N'guest'", 1)
+		switch {
+		case gone(err):
+		case err != nil:
+			return nil, err
+		case len(own[0]) != 1 || own[0][0][0] != "0":
+			found = append(found, "CONNECT to the database "+name)
+		default:
+			p.result.NotChecked = append(p.result.NotChecked, "the database "+name+", which lets every login in as guest")
+		}
+	}
+	return found, nil
 }
 
 // error says what err means when the application met it, in our words alone: who may try
