@@ -235,6 +235,25 @@ func (s *SQLServer) Set(name, word string) {
 	}
 }
 
+// Await returns when so many sessions of a login are left: a connection that was closed
+// is gone a moment later.
+func (s *SQLServer) Await(login string, sessions int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for !s.ended {
+		n := 0
+		for _, session := range s.sessions {
+			if session.login == login {
+				n++
+			}
+		}
+		if n <= sessions {
+			return
+		}
+		s.changed.Wait()
+	}
+}
+
 // Lock locks a login, as many wrong passwords do.
 func (s *SQLServer) Lock(login string) {
 	s.mu.Lock()

@@ -115,6 +115,7 @@ func TestStatementsAreThoseThatAreKept(t *testing.T) {
 			if err := w.do(t, r, "create schema left_over", "create table left_over.things (id int)", "create procedure dbo.kept with execute as self as select 1 as one"); err != nil {
 				t.Fatal(err)
 			}
+			w.model.Await(r.Name, 0)
 			open, err := w.openSession(t)(ctx, w.mine, r.Credential)
 			if err != nil {
 				t.Fatal(err)

@@ -209,8 +209,6 @@ select cast(s.session_id as int), cast(q.command as nvarchar(32)) from sys.dm_ex
 GO
 kill <session>
 GO
-kill <session>
-GO
 select cast(s.session_id as int), cast(q.command as nvarchar(32)) from sys.dm_exec_sessions s left join sys.dm_exec_requests q on q.session_id = s.session_id where s.is_user_process = 1 and (s.original_security_id = 0x68E2F23946DC5E55E56DCB87F56062F0 or s.original_security_id in (select p.sid from sys.database_principals p where p.name = N'pb_aaaaaaaaaa_g1'))
 GO
 select cast(N'schema' as nvarchar(8)), cast(o.name as nvarchar(128)), cast(N'' as nvarchar(128)) from sys.schemas o join sys.database_principals p on p.principal_id = o.principal_id where p.name = N'pb_aaaaaaaaaa_g1' union all select cast(N'object' as nvarchar(8)), cast(s.name as nvarchar(128)), cast(o.name as nvarchar(128)) from sys.objects o join sys.schemas s on s.schema_id = o.schema_id join sys.database_principals p on p.principal_id = o.principal_id where p.name = N'pb_aaaaaaaaaa_g1' and o.parent_object_id = 0 union all select cast(N'type' as nvarchar(8)), cast(s.name as nvarchar(128)), cast(o.name as nvarchar(128)) from sys.types o join sys.schemas s on s.schema_id = o.schema_id join sys.database_principals p on p.principal_id = o.principal_id where p.name = N'pb_aaaaaaaaaa_g1' and o.is_user_defined = 1
