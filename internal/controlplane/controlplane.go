@@ -59,6 +59,7 @@ import (
 	"patchbay.dev/patchbay/targets/postgres"
 	"patchbay.dev/patchbay/targets/rabbitmq"
 	"patchbay.dev/patchbay/targets/redis"
+	"patchbay.dev/patchbay/targets/sqlserver"
 )
 
 // The files of a data directory, besides those of package server.
@@ -147,6 +148,7 @@ func targets() []driver.TargetDriver {
 	return []driver.TargetDriver{
 		postgres.Driver(),
 		mysql.Driver(),
+		sqlserver.Driver(),
 		etcd.Driver(),
 		nats.Driver(),
 		redis.Driver(),

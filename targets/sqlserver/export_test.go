@@ -1,0 +1,7 @@
+package sqlserver
+
+// For tests of another package.
+var (
+	Literal = literal
+	Ident   = ident
+)
