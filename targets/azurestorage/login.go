@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"patchbay.dev/patchbay"
@@ -83,7 +84,7 @@ func (t *target) NewCredential(ctx context.Context, r driver.LoginRequest) (driv
 	}
 	return driver.Credential{
 		Public: map[string]string{n.of.option: n.of.id},
-		Secret: driver.Secrets{"sas": patchbay.NewSecret(sign(t.account, t.api.key, n.of, t.at[n.of.name], r.Name))},
+		Secret: driver.Secrets{"sas": patchbay.NewSecret(sign(t.account, t.api.key, n.of, t.at[n.of.name], policyName(r.Name)).Encode())},
 	}, nil
 }
 
@@ -146,11 +147,6 @@ func (t *target) write(ctx context.Context, what string, c child, was list, next
 // kept reports whether a policy is as it was written. The service may have another word
 // for the same moment.
 func kept(now, wrote policy) bool {
-	moment := func(a, b string) bool {
-		x, ok := when(a)
-		y, ok2 := when(b)
-		return a == b || ok && ok2 && x.Equal(y)
-	}
 	return now.ID == wrote.ID && now.Permission == wrote.Permission && moment(now.Start, wrote.Start) && moment(now.Expiry, wrote.Expiry)
 }
 
@@ -160,16 +156,17 @@ func missing(what string, c child) error {
 }
 
 func notOurs(n note, c child) *patchbay.Error {
-	return patchbay.Errorf(patchbay.NotOurs, "%s has a stored access policy %s, and nothing among the notes in %s says that it is of this connection", c.said(), n.name, noteContainer).
+	return patchbay.Errorf(patchbay.NotOurs, "%s has a stored access policy that goes by the name %s, and nothing among the notes in %s says that it is of this connection", c.said(), n.name, noteContainer).
 		WithFix("see whose it is; if it is nobody's, remove the policy by hand")
 }
 
 // seen is what there is of a login.
 type seen struct {
-	list   list
-	policy *policy
-	noted  bool // the note is there and of this login
-	taken  bool // there is a note of that name that is another's
+	list  list
+	named []policy // that go by its name
+	note  note
+	noted bool // the note is there and of this login
+	taken bool // there is a note of that name that is another's
 }
 
 func (t *target) look(ctx context.Context, what string, n note) (seen, error) {
@@ -181,7 +178,8 @@ func (t *target) look(ctx context.Context, what string, n note) (seen, error) {
 	if err != nil {
 		return seen{}, err
 	}
-	s := seen{list: all, policy: find(all.policies, n.name)}
+	s := seen{list: all, note: noted}
+	s.named, _ = of(all.policies, n.name)
 	s.noted = ok && noted.marks(n) && noted.of == n.of
 	s.taken = there && !s.noted
 	return s, nil
@@ -201,7 +199,7 @@ func (t *target) EnsureLogin(ctx context.Context, r driver.LoginRequest) error {
 		return err
 	}
 	sas, err := parseSignature(r.Credential.Secret["sas"].Reveal())
-	if err != nil || sas.Get("si") != r.Name {
+	if n.policy = sas.Get("si"); err != nil || !isOf(n.policy, r.Name) || len(n.policy) > 64 {
 		return patchbay.Errorf(patchbay.InvalidArgument, "the credential is not the one that was made for %s", r.Name)
 	}
 	found, err := t.look(ctx, what, n)
@@ -210,13 +208,13 @@ func (t *target) EnsureLogin(ctx context.Context, r driver.LoginRequest) error {
 		return err
 	case !found.list.there:
 		return missing(what, n.of)
-	case found.taken, found.policy != nil && !found.noted:
+	case found.taken, len(found.named) > 0 && !found.noted:
 		return notOurs(n, n.of)
 	}
-	if !found.noted {
-		if err := room(what, n, found.list); err != nil {
-			return err
-		}
+	if err := room(what, n, found.list); err != nil {
+		return err
+	}
+	if !found.noted || found.note.policy != n.policy {
 		if err := t.writeNote(ctx, what, n); err != nil {
 			return err
 		}
@@ -227,21 +225,22 @@ func (t *target) EnsureLogin(ctx context.Context, r driver.LoginRequest) error {
 	if err != nil {
 		return err
 	}
-	return t.settled(ctx, what, n, sas, true)
+	return t.settled(ctx, what, n.of, sas, true)
 }
 
 // room refuses one policy more where there is no place for it.
 func room(what string, n note, all list) error {
-	if find(all.policies, n.name) != nil || len(all.policies) < maxPolicies {
+	_, others := of(all.policies, n.name)
+	if len(others) < maxPolicies {
 		return nil
 	}
 	mine := 0
-	for _, p := range all.policies {
-		if nameForm.MatchString(p.ID) {
+	for _, p := range others {
+		if login, _, _ := strings.Cut(p.ID, "."); nameForm.MatchString(login) {
 			mine++
 		}
 	}
-	return patchbay.Errorf(patchbay.QuotaExceeded, "%s: %s has %d stored access policies, which is as many as there may be, and a login needs one (%d are of logins of Patchbay's; a rotation needs one more for a while)", what, n.of.said(), len(all.policies), mine).
+	return patchbay.Errorf(patchbay.QuotaExceeded, "%s: %s has %d stored access policies, which is as many as there may be, and a login needs one (%d are of logins of Patchbay's; a rotation needs one more for a while)", what, n.of.said(), len(others), mine).
 		WithFix("remove one that nobody needs, or connect fewer to it; where many have to share it, have them sign in as identities")
 }
 
@@ -254,19 +253,14 @@ func (t *target) put(ctx context.Context, what string, n note, permissions strin
 	case !all.there:
 		return missing(what, n.of)
 	}
-	want, next := ours(n.name, permissions), slices.Clone(all.policies)
-	if p := find(next, n.name); p != nil {
-		if missing, excess := p.differs(permissions); len(missing)+len(excess) == 0 {
-			return nil
-		}
-		*p = want
-	} else {
-		if err := room(what, n, all); err != nil {
-			return err
-		}
-		next = append(next, want)
+	named, others := of(all.policies, n.name)
+	if exact(named, n.policy, permissions) {
+		return nil
 	}
-	return t.write(ctx, what, n.of, all, next)
+	if err := room(what, n, all); err != nil {
+		return err
+	}
+	return t.write(ctx, what, n.of, all, append(others, ours(n.policy, permissions)))
 }
 
 // Azure says that a policy may take half a minute to be known everywhere.
@@ -276,12 +270,12 @@ const (
 )
 
 // settled waits until the service goes by what its list of policies says.
-func (t *target) settled(ctx context.Context, what string, n note, sas url.Values, works bool) error {
+func (t *target) settled(ctx context.Context, what string, c child, sas url.Values, works bool) error {
 	as := t.api.as(sas)
 	ctx, cancel := context.WithTimeout(ctx, settleLimit)
 	defer cancel()
 	for pause := settlePause / 10; ; pause = min(2*pause, settlePause) {
-		_, err := as.do(ctx, what, t.signIn(n.of))
+		_, err := as.do(ctx, what, t.signIn(c))
 		code := patchbay.CodeOf(err)
 		let := err == nil || code == patchbay.RightsMissing
 		switch {
@@ -289,15 +283,15 @@ func (t *target) settled(ctx context.Context, what string, n note, sas url.Value
 			return nil
 		case !let && code != patchbay.LoginRefused:
 			return err
-		case works && !signedBy(t.api.key, t.account, n, sas):
+		case works && !signedBy(t.api.key, t.account, c, sas):
 			return rotated(what)
 		}
 		select {
 		case <-ctx.Done():
 			if ctx.Err() == context.Canceled {
-				return t.api.unreachable(ctx, what, t.at[n.of.name].server.Address(), ctx.Err())
+				return t.api.unreachable(ctx, what, t.at[c.name].server.Address(), ctx.Err())
 			}
-			return patchbay.Errorf(patchbay.Timeout, "%s: %s has the list of policies that it should have, and does not go by it yet: that takes Azure up to half a minute", what, n.of.said()).AsTransient()
+			return patchbay.Errorf(patchbay.Timeout, "%s: %s has the list of policies that it should have, and does not go by it yet: that takes Azure up to half a minute", what, c.said()).AsTransient()
 		case <-time.After(pause):
 		}
 	}
@@ -319,12 +313,12 @@ func (t *target) InspectLogin(ctx context.Context, r driver.LoginRequest) (drive
 		return driver.LoginState{}, err
 	}
 	found, err := t.look(ctx, what, n)
-	if err != nil || found.policy == nil {
+	if err != nil || len(found.named) == 0 {
 		return driver.LoginState{}, err
 	}
 	state := driver.LoginState{Exists: true, Ours: found.noted}
 	if state.Ours {
-		state.Missing, state.Excess = found.policy.differs(permissions)
+		state.Missing, state.Excess = compare(found.named, found.note.policy, permissions)
 	}
 	return state, nil
 }
@@ -361,23 +355,19 @@ func (t *target) RemoveLogin(ctx context.Context, r driver.LoginRequest) error {
 			gone = true
 			return true, err
 		}
-		next := others(all.policies, n.name)
-		if len(next) < len(all.policies) {
+		named, next := of(all.policies, n.name)
+		if len(named) > 0 {
 			if err := t.write(ctx, what, n.of, all, next); err != nil {
 				return false, err
 			}
 		}
-		return !slices.ContainsFunc(next, func(p policy) bool { return nameForm.MatchString(p.ID) }), nil
+		return !slices.ContainsFunc(next, func(p policy) bool { return strings.HasPrefix(p.ID, "pb_") }), nil
 	})
 	if err != nil {
 		return err
 	}
 	if !gone {
-		sas, err := parseSignature(sign(t.account, t.api.key, n.of, t.at[n.of.name], n.name))
-		if err != nil {
-			return patchbay.Errorf(patchbay.Internal, "%s: %w", what, err)
-		}
-		if err := t.settled(ctx, what, n, sas, false); err != nil {
+		if err := t.settled(ctx, what, n.of, sign(t.account, t.api.key, n.of, t.at[n.of.name], n.policy), false); err != nil {
 			return err
 		}
 	}
@@ -391,7 +381,7 @@ func (t *target) unnoted(ctx context.Context, what string, n note, r driver.Logi
 		return nil // none was ever made for it
 	}
 	all, err := t.policies(ctx, what, c)
-	if err == nil && find(all.policies, n.name) != nil {
+	if named, _ := of(all.policies, n.name); err == nil && len(named) > 0 {
 		return notOurs(n, c)
 	}
 	return err

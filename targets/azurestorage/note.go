@@ -30,8 +30,9 @@ var (
 // note is what is noted of a login.
 type note struct {
 	driver.Mark
-	name string // the login's
-	of   child
+	name   string // the login's
+	of     child
+	policy string // the identifier of its policy
 }
 
 // noteOf is the note of a request's login, which may be for no child that is known.
@@ -54,11 +55,11 @@ const metadata = "X-Ms-Meta-"
 
 func (n note) headers() map[string]string {
 	return map[string]string{
-		"X-Ms-Blob-Type": "BlockBlob", "If-None-Match": "*",
+		"X-Ms-Blob-Type": "BlockBlob",
 		metadata + "Uid": n.UID, metadata + "Generation": strconv.FormatInt(n.Generation, 10),
 		// Headers are ASCII.
 		metadata + "Connection": url.QueryEscape(string(n.Connection)),
-		metadata + "Service":    n.of.name, metadata + "Child": n.of.id,
+		metadata + "Service":    n.of.name, metadata + "Child": n.of.id, metadata + "Policy": n.policy,
 	}
 }
 
@@ -68,8 +69,8 @@ func parseNote(name string, of func(string) string) (n note, ok bool) {
 	id := of("Child")
 	generation, err := strconv.ParseInt(of("Generation"), 10, 64)
 	connection, err2 := url.QueryUnescape(of("Connection"))
-	n = note{Mark: driver.Mark{UID: of("Uid"), Generation: generation, Connection: patchbay.ID(connection)}, name: name, of: child{s, id}}
-	return n, err == nil && err2 == nil && generation > 0 && s != nil && s.check(id) == nil && nameForm.MatchString(name) && uidForm.MatchString(n.UID)
+	n = note{Mark: driver.Mark{UID: of("Uid"), Generation: generation, Connection: patchbay.ID(connection)}, name: name, of: child{s, id}, policy: of("Policy")}
+	return n, isOf(n.policy, name) && len(n.policy) <= 64 && err == nil && err2 == nil && generation > 0 && s != nil && s.check(id) == nil && nameForm.MatchString(name) && uidForm.MatchString(n.UID)
 }
 
 // notes asks the container of notes.
@@ -91,12 +92,12 @@ func (t *target) noteAt(ctx context.Context, what, name string) (n note, there, 
 	return n, true, ok, nil
 }
 
-// write makes the note, and the container of notes where it is the first.
+// writeNote makes the note, and the container of notes where it is the first.
 func (t *target) writeNote(ctx context.Context, what string, n note) error {
 	return t.makeBlob(ctx, what, n.name, n.headers())
 }
 
-// makeBlob makes an empty blob among the notes; one that is there is success.
+// makeBlob makes an empty blob among the notes; one that is there is left alone where the headers say so.
 func (t *target) makeBlob(ctx context.Context, what, name string, header map[string]string) error {
 	for range 2 {
 		got, err := t.api.do(ctx, what, t.notes(http.MethodPut, name, nil, header, http.StatusNotFound, http.StatusConflict, http.StatusPreconditionFailed))

@@ -14,8 +14,12 @@ import (
 // maxPolicies is how many a container, queue, table or share may have.
 const maxPolicies = 5
 
-// forever is when policies of ours expire.
-const forever = "9999-12-31T23:59:59.0000000Z"
+// Policies of ours begin long ago, and never expire. A signature says neither then; an
+// emulator takes no policy of a table's that lacks one.
+const (
+	begin   = "2020-01-01T00:00:00.0000000Z"
+	forever = "9999-12-31T23:59:59.0000000Z"
+)
 
 // policy is one of a list, as the service has told it.
 type policy struct {
@@ -26,15 +30,10 @@ type policy struct {
 	raw        []byte // the element, byte for byte
 }
 
-// same reports whether two say the same.
-func (p policy) same(q policy) bool {
-	return p.ID == q.ID && p.Start == q.Start && p.Expiry == q.Expiry && p.Permission == q.Permission
-}
-
 // ours is a policy as we make them. It is text that needs no escaping.
-func ours(name, permissions string) policy {
-	p := policy{ID: name, Expiry: forever, Permission: permissions}
-	p.raw = []byte("<SignedIdentifier><Id>" + p.ID + "</Id><AccessPolicy><Expiry>" + p.Expiry + "</Expiry><Permission>" + p.Permission + "</Permission></AccessPolicy></SignedIdentifier>")
+func ours(id, permissions string) policy {
+	p := policy{ID: id, Start: begin, Expiry: forever, Permission: permissions}
+	p.raw = []byte("<SignedIdentifier><Id>" + p.ID + "</Id><AccessPolicy><Start>" + p.Start + "</Start><Expiry>" + p.Expiry + "</Expiry><Permission>" + p.Permission + "</Permission></AccessPolicy></SignedIdentifier>")
 	return p
 }
 
@@ -96,17 +95,41 @@ func policiesText(list []policy) []byte {
 	return b.Bytes()
 }
 
-// find is the policy of that name, nil when there is none.
-func find(list []policy, name string) *policy {
-	if i := slices.IndexFunc(list, func(p policy) bool { return p.ID == name }); i >= 0 {
-		return &list[i]
+// of are those that go by the name of a login, and others those that do not.
+func of(list []policy, login string) (named, others []policy) {
+	for _, p := range list {
+		if isOf(p.ID, login) {
+			named = append(named, p)
+		} else {
+			others = append(others, p)
+		}
 	}
-	return nil
+	return named, others
 }
 
-// others are those that have another name.
-func others(list []policy, name string) []policy {
-	return slices.DeleteFunc(slices.Clone(list), func(p policy) bool { return p.ID == name })
+// exact reports whether the policies that go by a login's name are the one that it
+// should have.
+func exact(named []policy, id, permissions string) bool {
+	missing, excess := compare(named, id, permissions)
+	return len(missing)+len(excess) == 0
+}
+
+// compare says what the policies that go by a login's name lack, and what they have
+// beyond.
+func compare(named []policy, id, permissions string) (missing, excess []string) {
+	var has policy
+	for _, p := range named {
+		if p.ID == id {
+			has = p
+		} else {
+			excess = append(excess, "the policy "+driver.Quoted(p.ID))
+		}
+	}
+	if has.ID == "" {
+		return append(missing, "the policy of its credential"), excess
+	}
+	m, e := has.differs(permissions)
+	return m, append(excess, e...)
 }
 
 // when reads a time as the services write it.
@@ -117,6 +140,13 @@ func when(text string) (time.Time, bool) {
 		}
 	}
 	return time.Time{}, false
+}
+
+// moment reports whether two texts are the same time.
+func moment(a, b string) bool {
+	x, ok := when(a)
+	y, ok2 := when(b)
+	return a == b || ok && ok2 && x.Equal(y)
 }
 
 // differs says what a policy lacks of the permissions, and what it has beyond.
@@ -131,11 +161,10 @@ func (p policy) differs(permissions string) (missing, excess []string) {
 			excess = append(excess, words(letter))
 		}
 	}
-	if p.Start != "" {
+	if !moment(p.Start, begin) {
 		missing = append(missing, "what is before the policy's start, "+driver.Quoted(p.Start))
 	}
-	want, _ := when(forever)
-	if got, ok := when(p.Expiry); !ok || !got.Equal(want) {
+	if !moment(p.Expiry, forever) {
 		missing = append(missing, "what is after the policy's expiry, "+driver.Quoted(p.Expiry))
 	}
 	return missing, excess

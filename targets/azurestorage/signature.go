@@ -3,29 +3,27 @@ package azurestorage
 import (
 	"crypto/hmac"
 	"crypto/rand"
-	"encoding/binary"
 	"net/url"
 	"strings"
-	"time"
 
 	"patchbay.dev/patchbay"
 )
 
-// sign makes a signature of c under the policy of that name. What it may do and when it
-// ends, the policy says. It begins in the past, each at another moment: no two are the
-// same text, whatever their policy.
-func sign(account string, key []byte, c child, at place, name string) string {
-	var b [8]byte
-	_, _ = rand.Read(b[:])
-	const years = 3 * 365 * 24 * 3600
-	start := time.Now().Add(-time.Hour - time.Duration(binary.BigEndian.Uint64(b[:])%years)*time.Second).UTC().Format("2006-01-02T15:04:05Z")
-	protocol := ""
+// policyName is the identifier of a policy for the login of that name: no two are the
+// same, so that of two credentials for one login the later ends the other.
+func policyName(login string) string {
+	return login + "." + strings.ToLower(rand.Text()[:20])
+}
+
+// isOf reports whether a policy goes by the name of a login, ours or not.
+func isOf(id, login string) bool { return id == login || strings.HasPrefix(id, login+".") }
+
+// sign makes a signature of c under a policy. What it may do and when it ends, the policy
+// says.
+func sign(account string, key []byte, c child, at place, policy string) url.Values {
+	q := url.Values{"sv": {version}, "si": {policy}}
 	if at.server.Scheme == "https" {
-		protocol = "https"
-	}
-	q := url.Values{"sv": {version}, "st": {start}, "si": {name}, "sig": {signatureOf(account, key, c, name, start, protocol)}}
-	if protocol != "" {
-		q.Set("spr", protocol)
+		q.Set("spr", "https")
 	}
 	if c.resource != "" {
 		q.Set("sr", c.resource)
@@ -33,13 +31,14 @@ func sign(account string, key []byte, c child, at place, name string) string {
 	if c.name == "table" {
 		q.Set("tn", strings.ToLower(c.id))
 	}
-	return strings.ReplaceAll(q.Encode(), "+", "%20")
+	q.Set("sig", signatureOf(account, key, c, q))
+	return q
 }
 
-func signatureOf(account string, key []byte, c child, name, start, protocol string) string {
+func signatureOf(account string, key []byte, c child, q url.Values) string {
 	// permissions, start, expiry, what, policy, addresses, protocol, version; and what
 	// each service has besides, of which nothing is said.
-	text := []string{"", start, "", c.canonical(account), name, "", protocol, version}
+	text := []string{"", "", "", c.canonical(account), q.Get("si"), "", q.Get("spr"), version}
 	switch c.name {
 	case "blob": // resource, snapshot, five headers of answers
 		text = append(text, c.resource, "", "", "", "", "", "")
@@ -51,9 +50,9 @@ func signatureOf(account string, key []byte, c child, name, start, protocol stri
 	return sum(key, strings.Join(text, "\n"))
 }
 
-// signedBy reports whether a signature of the login's was made with that key.
-func signedBy(key []byte, account string, n note, sas url.Values) bool {
-	return hmac.Equal([]byte(sas.Get("sig")), []byte(signatureOf(account, key, n.of, sas.Get("si"), sas.Get("st"), sas.Get("spr"))))
+// signedBy reports whether a signature of c was made with that key.
+func signedBy(key []byte, account string, c child, sas url.Values) bool {
+	return hmac.Equal([]byte(sas.Get("sig")), []byte(signatureOf(account, key, c, sas)))
 }
 
 // parseSignature reads a signature, with or without what stands before it in a URL.
