@@ -352,6 +352,9 @@ func (p *plan) filling(r Request) (*filling, error) {
 func (f *filling) needMet() (met bool, sets string) {
 	var all []string
 	for _, set := range f.kind.need {
+		if !slices.ContainsFunc(set, f.exists) {
+			continue // it is not for the auth type
+		}
 		met = met || !slices.ContainsFunc(set, func(name string) bool { return f.values[name] == "" })
 		all = append(all, strings.Join(set, " and "))
 	}

@@ -292,9 +292,6 @@ func queues(s *testenv.AzuriteServer) eyes {
 				_, err := c.DequeueMessage(ctx, nil)
 				return err
 			})},
-				_, err := c.ClearMessages(ctx, nil)
-				return err
-			})},
 			{Name: "delete the queue", Do: as(func(ctx context.Context, c *azqueue.QueueClient) error { _, err := c.Delete(ctx, nil); return err })},
 			{Name: "read its policies", Do: as(func(ctx context.Context, c *azqueue.QueueClient) error {
 				_, err := c.GetAccessPolicy(ctx, nil)
