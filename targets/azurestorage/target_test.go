@@ -84,7 +84,9 @@ func harness(t *testing.T, s *testenv.AzuriteServer, e eyes, product string, nam
 		},
 		Foreign: func(t testing.TB, sub, name string) func() error {
 			expiry := to.Ptr(time.Now().Add(time.Hour).Truncate(time.Second).UTC())
-			err := e.change(t.Context(), id(sub), func(all []listed) []listed { return append(all, listed{id: name, permission: "r", start: to.Ptr(time.Unix(1e9, 0).UTC()), expiry: expiry}) })
+			err := e.change(t.Context(), id(sub), func(all []listed) []listed {
+				return append(all, listed{id: name, permission: "r", start: to.Ptr(time.Unix(1e9, 0).UTC()), expiry: expiry})
+			})
 			if err != nil {
 				t.Fatal(err)
 			}
