@@ -201,7 +201,7 @@ func TestClientsReadWhatWasWritten(t *testing.T) {
 				if _, err := os.Stat(libraries); c.client == "nodejs" && err != nil {
 					t.Skipf("the libraries are not there; make deps fetches them: %v", err)
 				}
-				r := made(t, target, "client"+string(c.client), sub, patchbay.Writer, nil)
+				r := made(t, target, strings.TrimPrefix(k.kind, "storage-")+string(c.client), sub, patchbay.Writer, nil)
 				cmd := exec.CommandContext(t.Context(), c.run[0], c.run[1:]...)
 				cmd.Env = append(rendered(t, target, k.kind, c.client, c.naming, r), "PATH=/usr/bin:/bin:/usr/local/bin", "HOME="+t.TempDir(), "NODE_PATH="+libraries)
 				if c.client == "go" {

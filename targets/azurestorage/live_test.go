@@ -21,6 +21,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/lease"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
@@ -419,6 +420,38 @@ func TestAChangeInBetweenIsNoticed(t *testing.T) {
 		t.Errorf("EnsureLogin = %v", err)
 	}
 	if err := target.EnsureLogin(t.Context(), r); err != nil {
+		t.Error(err)
+	}
+	if err := target.RemoveLogin(t.Context(), r); err != nil {
+		t.Error(err)
+	}
+}
+
+// Another process of ours has its turn first, and for a while if it died in it.
+func TestTurnsAreTaken(t *testing.T) {
+	s := shared(t)
+	sub := queues(s).made(t, "turns")
+	target := opened(t, register(s, nil))
+	made(t, target, "turn1", sub, patchbay.Writer, nil) // whose turn has a blob
+	held, err := lease.NewBlobClient(admin(t, s, "patchbay-logins").NewBlobClient("turn/queue/turns"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := held.AcquireLease(t.Context(), 15, nil); err != nil {
+		t.Fatal(err)
+	}
+	r := request(t, target, "turn2", sub, patchbay.Writer, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	if err := target.EnsureLogin(ctx, r); !patchbay.IsTransient(err) || patchbay.CodeOf(err) != patchbay.Timeout {
+		t.Errorf("EnsureLogin = %v", err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- target.EnsureLogin(t.Context(), r) }()
+	if _, err := held.ReleaseLease(t.Context(), nil); err != nil {
+		t.Error(err)
+	}
+	if err := <-done; err != nil {
 		t.Error(err)
 	}
 	if err := target.RemoveLogin(t.Context(), r); err != nil {

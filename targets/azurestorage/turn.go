@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -77,6 +78,8 @@ func (t *target) lease(ctx context.Context, what string, c child, blob, id strin
 			continue
 		case got.status != http.StatusConflict:
 			return nil
+		case !strings.HasPrefix(got.code(), "Lease"): // the container of notes is being deleted
+			return t.api.meaning(what, t.at["blob"], got)
 		}
 		select {
 		case <-ctx.Done():
