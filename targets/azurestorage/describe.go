@@ -29,9 +29,9 @@ or by an option; clients that know neither, as az, get the one that is registere
 		{Name: optionQueue, Type: patchbay.TextField, About: "the queue of connections to queues that name none", Example: "orders"},
 		{Name: optionTable, Type: patchbay.TextField, About: "the table of connections to tables that name none", Example: "stock"},
 		{Name: optionShare, Type: patchbay.TextField, About: "the file share of connections to files that name none", Example: "reports"},
-		{Name: "endpoints.queue", Flag: "queue-endpoint", Type: patchbay.TextField, About: "URL of the account's queues", Default: "as the endpoint, with queue in place of blob"},
-		{Name: "endpoints.table", Flag: "table-endpoint", Type: patchbay.TextField, About: "URL of the account's tables", Default: "as the endpoint, with table in place of blob"},
-		{Name: "endpoints.file", Flag: "file-endpoint", Type: patchbay.TextField, About: "URL of the account's file shares", Default: "as the endpoint, with file in place of blob"},
+		{Name: "endpoints.queue", Flag: "queue-endpoint", Type: patchbay.TextField, Form: "https://HOST", About: "URL of the account's queues", Default: "as the endpoint, with queue in place of blob"},
+		{Name: "endpoints.table", Flag: "table-endpoint", Type: patchbay.TextField, Form: "https://HOST", About: "URL of the account's tables", Default: "as the endpoint, with table in place of blob"},
+		{Name: "endpoints.file", Flag: "file-endpoint", Type: patchbay.TextField, Form: "https://HOST", About: "URL of the account's file shares", Default: "as the endpoint, with file in place of blob"},
 		{Name: "tls.ca", Flag: "ca-file", Type: patchbay.FileField, About: "authorities that the certificates may be of, in PEM", Default: "the system's"},
 	},
 	Admin: []patchbay.Field{

@@ -2,9 +2,9 @@
 // queues, tables and file shares.
 //
 // A login is a shared access signature of one container, queue, table or share under a
-// stored access policy of its own, whose identifier begins with the login's name. The policy has
-// the permissions and the expiry, and the signature neither: whoever removes the policy
-// has revoked the signature. A policy has no place for whose it is. That is noted in a
+// stored access policy of its own, whose identifier begins with the login's name. The
+// policy has the permissions, the start and the expiry, and the signature none of them:
+// whoever removes the policy has revoked the signature. A policy has no place for whose it is. That is noted in a
 // container of the account's, [noteContainer], a blob for each login (decision 0041).
 //
 // # Access
