@@ -223,7 +223,7 @@ func (r Request) plan() (*plan, error) {
 	if r.SecretURI == "" {
 		return p, nil
 	}
-	return p, p.split(r.SecretURI)
+	return p, p.split(r.SecretURI, r.Values)
 }
 
 var propertyName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.\- ]*$`)
@@ -254,14 +254,14 @@ func (p *plan) takeProperties(all map[string]string) error {
 // split makes the one secret a reference. Where the client type has it inside
 // a connection string, the connection gets separate keys instead, those of
 // client type none.
-func (p *plan) split(uri string) error {
+func (p *plan) split(uri string, given Values) error {
 	u, err := url.Parse(uri)
 	if err != nil || u.Scheme != "https" || u.Host == "" || strings.ContainsAny(uri, "() \t\r\n") {
 		return patchbay.Errorf(patchbay.InvalidArgument, "the secret's URI is not an https URL of a Key Vault secret")
 	}
 	p.reference = KeyVaultReference(uri)
 	for _, v := range p.kind.values {
-		if !v.Secret || !p.kind.exists(p.auth)(v.Name) || !p.uses(v.Name) {
+		if !v.Secret || !p.kind.exists(p.auth)(v.Name) || !p.uses(v.Name) || p.kind.otherWay(v.Name, given) {
 			continue
 		}
 		if p.vaulted != "" {
@@ -285,6 +285,19 @@ func (p *plan) split(uri string) error {
 			"the connection string of %s can't be split, so its secret can't be a Key Vault reference", p.kind.title)
 	}
 	return nil
+}
+
+// otherWay reports whether a value is of another of the sets that a kind needs one of than
+// the one that is given; the first, where none is.
+func (k *kind) otherWay(name string, given Values) bool {
+	chosen := 0
+	for i, set := range slices.Backward(k.need) {
+		if !slices.ContainsFunc(set, func(name string) bool { return given[name].IsZero() }) {
+			chosen = i
+		}
+	}
+	has := func(set []string) bool { return slices.Contains(set, name) }
+	return slices.ContainsFunc(k.need, has) && !has(k.need[chosen])
 }
 
 func (p *plan) uses(value string) (used bool) {
@@ -352,6 +365,9 @@ func (p *plan) filling(r Request) (*filling, error) {
 func (f *filling) needMet() (met bool, sets string) {
 	var all []string
 	for _, set := range f.kind.need {
+		if !slices.ContainsFunc(set, f.exists) {
+			continue // it is not for the auth type
+		}
 		met = met || !slices.ContainsFunc(set, func(name string) bool { return f.values[name] == "" })
 		all = append(all, strings.Join(set, " and "))
 	}

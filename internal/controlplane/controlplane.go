@@ -50,6 +50,7 @@ import (
 	"patchbay.dev/patchbay/sources/systemd"
 	"patchbay.dev/patchbay/store"
 	"patchbay.dev/patchbay/store/sqlite"
+	"patchbay.dev/patchbay/targets/azurestorage"
 	"patchbay.dev/patchbay/targets/etcd"
 	"patchbay.dev/patchbay/targets/external"
 	"patchbay.dev/patchbay/targets/kafka"
@@ -155,6 +156,7 @@ func targets() []driver.TargetDriver {
 		mosquitto.Driver(),
 		rabbitmq.Driver(),
 		kafka.Driver(),
+		azurestorage.Driver(),
 		external.Driver(settings.Kinds(), settings.Variant),
 	}
 }

@@ -42,12 +42,13 @@ func Azurite(t testing.TB) *AzuriteServer {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	s, err := startAzurite(ctx)
+	s, err := StartAzurite(ctx)
 	during(t, s.daemon, err)
 	return s
 }
 
-func startAzurite(ctx context.Context) (*AzuriteServer, error) {
+// StartAzurite starts one that its caller stops, also when there is an error.
+func StartAzurite(ctx context.Context) (*AzuriteServer, error) {
 	key := make([]byte, 64)
 	_, _ = rand.Read(key)
 	s := &AzuriteServer{Account: "orders", Key: base64.StdEncoding.EncodeToString(key)}
@@ -98,4 +99,12 @@ func closed(conn net.Conn) error {
 		return nil
 	}
 	return conn.Close()
+}
+
+// Stop ends the server.
+func (s *AzuriteServer) Stop() error {
+	if s == nil || s.daemon == nil {
+		return nil
+	}
+	return s.stop()
 }
