@@ -66,8 +66,8 @@ fmt: ## gofmt everything
 	@$(GOFILES) -exec gofmt -s -w {} +
 
 .PHONY: deps
-deps: ## Debian and npm packages that the tests need, where they are missing
-	@tools/deps.sh postgres stores npm node libraries readers sshd systemd engines nftables
+deps: ## Debian and npm packages that the tests need, where they are missing, and what has to be built
+	@tools/deps.sh postgres stores objects npm node libraries readers sshd systemd engines nftables
 	@$(GO) mod download
 	@$(GO) -C sources/envfile/testdata/compose mod download
 

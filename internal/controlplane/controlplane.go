@@ -57,6 +57,7 @@ import (
 	"patchbay.dev/patchbay/targets/postgres"
 	"patchbay.dev/patchbay/targets/rabbitmq"
 	"patchbay.dev/patchbay/targets/redis"
+	"patchbay.dev/patchbay/targets/s3"
 )
 
 // The files of a data directory, besides those of package server.
@@ -112,6 +113,7 @@ func targets() []driver.TargetDriver {
 		postgres.Driver(),
 		mysql.Driver(),
 		etcd.Driver(),
+		s3.Driver(),
 		nats.Driver(),
 		redis.Driver(),
 		mosquitto.Driver(),

@@ -1,0 +1,82 @@
+// Package s3 administers S3-compatible object storage as targets: the Versity S3 Gateway
+// (versitygw), of version 1.8 on.
+//
+// S3 itself has no users. Who makes them is the product's own affair, and the property
+// api says which one it is; what they may do to a bucket is a policy in S3's own form.
+// A login is a user of the gateway, whose access key id is the login's name, and
+// statements in the policy of its one bucket. The policy is the bucket's, and everybody
+// writes it: what others have in it stays ([document]).
+//
+// # Marks
+//
+// A user of the gateway has no place for a comment, so whose it is follows from its
+// secret, whose end is made of the rest and of the mark ([mark.owns]), and from the Sid
+// of its statements ([mark.sid]) (decision 0040).
+//
+// # Access
+//
+// Access is to all objects of a bucket, or to those below prefixes (option prefixes).
+//
+//	reader  lists and gets objects
+//	writer  and puts and deletes them
+//	owner   and reads and deletes old versions, and sets the bucket's versioning,
+//	        lifecycle, CORS, tags, notifications and website
+//
+// Nobody of ours may change the policy, the ACL or the ownership of a bucket, or remove
+// the bucket.
+package s3
+
+import (
+	"context"
+	"strings"
+
+	"patchbay.dev/patchbay"
+	"patchbay.dev/patchbay/driver"
+)
+
+// Driver serves S3-compatible object storage.
+func Driver() driver.TargetDriver {
+	return driver.TargetDriver{
+		Driver: description, Kind: "s3", Children: []string{"buckets"},
+		Open: open, Probe: tryLogin,
+	}
+}
+
+// target is one server.
+type target struct {
+	config
+	s3    *client // as the administrator
+	admin *client // the admin API, which may be elsewhere
+}
+
+func open(_ context.Context, c driver.Config) (driver.Target, error) {
+	cfg, err := parseConfig(c)
+	if err != nil {
+		return nil, err
+	}
+	if err := driver.CheckAdmin(description, c.Admin); err != nil {
+		return nil, err
+	}
+	who := keys{id: c.Admin["accessKeyId"].Reveal(), secret: c.Admin["secretAccessKey"]}
+	if strings.Contains(who.id, "/") {
+		return nil, patchbay.Errorf(patchbay.InvalidArgument, "the administrator's access key id has a slash, which a signature can't have")
+	}
+	t := &target{config: cfg}
+	if t.s3, err = newClient(cfg, cfg.endpoint, "", c.Dialer, who); err != nil {
+		return nil, err
+	}
+	t.admin = t.s3
+	if cfg.admin != cfg.endpoint {
+		if t.admin, err = newClient(cfg, cfg.admin, "", c.Dialer, who); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+// Close implements [driver.Target].
+func (t *target) Close() error {
+	t.s3.close()
+	t.admin.close()
+	return nil
+}
