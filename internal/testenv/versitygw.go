@@ -3,8 +3,12 @@ package testenv
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +19,7 @@ import (
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
+	"github.com/minio/minio-go/v7/pkg/signer"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
@@ -273,4 +278,27 @@ func (s *VersityGWServer) Stop() error {
 		return nil
 	}
 	return s.stop()
+}
+
+// Put puts a text with those headers, as its root: for what the client has nothing.
+func (s *VersityGWServer) Put(ctx context.Context, path, query, text string, header map[string]string) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPut, s.URL()+path+"?"+query+"=", strings.NewReader(text))
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256([]byte(text))
+	r.Header.Set("X-Amz-Content-Sha256", hex.EncodeToString(sum[:]))
+	for name, value := range header {
+		r.Header.Set(name, value)
+	}
+	response, err := http.DefaultClient.Do(signer.SignV4(*r, s.Root, s.Secret, "", s.Region))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode >= 300 {
+		said, err := io.ReadAll(response.Body)
+		return fmt.Errorf("HTTP %d: %s (%w)", response.StatusCode, said, err)
+	}
+	return nil
 }

@@ -7,7 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
@@ -61,6 +64,18 @@ func shared(t testing.TB) *testenv.VersityGWServer {
 	return server.VersityGWServer
 }
 
+var plain driver.Dialer = &net.Dialer{}
+
+// served is where a handler answers until the test ends.
+func served(t testing.TB, h http.Handler) string {
+	t.Helper()
+	s := httptest.NewUnstartedServer(h)
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.Start()
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
 // register is the gateway's registration.
 func register(s *testenv.VersityGWServer, properties map[string]any) driver.Config {
 	all := map[string]any{}
@@ -92,7 +107,7 @@ func opened(t testing.TB, s *testenv.VersityGWServer, properties map[string]any)
 func openedWith(t testing.TB, c driver.Config) drivertest.Opened {
 	t.Helper()
 	if c.Dialer == nil {
-		c.Dialer = &net.Dialer{}
+		c.Dialer = plain
 	}
 	return drivertest.OpenTarget(t, s3.Driver(), c)
 }
