@@ -280,9 +280,23 @@ func (s *VersityGWServer) Stop() error {
 	return s.stop()
 }
 
+// AddUser makes a user with what policies give it, without a program's start.
+func (s *VersityGWServer) AddUser(ctx context.Context, name, secret string) error {
+	return s.send(ctx, http.MethodPatch, s.AdminURL()+"/create-user", "<Account><Access>"+name+"</Access><Secret>"+secret+"</Secret><Role>user</Role></Account>", nil)
+}
+
+// DropUser removes a user; absent is success.
+func (s *VersityGWServer) DropUser(ctx context.Context, name string) error {
+	return s.send(ctx, http.MethodPatch, s.AdminURL()+"/delete-user?access="+name, "", nil)
+}
+
 // Put puts a text with those headers, as its root: for what the client has nothing.
 func (s *VersityGWServer) Put(ctx context.Context, path, query, text string, header map[string]string) error {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPut, s.URL()+path+"?"+query+"=", strings.NewReader(text))
+	return s.send(ctx, http.MethodPut, s.URL()+path+"?"+query+"=", text, header)
+}
+
+func (s *VersityGWServer) send(ctx context.Context, method, at, text string, header map[string]string) error {
+	r, err := http.NewRequestWithContext(ctx, method, at, strings.NewReader(text))
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"encoding/xml"
 	"net/http"
 	"net/url"
 	"strings"
@@ -134,6 +135,13 @@ func (p *prober) signIn(ctx context.Context) error {
 	}
 	if _, err := p.may(got); err != nil {
 		return err
+	}
+	// Whatever says yes to everything is not S3.
+	var where struct {
+		XMLName xml.Name `xml:"LocationConstraint"`
+	}
+	if got.ok() && xml.Unmarshal(got.body, &where) != nil {
+		return patchbay.Errorf(patchbay.TargetUnreachable, "%s answers, and not as S3 would (HTTP %d)", p.asked, got.status).AsTransient()
 	}
 	p.result.Allowed = append(p.result.Allowed, "sign in")
 	return nil
