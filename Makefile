@@ -128,6 +128,11 @@ test-etcd: deps ## etcd's driver on Debian's etcd and on the newest, which is bu
 	@etcd=$$(tools/etcd.sh build); \
 		PATCHBAY_ETCD=$$etcd $(GO) test -count=1 -timeout 20m ./targets/etcd
 
+.PHONY: test-minio
+test-minio: deps ## the driver of S3 on MinIO, which is built first: ten minutes
+	@minio=$$(tools/minio.sh build); \
+		PATCHBAY_MINIO=$$minio $(GO) test -count=1 -timeout 20m ./targets/s3
+
 # make test takes what is quick, where Compose is built already.
 .PHONY: test-compose
 test-compose: deps ## sources in Compose projects, with Compose itself, which is built first

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/hex"
+	"encoding/json"
 	"encoding/xml"
 	"errors"
 	"io"
@@ -43,6 +44,7 @@ type keys struct {
 
 // client speaks S3, or the admin API, to one server.
 type client struct {
+	api    string // whose
 	server driver.Server
 	asked  string // what a message calls it
 	region string
@@ -63,7 +65,7 @@ func newClient(c config, server driver.Server, to string, d driver.Dialer, who k
 	if err != nil {
 		return nil, err
 	}
-	a := &client{server: server, asked: server.Address(), region: c.region, keys: who, tls: c.tls}
+	a := &client{api: c.api, server: server, asked: server.Address(), region: c.region, keys: who, tls: c.tls}
 	a.protocol.Store("")
 	dial := func(ctx context.Context) (*link, error) {
 		conn, err := d.DialContext(ctx, "tcp", to)
@@ -139,7 +141,7 @@ func (a answer) ok() bool { return a.status >= 200 && a.status < 300 }
 
 // as is the same client for who has other keys. It shares the connections.
 func (c *client) as(who keys) *client {
-	other := &client{server: c.server, asked: c.asked, region: c.region, keys: who, tls: c.tls, http: c.http, pool: c.pool}
+	other := &client{api: c.api, server: c.server, asked: c.asked, region: c.region, keys: who, tls: c.tls, http: c.http, pool: c.pool}
 	other.protocol.Store("")
 	return other
 }
@@ -194,12 +196,14 @@ func (c *client) do(ctx context.Context, what string, q request) (answer, error)
 	}
 	if !got.ok() {
 		var said struct {
-			XMLName xml.Name `xml:"Error"`
+			XMLName xml.Name `xml:"Error" json:"-"`
 			Code    string
 			Message string
 			Region  string
 		}
 		if xml.Unmarshal(got.body, &said) == nil { // what is no error of S3's says nothing
+			got.code, got.message, got.region = said.Code, said.Message, said.Region
+		} else if json.Unmarshal(got.body, &said) == nil { // as MinIO's admin API has them
 			got.code, got.message, got.region = said.Code, said.Message, said.Region
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 const (
 	apiVersity    = "versitygw"
+	apiMinIO      = "minio"
 	defaultRegion = "us-east-1"
 )
 
@@ -26,6 +27,7 @@ type properties struct {
 
 // config is a registration that was checked.
 type config struct {
+	api      string
 	endpoint driver.Server
 	admin    driver.Server // the admin API's
 	region   string
@@ -43,7 +45,7 @@ func parseConfig(c driver.Config) (config, error) {
 	if err := driver.DecodeProperties(description, c.Properties, &p); err != nil {
 		return config{}, err
 	}
-	cfg := config{region: cmp.Or(p.Region, defaultRegion), tls: driver.TLS{CA: p.TLS.CA}}
+	cfg := config{api: p.API, region: cmp.Or(p.Region, defaultRegion), tls: driver.TLS{CA: p.TLS.CA}}
 	var err error
 	if cfg.endpoint, err = parseServer("the endpoint", c.Endpoint); err != nil {
 		return config{}, err

@@ -15,7 +15,7 @@ and the access key of its root or of a user with the role admin.`,
 		Port:  "443", Schemes: []string{"https", "http"},
 	},
 	Properties: []patchbay.Field{
-		{Name: "api", Type: patchbay.TextField, About: "whose users it has", Words: []string{apiVersity}, Default: apiVersity},
+		{Name: "api", Type: patchbay.TextField, About: "whose users it has", Words: []string{apiVersity, apiMinIO}, Default: "what the server says that it is"},
 		{Name: "admin", Flag: "admin-url", Type: patchbay.TextField, About: "URL of the admin API, where it has a port of its own (--admin-port)", Form: "https://HOST:PORT", Example: "https://10.0.0.8:7071", Default: "the endpoint"},
 		{Name: "region", Type: patchbay.TextField, About: "the region that requests are signed for, as the server has it", Default: defaultRegion},
 		{Name: "tls.ca", Flag: "ca-file", Type: patchbay.FileField, About: "authorities that the server's certificate may be of, in PEM", Default: "the system's"},

@@ -235,7 +235,7 @@ func (t *target) keepOwner(ctx context.Context, what, bucket string, d *document
 		return t.s3.refused(what, got)
 	}
 	if xml.Unmarshal(got.body, &acl) != nil {
-		return t.s3.refused(what, answer{status: got.status})
+		return t.s3.refused(what, answer{status: got.status, server: got.server})
 	}
 	for _, g := range acl.Grants {
 		if g.Grantee.ID == acl.Owner.ID && g.Grantee.URI == "" {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
@@ -23,7 +24,6 @@ const (
 	noBucket       = "NoSuchBucket"
 	noPolicy       = "NoSuchBucketPolicy"
 	badPolicy      = "MalformedPolicy"
-	readOnly       = "MethodNotAllowed"
 )
 
 // over is why a call ends whose context has; nil when that has not.
@@ -69,8 +69,12 @@ func (c *client) meaning(got answer) *patchbay.Error {
 	switch got.code {
 	case unknownKey, wrongSignature:
 		return patchbay.Errorf(patchbay.AdminRefused, "%s refuses the administrator's access key", c.asked).
-			WithFix("register the server again with the access key of its root, or of a user with the role admin")
+			WithFix("register the server again with the access key of its root, or of a user that may administer it")
 	case denied, notAdmin:
+		if c.api == apiMinIO {
+			return patchbay.Errorf(patchbay.AdminRights, "the administrator may not do that on %s: no policy lets it", c.asked).
+				WithFix("mc admin policy attach ALIAS consoleAdmin --user %s", c.keys.id)
+		}
 		return patchbay.Errorf(patchbay.AdminRights, "the administrator may not do that on %s: he has not the role admin, or the gateway is read-only", c.asked).
 			WithFix("versitygw admin update-user --access %s --role admin, with the root's own key", c.keys.id)
 	case wrongRegion:
@@ -94,6 +98,13 @@ func (c *client) meaning(got answer) *patchbay.Error {
 		return patchbay.Errorf(patchbay.TargetUnreachable, "%s sends its clients elsewhere (HTTP %d)", c.asked, got.status).
 			WithFix("register the address that it sends them to")
 	}
-	return patchbay.Errorf(patchbay.NotSupported, "%s answers, and not as the Versity S3 Gateway would (HTTP %d)", c.asked, got.status).
-		WithFix("see what listens there; where the admin API has a port of its own, give its URL as the property admin")
+	name, other := "the Versity S3 Gateway", apiMinIO
+	if c.api == apiMinIO {
+		name, other = "MinIO", apiVersity
+	}
+	e := patchbay.Errorf(patchbay.NotSupported, "%s answers, and not as %s would (HTTP %d)", c.asked, name, got.status)
+	if strings.EqualFold(got.server, other) { // which each of them says
+		return e.WithFix("it says that it is another product: register it with the property api as %s", other)
+	}
+	return e.WithFix("see what listens there; where the admin API has a port of its own, give its URL as the property admin; a server of another product is registered with the driver external")
 }

@@ -33,13 +33,22 @@ func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, er
 	case !got.ok():
 		return driver.TargetInfo{}, t.s3.refused(what, got)
 	}
-	info := driver.TargetInfo{Version: apiVersity, TLS: t.s3.protocol.Load().(string), Values: map[string]string{"endpoint": t.endpoint.URL(), "region": t.region}}
+	names := make([]string, len(all))
+	for i, b := range all {
+		names[i] = b.Name
+	}
+	return t.info(sub, apiVersity, names)
+}
+
+// info is what is said of a server with these buckets.
+func (t *target) info(sub, version string, buckets []string) (driver.TargetInfo, error) {
+	info := driver.TargetInfo{Version: version, TLS: t.s3.protocol.Load().(string), Values: map[string]string{"endpoint": t.endpoint.URL(), "region": t.region}}
 	if secured(t.endpoint) && t.tls.CA != "" {
 		info.Values["ca"] = t.tls.CA
 	}
-	for _, b := range all {
-		if bucketForm.MatchString(b.Name) {
-			info.Subs = append(info.Subs, b.Name)
+	for _, name := range buckets {
+		if bucketForm.MatchString(name) {
+			info.Subs = append(info.Subs, name)
 		}
 	}
 	slices.Sort(info.Subs)

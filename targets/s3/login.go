@@ -18,7 +18,7 @@ func (t *target) NewCredential(ctx context.Context, r driver.LoginRequest) (driv
 	if e := over(ctx); e != nil {
 		return driver.Credential{}, e
 	}
-	m, _, _, err := checkRequest(r)
+	m, _, _, err := t.checkRequest(r)
 	if err != nil {
 		return driver.Credential{}, err
 	}
@@ -36,7 +36,7 @@ func notOurs(m mark) *patchbay.Error {
 // EnsureLogin implements [driver.Administrator]. The user comes first: no policy may name
 // one that there is not.
 func (t *target) EnsureLogin(ctx context.Context, r driver.LoginRequest) error {
-	m, bucket, want, err := checkRequest(r)
+	m, bucket, want, err := t.checkRequest(r)
 	if err != nil {
 		return err
 	}
@@ -132,7 +132,7 @@ func (t *target) whereNamed(ctx context.Context, what, bucket string, m mark) []
 
 // InspectLogin implements [driver.Administrator].
 func (t *target) InspectLogin(ctx context.Context, r driver.LoginRequest) (driver.LoginState, error) {
-	m, bucket, want, err := checkRequest(r)
+	m, bucket, want, err := t.checkRequest(r)
 	if err != nil {
 		return driver.LoginState{}, err
 	}
@@ -234,3 +234,6 @@ func (t *target) Owned(ctx context.Context) ([]driver.Owned, error) {
 	}
 	return owned, nil
 }
+
+// Beyond implements [driver.WarnedLogins]: there is nothing.
+func (t *target) Beyond(context.Context, driver.LoginRequest) ([]string, error) { return nil, nil }

@@ -111,7 +111,7 @@ func (p principals) MarshalJSON() ([]byte, error) {
 type statement struct {
 	Sid       string                      `json:"Sid,omitempty"`
 	Effect    string                      `json:"Effect"`
-	Principal principals                  `json:"Principal"`
+	Principal principals                  `json:"Principal,omitempty"`
 	Action    words                       `json:"Action"`
 	Resource  words                       `json:"Resource"`
 	Condition map[string]map[string]words `json:"Condition,omitempty"`
@@ -151,7 +151,14 @@ func (s statement) rights() map[string]bool {
 		}
 	}
 	all := map[string]bool{}
-	for _, who := range s.Principal {
+	about := s.Principal
+	if len(about) == 0 { // of a policy that is a user's own
+		about = principals{""}
+	}
+	for _, who := range about {
+		if who != "" {
+			who = asPrincipal + who
+		}
 		for _, action := range s.Action {
 			for _, resource := range s.Resource {
 				if !applies(action, resource) {
@@ -161,7 +168,7 @@ func (s statement) rights() map[string]bool {
 				if s.Effect != "Allow" {
 					verb = "no "
 				}
-				all[verb+action+" on "+strings.TrimPrefix(resource, arn)+condition+" as "+who] = true
+				all[verb+action+" on "+strings.TrimPrefix(resource, arn)+condition+who] = true
 			}
 		}
 	}
@@ -184,5 +191,8 @@ var (
 	objectActions = slices.Concat(readObjects, writeObjects, ownObjects)
 	bucketActions = slices.Concat(readBucket, writeBucket, ownBucket)
 )
+
+// asPrincipal stands between a right and who has it.
+const asPrincipal = " as "
 
 const arn = "arn:aws:s3:::"

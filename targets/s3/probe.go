@@ -1,12 +1,14 @@
 package s3
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
 	"encoding/xml"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,7 +24,11 @@ const (
 
 // facts are what a probe is told besides the registration.
 type facts struct {
+	API   string `json:"api,omitempty"`   // what the server is, where the registration does not say it
 	Other string `json:"other,omitempty"` // another bucket of the server
+	// Unversioned says that an object that is not there can be deleted without a trace, on
+	// a server that knows no condition on that.
+	Unversioned bool `json:"unversioned,omitempty"`
 }
 
 // PrepareProbe implements [driver.Target].
@@ -37,12 +43,11 @@ func (t *target) PrepareProbe(ctx context.Context, r driver.ProbeRequest) (drive
 	if err != nil {
 		return r, nil //nolint:nilerr // it is tried without; that the server is not there, the probe says
 	}
-	for _, b := range all {
-		if b.Name != r.Sub {
-			r.Facts, err = json.Marshal(facts{Other: b.Name})
-			break
-		}
+	told := facts{API: t.api}
+	if at := slices.IndexFunc(all, func(b bucketOwner) bool { return b.Name != r.Sub }); at >= 0 {
+		told.Other = all[at].Name
 	}
+	r.Facts, err = json.Marshal(told)
 	return r, err
 }
 
@@ -71,6 +76,7 @@ func tryLogin(ctx context.Context, c driver.Config, r driver.ProbeRequest) (driv
 			return driver.ProbeResult{}, patchbay.Errorf(patchbay.Internal, "the probe's facts can't be read")
 		}
 	}
+	cfg.api = cmp.Or(cfg.api, told.API)
 	if len(r.Servers) == 0 {
 		return driver.ProbeResult{}, patchbay.Errorf(patchbay.Internal, "the probe was not prepared")
 	}
@@ -91,7 +97,7 @@ func tryLogin(ctx context.Context, c driver.Config, r driver.ProbeRequest) (driv
 	if client.keys.id == "" || strings.Contains(client.keys.id, "/") || client.keys.secret.IsZero() {
 		return driver.ProbeResult{}, patchbay.Errorf(patchbay.LoginRefused, "the credential has no access key to sign with")
 	}
-	p := &prober{client: client, bucket: bucket, scope: s}
+	p := &prober{client: client, bucket: bucket, scope: s, harmless: cfg.api == apiVersity || told.Unversioned}
 	if err := p.signIn(ctx); err != nil {
 		return driver.ProbeResult{}, err
 	}
@@ -123,7 +129,9 @@ type prober struct {
 	*client
 	bucket string
 	scope  scope
-	result driver.ProbeResult
+	// harmless says that to delete what is not there leaves nothing.
+	harmless bool
+	result   driver.ProbeResult
 }
 
 // signIn asks for what every login may do, and who signs with nothing may not.
@@ -202,9 +210,13 @@ func (p *prober) try(ctx context.Context, told facts) error {
 			trial{"list objects" + where, true, list(bucket, prefix)},
 			trial{"get objects" + where, true, request{method: http.MethodGet, path: object}},
 			trial{"put objects" + where, writes, put(object)},
-			trial{"delete objects" + where, writes, remove(object)},
 			trial{"read old versions" + where, owns, request{method: http.MethodGet, path: object, query: url.Values{"versionId": {name}}}},
 		)
+		if !p.harmless {
+			p.result.NotChecked = append(p.result.NotChecked, "delete objects"+where+": the server would keep a version of what is not there")
+			continue
+		}
+		trials = append(trials, trial{"delete objects" + where, writes, remove(object)})
 	}
 	if len(p.scope.prefixes) > 0 {
 		trials = append(trials,

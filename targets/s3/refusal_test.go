@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -135,7 +136,7 @@ func answering(t *testing.T, f http.HandlerFunc) drivertest.Opened {
 	t.Helper()
 	return openedWith(t, driver.Config{
 		ID:       "/subscriptions/s/resourceGroups/g/providers/Patchbay.Services/s3Servers/liar",
-		Endpoint: served(t, f), Properties: []byte(`{}`),
+		Endpoint: served(t, f), Properties: []byte(`{"api":"versitygw"}`),
 		Admin: driver.Secrets{"accessKeyId": patchbay.NewSecret("root"), "secretAccessKey": patchbay.NewSecret("the-secret-of-the-root")},
 	})
 }
@@ -203,6 +204,26 @@ func TestServersThatMeanNoGood(t *testing.T) {
 	}
 }
 
+// What does not say what it is, is not guessed at.
+func TestAServerThatIsNeitherIsSaid(t *testing.T) {
+	for name, server := range map[string]string{"nothing": "", "another": "nginx", "nearly": "MinIO Console"} {
+		target := openedWith(t, driver.Config{
+			ID:       "/subscriptions/s/resourceGroups/g/providers/Patchbay.Services/s3Servers/liar",
+			Endpoint: served(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Server", server) })),
+			Admin:    driver.Secrets{"accessKeyId": patchbay.NewSecret("root"), "secretAccessKey": patchbay.NewSecret("the-secret-of-the-root")},
+		})
+		if e := refused(t, target, "orders", patchbay.NotSupported, "external"); e != nil && server != "" && strings.Contains(e.Error(), server) {
+			t.Errorf("%s: %v", name, e)
+		}
+	}
+	// One that was registered as the other says so.
+	s := shared(t)
+	target := opened(t, s, map[string]any{"api": "minio"})
+	if _, err := target.Inspect(t.Context(), ""); patchbay.CodeOf(err) != patchbay.NotSupported || !strings.Contains(patchbay.AsError(err).Fix, "versitygw") {
+		t.Errorf("Inspect of a gateway as MinIO = %v; %v", err, patchbay.AsError(err).Fix)
+	}
+}
+
 // A gateway that says yes to everything and does nothing is found out.
 func TestAServerThatForgetsIsFoundOut(t *testing.T) {
 	target := answering(t, func(w http.ResponseWriter, r *http.Request) {
@@ -230,12 +251,12 @@ func TestAnAnswerThatNeverComes(t *testing.T) {
 	s := shared(t)
 	bucket := aBucket(t, s, "without-an-answer")
 	for _, path := range []string{"/create-user", "/update-user", "/" + bucket, "/delete-user"} {
-		hangs := true
+		var hangs atomic.Bool
+		hangs.Store(true)
 		at := between(t, s, func(forward http.Handler, w http.ResponseWriter, r *http.Request) bool {
-			if !hangs || r.URL.Path != path || r.Method == http.MethodGet {
+			if r.URL.Path != path || r.Method == http.MethodGet || !hangs.CompareAndSwap(true, false) {
 				return false
 			}
-			hangs = false
 			forward.ServeHTTP(&silent{header: http.Header{}}, r.WithContext(t.Context()))
 			<-r.Context().Done()
 			return true
@@ -244,16 +265,20 @@ func TestAnAnswerThatNeverComes(t *testing.T) {
 		config.Endpoint = at
 		target := openedWith(t, config)
 		r := asked(t, target, "unheard"+strings.Trim(strings.ReplaceAll(path, "-", ""), "/"), bucket, patchbay.Writer, nil)
-		for range 2 {
-			for what, call := range map[string]func(context.Context, driver.LoginRequest) error{"EnsureLogin": target.EnsureLogin, "RemoveLogin": target.RemoveLogin} {
-				ctx, cancel := context.WithTimeout(t.Context(), short)
-				err := call(ctx, r)
-				cancel()
-				if err != nil && !patchbay.IsTransient(err) {
-					t.Errorf("%s: %s = %v", path, what, err)
-				}
+		for i, call := range []func(context.Context, driver.LoginRequest) error{
+			target.EnsureLogin, target.EnsureLogin, target.RemoveLogin, target.RemoveLogin, target.EnsureLogin,
+		} {
+			ctx, cancel := context.WithTimeout(t.Context(), short)
+			err := call(ctx, r)
+			cancel()
+			if err != nil && !patchbay.IsTransient(err) {
+				t.Errorf("%s: call %d = %v", path, i, err)
 			}
 		}
+		if hangs.Load() {
+			t.Errorf("nobody asked for %s", path)
+		}
+		hangs.Store(false)
 		if err := target.EnsureLogin(t.Context(), r); err != nil {
 			t.Errorf("%s: %v", path, err)
 		}

@@ -36,11 +36,18 @@ const (
 	maxSources  = 32
 )
 
+// ownMinIO is what MinIO has of ownBucket.
+var ownMinIO = words{
+	"s3:ListBucketVersions", "s3:GetBucketVersioning", "s3:PutBucketVersioning", "s3:GetLifecycleConfiguration", "s3:PutLifecycleConfiguration",
+	"s3:GetBucketTagging", "s3:PutBucketTagging", "s3:GetBucketNotification", "s3:PutBucketNotification",
+}
+
 // scope is what a login may do, and where.
 type scope struct {
 	access   patchbay.Access
 	prefixes []string // none: all objects
 	sources  []netip.Prefix
+	minio    bool // its statements are of a policy of MinIO's, which is the user's own
 }
 
 // scopeOf checks what a request asks for.
@@ -81,7 +88,7 @@ func scopeOf(access patchbay.Access, options map[string]string, sources []netip.
 }
 
 // checkRequest checks everything of a request that can be checked without the server.
-func checkRequest(r driver.LoginRequest) (m mark, bucket string, want []statement, err error) {
+func (c config) checkRequest(r driver.LoginRequest) (m mark, bucket string, want []statement, err error) {
 	if m, err = markOf(r); err != nil {
 		return mark{}, "", nil, err
 	}
@@ -98,6 +105,7 @@ func checkRequest(r driver.LoginRequest) (m mark, bucket string, want []statemen
 	if err != nil {
 		return mark{}, "", nil, err
 	}
+	s.minio = c.api == apiMinIO
 	return m, bucket, s.statements(m, bucket), nil
 }
 
@@ -108,7 +116,11 @@ func (s scope) statements(m mark, bucket string) []statement {
 		objects, about = append(objects, writeObjects...), append(about, writeBucket...)
 	}
 	if s.access == patchbay.Owner {
-		objects, about = append(objects, ownObjects...), append(about, ownBucket...)
+		settings := ownBucket
+		if s.minio {
+			settings = ownMinIO
+		}
+		objects, about = append(objects, ownObjects...), append(about, settings...)
 	}
 	from := map[string]map[string]words{}
 	if len(s.sources) > 0 {
@@ -120,7 +132,11 @@ func (s scope) statements(m mark, bucket string) []statement {
 		from["IpAddress"] = map[string]words{"aws:SourceIp": all}
 	}
 	one := func(number int, actions, resources words, condition map[string]map[string]words) statement {
-		return statement{Sid: m.sid(number), Effect: "Allow", Principal: principals{m.login}, Action: actions, Resource: resources, Condition: condition}
+		who := principals{m.login}
+		if s.minio {
+			who = nil
+		}
+		return statement{Sid: m.sid(number), Effect: "Allow", Principal: who, Action: actions, Resource: resources, Condition: condition}
 	}
 	if len(s.prefixes) == 0 {
 		// One statement is smaller than two, and an action on what it is not for says nothing.
@@ -176,7 +192,7 @@ func differs(m mark, want []statement, d document) (missing, excess []string) {
 	return missing, excess
 }
 
-func shown(right string, m mark) string { return strings.TrimSuffix(right, " as "+m.login) }
+func shown(right string, m mark) string { return strings.TrimSuffix(right, asPrincipal+m.login) }
 
 // raw are statements as a document has them.
 func raw(all []statement) ([]json.RawMessage, error) {

@@ -42,7 +42,7 @@ func Driver() driver.TargetDriver {
 	}
 }
 
-// target is one server.
+// target is one server, and administers it where it is the Versity S3 Gateway.
 type target struct {
 	config
 	s3    *client // as the administrator
@@ -71,7 +71,13 @@ func open(_ context.Context, c driver.Config) (driver.Target, error) {
 			return nil, err
 		}
 	}
-	return t, nil
+	switch cfg.api {
+	case apiMinIO:
+		return minioTarget{t}, nil
+	case apiVersity:
+		return t, nil
+	}
+	return &detecting{target: t}, nil
 }
 
 // Close implements [driver.Target].

@@ -9,12 +9,8 @@ import (
 	"patchbay.dev/patchbay"
 )
 
-// The roles of a user that matter. One with the role admin may do everything; one with
-// roleUser has what policies give it.
-const (
-	roleUser  = "user"
-	roleAdmin = "admin"
-)
+// roleUser is the role of a user that has what policies give it.
+const roleUser = "user"
 
 // user is an account of the gateway's.
 type user struct {
@@ -103,7 +99,7 @@ func (t *target) users(ctx context.Context, what string) ([]account, error) {
 		Accounts []account `xml:"Accounts"`
 	}
 	if xml.Unmarshal(got.body, &list) != nil {
-		return nil, t.admin.refused(what, answer{status: got.status})
+		return nil, t.admin.refused(what, answer{status: got.status, server: got.server})
 	}
 	return list.Accounts, nil
 }
@@ -133,7 +129,7 @@ func (t *target) buckets(ctx context.Context, what string) ([]bucketOwner, error
 		Buckets []bucketOwner `xml:"Buckets"`
 	}
 	if xml.Unmarshal(got.body, &list) != nil {
-		return nil, t.admin.refused(what, answer{status: got.status})
+		return nil, t.admin.refused(what, answer{status: got.status, server: got.server})
 	}
 	return list.Buckets, nil
 }
