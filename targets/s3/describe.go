@@ -8,7 +8,7 @@ var description = patchbay.Driver{
 	Name: "s3", Title: "S3-compatible object storage", Noun: "S3 server",
 	About: `A server of S3's protocol whose users Patchbay can make: the Versity S3 Gateway
 (versitygw) of version 1.8 or later with users of its own (--iam-dir, Vault, LDAP, S3),
-and the access key of its root or of a user with the role admin.`,
+or MinIO; and the access key of its root, or of a user that may administer it.`,
 	Types: []string{"Patchbay.Services/s3Servers"},
 	Endpoint: patchbay.Endpoint{
 		Field: patchbay.Field{Type: patchbay.TextField, About: "where applications speak S3; http:// sends objects in the clear", Form: "https://HOST:PORT", Example: "https://10.0.0.8:7070", Required: true},
@@ -21,7 +21,7 @@ and the access key of its root or of a user with the role admin.`,
 		{Name: "tls.ca", Flag: "ca-file", Type: patchbay.FileField, About: "authorities that the server's certificate may be of, in PEM", Default: "the system's"},
 	},
 	Admin: []patchbay.Field{
-		{Name: "accessKeyId", Flag: "admin-access-key-id", Type: patchbay.TextField, About: "the access key id of the root, or of a user with the role admin", Example: "patchbay"},
+		{Name: "accessKeyId", Flag: "admin-access-key-id", Type: patchbay.TextField, About: "the access key id of the root, or of a user that may administer it", Example: "patchbay"},
 		{Name: "secretAccessKey", Flag: "admin-secret-access-key", Type: patchbay.TextField, About: "its secret access key", Secret: true},
 	},
 	AdminForms: [][]string{{"accessKeyId", "secretAccessKey"}},
@@ -36,10 +36,10 @@ and the access key of its root or of a user with the role admin.`,
 	Lacks: []patchbay.Lack{
 		{What: "an end to what is under way", Why: "rights are asked for when a request begins: a download or upload that has begun when its login is removed goes on to its end, and the next request is refused"},
 		{What: "open sessions", Why: "S3 has none: each request is signed by itself"},
-		{What: "source addresses behind a proxy", Why: "the gateway sees the address of what connects to it: behind a proxy that ends connections it is the proxy's, for every application"},
-		{What: "several writers of one bucket's policy at the same moment", Why: "S3 has no condition on the write of a policy: what Patchbay writes it reads back, but a change of somebody else's in the milliseconds between its reading and its writing is lost to both sides' surprise; validate finds it"},
-		{What: "addresses with the bucket in the host's name", Why: "settings have no way to say it; where the server has no virtual domain, tell libraries that begin with the bucket's name (JavaScript's: forcePathStyle) to use the path"},
-		{What: "MinIO and AWS IAM", Why: "their admin APIs are others; register such a server as external"},
-		{What: "a gateway with standalone IAM", Why: "it has no admin API of users; register it as external"},
+		{What: "source addresses behind a proxy", Why: "the server sees the address of what connects to it, and behind a proxy that is the proxy's; MinIO believes what a request says of its address, whoever sends it"},
+		{What: "many logins of one bucket on a gateway that keeps policies in attributes of files", Why: "ext4 has room for three to five of them: give the gateway --sidecar, or XFS"},
+		{What: "others who write a bucket's policy at the same moment", Why: "S3 has no condition on that write: what Patchbay writes it reads back, but of two that write in the same milliseconds one may be lost; validate finds it"},
+		{What: "addresses with the bucket in the host's name", Why: "settings have no way to say it: tell libraries that begin with the bucket's name (JavaScript's: forcePathStyle) to use the path, or give the server a virtual domain"},
+		{What: "AWS IAM, Ceph, and a gateway with standalone IAM", Why: "their access keys are made by the server and said once, which a plan that is undone could lose; register such a server as external"},
 	},
 }

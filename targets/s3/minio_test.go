@@ -227,3 +227,78 @@ func TestTheDriverPassesTheSuiteOnMinIO(t *testing.T) {
 		t.Errorf("there are policies: %s, %v", text, err)
 	}
 }
+
+// The rights that docs/security.md names are enough, and prefixes, addresses and versions
+// are as elsewhere.
+func TestWithTheRightsThatAreNeededOnMinIO(t *testing.T) {
+	s := testenv.MinIO(t)
+	root, err := s.Client(s.Root, s.Secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range []string{"orders", "versioned"} {
+		if err := errors.Join(root.MakeBucket(t.Context(), b, minio.MakeBucketOptions{}), written(t.Context(), root, b, "out/there"), written(t.Context(), root, b, "in/there")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := root.EnableVersioning(t.Context(), "versioned"); err != nil {
+		t.Fatal(err)
+	}
+	const needed = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["admin:CreateUser","admin:DeleteUser","admin:GetUser","admin:CreatePolicy","admin:DeletePolicy","admin:GetPolicy","admin:ListUserPolicies","admin:AttachUserOrGroupPolicy","admin:AddUserToGroup","admin:ServerInfo"]},` +
+		`{"Effect":"Allow","Action":["s3:ListAllMyBuckets","s3:GetBucketLocation","s3:GetBucketVersioning"],"Resource":["arn:aws:s3:::*"]}]}`
+	_, err1 := managed(t.Context(), s, http.MethodPut, "add-canned-policy", url.Values{"name": {"patchbay"}}, needed)
+	err2 := s.User(t.Context(), "patchbay", "patchbays-own-secret")
+	c := registerMinIO(s)
+	c.Properties = []byte(`{}`) // it says itself that it is MinIO
+	c.Admin = driver.Secrets{"accessKeyId": patchbay.NewSecret("patchbay"), "secretAccessKey": patchbay.NewSecret("patchbays-own-secret")}
+	target := openedWith(t, c)
+	if _, err := target.Inspect(t.Context(), "orders"); patchbay.CodeOf(err) != patchbay.AdminRights || !strings.Contains(patchbay.AsError(err).Fix, "consoleAdmin") {
+		t.Errorf("Inspect without a right = %v", err)
+	}
+	_, err3 := managed(t.Context(), s, http.MethodPut, "set-user-or-group-policy", url.Values{"policyName": {"patchbay"}, "userOrGroup": {"patchbay"}, "isGroup": {"false"}}, "")
+	if err := errors.Join(err1, err2, err3); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := target.Inspect(t.Context(), "orders"); err != nil {
+		t.Fatal(err)
+	}
+	for _, bucket := range []string{"orders", "versioned"} {
+		for _, access := range []patchbay.Access{patchbay.Reader, patchbay.Writer, patchbay.Owner} {
+			options := map[string]string{"prefixes": "in/"}
+			if access == patchbay.Owner {
+				options = nil
+			}
+			r := made(t, target, string(access)+bucket, bucket, access, options)
+			exact(t, target, r)
+			result, err := probe(t, target, r)
+			if err != nil || (len(result.NotChecked) > 0) != (bucket == "versioned") {
+				t.Errorf("%s of %s: %+v, %v", access, bucket, result, err)
+			}
+			try := func(do func(ctx context.Context, c *minio.Client, b string) error) error {
+				return asMinIO(s, do)(t.Context(), bucket, r.Credential)
+			}
+			if err := try(func(ctx context.Context, c *minio.Client, b string) error { return got(ctx, c, b, "in/there") }); err != nil {
+				t.Error(err)
+			}
+			for what, err := range map[string]error{
+				"get":  try(func(ctx context.Context, c *minio.Client, b string) error { return got(ctx, c, b, "out/there") }),
+				"list": try(func(ctx context.Context, c *minio.Client, b string) error { return listed(ctx, c, b, "") }),
+			} {
+				if access != patchbay.Owner && !errors.Is(err, drivertest.ErrRefused) {
+					t.Errorf("%s may %s beside its prefix: %v", access, what, err)
+				}
+			}
+			remove(t, target, r)
+		}
+		objects := 0
+		for o := range root.ListObjects(t.Context(), bucket, minio.ListObjectsOptions{WithVersions: bucket == "versioned", Recursive: true}) {
+			if o.Err != nil {
+				t.Fatal(o.Err)
+			}
+			objects++
+		}
+		if objects != 2 {
+			t.Errorf("the probes left something: %s has %d objects and versions", bucket, objects)
+		}
+	}
+}

@@ -1,17 +1,17 @@
 // Package s3 administers S3-compatible object storage as targets: the Versity S3 Gateway
-// (versitygw), of version 1.8 on.
+// (versitygw) of version 1.8 on, and MinIO.
 //
-// S3 itself has no users. Who makes them is the product's own affair, and the property
-// api says which one it is; what they may do to a bucket is a policy in S3's own form.
-// A login is a user of the gateway, whose access key id is the login's name, and
-// statements in the policy of its one bucket. The policy is the bucket's, and everybody
-// writes it: what others have in it stays ([document]).
+// S3 itself has no users. Who makes them is the product's own affair, and a server says
+// which one it is ([detecting]); what they may do is statements in S3's own form. A login
+// is a user whose access key id is the login's name. On the gateway its statements are in
+// the policy of its one bucket, which is everybody's to write: what others have in it
+// stays ([document]). On MinIO they are in a policy of the user's own ([minioTarget]).
 //
 // # Marks
 //
-// A user of the gateway has no place for a comment, so whose it is follows from its
-// secret, whose end is made of the rest and of the mark ([mark.owns]), and from the Sid
-// of its statements ([mark.sid]) (decision 0040).
+// Statements have a Sid, which is the mark ([mark.sid]). A user of the gateway has no place
+// for a comment: whose it is follows from its secret too, whose end is made of the rest and
+// of the mark ([mark.owns]) (decision 0040).
 //
 // # Access
 //
@@ -20,7 +20,7 @@
 //	reader  lists and gets objects
 //	writer  and puts and deletes them
 //	owner   and reads and deletes old versions, and sets the bucket's versioning,
-//	        lifecycle, CORS, tags, notifications and website
+//	        lifecycle, tags and notifications (and CORS and website on the gateway)
 //
 // Nobody of ours may change the policy, the ACL or the ownership of a bucket, or remove
 // the bucket.
