@@ -240,8 +240,8 @@ func (t minioTarget) RemoveLogin(ctx context.Context, r driver.LoginRequest) err
 	if !mine && (user != nil || exists) {
 		return t.notOurs(m)
 	}
-	if user != nil {
-		if _, _, err := t.call(ctx, what, http.MethodDelete, "remove-user", url.Values{"accessKey": {m.login}}, nil); err != nil {
+	if mine {
+		if err := t.removeUser(ctx, what, m); err != nil {
 			return err
 		}
 	}
@@ -249,6 +249,27 @@ func (t minioTarget) RemoveLogin(ctx context.Context, r driver.LoginRequest) err
 		_, _, err = t.call(ctx, what, http.MethodDelete, "remove-canned-policy", url.Values{"name": {m.login}}, nil)
 	}
 	return err
+}
+
+// removeUser removes a user, and sees that it is gone. A removal whose client hung up may
+// have left it on disk alone: MinIO then says that there is no such user, and has it again
+// as soon as it is asked to let it in. So it is asked, with a secret that is none.
+func (t minioTarget) removeUser(ctx context.Context, what string, m mark) error {
+	for range writes {
+		if _, _, err := t.call(ctx, what, http.MethodDelete, "remove-user", url.Values{"accessKey": {m.login}}, nil); err != nil {
+			return err
+		}
+		got, err := t.s3.as(keys{m.login, patchbay.NewSecret("none")}).do(ctx, what, request{method: http.MethodGet, path: "/"})
+		switch {
+		case err != nil:
+			return err
+		case got.code == unknownKey:
+			return nil
+		case got.code != wrongSignature:
+			return t.s3.refused(what, got)
+		}
+	}
+	return patchbay.Errorf(patchbay.TargetUnreachable, "%s: %s has removed the user, and has it again", what, t.admin.asked).AsTransient()
 }
 
 // Owned implements [driver.Administrator].

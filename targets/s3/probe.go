@@ -97,7 +97,7 @@ func tryLogin(ctx context.Context, c driver.Config, r driver.ProbeRequest) (driv
 	if client.keys.id == "" || strings.Contains(client.keys.id, "/") || client.keys.secret.IsZero() {
 		return driver.ProbeResult{}, patchbay.Errorf(patchbay.LoginRefused, "the credential has no access key to sign with")
 	}
-	p := &prober{client: client, bucket: bucket, scope: s, harmless: cfg.api == apiVersity || told.Unversioned}
+	p := &prober{client: client, bucket: bucket, scope: s, harmless: cfg.api == apiVersity || told.Unversioned, lists: cfg.api != apiVersity}
 	if err := p.signIn(ctx); err != nil {
 		return driver.ProbeResult{}, err
 	}
@@ -131,7 +131,9 @@ type prober struct {
 	scope  scope
 	// harmless says that to delete what is not there leaves nothing.
 	harmless bool
-	result   driver.ProbeResult
+	// lists says that who may list objects may list their old versions too.
+	lists  bool
+	result driver.ProbeResult
 }
 
 // signIn asks for what every login may do, and who signs with nothing may not.
@@ -210,7 +212,6 @@ func (p *prober) try(ctx context.Context, told facts) error {
 			trial{"list objects" + where, true, list(bucket, prefix)},
 			trial{"get objects" + where, true, request{method: http.MethodGet, path: object}},
 			trial{"put objects" + where, writes, put(object)},
-			trial{"read old versions" + where, owns, request{method: http.MethodGet, path: object, query: url.Values{"versionId": {name}}}},
 		)
 		if !p.harmless {
 			p.result.NotChecked = append(p.result.NotChecked, "delete objects"+where+": the server would keep a version of what is not there")
@@ -226,10 +227,13 @@ func (p *prober) try(ctx context.Context, told facts) error {
 		)
 	}
 	trials = append(trials,
-		trial{"set the bucket's versioning", owns, request{method: http.MethodPut, path: bucket, query: url.Values{"versioning": {""}}, body: []byte("none")}},
+		trial{"read the bucket's versioning", owns, request{method: http.MethodGet, path: bucket, query: url.Values{"versioning": {""}}}},
 		trial{"read the bucket's policy", false, request{method: http.MethodGet, path: bucket, query: url.Values{"policy": {""}}}},
 		trial{"change the bucket's policy", false, request{method: http.MethodPut, path: bucket, query: url.Values{"policy": {""}}, body: []byte("none")}},
 	)
+	if !p.lists {
+		trials = append(trials, trial{"list old versions", owns, request{method: http.MethodGet, path: bucket, query: url.Values{"versions": {""}, "max-keys": {"1"}}}})
+	}
 	if told.Other != "" {
 		trials = append(trials,
 			trial{"list another bucket", false, list("/"+told.Other, "")},
