@@ -2,7 +2,7 @@
 # MinIO, for the tests of targets/s3 with it. It is AGPL, and a program of its own there.
 #
 #   tools/minio.sh build    builds it, when the cache lacks it: both cores of a small
-#                        machine for ten minutes, and 1.5 GB of modules
+#                           machine for ten minutes, and 1.5 GB of modules
 #   tools/minio.sh cached   says whether it is in the cache
 #
 # Each prints the program's path. It has a module of its own, tools/minio.
