@@ -129,7 +129,7 @@ func (s *MinIOServer) User(ctx context.Context, name, secret string) error {
 	}
 	sum := sha256.Sum256(body)
 	r.Header.Set("X-Amz-Content-Sha256", hex.EncodeToString(sum[:]))
-	response, err := http.DefaultClient.Do(signer.SignV4(*r, s.Root, s.Secret, "", "us-east-1"))
+	response, err := administering.Do(signer.SignV4(*r, s.Root, s.Secret, "", "us-east-1"))
 	if err != nil {
 		return err
 	}

@@ -87,7 +87,7 @@ func (d *detecting) PrepareProbe(ctx context.Context, r driver.ProbeRequest) (dr
 		// It is tried as either, as far as that goes; that the server is not there, the
 		// probe says.
 		r.Servers = []string{d.endpoint.Address()}
-		return r, nil //nolint:nilerr // see above
+		return r, nil
 	}
 	return is.PrepareProbe(ctx, r)
 }

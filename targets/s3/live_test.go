@@ -371,7 +371,11 @@ func TestARemovalIsForEveryGateway(t *testing.T) {
 	}
 	follow := func() int {
 		t.Helper()
-		response, err := http.Get(link.String()) //nolint:gosec,noctx // it is what was signed
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, link.String(), http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.DefaultClient.Do(r)
 		if err != nil {
 			t.Fatal(err)
 		}

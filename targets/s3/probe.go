@@ -41,7 +41,7 @@ func (t *target) PrepareProbe(ctx context.Context, r driver.ProbeRequest) (drive
 	defer cancel()
 	all, err := t.buckets(ctx, "look for another bucket")
 	if err != nil {
-		return r, nil //nolint:nilerr // it is tried without; that the server is not there, the probe says
+		return r, nil // it is tried without; that the server is not there, the probe says
 	}
 	told := facts{API: t.api}
 	if at := slices.IndexFunc(all, func(b bucketOwner) bool { return b.Name != r.Sub }); at >= 0 {

@@ -58,7 +58,7 @@ func TestWhatTheAdministratorLacksIsSaid(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			config := register(s, nil)
 			c.change(&config)
-			refused(t, openedWith(t, config), bucket, c.code, c.words)
+			_ = refused(t, openedWith(t, config), bucket, c.code, c.words)
 		})
 	}
 	t.Run("no administrator", func(t *testing.T) {
@@ -95,7 +95,7 @@ func TestWhatTheAdministratorLacksIsSaid(t *testing.T) {
 		exact(t, opened(t, apart, properties), made(t, opened(t, apart, properties), "apart", there, patchbay.Writer, nil))
 		config := register(apart, properties)
 		config.Properties = []byte(strings.Replace(string(config.Properties), apart.AdminURL(), apart.URL(), 1))
-		refused(t, openedWith(t, config), there, patchbay.NotSupported, "admin")
+		_ = refused(t, openedWith(t, config), there, patchbay.NotSupported, "admin")
 		// And nobody vouches for the server.
 		config.Properties = []byte(`{"region":"eu-north-1"}`)
 		if _, err := openedWith(t, config).Inspect(t.Context(), ""); patchbay.CodeOf(err) != patchbay.CertificateInvalid || !strings.Contains(patchbay.AsError(err).Fix, "tls.ca") {
