@@ -66,8 +66,8 @@ fmt: ## gofmt everything
 	@$(GOFILES) -exec gofmt -s -w {} +
 
 .PHONY: deps
-deps: ## Debian and npm packages that the tests need, where they are missing
-	@tools/deps.sh postgres stores npm node libraries readers sshd systemd engines nftables
+deps: ## Debian and npm packages that the tests need, where they are missing, and what has to be built
+	@tools/deps.sh postgres stores objects npm node libraries readers sshd systemd engines nftables
 	@$(GO) mod download
 	@$(GO) -C sources/envfile/testdata/compose mod download
 
@@ -127,6 +127,11 @@ test-ssh: deps ## hosts by SSH, cut at every single instant of every change
 test-etcd: deps ## etcd's driver on Debian's etcd and on the newest, which is built first
 	@etcd=$$(tools/etcd.sh build); \
 		PATCHBAY_ETCD=$$etcd $(GO) test -count=1 -timeout 20m ./targets/etcd
+
+.PHONY: test-minio
+test-minio: deps ## the driver of S3 on MinIO, which is built first: ten minutes
+	@minio=$$(tools/minio.sh build); \
+		PATCHBAY_MINIO=$$minio $(GO) test -count=1 -timeout 20m ./targets/s3
 
 # make test takes what is quick, where Compose is built already.
 .PHONY: test-compose

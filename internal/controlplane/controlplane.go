@@ -60,6 +60,7 @@ import (
 	"patchbay.dev/patchbay/targets/postgres"
 	"patchbay.dev/patchbay/targets/rabbitmq"
 	"patchbay.dev/patchbay/targets/redis"
+	"patchbay.dev/patchbay/targets/s3"
 	"patchbay.dev/patchbay/targets/sqlserver"
 )
 
@@ -151,6 +152,7 @@ func targets() []driver.TargetDriver {
 		mysql.Driver(),
 		sqlserver.Driver(),
 		etcd.Driver(),
+		s3.Driver(),
 		nats.Driver(),
 		redis.Driver(),
 		mosquitto.Driver(),
