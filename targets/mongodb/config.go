@@ -17,9 +17,8 @@ const (
 	external = "$external"
 )
 
-// modes are those of a protocol that begins with TLS, or does without, and whose
-// libraries all know how to leave the check of a certificate out as a whole.
-var modes = []driver.TLSMode{driver.TLSDisable, driver.TLSRequire, driver.TLSVerifyFull}
+// modes are those of a protocol that begins with TLS, or does without.
+var modes = []driver.TLSMode{driver.TLSDisable, driver.TLSRequire, driver.TLSVerifyCA, driver.TLSVerifyFull}
 
 // properties are as the description has them.
 type properties struct {
@@ -119,9 +118,6 @@ func (c *config) values(set string) map[string]string {
 		v["directConnection"] = "true"
 	case set != "":
 		v["replicaSet"] = set
-	}
-	if c.tls.Mode == driver.TLSRequire {
-		v["tlsInsecure"] = "true"
 	}
 	if c.tls.CA != "" {
 		v["ca"] = c.tls.CA

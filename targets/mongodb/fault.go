@@ -59,7 +59,7 @@ func passing(err error) bool {
 func steppedDown(err error) bool { return is(err, 189, 10058, 10107, 11602, 13435, 13436) }
 
 // fault says what a refusal means for what was tried, in our words.
-func (l *link) fault(_ context.Context, what string, err error) error {
+func (l *link) fault(what string, err error) error {
 	var said *refused
 	if !errors.As(err, &said) {
 		return err

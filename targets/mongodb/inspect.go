@@ -108,7 +108,7 @@ func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, er
 	defer l.close()
 	info, err := t.look(ctx, l, sub)
 	if err != nil {
-		return driver.TargetInfo{}, l.fault(ctx, "look at the server", err)
+		return driver.TargetInfo{}, l.fault("look at the server", err)
 	}
 	return info, nil
 }
@@ -156,14 +156,20 @@ func (t *target) look(ctx context.Context, l *link, sub string) (driver.TargetIn
 	return info, nil
 }
 
+// loopback reports whether an address is of this machine. Of a connection that goes
+// another way than by an address, nothing is known.
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
 // concerns are what applications will meet.
 func (t *target) concerns(l *link) []string {
 	var all []string
-	host, _, _ := net.SplitHostPort(l.at)
-	if ip := net.ParseIP(host); l.protocol == "" && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+	if remote, _, _ := net.SplitHostPort(l.conn.RemoteAddr().String()); l.protocol == "" && !loopback(remote) {
 		all = append(all, "connections to the server are not encrypted: whoever is in between reads what is written, and new passwords")
 	}
-	if t.tls.Mode == driver.TLSRequire {
+	if l.protocol != "" && !t.tls.Verified() {
 		all = append(all, "it is not checked who answers: whoever is in between can read what is written, and new passwords")
 	}
 	members := slices.Concat(l.hello.Hosts, l.hello.Passives)

@@ -43,15 +43,15 @@ type link struct {
 
 // hello is what a server says of itself.
 type hello struct {
-	Primary   bool     `bson:"isWritablePrimary"`
-	Message   string   `bson:"msg"`
-	Set       string   `bson:"setName"`
-	Leader    string   `bson:"primary"`
-	Me        string   `bson:"me"`
-	Hosts     []string `bson:"hosts"`
-	Passives  []string `bson:"passives"`
-	MaxWire   int      `bson:"maxWireVersion"`
-	Mechs     []string `bson:"saslSupportedMechs"`
+	Primary  bool     `bson:"isWritablePrimary"`
+	Message  string   `bson:"msg"`
+	Set      string   `bson:"setName"`
+	Leader   string   `bson:"primary"`
+	Me       string   `bson:"me"`
+	Hosts    []string `bson:"hosts"`
+	Passives []string `bson:"passives"`
+	MaxWire  int      `bson:"maxWireVersion"`
+	Mechs    []string `bson:"saslSupportedMechs"`
 }
 
 // router reports whether it is a mongos.
@@ -157,7 +157,7 @@ func (l *link) close() {
 func (l *link) signIn(ctx context.Context) error {
 	if l.who.certificate {
 		err := l.run(ctx, external, bson.D{{Key: "authenticate", Value: 1}, {Key: "mechanism", Value: x509Mechanism}}, nil)
-		return l.judgeSignIn(ctx, err)
+		return l.judgeSignIn(err)
 	}
 	mechanism := sha256Mechanism
 	if !l.who.strong && !slices.Contains(l.hello.Mechs, sha256Mechanism) && slices.Contains(l.hello.Mechs, sha1Mechanism) {
@@ -172,7 +172,7 @@ func (l *link) signIn(ctx context.Context) error {
 	err := l.run(ctx, l.who.database, bson.D{{Key: "saslStart", Value: 1}, {Key: "mechanism", Value: mechanism},
 		{Key: "payload", Value: s.begin()}, {Key: "options", Value: bson.D{{Key: "skipEmptyExchange", Value: true}}}}, &told)
 	if err != nil {
-		return l.judgeSignIn(ctx, err)
+		return l.judgeSignIn(err)
 	}
 	proof, err := s.prove(told.Payload)
 	if err != nil {
@@ -185,7 +185,7 @@ func (l *link) signIn(ctx context.Context) error {
 		return l.run(ctx, l.who.database, bson.D{{Key: "saslContinue", Value: 1}, {Key: "conversationId", Value: told.ID}, {Key: "payload", Value: payload}}, &told)
 	}
 	if err := next(proof); err != nil {
-		return l.judgeSignIn(ctx, err)
+		return l.judgeSignIn(err)
 	}
 	if !s.proven(told.Payload) {
 		return patchbay.Errorf(patchbay.TargetMisbehaved, "%s does not prove that it knows %s: it is another server, or somebody is in between", l.at, l.name()).
@@ -193,7 +193,7 @@ func (l *link) signIn(ctx context.Context) error {
 	}
 	if !told.Done { // one that does not skip what is empty
 		if err := next([]byte{}); err != nil {
-			return l.judgeSignIn(ctx, err)
+			return l.judgeSignIn(err)
 		}
 	}
 	if !told.Done {
@@ -203,7 +203,7 @@ func (l *link) signIn(ctx context.Context) error {
 }
 
 // judgeSignIn says what a refusal of a sign-in means.
-func (l *link) judgeSignIn(ctx context.Context, err error) error {
+func (l *link) judgeSignIn(err error) error {
 	var said *refused
 	if !errors.As(err, &said) {
 		return err
@@ -211,7 +211,7 @@ func (l *link) judgeSignIn(ctx context.Context, err error) error {
 	switch said.Code {
 	case codeAuthenticationFailed, codeUnauthorized, codeUserNotFound, codeMechanismUnavailable, codeBadValue, codeProtocolError, codeNotImplemented, codeCommandNotFound:
 	default:
-		return l.fault(ctx, "sign in", err)
+		return l.fault("sign in", err)
 	}
 	e := patchbay.Errorf(l.refusal, "%s refuses %s", l.at, l.name())
 	if l.refusal == patchbay.AdminRefused {

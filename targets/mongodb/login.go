@@ -74,21 +74,21 @@ func (t *target) EnsureLogin(ctx context.Context, r driver.LoginRequest) error {
 		}
 		switch {
 		case u == nil:
-			err = l.run(ctx, r.Sub, append(bson.D{{Key: "createUser", Value: r.Name}, {Key: "customData", Value: dataOf(r)}}, w.rest(password)...), nil)
+			err = l.run(ctx, r.Sub, append(bson.D{
+				{Key: "createUser", Value: r.Name}, {Key: "customData", Value: dataOf(r)}, {Key: "roles", Value: w.roles}}, w.rest(password)...), nil)
 			if is(err, codeUserExists) {
 				continue
 			}
 		case !u.bears(r.Mark):
 			return l.notOurs(r)
 		default:
-			// The password is not compared: it is made the credential's.
-			err = l.run(ctx, r.Sub, append(bson.D{{Key: "updateUser", Value: r.Name}}, w.rest(password)...), nil)
+			err = l.repair(ctx, r, w, u, password)
 			if is(err, codeUserNotFound) {
 				continue
 			}
 		}
 		if err != nil {
-			return l.makeFault(ctx, w, err)
+			return l.makeFault(w, err)
 		}
 		if err := failpoint.Hit(ctx, "mongodb/ensure/before-look"); err != nil {
 			return err
@@ -98,21 +98,39 @@ func (t *target) EnsureLogin(ctx context.Context, r driver.LoginRequest) error {
 	return patchbay.Errorf(patchbay.Conflict, "somebody makes and removes the user %s in the same moment", r.Name).AsTransient()
 }
 
-// rest is what a user is made of besides its name and mark.
+// repair makes a user of ours what it should be: what it has too much goes first. Roles
+// are taken and given by name, for who sets them all at once (updateUser) has to have the
+// right to revoke on every database. The password is not compared; it is made the
+// credential's.
+func (l *link) repair(ctx context.Context, r driver.LoginRequest, w wanted, u *user, password patchbay.Secret) error {
+	excess := slices.DeleteFunc(slices.Clone(u.Roles), func(one role) bool { return slices.Contains(w.roles, one) })
+	missing := slices.DeleteFunc(slices.Clone(w.roles), func(one role) bool { return slices.Contains(u.Roles, one) })
+	if len(excess) > 0 {
+		if err := l.run(ctx, r.Sub, bson.D{{Key: "revokeRolesFromUser", Value: r.Name}, {Key: "roles", Value: excess}, majority()}, nil); err != nil {
+			return err
+		}
+	}
+	if err := l.run(ctx, r.Sub, append(bson.D{{Key: "updateUser", Value: r.Name}}, w.rest(password)...), nil); err != nil || len(missing) == 0 {
+		return err
+	}
+	return l.run(ctx, r.Sub, bson.D{{Key: "grantRolesToUser", Value: r.Name}, {Key: "roles", Value: missing}, majority()}, nil)
+}
+
+// rest is what a user is made of besides its name, mark and roles.
 func (w wanted) rest(password patchbay.Secret) bson.D {
 	return bson.D{
-		{Key: "pwd", Value: password.Reveal()}, {Key: "roles", Value: w.roles}, {Key: "mechanisms", Value: []string{sha256Mechanism}},
+		{Key: "pwd", Value: password.Reveal()}, {Key: "mechanisms", Value: []string{sha256Mechanism}},
 		{Key: "authenticationRestrictions", Value: w.restrictions()}, majority(),
 	}
 }
 
 // makeFault says why a user could not be made.
-func (l *link) makeFault(ctx context.Context, w wanted, err error) error {
+func (l *link) makeFault(w wanted, err error) error {
 	if is(err, codeRoleNotFound) {
 		return patchbay.Errorf(patchbay.NotSupported, "%s does not know the roles of the login: %s", l.at, fewRoles(w.roles)).
 			WithFix("if it is no MongoDB, but something that speaks like it, register it as external")
 	}
-	return l.fault(ctx, "make the user", err)
+	return l.fault("make the user", err)
 }
 
 func fewRoles(roles []role) string {
@@ -160,7 +178,7 @@ func (l *link) checkRoles(ctx context.Context, roles []role, database string) er
 	}
 	err := l.run(ctx, database, bson.D{{Key: "rolesInfo", Value: roles}, {Key: "showPrivileges", Value: true}}, &told)
 	if err != nil {
-		return l.fault(ctx, "look at the roles", err)
+		return l.fault("look at the roles", err)
 	}
 	for _, asked := range roles {
 		found := false
@@ -233,7 +251,7 @@ func (t *target) RemoveLogin(ctx context.Context, r driver.LoginRequest) error {
 		}
 		err := l.run(ctx, r.Sub, bson.D{{Key: "dropUser", Value: r.Name}, majority()}, nil)
 		if err != nil && !is(err, codeUserNotFound) {
-			return l.fault(ctx, "remove the user", err)
+			return l.fault("remove the user", err)
 		}
 	}
 	if err := failpoint.Hit(ctx, "mongodb/remove/before-sessions"); err != nil {
@@ -256,7 +274,7 @@ func (t *target) Owned(ctx context.Context) ([]driver.Owned, error) {
 		users, err = l.markedInEach(ctx)
 	}
 	if err != nil {
-		return nil, l.fault(ctx, "list the users", err)
+		return nil, l.fault("list the users", err)
 	}
 	var all []driver.Owned
 	for _, u := range users {

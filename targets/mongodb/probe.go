@@ -126,7 +126,7 @@ func (p *probe) try(ctx context.Context, access patchbay.Access) error {
 		} `bson:"authInfo"`
 	}
 	if err := p.run(ctx, p.database, bson.D{{Key: "connectionStatus", Value: 1}}, &told); err != nil {
-		return p.fault(ctx, "ask who it is", err)
+		return p.fault("ask who it is", err)
 	}
 	if users := told.Info.Users; len(users) != 1 || users[0].User != p.who.Username || users[0].DB != p.who.database {
 		return patchbay.Errorf(patchbay.LoginRefused, "%s lets %s in as somebody else", p.at, p.name())
@@ -149,7 +149,7 @@ func (p *probe) judge(t trial, err error) error {
 	case err != nil && !refusal:
 		return err
 	case passing(err):
-		return p.fault(context.Background(), t.what, err)
+		return p.fault(t.what, err)
 	case t.wanted && no:
 		return patchbay.Errorf(patchbay.RightsMissing, "%s lacks a right on %s: %s", p.name(), p.at, t.what)
 	case no, !t.wanted && is(err, codeCommandNotFound):

@@ -46,7 +46,7 @@ func (t *target) sessions(ctx context.Context, l *link, r driver.LoginRequest) (
 	case is(err, codeUnauthorized):
 		return 0, nil
 	case err != nil:
-		return 0, l.fault(ctx, "count the sessions", err)
+		return 0, l.fault("count the sessions", err)
 	}
 	var beside atomic.Int64
 	t.onOthers(ctx, l, func(ctx context.Context, other *link) {
@@ -63,7 +63,7 @@ func (t *target) sessions(ctx context.Context, l *link, r driver.LoginRequest) (
 // nothing follows it.
 func (t *target) endSessions(ctx context.Context, l *link, r driver.LoginRequest) error {
 	if err := l.endSessions(ctx, r); err != nil {
-		return l.fault(ctx, "end the sessions", err)
+		return l.fault("end the sessions", err)
 	}
 	t.onOthers(ctx, l, func(ctx context.Context, other *link) { _ = other.endSessions(ctx, r) })
 	return nil

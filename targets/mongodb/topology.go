@@ -108,7 +108,7 @@ func (l *link) guarded(ctx context.Context) error {
 		return patchbay.Errorf(patchbay.NotSupported, "access control is not enabled on %s: everybody may do everything there, and a login would be nobody's limit", l.at).
 			WithFix("set security.authorization to enabled, after the administrator was made")
 	case passing(err):
-		return l.fault(ctx, "look at the server", err)
+		return l.fault("look at the server", err)
 	}
 	if _, refusal := err.(*refused); refusal { //nolint:errorlint // as run gives it
 		return nil

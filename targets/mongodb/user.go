@@ -309,7 +309,7 @@ func (l *link) user(ctx context.Context, name, database string) (*user, error) {
 	}, &told)
 	switch {
 	case err != nil:
-		return nil, l.fault(ctx, "look at the user", err)
+		return nil, l.fault("look at the user", err)
 	case len(told.Users) == 0:
 		return nil, nil
 	case len(told.Users) > 1 || told.Users[0].Name != name || told.Users[0].DB != database:
