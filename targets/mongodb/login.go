@@ -171,7 +171,8 @@ func orNothing(all []string) string {
 func (l *link) checkRoles(ctx context.Context, roles []role, database string) error {
 	var told struct {
 		Roles []struct {
-			role       `bson:",inline"`
+			Role       string      `bson:"role"`
+			DB         string      `bson:"db"`
 			Privileges []privilege `bson:"privileges"`
 			Inherited  []privilege `bson:"inheritedPrivileges"`
 		} `bson:"roles"`
@@ -183,7 +184,7 @@ func (l *link) checkRoles(ctx context.Context, roles []role, database string) er
 	for _, asked := range roles {
 		found := false
 		for _, have := range told.Roles {
-			if have.role != asked {
+			if (role{have.Role, have.DB}) != asked {
 				continue
 			}
 			found = true
