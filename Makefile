@@ -128,6 +128,12 @@ test-etcd: deps ## etcd's driver on Debian's etcd and on the newest, which is bu
 	@etcd=$$(tools/etcd.sh build); \
 		PATCHBAY_ETCD=$$etcd $(GO) test -count=1 -timeout 20m ./targets/etcd
 
+# make test takes the model alone.
+.PHONY: test-mongodb
+test-mongodb: deps ## MongoDB's driver on its model, and what FerretDB has of it, which is built first
+	@ferretdb=$$(tools/ferretdb.sh build); \
+		PATCHBAY_FERRETDB=$$ferretdb $(GO) test -count=1 -timeout 20m ./targets/mongodb
+
 # make test takes what is quick, where Compose is built already.
 .PHONY: test-compose
 test-compose: deps ## sources in Compose projects, with Compose itself, which is built first
