@@ -133,6 +133,12 @@ test-minio: deps ## the driver of S3 on MinIO, which is built first: ten minutes
 	@minio=$$(tools/minio.sh build); \
 		PATCHBAY_MINIO=$$minio $(GO) test -count=1 -timeout 20m ./targets/s3
 
+# make test takes the model alone.
+.PHONY: test-mongodb
+test-mongodb: deps ## MongoDB's driver on its model, and what FerretDB has of it, which is built first
+	@ferretdb=$$(tools/ferretdb.sh build); \
+		PATCHBAY_FERRETDB=$$ferretdb $(GO) test -count=1 -timeout 20m ./targets/mongodb
+
 # make test takes what is quick, where Compose is built already.
 .PHONY: test-compose
 test-compose: deps ## sources in Compose projects, with Compose itself, which is built first

@@ -15,12 +15,16 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/eclipse/paho.golang/autopaho"
 	"github.com/eclipse/paho.golang/paho"
 	"github.com/go-sql-driver/mysql"
 	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/internal/testenv"
@@ -79,6 +83,10 @@ var libraries = []library{
 	{name: "redis-py", kind: "redis", naming: patchbay.NamingNative, client: "python", run: []string{"/usr/bin/python3", "{}/python.py", "redis", "REDIS_URL"}},
 	{name: "redis of Node.js", kind: "redis", naming: patchbay.NamingAzure, client: "nodejs", run: []string{"node", "{}/node.mjs", "redis", "azure"}},
 
+	{name: "MongoDB's driver for Go", kind: "mongodb", naming: patchbay.NamingNative, client: "go", run: []string{"self", "MONGODB_URI"}},
+	{name: "MongoDB's driver for Node.js", kind: "mongodb", naming: patchbay.NamingNative, client: "nodejs", run: []string{"node", "{}/node.mjs", "mongodb", "url"}},
+	{name: "PyMongo", kind: "mongodb", naming: patchbay.NamingNative, client: "python", run: []string{"/usr/bin/python3", "{}/python.py", "pymongo", "MONGODB_URI"}},
+
 	{name: "Paho", kind: "mqtt", naming: patchbay.NamingNative, client: "go", run: []string{"self", "MQTT_URL"}},
 	{name: "MQTT.js", kind: "mqtt", naming: patchbay.NamingNative, client: "nodejs", run: []string{"env", "NODE_PATH=/usr/share/nodejs", "node", "{}/node.mjs", "mqtt", "url"}},
 	{name: "mosquitto_pub", kind: "mqtt", naming: patchbay.NamingNative, client: "none", run: []string{"sh", "-c", `mosquitto_pub -L "$MQTT_URL/orders" -m x -q 1 && echo tls`}},
@@ -108,6 +116,13 @@ func signIn(ctx context.Context, name string) (string, error) {
 		c := redis.NewClient(o)
 		defer func() { _ = c.Close() }()
 		return encrypted(o.TLSConfig != nil), c.Ping(ctx).Err()
+	case "MONGODB_URI":
+		c, err := mongo.Connect(options.Client().ApplyURI(os.Getenv(name)).SetServerSelectionTimeout(2 * time.Second))
+		if err != nil {
+			return "", err
+		}
+		defer func() { _ = c.Disconnect(ctx) }()
+		return encrypted(strings.Contains(os.Getenv(name), "tls=true")), c.Database("shop").RunCommand(ctx, bson.D{{Key: "find", Value: "things"}}).Err()
 	case "MQTT_URL":
 		return signInToBroker(ctx, os.Getenv(name))
 	case "AZURE_MYSQL_CONNECTIONSTRING", "MYSQL":
@@ -239,6 +254,10 @@ func serverOf(t *testing.T, kind string) server {
 		if r.User != "" {
 			s.values["username"] = r.User
 		}
+	case "mongodb":
+		m := testenv.Mongo(t, testenv.MongoOptions{TLS: true})
+		address, s.ca = m.Addr(), string(m.CA)
+		s.values["database"], s.values["authSource"], s.values["username"], s.values["password"] = "shop", "admin", m.Super, m.Password
 	case "mqtt":
 		m := testenv.Mosquitto(t, testenv.MosquittoConfig{Secure: true})
 		address, s.ca = m.Addr(), string(m.CA)
@@ -274,6 +293,8 @@ func tries(kind string) []try {
 	modes := []string{"disable", "require", "verify-ca", "verify-full"}
 	if kind == "redis" || kind == "mqtt" {
 		modes = []string{"true"} // its server has TLS alone
+	} else if kind == "mongodb" {
+		modes = modes[1:] // so has this
 	}
 	var all []try
 	for _, mode := range modes {
@@ -293,7 +314,7 @@ func TestLibrariesReadTLSAsTheTableSays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, kind := range []string{"postgresql", "mysql", "redis", "mqtt"} {
+	for _, kind := range []string{"postgresql", "mysql", "redis", "mqtt", "mongodb"} {
 		t.Run(kind, func(t *testing.T) {
 			s := serverOf(t, kind)
 			for _, l := range libraries {
@@ -318,6 +339,9 @@ func (l library) try(t *testing.T, s server, c try, here string) {
 		host, port = s.otherHost, s.otherPort
 	}
 	values := settings.Values{"host": patchbay.NewSecret(host), "port": patchbay.NewSecret(port)}
+	if l.kind == "mongodb" {
+		values = settings.Values{"servers": patchbay.NewSecret(net.JoinHostPort(host, port))}
+	}
 	for name, value := range s.values {
 		values[name] = patchbay.NewSecret(value)
 	}

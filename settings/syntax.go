@@ -204,9 +204,16 @@ func unpercent(s string) string {
 	return s
 }
 
+// hosted reports whether a value of that name has a form of its own: a host, or servers,
+// host:port with commas between them.
+func (x *syntax) hosted(name, of string) bool { return name == of && x.host != "" }
+
 // encode is a value as it stands in a string of the syntax.
 func (x *syntax) encode(name, value string) string {
-	if name == "host" && x.host != "" && strings.Contains(value, ":") {
+	if x.hosted(name, "servers") {
+		return eachServer(value, func(host string) string { return x.encode("host", host) })
+	}
+	if x.hosted(name, "host") && strings.Contains(value, ":") {
 		if x.escape != nil {
 			value = strings.ReplaceAll(x.escape(value), "%3A", ":")
 		}
@@ -220,7 +227,16 @@ func (x *syntax) encode(name, value string) string {
 
 // decode is the reverse of encode.
 func (x *syntax) decode(name, s string) string {
-	if name == "host" && x.host != "" {
+	if x.hosted(name, "servers") {
+		return eachServer(s, func(host string) string {
+			host = x.decode("host", host)
+			if strings.Contains(host, ":") {
+				return "[" + host + "]"
+			}
+			return host
+		})
+	}
+	if x.hosted(name, "host") {
 		s = strings.TrimSuffix(strings.TrimPrefix(s, "["), "]")
 	}
 	if x.unescape == nil {
@@ -231,10 +247,28 @@ func (x *syntax) decode(name, s string) string {
 
 // accepts is the pattern of a value of that name.
 func (x *syntax) accepts(name string) string {
-	if name == "host" && x.host != "" {
+	if x.hosted(name, "host") {
 		return x.host
 	}
+	if x.hosted(name, "servers") {
+		one := `(?:` + x.host + `)(?::[0-9]+)?`
+		return one + `(?:,` + one + `)*`
+	}
 	return x.pattern
+}
+
+// eachServer does something to the hosts of host:port, with commas between them. A
+// host that is an address of IPv6 is in brackets, and goes to do without.
+func eachServer(servers string, do func(host string) string) string {
+	all := strings.Split(servers, ",")
+	for i, one := range all {
+		host, port := one, ""
+		if at := strings.LastIndexByte(one, ':'); at > strings.LastIndexByte(one, ']') {
+			host, port = one[:at], one[at:]
+		}
+		all[i] = do(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")) + port
+	}
+	return strings.Join(all, ",")
 }
 
 // holds reports whether a string can have that value by itself, as a further

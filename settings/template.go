@@ -3,6 +3,7 @@ package settings
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -244,6 +245,8 @@ func (k *kind) accepts(p part, x *syntax) string {
 		for _, word := range k.value(p.value).Words {
 			all = append(all, regexp.QuoteMeta(w[word]))
 		}
+		// One may begin another, and what follows could be a further property.
+		slices.SortFunc(all, func(a, b string) int { return len(b) - len(a) })
 		return strings.Join(all, "|")
 	}
 	if p.as != "" {

@@ -130,7 +130,7 @@ for group in "$@"; do
 		have php || need php-cli 'a reader of settings'
 		have ruby || need ruby 'a reader of settings'
 		have mosquitto_sub || need mosquitto-clients 'a reader of settings'
-		for package in php-mysql php-pgsql ruby-mysql2 ruby-pg python3-psycopg2 python3-pymysql python3-mysqldb python3-pymssql python3-redis python3-paho-mqtt node-mqtt python3-etcd3 python3-pika amqp-tools python3-azure-storage python3-boto3; do
+		for package in php-mysql php-pgsql ruby-mysql2 ruby-pg python3-psycopg2 python3-pymysql python3-mysqldb python3-pymssql python3-redis python3-paho-mqtt node-mqtt python3-etcd3 python3-pika amqp-tools python3-azure-storage python3-boto3 python3-pymongo; do
 			dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || need "$package" 'a reader of settings'
 		done
 		;;

@@ -83,6 +83,7 @@ var externals = []struct {
 	{kind: "sql", plain: "sqlserver://%s/shop", secure: "sqlserver://%s/shop", properties: withoutTLS, name: "app"},
 	{kind: "redis", plain: "redis://%s", secure: "rediss://%s", name: "app"},
 	{kind: "cosmos-mongo", plain: "mongodb://%s/shop", secure: "mongodb://%s/shop", properties: withoutTLS, name: "app"},
+	{kind: "mongodb", plain: "mongodb://%s/shop?sslmode=disable", secure: "mongodb://%s/shop", name: "app"},
 	{kind: "mongodb-atlas", plain: "mongodb+srv://127.0.0.1", secure: "mongodb+srv://127.0.0.1", properties: withoutTLS, name: "app"},
 	{kind: "cosmos-cassandra", plain: "cassandra://%s", secure: "cassandra://%s", properties: withoutTLS, name: "app"},
 	{kind: "kafka", plain: "kafka://%s", secure: "kafka://%s", properties: inTheClear("sslmode", "disable"), name: "app"},

@@ -151,7 +151,7 @@ func TestEveryClientSignsInToAnHonestServer(t *testing.T) {
 	// What these ask last, the honest servers have no answer to: a proof that they
 	// know the password, a row about themselves, a token, rights.
 	limits := map[string]patchbay.Code{
-		"external/cosmos-mongo": patchbay.LoginRefused, "external/mongodb-atlas": patchbay.LoginRefused,
+		"external/cosmos-mongo": patchbay.LoginRefused, "external/mongodb-atlas": patchbay.LoginRefused, "external/mongodb": patchbay.LoginRefused,
 		"external/cosmos-cassandra": patchbay.TargetUnreachable, "external/vault-approle": patchbay.TargetUnreachable,
 		"postgres": patchbay.TargetUnreachable, "nats/writer": patchbay.TargetUnreachable,
 	}

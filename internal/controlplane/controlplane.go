@@ -54,6 +54,7 @@ import (
 	"patchbay.dev/patchbay/targets/etcd"
 	"patchbay.dev/patchbay/targets/external"
 	"patchbay.dev/patchbay/targets/kafka"
+	"patchbay.dev/patchbay/targets/mongodb"
 	"patchbay.dev/patchbay/targets/mosquitto"
 	"patchbay.dev/patchbay/targets/mysql"
 	"patchbay.dev/patchbay/targets/nats"
@@ -155,6 +156,7 @@ func targets() []driver.TargetDriver {
 		s3.Driver(),
 		nats.Driver(),
 		redis.Driver(),
+		mongodb.Driver(),
 		mosquitto.Driver(),
 		rabbitmq.Driver(),
 		kafka.Driver(),

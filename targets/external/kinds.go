@@ -86,6 +86,7 @@ var services = []service{
 	{kind: "cosmos-table", place: inURL, url: "tableEndpoint", host: "{account}.table.cosmos.azure.com", cover: tlsScheme,
 		login: storageLogin, probe: probeTable},
 	{kind: "mongodb-atlas", port: "27017", schemes: map[string]scheme{"mongodb+srv": {}}, login: passwordLogin, probe: probeMongo},
+	{kind: "mongodb", place: inServers, port: "27017", schemes: map[string]scheme{"mongodb": {}}, login: passwordLogin, probe: probeMongo},
 	{kind: "storage-blob", place: inURL, url: "endpoint", host: "{account}.blob.core.windows.net", cover: tlsScheme,
 		login: storageLogin, probe: probeStorage},
 	{kind: "storage-queue", place: inURL, url: "endpoint", host: "{account}.queue.core.windows.net", cover: tlsScheme,

@@ -14,6 +14,11 @@ import (
 	"patchbay.dev/patchbay/driver"
 )
 
+// has reports whether a kind has a value of that name.
+func (t *target) has(kind, name string) bool {
+	return slices.ContainsFunc(t.kinds[kind].Values, func(v patchbay.TargetValue) bool { return v.Name == name })
+}
+
 // facts are the values that settings are filled with, less the login: what the
 // endpoint, the ids and the properties say, and the kind's defaults.
 func (t *target) facts(kind, sub string) (map[string]string, error) {
@@ -29,7 +34,7 @@ func (t *target) facts(kind, sub string) (map[string]string, error) {
 		}
 		t.accountOf(v, at)
 		placed(s, at, v)
-		if path := strings.Trim(at.path, "/"); path != "" && s.place == inHost {
+		if path := strings.Trim(at.path, "/"); path != "" && (s.place == inHost || s.place == inServers && t.has(kind, "database")) {
 			v["database"] = path
 		}
 	} else if err := t.unnamed(s); err != nil {

@@ -71,7 +71,7 @@ func (s *session) seed(ctx context.Context, at string) (string, error) {
 
 func probeMongo(ctx context.Context, s *session) error {
 	o := options.Client().SetHosts([]string{s.at}).SetDirect(true).SetDialer(s).SetAppName("patchbay probe").
-		SetAuth(options.Credential{Username: s.value("username"), Password: s.value("password"), PasswordSet: true}).
+		SetAuth(options.Credential{Username: s.value("username"), AuthSource: s.value("authSource"), Password: s.value("password"), PasswordSet: true}).
 		SetServerSelectionTimeout(dialLimit).SetMaxPoolSize(1).SetRetryReads(false).SetTLSConfig(s.tls).
 		SetDisableOCSPEndpointCheck(true) // a certificate names whom to ask, and the dialer would not be asked
 	c, err := mongo.Connect(o)

@@ -216,7 +216,7 @@ func TestWhatStoppedInTheMiddleSaysSo(t *testing.T) {
 func TestTheBuildsSchemesNameTheirKinds(t *testing.T) {
 	want := map[string]string{
 		"postgres": "postgresql", "postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql", "sqlserver": "sql", "mssql": "sql",
-		"redis": "redis", "rediss": "redis", "mongodb": "cosmos-mongo", "mongodb+srv": "mongodb-atlas", "cassandra": "cosmos-cassandra",
+		"redis": "redis", "rediss": "redis", "mongodb": "mongodb", "mongodb+srv": "mongodb-atlas", "cassandra": "cosmos-cassandra",
 		"gremlin": "cosmos-gremlin", "wss": "cosmos-gremlin", "kafka": "confluent-cloud", "kafka+tls": "confluent-cloud",
 		"schema+https": "confluent-schema", "schema+http": "confluent-schema", "nats": "nats", "tls": "nats", "tls+nats": "nats", "nats+tls": "nats",
 		"mqtt": "mqtt", "mqtts": "mqtt", "s3": "s3", "minio": "s3", "s3+https": "s3", "s3+http": "s3", "vault": "vault", "vault+https": "vault", "vault+http": "vault",

@@ -16,7 +16,7 @@ import (
 // The wire protocol: https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/
 func mongo() protocol {
 	return protocol{
-		name: "mongo", kinds: []string{"cosmos-mongo", "mongodb-atlas"}, stages: []string{greeting, signIn}, begin: func() talk { return (&mongoServer{}).talk },
+		name: "mongo", kinds: []string{"cosmos-mongo", "mongodb", "mongodb-atlas"}, stages: []string{greeting, signIn}, begin: func() talk { return (&mongoServer{}).talk },
 		evils: append([]evil{
 			{name: "hosts-of-a-million", stages: []string{greeting}, do: func(l *line, answer []byte) error {
 				hosts := make(bson.A, 300_000)
@@ -140,6 +140,9 @@ func (*mongoServer) talk(r *bufio.Reader) (string, []byte, error) {
 		code = 1
 	}
 	stage, doc := greeting, mongoHello()
+	if bytes.Contains(body, []byte("usersInfo")) { // of nobody who has signed in
+		doc = bson.D{{Key: "ok", Value: 0}, {Key: "code", Value: 13}}
+	}
 	if bytes.Contains(body, []byte("saslStart")) && !bytes.Contains(body, []byte("helloOk")) {
 		_, said, _ := bson.Raw(body[5:]).Lookup("payload").BinaryOK()
 		payload := "r=" + nonceOf(said) + "more,s=MDEyMzQ1Njc4OWFiY2RlZg==,i=4096"

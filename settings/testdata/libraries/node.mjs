@@ -46,6 +46,18 @@ async function redis() {
 	return env.AZURE_REDIS_CONNECTIONSTRING.startsWith("rediss:")
 }
 
+async function mongodb() {
+	const { MongoClient } = await load("mongodb")
+	const client = new MongoClient(env.MONGODB_URI, { serverSelectionTimeoutMS: 2000 })
+	try {
+		await client.connect()
+		await client.db().collection("things").findOne({})
+		return env.MONGODB_URI.includes("tls=true")
+	} finally {
+		await client.close()
+	}
+}
+
 async function mqtt() {
 	// Debian's; what it needs is beside it.
 	const { createRequire } = await import("node:module")
@@ -64,7 +76,7 @@ async function mqtt() {
 }
 
 try {
-	console.log(await { pg, mysql2, redis, mqtt }[library]() ? "tls" : "clear")
+	console.log(await { pg, mysql2, redis, mongodb, mqtt }[library]() ? "tls" : "clear")
 } catch (e) {
 	console.error(String(e.message ?? e).split("\n")[0], e.code ?? "")
 	process.exit(1)

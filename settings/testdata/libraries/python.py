@@ -49,8 +49,14 @@ def redis():
     return env[how].startswith("rediss:")
 
 
+def mongo():
+    c = module.MongoClient(env[how], serverSelectionTimeoutMS=2000)
+    c.get_default_database()["things"].find_one()
+    return "tls=true" in env[how]
+
+
 try:
-    secure = {"psycopg2": psycopg2, "MySQLdb": mysql, "pymysql": mysql, "redis": redis}[library]()
+    secure = {"psycopg2": psycopg2, "MySQLdb": mysql, "pymysql": mysql, "redis": redis, "pymongo": mongo}[library]()
 except Exception as e:
     sys.exit(f"{type(e).__name__}: {e}".splitlines()[0])
 print("tls" if secure else "clear")
