@@ -137,7 +137,7 @@ func (p product) registered() driver.Config {
 	c := driver.Config{
 		ID:       "/subscriptions/s/resourceGroups/g/providers/Patchbay.Services/shelfServers/shelf",
 		Endpoint: p.URL, Dialer: &net.Dialer{},
-		Admin:    driver.Secrets{"username": patchbay.NewSecret(admin), "password": patchbay.NewSecret(adminPassword)},
+		Admin: driver.Secrets{"username": patchbay.NewSecret(admin), "password": patchbay.NewSecret(adminPassword)},
 	}
 	if p.TLS != nil {
 		properties, _ := json.Marshal(map[string]string{"ca": p.authority()}) // of text, always
