@@ -234,11 +234,12 @@ docs-check: ## the generated documentation is what would be generated
 		before=$$(sums); $(GO) generate ./...; after=$$(sums); [ "$$before" = "$$after" ] || \
 		{ diff <(echo "$$before") <(echo "$$after") || true; echo 'generated files were old; they are new now: commit them'; exit 1; }
 
+# The example has none of the paths that the exclusions are for, and each would warn.
 .PHONY: golangci
 golangci: ## golangci-lint, with staticcheck in it
 	$(LINT) run -j $(JOBS) ./...
 	$(LINT) run -j $(JOBS) --build-tags az,terraform ./internal/clienttest/...
-	cd examples/driver && $(GO) tool -modfile=../../tools/go.mod golangci-lint run -j $(JOBS) ./...
+	cd examples/driver && $(GO) tool -modfile=../../tools/go.mod golangci-lint run -j $(JOBS) ./... 2> >(grep -v 'Skipped 0 issues' >&2)
 
 .PHONY: vuln
 vuln: ## known vulnerabilities in what the code calls

@@ -21,7 +21,7 @@ func TestTheProgramConnectsAnApplication(t *testing.T) {
 	p := start(t, true, "orders", "payroll")
 	dir := t.TempDir()
 	program := filepath.Join(dir, "patchbay")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "..").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-ldflags=-s -w", "-o", program, "..").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	file := func(name, content string) string {
