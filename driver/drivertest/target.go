@@ -161,9 +161,12 @@ type Opened struct {
 	config driver.Config
 }
 
-// OpenTarget opens a target until the test ends.
+// OpenTarget opens a target until the test ends. A nil Dialer is a plain net.Dialer.
 func OpenTarget(t testing.TB, d driver.TargetDriver, c driver.Config) Opened {
 	t.Helper()
+	if c.Dialer == nil {
+		c.Dialer = netDialer
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	opened, err := d.Open(ctx, c)

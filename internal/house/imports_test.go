@@ -64,7 +64,10 @@ var rooms = []room{
 	{pkg: "cli", may: []string{"", "arm", "arm/client", "export", "internal/version"},
 		why: "the command line is a client like any other: what it can do, the wire can do"},
 	{pkg: "internal/controlplane", may: everything},
-	{pkg: "cmd/patchbay", may: everything},
+	{pkg: "cmd/patchbay/…", may: everything},
+	{pkg: "examples/driver", may: []string{"driver", "cmd/patchbay/app"}, why: "a program of somebody else's has the drivers that it brings, and what is exported"},
+	{pkg: "examples/driver/shelf", may: []string{"", "driver"}, why: "an example of a driver shows what a driver of another module can have"},
+	{pkg: "examples/driver/shelfd", why: "what is administered knows nothing of who does"},
 
 	{pkg: "internal/failpoint", may: []string{""}, why: "failpoints are everywhere, so they depend on nearly nothing"},
 	{pkg: "internal/fairshare", why: "places are divided among names, whatever they stand for"},
@@ -141,7 +144,7 @@ func refused(from, to string) string {
 	switch {
 	case from == to, r.pkg == dest.pkg && r.scaffold:
 		return ""
-	case dest.scaffold && !r.scaffold && from != "cmd/patchbay":
+	case dest.scaffold && !r.scaffold && !under(from, "cmd/patchbay"):
 		return "test and demonstration code has no place in the product"
 	case slices.ContainsFunc(r.may, func(p string) bool { return matches(p, to) }):
 		return ""
@@ -206,6 +209,8 @@ func TestTheArrowsRefuseTheWrongWay(t *testing.T) {
 		{"internal/controlplane", "store/sqlite", true},
 		{"internal/controlplane", "internal/demo", false},
 		{"cmd/patchbay", "targets/postgres", true},
+		{"cmd/patchbay/app", "internal/demo", true},
+		{"examples/driver/shelf", "internal/pgconnect", false},
 		{"driver", "driver/drivertest", false},
 		{"somewhere/new", "", false},
 	}

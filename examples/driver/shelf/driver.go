@@ -114,7 +114,7 @@ func (t *target) Inspect(ctx context.Context, sub string) (driver.TargetInfo, er
 	}
 	info.TLS = a.tls
 	// Who is no administrator sees some shelves too, and no users.
-	if a, err = t.ask(ctx, what, question{path: "/admin/users"}); err != nil {
+	if _, err := t.ask(ctx, what, question{path: "/admin/users"}); err != nil {
 		return info, err
 	}
 	if a, err = t.ask(ctx, what, question{path: "/shelves"}); err != nil {

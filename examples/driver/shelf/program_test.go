@@ -21,7 +21,7 @@ func TestTheProgramConnectsAnApplication(t *testing.T) {
 	p := start(t, true, "orders", "payroll")
 	dir := t.TempDir()
 	program := filepath.Join(dir, "patchbay")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "..").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-ldflags=-s -w", "-o", program, "..").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	file := func(name, content string) string {
@@ -32,7 +32,7 @@ func TestTheProgramConnectsAnApplication(t *testing.T) {
 		return path
 	}
 	command := func(args ...string) *exec.Cmd {
-		cmd := exec.CommandContext(t.Context(), program, args...)
+		cmd := exec.CommandContext(context.WithoutCancel(t.Context()), program, args...) // the server stops after the test
 		cmd.Env = append(os.Environ(), "PATCHBAY_DATA="+filepath.Join(dir, "data"))
 		return cmd
 	}
@@ -48,9 +48,13 @@ func TestTheProgramConnectsAnApplication(t *testing.T) {
 
 	env, theirs := filepath.Join(dir, "web.env"), "LOG_LEVEL=info\n"
 	file("web.env", theirs)
+	bindings := filepath.Join(dir, "bindings")
+	if err := os.Mkdir(bindings, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	run("resource", "add", "shelf", "store", "--endpoint", p.URL, "--admin", admin,
 		"--admin-password-file", file("password", adminPassword), "--ca-file", file("ca.crt", p.authority()))
-	run("resource", "add", "envfile", "web", "--path", env, "--bindings", filepath.Join(dir, "bindings"))
+	run("resource", "add", "envfile", "web", "--path", env, "--binding-root", bindings)
 	run("connection", "create", "shelf", "--source", "web", "--target", "store/orders", "--connection", "orders",
 		"--client-type", "go", "--access", "reader")
 
@@ -129,7 +133,7 @@ func serve(t *testing.T, cmd *exec.Cmd) {
 		lines := bufio.NewScanner(log)
 		for lines.Scan() {
 			said += lines.Text() + "\n"
-			if strings.Contains(lines.Text(), "127.0.0.1:") {
+			if strings.Contains(lines.Text(), "the server answers") {
 				select {
 				case answers <- true:
 				default:

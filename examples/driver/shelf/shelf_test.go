@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -84,7 +83,7 @@ func (p product) as(ctx context.Context, name, password, method, path string, bo
 	return got, nil
 }
 
-// login asks something of a shelf as a login; {shelf} is the shelf's path.
+// login asks something of its shelf as a login.
 func (p product) login(method, below string) func(context.Context, string, driver.Credential) error {
 	return func(ctx context.Context, shelf string, c driver.Credential) error {
 		_, err := p.as(ctx, c.Public["username"], c.Secret["password"].Reveal(), method, "/shelves/"+url.PathEscape(shelf)+below, "x")
@@ -136,7 +135,7 @@ func (s session) Wait(ctx context.Context) error {
 func (p product) registered() driver.Config {
 	c := driver.Config{
 		ID:       "/subscriptions/s/resourceGroups/g/providers/Patchbay.Services/shelfServers/shelf",
-		Endpoint: p.URL, Dialer: &net.Dialer{},
+		Endpoint: p.URL,
 		Admin:    driver.Secrets{"username": patchbay.NewSecret(admin), "password": patchbay.NewSecret(adminPassword)},
 	}
 	if p.TLS != nil {
@@ -264,8 +263,10 @@ func TestWhatIsNoShelfIsSaidToBeNone(t *testing.T) {
 		says http.HandlerFunc
 		want patchbay.Code
 	}{
-		"a web page":    {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>") }, patchbay.TargetUnreachable},
-		"a redirection": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://other.test/", 302) }, patchbay.TargetUnreachable},
+		"a web page": {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>") }, patchbay.TargetUnreachable},
+		"a redirection": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://other.test/", http.StatusFound)
+		}, patchbay.TargetUnreachable},
 		"without end": {func(w http.ResponseWriter, _ *http.Request) {
 			for {
 				if _, err := w.Write(make([]byte, 1<<20)); err != nil {
