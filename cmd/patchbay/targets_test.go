@@ -40,19 +40,29 @@ func proofs(t *testing.T, of patchbay.Driver) drivertest.Proofs {
 	return all
 }
 
-// provenOn says on which releases the suite has passed.
+// provenOn says on which releases the suite has passed, and on what stood in for one.
 func provenOn(all drivertest.Proofs) string {
-	if len(all) == 0 {
-		return "nothing yet"
-	}
-	var on []string
+	var real, models []string
+	stood := map[string][]string{} // the products that a model stood in for
 	for _, product := range all.Products() {
-		if model := all[product].Model; model != "" {
-			product += " (" + model + ")"
+		model := all[product].Model
+		switch {
+		case model == "":
+			real = append(real, product)
+			continue
+		case stood[model] == nil:
+			models = append(models, model)
 		}
-		on = append(on, product)
+		stood[model] = append(stood[model], product)
 	}
-	return strings.Join(on, ", ")
+	said := strings.Join(real, ", ")
+	if len(real) == 0 {
+		said = "*not proven*"
+	}
+	for _, model := range models {
+		said += "; shown on a stand-in for " + strings.Join(stood[model], ", ") + ": " + model
+	}
+	return said
 }
 
 // targetsPage is docs/targets.md.
@@ -62,7 +72,7 @@ func targetsPage(t *testing.T, d cli.Deps) func(io.Writer) error {
 		b.WriteString(targetsIntroduction + targetsTable(t, d))
 		for _, of := range administered(d) {
 			all := proofs(t, of)
-			fmt.Fprintf(&b, "\n## %s\n\nProven on %s. Registered with [`patchbay resource add %s`](drivers.md#%[3]s).\n\n%s", of.Title, provenOn(all), of.Name, all.Markdown())
+			fmt.Fprintf(&b, "\n## %s\n\nProven on: %s. Registered with [`patchbay resource add %s`](drivers.md#%[3]s).\n\n%s", of.Title, provenOn(all), of.Name, all.Markdown())
 			if len(of.Lacks) > 0 {
 				b.WriteString("\nWhat it can't do:\n\n")
 			}
