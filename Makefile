@@ -108,7 +108,8 @@ test-postgres: deps ## PostgreSQL's driver, each test on every version that it i
 test-pghba: deps ## the guard in pg_hba.conf on every version of PostgreSQL, each sign-in really tried
 	$(GO) test -count=1 -timeout 30m ./networks/pghba -whole
 
-# make test takes every 40th death, and the source suite on Docker alone.
+# make test takes every 40th death, a third of the many kinds of containers, and what takes
+# long on Docker alone.
 .PHONY: test-containers
 test-containers: deps ## the drivers of containers, on Docker and Podman, and of their networks: all suites, and a death at each call of an engine
 	$(GO) test -count=1 -v -timeout 90m ./sources/docker -whole -every=1

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"hash/fnv"
 	"maps"
 	"regexp"
 	"slices"
@@ -30,6 +31,14 @@ var multiLine = []string{
 
 // whole has all run on Podman too, where it takes minutes.
 var whole = flag.Bool("whole", false, "run everything, on Podman too")
+
+// sampled reports whether a case of many is tried: all with -whole, otherwise a third, by
+// their names.
+func sampled(what string) bool {
+	sum := fnv.New32a()
+	_, _ = sum.Write([]byte(what))
+	return *whole || sum.Sum32()%3 == 0
+}
 
 func TestSourceSuite(t *testing.T) {
 	for _, name := range testdocker.Engines {

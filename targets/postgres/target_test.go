@@ -413,7 +413,7 @@ func harness(s *testenv.PostgresServer) drivertest.TargetHarness {
 }
 
 func TestTarget(t *testing.T) {
-	for i, version := range some(t, 13, 14, 15, 16, 17, 18) {
+	for i, version := range one(t, 13, 14, 15, 16, 17, 18) {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {
 			s := sharedServer(t, version)
 			hostile(t, s)
@@ -430,7 +430,7 @@ func TestTarget(t *testing.T) {
 // An administrator of a hosted database is no superuser. Roles are another
 // matter since version 16.
 func TestTargetWithoutSuperuser(t *testing.T) {
-	for _, version := range []int{15, 18} {
+	for _, version := range one(t, 15, 18) {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {
 			s := sharedServer(t, version)
 			hostile(t, s)
