@@ -430,7 +430,7 @@ func TestTarget(t *testing.T) {
 // An administrator of a hosted database is no superuser. Roles are another
 // matter since version 16.
 func TestTargetWithoutSuperuser(t *testing.T) {
-	for _, version := range one(t, 15, 18) {
+	for _, version := range one(t, 18, 15) {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {
 			s := sharedServer(t, version)
 			hostile(t, s)
