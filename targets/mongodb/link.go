@@ -72,6 +72,7 @@ func connect(ctx context.Context, c *config, d driver.Dialer, at string, who log
 	l.budget.Renew(ctx)
 	conn, err := d.DialContext(ctx, "tcp", at)
 	if err != nil {
+		l.budget.End()
 		return nil, l.lost(ctx, err)
 	}
 	l.release = context.AfterFunc(ctx, func() { _ = conn.Close() })
@@ -132,11 +133,13 @@ func (l *link) greet(ctx context.Context) error {
 		ask = append(ask, bson.E{Key: "saslSupportedMechs", Value: l.who.database + "." + l.who.Username})
 	}
 	err := l.run(asking, adminDatabase, ask, &l.hello)
-	if stop(); err != nil && ctx.Err() == nil && asking.Err() != nil {
+	if !stop() && ctx.Err() == nil {
 		return patchbay.Errorf(patchbay.Timeout, "%s takes connections and does not answer", l.at).AsTransient()
 	}
 	var said *refused
 	switch {
+	case passing(err):
+		return l.fault("greet the server", err)
 	case errors.As(err, &said):
 		return patchbay.Errorf(patchbay.NotSupported, "%s does not know the command hello: it is older than MongoDB %s, or none", l.at, leastVersion)
 	case err != nil:

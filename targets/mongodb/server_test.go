@@ -409,6 +409,7 @@ func TestWhatAServerRefusesIsSaidForWhatItIs(t *testing.T) {
 		{"saslStart", 91, patchbay.TargetUnreachable, true, "error 91"},
 		{"saslContinue", 18, patchbay.AdminRefused, false, "refuses"},
 		{"hello", 59, patchbay.NotSupported, false, "older than MongoDB"},
+		{"hello", 91, patchbay.TargetUnreachable, true, "error 91"},
 	} {
 		set.Fail(c.command, 1, c.code, false)
 		r := request(t, target, "refused", patchbay.Writer)
