@@ -17,10 +17,7 @@ import (
 const keptSecret = "c4n4ry-s3cret"
 
 func TestContainersAreFound(t *testing.T) {
-	for _, name := range testdocker.Engines {
-		if name == testdocker.Podman && !*whole {
-			continue
-		}
+	for _, name := range engines() {
 		t.Run(name, func(t *testing.T) { discovery(t, &world{Engine: testdocker.Start(t, name)}) })
 	}
 }

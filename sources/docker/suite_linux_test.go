@@ -32,6 +32,14 @@ var multiLine = []string{
 // whole has all run on Podman too, where it takes minutes.
 var whole = flag.Bool("whole", false, "run everything, on Podman too")
 
+// engines are those that what takes long is tried on: with -whole on all.
+func engines() []string {
+	if *whole {
+		return testdocker.Engines
+	}
+	return []string{testdocker.Docker}
+}
+
 // sampled reports whether a case of many is tried: all with -whole, otherwise a third, by
 // their names.
 func sampled(what string) bool {

@@ -20,7 +20,7 @@ import (
 // TestSpokenFromInside asks, through the dialer, the application next door by its
 // name, which only the container's own name server knows, and itself at loopback.
 func TestSpokenFromInside(t *testing.T) {
-	for _, engine := range testdocker.Engines {
+	for _, engine := range engines() {
 		t.Run(engine, func(t *testing.T) {
 			w := &world{Engine: testdocker.Start(t, engine)}
 			image := w.Image(t, testdocker.App)
