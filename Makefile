@@ -87,7 +87,7 @@ crash: deps ## kill -9 at every step and instant, with real servers; prints a ta
 	@compose=$$(tools/compose.sh build); \
 		PATCHBAY_COMPOSE=$$compose $(GO) test -count=1 -v -timeout 8h ./internal/crashtest -every=1 -rotations=50 -compose
 
-# make test takes every 60th scenario; a number that shares no factor with it
+# make test takes every 60th scenario, of applications with a settings file; a number that shares no factor with it
 # takes others.
 .PHONY: crash-short
 crash-short: deps ## a share of the same, for CI

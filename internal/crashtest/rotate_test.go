@@ -17,7 +17,7 @@ func TestRotationHasNoGap(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short: it starts the program")
 	}
-	rotated(t, slices.Concat([]ground{{start: startPostgres}, {start: startNATS}, {start: startMySQL}, {start: startPostgres, source: newUnit, on: "systemd"}}, engines()))
+	rotated(t, slices.Concat([]ground{{start: startPostgres}, {start: startNATS}, {start: startMySQL}}, heavy()))
 }
 
 // rotated rotates on each of these grounds under such a client.

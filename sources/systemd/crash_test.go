@@ -134,7 +134,7 @@ func crashes(t *testing.T, w *world) {
 	deaths := 0
 	dies := func() bool {
 		deaths++
-		return *whole || deaths%3 == 0
+		return *whole || deaths%8 == 0
 	}
 	for _, c := range []driver.Change{first, second, third, onlyFiles, remove} {
 		before, had := a.content(t), snapshot(t, healthy)
