@@ -87,11 +87,11 @@ crash: deps ## kill -9 at every step and instant, with real servers; prints a ta
 	@compose=$$(tools/compose.sh build); \
 		PATCHBAY_COMPOSE=$$compose $(GO) test -count=1 -v -timeout 8h ./internal/crashtest -every=1 -rotations=50 -compose
 
-# make test takes every 60th scenario, of applications with a settings file; a number that shares no factor with it
-# takes others.
+# make test takes every 60th scenario, of applications with a settings file; a number that
+# shares no factor with it takes others.
 .PHONY: crash-short
 crash-short: deps ## a share of the same, for CI
-	$(GO) test -count=1 -v -timeout 30m ./internal/crashtest -every=19 -rotations=10
+	$(GO) test -count=1 -v -timeout 30m ./internal/crashtest -every=19 -rotations=4
 
 .PHONY: attack
 attack: deps ## all that attacks: hostile servers against every client, tenants, floods; prints a table
