@@ -13,7 +13,6 @@ import (
 
 	"patchbay.dev/patchbay"
 	"patchbay.dev/patchbay/driver"
-	"patchbay.dev/patchbay/internal/version"
 )
 
 const (
@@ -126,7 +125,7 @@ func (l *link) greet(ctx context.Context) error {
 	stop := context.AfterFunc(asking, func() { _ = l.conn.SetDeadline(time.Unix(1, 0)) })
 	ask := bson.D{{Key: "hello", Value: 1}, {Key: "client", Value: bson.D{
 		{Key: "application", Value: bson.D{{Key: "name", Value: "patchbay"}}},
-		{Key: "driver", Value: bson.D{{Key: "name", Value: "patchbay"}, {Key: "version", Value: version.Get().Version}}},
+		{Key: "driver", Value: bson.D{{Key: "name", Value: "patchbay"}, {Key: "version", Value: "1"}}}, // of link.go
 		{Key: "os", Value: bson.D{{Key: "type", Value: "unknown"}}},
 	}}}
 	if !l.who.certificate && l.who.Username != "" {
