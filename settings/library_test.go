@@ -291,9 +291,10 @@ func (c try) String() string {
 
 func tries(kind string) []try {
 	modes := []string{"disable", "require", "verify-ca", "verify-full"}
-	if kind == "redis" || kind == "mqtt" {
+	switch kind {
+	case "redis", "mqtt":
 		modes = []string{"true"} // its server has TLS alone
-	} else if kind == "mongodb" {
+	case "mongodb":
 		modes = modes[1:] // so has this
 	}
 	var all []try

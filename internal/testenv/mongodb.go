@@ -312,12 +312,11 @@ type mongoConn struct {
 	once   sync.Once
 	ended  chan struct{}
 
-	mu      sync.Mutex
-	users   []string // database.name
-	uids    []int    // of these users: one that was made anew is another
-	active  int      // the operation that runs; 0: none
-	scram   *mongoScram
-	appName string
+	mu     sync.Mutex
+	users  []string // database.name
+	uids   []int    // of these users: one that was made anew is another
+	active int      // the operation that runs; 0: none
+	scram  *mongoScram
 }
 
 func (c *mongoConn) end() {

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -114,7 +115,7 @@ func (m mongoMessage) answer(w io.Writer, reply bson.D) error {
 		before = make([]byte, 20)
 		before[16] = 1 // one document
 	}
-	body := append(before, document...)
+	body := slices.Concat(before, document)
 	out := binary.LittleEndian.AppendUint32(nil, uint32(len(body)+16)) // #nosec G115 -- of the model's own
 	out = binary.LittleEndian.AppendUint32(out, 0)
 	out = binary.LittleEndian.AppendUint32(out, m.id)

@@ -377,8 +377,11 @@ func (t *target) RemoveLogin(ctx context.Context, r driver.LoginRequest) error {
 // unnoted is for a login that nothing is noted of: there is none, or it is not ours.
 func (t *target) unnoted(ctx context.Context, what string, n note, r driver.LoginRequest) error {
 	c, err := t.childOf(r.Sub, r.Options)
+	if patchbay.CodeOf(err) == patchbay.InvalidArgument {
+		return nil // none was ever made for such a request
+	}
 	if err != nil {
-		return nil // none was ever made for it
+		return err
 	}
 	all, err := t.policies(ctx, what, c)
 	if named, _ := of(all.policies, n.name); err == nil && len(named) > 0 {

@@ -320,7 +320,10 @@ func TestARemovalEndsWhatIsUnderWay(t *testing.T) {
 		t.Fatal(err)
 	}
 	select {
-	case <-theirs:
+	case err := <-theirs:
+		if err == nil {
+			t.Error("the operation of the removed login ends as if it were not")
+		}
 	case <-time.After(10 * time.Second):
 		t.Fatal("the operation of the removed login goes on")
 	}

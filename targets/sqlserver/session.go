@@ -277,7 +277,6 @@ type product struct {
 const (
 	editionAzure      = 5
 	editionSynapse    = 6
-	editionInstance   = 8
 	editionServerless = 11
 	editionFabric     = 12
 )
@@ -285,16 +284,6 @@ const (
 // azure reports whether the server is one of Azure SQL Database, where there is nothing
 // of the server's to ask and to change from within a database.
 func (p product) azure() bool { return p.edition == editionAzure }
-
-func (p product) name() string {
-	switch p.edition {
-	case editionAzure:
-		return "Azure SQL Database"
-	case editionInstance:
-		return "Azure SQL Managed Instance"
-	}
-	return "SQL Server"
-}
 
 // unfit is why a server can't be administered, nil when it can.
 func (p product) unfit(address string) error {
