@@ -188,6 +188,10 @@ test-kubernetes-short: ## a share of the same where the cluster's programs are i
 		PATCHBAY_TESTENV=required $(GO) test -count=1 -timeout 15m ./internal/crashtest -run InKubernetes -cluster -every=41; \
 		else echo 'NOT CHECKED: sources and guards in Kubernetes: the programs of a cluster are not in the cache; make test-kubernetes builds them'; fi
 
+# Hours: one after the other, each whole.
+.PHONY: test-all
+test-all: test attack test-postgres test-pghba test-containers test-systemd test-ssh test-etcd test-minio test-mongodb test-compose test-az test-terraform test-kubernetes race fuzz crash ## all that make test takes a sample of, whole: the better part of a day
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME
 	@tools/fuzz.sh $(FUZZTIME)
