@@ -184,15 +184,9 @@ func (b *connectionBench) prepare(ctx context.Context) error {
 			return err
 		}
 	}
-	var subs struct {
-		Value []struct {
-			ID string `json:"subscriptionId"`
-		} `json:"value"`
-	}
-	if err := b.call(ctx, "GET", "/subscriptions", nil, &subs); err != nil {
+	if err := b.findGroup(ctx); err != nil {
 		return err
 	}
-	b.group = "/subscriptions/" + subs.Value[0].ID + "/resourceGroups/default"
 	if err := b.call(ctx, "PUT", b.group+"/providers/Microsoft.DBforPostgreSQL/flexibleServers/db", map[string]any{"properties": map[string]any{
 		"driver": "postgres", "endpoint": b.pg.Addr(), "sslmode": "disable",
 		"admin": map[string]string{"username": b.pg.User, "password": b.pg.Password},
@@ -208,6 +202,20 @@ func (b *connectionBench) prepare(ctx context.Context) error {
 	}
 	// A database's first connection makes its group role; by hand it is there too.
 	return b.operate(ctx, "PUT", b.group+"/providers/Microsoft.Web/sites/first/providers/Microsoft.ServiceLinker/linkers/orders", b.body())
+}
+
+// findGroup asks for the subscription, and takes its default group.
+func (b *connectionBench) findGroup(ctx context.Context) error {
+	var subs struct {
+		Value []struct {
+			ID string `json:"subscriptionId"`
+		} `json:"value"`
+	}
+	if err := b.call(ctx, "GET", "/subscriptions", nil, &subs); err != nil {
+		return err
+	}
+	b.group = "/subscriptions/" + subs.Value[0].ID + "/resourceGroups/default"
+	return nil
 }
 
 func (b *connectionBench) body() any {

@@ -1,7 +1,7 @@
 // Command bench measures Patchbay on this machine, and prints a small table
 // for each thing that it measures: what docs/performance.md reports.
 //
-//	go run ./internal/bench [-rounds N] [engine] [records] [connection] [sources] [tables] [probes] [floods] [watch] [build] [memory]
+//	go run ./internal/bench [-rounds N] [engine] [records] [connection] [sources] [tables] [targets] [probes] [floods] [watch] [build] [memory]
 package main
 
 import (
@@ -48,7 +48,7 @@ func main() {
 		which = append(which, strings.Split(*only, ",")...)
 	}
 	if len(which) == 0 {
-		which = []string{"engine", "records", "connection", "sources", "tables", "probes", "floods", "watch", "build", "memory"}
+		which = []string{"engine", "records", "connection", "sources", "tables", "targets", "probes", "floods", "watch", "build", "memory"}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -65,6 +65,8 @@ func main() {
 			err = benchSources(ctx, os.Stdout, *rounds)
 		case "tables":
 			err = benchTables(ctx, *rounds)
+		case "targets":
+			err = benchTargets(ctx, os.Stdout)
 		case "probes":
 			err = benchProbes(ctx, os.Stdout, *rounds)
 		case "floods":
@@ -76,7 +78,7 @@ func main() {
 		case "memory":
 			err = inTemp(ctx, benchMemory)
 		default:
-			err = errors.New("there is no such benchmark; there are engine, records, connection, sources, tables, probes, floods, watch, build and memory")
+			err = errors.New("there is no such benchmark; there are engine, records, connection, sources, tables, targets, probes, floods, watch, build and memory")
 		}
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "bench %s: %v\n", name, err)
