@@ -251,6 +251,16 @@ func TestAStrayInUseOfALiveConnectionStays(t *testing.T) {
 		t.Fatalf("sweep = %+v, %v", result, err)
 	}
 	w.broker.sessions[name] = 0
+	// A product that does not say who is signed in may have it in use.
+	counts := w.catalog.Targets["memory"]
+	silent, logins := counts, *counts.Logins
+	logins.Sessions = false
+	silent.Logins = &logins
+	w.catalog.Targets["memory"] = silent
+	if result, err := w.sweep(); err != nil || len(result.Removed) > 0 || len(result.Left) != 1 || !strings.Contains(result.Left[0].Why, "may be in use") {
+		t.Fatalf("sweep = %+v, %v", result, err)
+	}
+	w.catalog.Targets["memory"] = counts
 	if result, err := w.sweep(); err != nil || len(result.Removed) != 1 {
 		t.Fatalf("sweep = %+v, %v", result, err)
 	}

@@ -461,7 +461,7 @@ func (w *sweep) sweepTarget(ctx context.Context, r patchbay.Resource) error {
 			return err
 		}
 		request := driver.LoginRequest{Mark: o.Mark, Name: o.Name, Sub: o.Sub}
-		err = w.idle(ctx, target, request)
+		err = w.idle(ctx, r, target, request)
 		if err == nil {
 			err = w.tell(ctx, patchbay.AuditEntry{Resource: r.ID, Detail: l.What + ", which no connection owns"})
 		}
@@ -656,10 +656,24 @@ func (s *Service) believed(ctx context.Context, m driver.Mark, target patchbay.I
 
 // idle fails while a stray of a connection that is there has sessions: when the
 // records are older than the world, it is what the application uses.
-func (s *Service) idle(ctx context.Context, target *driver.GuardedTarget, r driver.LoginRequest) error {
+func (s *Service) idle(ctx context.Context, at patchbay.Resource, target *driver.GuardedTarget, r driver.LoginRequest) error {
 	c, alive, err := s.lives(ctx, r.Mark.Connection, r.Mark.UID)
 	if err != nil || !alive {
 		return err
+	}
+	if logins := s.catalog.Targets[at.Driver].Logins; logins != nil && !logins.Sessions {
+		return patchbay.Errorf(patchbay.StillInUse, "%s does not say who is signed in, so %s may be in use; %s should use %s, and when it does, this one can be removed by hand", at.ID.Name(), r.Name, application(c), c.Login)
+	}
+	// A driver looks for what was asked for, which a mark does not say: the connection's own
+	// login is of the same kind.
+	held, err := s.openHolding(c)
+	if err != nil {
+		return err
+	}
+	if held.Login != nil {
+		asked := *held.Login
+		asked.Mark, asked.Name, asked.Sub, asked.Credential = r.Mark, r.Name, r.Sub, driver.Credential{}
+		r = asked
 	}
 	state, err := target.InspectLogin(ctx, r)
 	if err != nil || state.Sessions == 0 {

@@ -111,6 +111,9 @@ func (b *broker) ensure(r driver.LoginRequest) error {
 }
 
 func (b *broker) InspectLogin(_ context.Context, r driver.LoginRequest) (driver.LoginState, error) {
+	if r.Auth == "" || r.Access == "" && len(r.Roles) == 0 { // as drivers refuse it
+		return driver.LoginState{}, patchbay.Errorf(patchbay.InvalidArgument, "nobody says what the login %s should be", r.Name)
+	}
 	defer b.lock()()
 	have, ok := b.logins[r.Name]
 	state := driver.LoginState{Exists: ok, Ours: ok, Sessions: b.sessions[r.Name]}
