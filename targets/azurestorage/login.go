@@ -377,7 +377,7 @@ func (t *target) RemoveLogin(ctx context.Context, r driver.LoginRequest) error {
 // unnoted is for a login that nothing is noted of: there is none, or it is not ours.
 func (t *target) unnoted(ctx context.Context, what string, n note, r driver.LoginRequest) error {
 	c, err := t.childOf(r.Sub, r.Options)
-	if patchbay.CodeOf(err) == patchbay.InvalidArgument {
+	if code := patchbay.CodeOf(err); code == patchbay.InvalidArgument || code == patchbay.ChildMissing {
 		return nil // none was ever made for such a request
 	}
 	if err != nil {

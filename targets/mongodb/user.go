@@ -88,12 +88,10 @@ type restriction struct {
 // privilege is what a role gives.
 type privilege struct {
 	Resource struct {
-		DB         *string  `bson:"db"`
-		Collection *string  `bson:"collection"`
-		Buckets    *string  `bson:"system_buckets"`
-		Cluster    bool     `bson:"cluster"`
-		Any        bool     `bson:"anyResource"`
-		Rest       bson.Raw `bson:"-"`
+		DB         *string `bson:"db"`
+		Collection *string `bson:"collection"`
+		Cluster    bool    `bson:"cluster"`
+		Any        bool    `bson:"anyResource"`
 	} `bson:"resource"`
 	Actions []string `bson:"actions"`
 }

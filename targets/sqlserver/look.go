@@ -189,7 +189,7 @@ func notOurs(address string, r driver.LoginRequest, found *state) error {
 		WithFix("look at it: SELECT * FROM sys.database_principals WHERE name = %s; if nobody needs it: DROP USER %s", literal(r.Name), ident(r.Name))
 }
 
-// whole says in what a login is not as the request has it.
+// compare says in what a login is not as the request has it.
 func (s *session) compare(r driver.LoginRequest, found *state, now *driver.LoginState) {
 	lacks := func(text string) { now.Missing = append(now.Missing, text) }
 	has := func(text string) { now.Excess = append(now.Excess, text) }

@@ -258,7 +258,7 @@ func (h *handshake) Write(p []byte) (int, error) {
 			return 0, err
 		}
 	}
-	for len(p) > 4096-packetHead {
+	if len(p) > 4096-packetHead {
 		return 0, errors.New("a part of a handshake that is too long for a packet")
 	}
 	h.out = append(h.out, p...)
