@@ -169,7 +169,8 @@ type Administrator interface {
 
 	// RemoveLogin stops the login from signing in, ends its sessions,
 	// hands over what it owns and removes it. Absent is success. A login of
-	// that name without our mark is NotOurs, and left alone.
+	// that name without our mark is NotOurs, and left alone. A sweep's request is
+	// what Owned says: Mark, Name and Sub.
 	RemoveLogin(ctx context.Context, r LoginRequest) error
 
 	// Owned lists every login there that bears our mark.

@@ -71,13 +71,24 @@ func (u user) differs(r driver.LoginRequest) (missing, excess []string) {
 
 var nameForm = regexp.MustCompile(`^pb_[a-z0-9_]{1,37}$`)
 
-// check is what can be checked of a request without the server.
-func check(r driver.LoginRequest) error {
+// checkIdentity is what can be checked of what a login is found by, which is all that a
+// removal may have.
+func checkIdentity(r driver.LoginRequest) error {
 	switch {
 	case !nameForm.MatchString(r.Name):
 		return patchbay.Errorf(patchbay.InvalidArgument, "%.60q is not the name of a login", r.Name)
 	case r.Mark.UID == "" || r.Mark.Generation <= 0:
 		return patchbay.Errorf(patchbay.InvalidArgument, "the login %s has no connection or generation", r.Name)
+	}
+	return nil
+}
+
+// check is what can be checked besides of a login that is to be made.
+func check(r driver.LoginRequest) error {
+	if err := checkIdentity(r); err != nil {
+		return err
+	}
+	switch {
 	case r.Sub == "":
 		return patchbay.Errorf(patchbay.InvalidArgument, "a login is for one shelf: name it behind the server, as SERVER/SHELF")
 	case r.Auth != patchbay.AuthSecret || len(r.Roles) > 0 || len(r.Sources) > 0:
@@ -102,7 +113,7 @@ func (t *target) NewCredential(_ context.Context, r driver.LoginRequest) (driver
 // look is the user of a request's name, with the ETag that changes it; found is false
 // when there is none.
 func (t *target) look(ctx context.Context, what string, r driver.LoginRequest) (u user, tag string, found bool, err error) {
-	if err := check(r); err != nil {
+	if err := checkIdentity(r); err != nil {
 		return user{}, "", false, err
 	}
 	a, err := t.ask(ctx, what, question{path: path("admin", "users", r.Name)})
@@ -129,6 +140,9 @@ func (t *target) ours(ctx context.Context, what string, r driver.LoginRequest) (
 // more: nobody can see whether its password is the right one.
 func (t *target) EnsureLogin(ctx context.Context, r driver.LoginRequest) error {
 	what := "make the login " + r.Name
+	if err := check(r); err != nil {
+		return err
+	}
 	password := r.Credential.Secret["password"]
 	tag, _, err := t.ours(ctx, what, r)
 	if err != nil {
